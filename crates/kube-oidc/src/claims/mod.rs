@@ -1,0 +1,163 @@
+//! The claims of a token: read once, borrowed, before anything is believed.
+
+mod numeric_date;
+mod registered;
+mod service_account;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use serde::de::{DeserializeOwned, MapAccess};
+
+pub(crate) use self::numeric_date::NumericDate;
+use self::service_account::KubernetesClaim;
+pub use self::{
+    registered::RegisteredClaims,
+    service_account::{ObjectRef, ServiceAccountClaims},
+};
+use crate::{
+    error::Refusal,
+    json::{self, Members, TextOrList, Value},
+};
+
+/// What a [`Verifier`](crate::Verifier) can make of a token.
+///
+/// [`ServiceAccountClaims`] is one; so is every type of your own that implements
+/// [`serde::de::DeserializeOwned`], for issuers with other claims. Whatever the type, the
+/// registered claims (`iss`, `aud`, `exp`, `nbf`, `iat`) are always checked, and a member that
+/// stands twice anywhere in the payload is refused before your type sees it.
+///
+/// This trait is sealed.
+pub trait Claims: sealed::FromPayload {}
+
+impl<C: sealed::FromPayload> Claims for C {}
+
+pub(crate) mod sealed {
+    use super::{Payload, Refusal, RegisteredClaims};
+
+    #[expect(unnameable_types, reason = "it seals a trait")]
+    pub trait FromPayload: Sized + Send + Sync + 'static {
+        /// Whether the `kubernetes.io` claim is read, and `sub` must agree with it.
+        const KUBERNETES: bool;
+
+        /// What is kept of a verified token: the claims, and the registered ones if they are not
+        /// among them.
+        type Kept: Send + Sync + 'static;
+
+        /// Makes the claims of a payload that passed every other check.
+        fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal>;
+
+        fn claims(kept: &Self::Kept) -> &Self;
+
+        fn registered(kept: &Self::Kept) -> &RegisteredClaims;
+    }
+}
+
+impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
+    const KUBERNETES: bool = false;
+
+    type Kept = (C, RegisteredClaims);
+
+    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal> {
+        let claims = serde_json::from_str(text).map_err(|error| {
+            Refusal::Claims(format!("they do not fit the type: {}", category(&error)))
+        })?;
+        Ok((claims, RegisteredClaims::from_payload(payload)))
+    }
+
+    fn claims(kept: &Self::Kept) -> &Self {
+        &kept.0
+    }
+
+    fn registered(kept: &Self::Kept) -> &RegisteredClaims {
+        &kept.1
+    }
+}
+
+/// What is wrong, without the text of the error, which may quote a value of the token.
+fn category(error: &serde_json::Error) -> String {
+    format!("{:?} error at column {}", error.classify(), error.column())
+}
+
+/// The issuer of tokens that live in Secrets and never expire (`LegacyIssuer` of Kubernetes'
+/// `pkg/serviceaccount`).
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+
+/// A payload as read, of which nothing is believed yet.
+#[doc(hidden)]
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "a part of a sealed trait")]
+pub struct Payload<'p> {
+    pub(crate) iss: Cow<'p, str>,
+    pub(crate) aud: Vec<Cow<'p, str>>,
+    pub(crate) exp: NumericDate,
+    pub(crate) nbf: Option<NumericDate>,
+    pub(crate) iat: Option<NumericDate>,
+    pub(crate) sub: Option<Cow<'p, str>>,
+    pub(crate) jti: Option<Cow<'p, str>>,
+    kubernetes: Option<KubernetesClaim<'p>>,
+}
+
+impl<'p> Payload<'p> {
+    /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
+    pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, Refusal> {
+        let mut members =
+            PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
+        if let Err(error) = json::parse_object(text, &mut members) {
+            return Err(Refusal::Claims(format!("they are not well formed: {}", category(&error))));
+        }
+        let iss = members.iss.ok_or_else(|| Refusal::Claims("there is no iss".to_owned()))?;
+        if iss == LEGACY_ISSUER {
+            return Err(Refusal::LegacyToken);
+        }
+        Ok(Self {
+            iss,
+            aud: members.aud.unwrap_or_default(),
+            exp: members.exp.ok_or(Refusal::NoExpiry)?,
+            nbf: members.nbf,
+            iat: members.iat,
+            sub: members.sub,
+            jti: members.jti,
+            kubernetes: members.kubernetes,
+        })
+    }
+}
+
+#[derive(Default)]
+struct PayloadMembers<'p> {
+    read_kubernetes: bool,
+    iss: Option<Cow<'p, str>>,
+    aud: Option<Vec<Cow<'p, str>>>,
+    exp: Option<NumericDate>,
+    nbf: Option<NumericDate>,
+    iat: Option<NumericDate>,
+    sub: Option<Cow<'p, str>>,
+    jti: Option<Cow<'p, str>>,
+    kubernetes: Option<KubernetesClaim<'p>>,
+}
+
+impl<'de> Members<'de> for PayloadMembers<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match name {
+            "iss" => self.iss = Some(value.text()?),
+            "aud" => self.aud = Some(value.seed(TextOrList)?),
+            "exp" => self.exp = Some(value.seed(NumericDate::SEED)?),
+            "nbf" => self.nbf = Some(value.seed(NumericDate::SEED)?),
+            "iat" => self.iat = Some(value.seed(NumericDate::SEED)?),
+            "sub" => self.sub = Some(value.text()?),
+            "jti" => self.jti = Some(value.text()?),
+            "kubernetes.io" if self.read_kubernetes => {
+                let mut claim = KubernetesClaim::default();
+                value.object(&mut claim)?;
+                self.kubernetes = Some(claim);
+            }
+            _ => return value.skip(),
+        }
+        Ok(())
+    }
+}

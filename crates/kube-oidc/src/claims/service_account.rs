@@ -1,0 +1,347 @@
+//! [`ServiceAccountClaims`]: which workload of a cluster a token speaks of.
+
+use std::{borrow::Cow, ops::Deref, time::SystemTime};
+
+use serde::de::MapAccess;
+
+use super::{NumericDate, Payload, RegisteredClaims, sealed};
+use crate::{
+    error::Refusal,
+    json::{Members, Value},
+};
+
+/// The claims of a Kubernetes `ServiceAccount` token, as the API server's `TokenRequest` makes them
+/// (`pkg/serviceaccount/claims.go`).
+///
+/// The registered claims are here too: `claims.expires_at()`, `claims.audiences()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccountClaims {
+    registered: RegisteredClaims,
+    namespace: String,
+    service_account: Object,
+    pod: Option<Object>,
+    node: Option<Object>,
+    secret: Option<Object>,
+    warn_after: Option<SystemTime>,
+}
+
+/// A name and a uid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Object {
+    name: String,
+    uid: String,
+}
+
+/// A Kubernetes object that a token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ObjectRef<'a> {
+    name: &'a str,
+    uid: &'a str,
+}
+
+impl<'a> ObjectRef<'a> {
+    /// The object's name: a DNS-1123 subdomain.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        self.name
+    }
+
+    /// The object's uid, which a new object of the same name does not share.
+    #[must_use]
+    pub fn uid(self) -> &'a str {
+        self.uid
+    }
+}
+
+impl Object {
+    fn view(&self) -> ObjectRef<'_> {
+        ObjectRef { name: &self.name, uid: &self.uid }
+    }
+}
+
+impl ServiceAccountClaims {
+    /// The namespace of the service account, and of the pod or secret.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The service account.
+    #[must_use]
+    pub fn service_account(&self) -> ObjectRef<'_> {
+        self.service_account.view()
+    }
+
+    /// The pod that the token is bound to, if it is bound to one.
+    #[must_use]
+    pub fn pod(&self) -> Option<ObjectRef<'_>> {
+        self.pod.as_ref().map(Object::view)
+    }
+
+    /// The node that the pod runs on, or that the token is bound to. Kube-apiservers from 1.29
+    /// or 1.30 on say so.
+    #[must_use]
+    pub fn node(&self) -> Option<ObjectRef<'_>> {
+        self.node.as_ref().map(Object::view)
+    }
+
+    /// The secret that the token is bound to, if it is bound to one.
+    #[must_use]
+    pub fn secret(&self) -> Option<ObjectRef<'_>> {
+        self.secret.as_ref().map(Object::view)
+    }
+
+    /// `sub`: `system:serviceaccount:<namespace>:<name>`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.registered.subject().unwrap_or_default()
+    }
+
+    /// `warnafter`: when the token should have been replaced. Where the API server extends
+    /// expiry, `exp` is a year ahead, and this is the time that was asked for.
+    #[must_use]
+    pub fn warn_after(&self) -> Option<SystemTime> {
+        self.warn_after
+    }
+}
+
+impl Deref for ServiceAccountClaims {
+    type Target = RegisteredClaims;
+
+    fn deref(&self) -> &RegisteredClaims {
+        &self.registered
+    }
+}
+
+impl sealed::FromPayload for ServiceAccountClaims {
+    const KUBERNETES: bool = true;
+
+    type Kept = Self;
+
+    fn keep(payload: &Payload<'_>, _: &str) -> Result<Self, Refusal> {
+        let registered = RegisteredClaims::from_payload(payload);
+        let claim = payload.kubernetes.as_ref();
+        let claim = claim.ok_or_else(|| problem("there is no kubernetes.io"))?;
+        let namespace = claim
+            .namespace
+            .as_deref()
+            .filter(|namespace| is_dns_label(namespace))
+            .ok_or_else(|| problem("kubernetes.io has no valid namespace"))?;
+        let service_account = claim
+            .service_account
+            .as_ref()
+            .ok_or_else(|| problem("kubernetes.io has no serviceaccount"))?
+            .check("serviceaccount")?;
+        let agrees = registered
+            .subject()
+            .and_then(|subject| subject.strip_prefix("system:serviceaccount:"))
+            .and_then(|rest| rest.split_once(':'))
+            == Some((namespace, &*service_account.name));
+        if !agrees {
+            return Err(Refusal::SubjectMismatch);
+        }
+        let bound = |object: &Option<ObjectClaim<'_>>, kind| {
+            object.as_ref().map(|object| object.check(kind)).transpose()
+        };
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            service_account,
+            pod: bound(&claim.pod, "pod")?,
+            node: bound(&claim.node, "node")?,
+            secret: bound(&claim.secret, "secret")?,
+            warn_after: claim.warn_after.map(NumericDate::time),
+            registered,
+        })
+    }
+
+    fn claims(kept: &Self) -> &Self {
+        kept
+    }
+
+    fn registered(kept: &Self) -> &RegisteredClaims {
+        &kept.registered
+    }
+}
+
+fn problem(text: &str) -> Refusal {
+    Refusal::Claims(text.to_owned())
+}
+
+/// The `kubernetes.io` claim as read.
+#[derive(Debug, Default)]
+pub(super) struct KubernetesClaim<'p> {
+    namespace: Option<Cow<'p, str>>,
+    service_account: Option<ObjectClaim<'p>>,
+    pod: Option<ObjectClaim<'p>>,
+    node: Option<ObjectClaim<'p>>,
+    secret: Option<ObjectClaim<'p>>,
+    warn_after: Option<NumericDate>,
+}
+
+#[derive(Debug, Default)]
+struct ObjectClaim<'p> {
+    name: Option<Cow<'p, str>>,
+    uid: Option<Cow<'p, str>>,
+}
+
+impl ObjectClaim<'_> {
+    fn check(&self, kind: &str) -> Result<Object, Refusal> {
+        match (&self.name, &self.uid) {
+            (Some(name), Some(uid)) if is_dns_subdomain(name) && is_uid(uid) => {
+                Ok(Object { name: name.clone().into_owned(), uid: uid.clone().into_owned() })
+            }
+            _ => Err(Refusal::Claims(format!("{kind} has no valid name and uid"))),
+        }
+    }
+}
+
+impl<'de> Members<'de> for KubernetesClaim<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        let object = match name {
+            "namespace" => {
+                self.namespace = Some(value.text()?);
+                return Ok(());
+            }
+            "warnafter" => {
+                self.warn_after = Some(value.seed(NumericDate::SEED)?);
+                return Ok(());
+            }
+            "serviceaccount" => &mut self.service_account,
+            "pod" => &mut self.pod,
+            "node" => &mut self.node,
+            "secret" => &mut self.secret,
+            _ => return value.skip(),
+        };
+        value.object(object.insert(ObjectClaim::default()))
+    }
+}
+
+impl<'de> Members<'de> for ObjectClaim<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match name {
+            "name" => self.name = Some(value.text()?),
+            "uid" => self.uid = Some(value.text()?),
+            _ => return value.skip(),
+        }
+        Ok(())
+    }
+}
+
+/// `IsDNS1123Label` of `k8s.io/apimachinery/pkg/util/validation`: what a namespace may be.
+fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_label_of_any_length(text.as_bytes())
+}
+
+/// `IsDNS1123Subdomain`: what the name of a service account, pod, node or secret may be. Its
+/// labels have no length limit of their own.
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(|label| is_label_of_any_length(label.as_bytes()))
+}
+
+fn is_label_of_any_length(label: &[u8]) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    label.first().is_some_and(alphanumeric)
+        && label.last().is_some_and(alphanumeric)
+        && label.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+}
+
+/// A uid is opaque: Kubernetes makes UUIDs, and promises no form.
+fn is_uid(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Claims that no issuer signed, for unit tests of handlers and policies.
+///
+/// ```
+/// use kube_oidc::{ServiceAccountClaims, Verified};
+///
+/// let claims = ServiceAccountClaims::for_test("payments", "checkout")
+///     .with_pod("checkout-7f9c", "ab196201-1a7e-4df7-88b5-736e527013b4")
+///     .with_audience("orders");
+/// let caller = Verified::dangerous_without_verification(claims);
+/// assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
+/// assert_eq!(caller.pod().unwrap().name(), "checkout-7f9c");
+/// ```
+#[cfg(feature = "test-util")]
+impl ServiceAccountClaims {
+    /// Claims of a service account, with a fixed uid, no bound object, no audience, the issuer
+    /// `https://issuer.test`, and an expiry at the end of the year 9999.
+    #[must_use]
+    pub fn for_test(namespace: &str, name: &str) -> Self {
+        Self {
+            registered: RegisteredClaims {
+                issuer: "https://issuer.test".to_owned(),
+                subject: Some(format!("system:serviceaccount:{namespace}:{name}")),
+                audiences: Vec::new(),
+                expires_at: NumericDate::LAST.time(),
+                not_before: None,
+                issued_at: None,
+                jti: None,
+            },
+            namespace: namespace.to_owned(),
+            service_account: Object::new(name, "00000000-0000-4000-8000-000000000000"),
+            pod: None,
+            node: None,
+            secret: None,
+            warn_after: None,
+        }
+    }
+
+    /// The same claims, of another issuer.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: &str) -> Self {
+        issuer.clone_into(&mut self.registered.issuer);
+        self
+    }
+
+    /// The same claims, for one more audience.
+    #[must_use]
+    pub fn with_audience(mut self, audience: &str) -> Self {
+        self.registered.audiences.push(audience.to_owned());
+        self
+    }
+
+    /// The same claims, bound to a pod.
+    #[must_use]
+    pub fn with_pod(mut self, name: &str, uid: &str) -> Self {
+        self.pod = Some(Object::new(name, uid));
+        self
+    }
+
+    /// The same claims, bound to a node.
+    #[must_use]
+    pub fn with_node(mut self, name: &str, uid: &str) -> Self {
+        self.node = Some(Object::new(name, uid));
+        self
+    }
+
+    /// The same claims, bound to a secret.
+    #[must_use]
+    pub fn with_secret(mut self, name: &str, uid: &str) -> Self {
+        self.secret = Some(Object::new(name, uid));
+        self
+    }
+
+    /// The same claims, with another end.
+    #[must_use]
+    pub fn with_expiry(mut self, time: SystemTime) -> Self {
+        self.registered.expires_at = time;
+        self
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Object {
+    fn new(name: &str, uid: &str) -> Self {
+        Self { name: name.to_owned(), uid: uid.to_owned() }
+    }
+}

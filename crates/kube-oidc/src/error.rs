@@ -1,0 +1,344 @@
+//! Why a token was not accepted, and why a verifier could not be built.
+
+use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
+
+use crate::{
+    issuer_url::IssuerUrlError,
+    key_set::KeySetError,
+    shown::{Shown, ShownList},
+};
+
+/// A token was not accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The token is bad, whoever asks and however often: an HTTP service answers 401.
+    #[error("the token was refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The token may be good, but needs keys that are not here: an HTTP service answers 503.
+    #[error(transparent)]
+    Unavailable(#[from] KeysUnavailable),
+}
+
+impl VerifyError {
+    /// The stable code for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(refusal) => refusal.reason(),
+            Self::Unavailable(unavailable) => unavailable.reason(),
+        }
+    }
+}
+
+/// Why a token was refused.
+///
+/// The texts say what an operator needs, and never hold a token or a part of its signature.
+/// Values of the token are shown only where its signature was good, escaped and cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is longer than any token that is accepted.
+    #[error("it has {length} bytes, and {limit} are accepted")]
+    #[non_exhaustive]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The longest that is accepted, in bytes.
+        limit: usize,
+    },
+    /// It is no JWT in compact form, or its header asks for what no Kubernetes issuer uses.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Its `alg` is none of the allowed ones.
+    #[error("its alg is not allowed")]
+    AlgorithmNotAllowed,
+    /// Its `typ` is another than the verifier expects ([RFC 8725, 3.11]).
+    ///
+    /// [RFC 8725, 3.11]: https://www.rfc-editor.org/rfc/rfc8725#section-3.11
+    #[error("its typ is not the expected one")]
+    Type,
+    /// Its `iss` is none of the verifier's issuers.
+    #[error("its iss is not a configured issuer")]
+    UnknownIssuer,
+    /// It comes from a Secret of an old cluster: it has no audience and never expires.
+    #[error("it is a legacy token from a Secret: callers need a projected ServiceAccount token")]
+    LegacyToken,
+    /// It has no `exp`.
+    #[error("it has no exp")]
+    NoExpiry,
+    /// Its claims are not well formed, or not those of a service account, or do not fit the type.
+    #[error("its claims are wrong: {0}")]
+    Claims(String),
+    /// No key was asked for, because the token could not have passed anyway. Nothing of it was
+    /// verified.
+    #[error("it would not pass whatever its signature ({0}), so no keys were fetched for it")]
+    Hopeless(Reason),
+    /// Its issuer has no key of that name.
+    #[error("its issuer has no such key")]
+    UnknownKey,
+    /// Its key exists, but is not for its `alg`.
+    #[error("its key is not for its alg")]
+    KeyNotForAlgorithm,
+    /// Its signature is wrong.
+    #[error("its signature is wrong")]
+    Signature,
+    /// It expired, and its signature is good.
+    #[error("it expired {} ago (leeway {leeway:?})", Ago(*.expired_at, *.now))]
+    #[non_exhaustive]
+    Expired {
+        /// Its `exp`.
+        expired_at: SystemTime,
+        /// The time of the check.
+        now: SystemTime,
+        /// What was allowed beyond `exp`.
+        leeway: Duration,
+    },
+    /// Its `nbf` is ahead, and its signature is good.
+    #[error("it is good only in {} (leeway {leeway:?}): compare the clocks", Ago(*.now, *.not_before))]
+    #[non_exhaustive]
+    NotYetValid {
+        /// Its `nbf`.
+        not_before: SystemTime,
+        /// The time of the check.
+        now: SystemTime,
+        /// What was allowed before `nbf`.
+        leeway: Duration,
+    },
+    /// Its `iat` is ahead, and its signature is good.
+    #[error("it will be issued in {} (leeway {leeway:?}): compare the clocks", Ago(*.now, *.issued_at))]
+    #[non_exhaustive]
+    IssuedInFuture {
+        /// Its `iat`.
+        issued_at: SystemTime,
+        /// The time of the check.
+        now: SystemTime,
+        /// What was allowed.
+        leeway: Duration,
+    },
+    /// It is for somebody else, and its signature is good.
+    #[error("it is for {}, and one of {} is expected", ShownList(.found), ShownList(.expected))]
+    #[non_exhaustive]
+    Audience {
+        /// Its `aud`.
+        found: Vec<String>,
+        /// What the verifier expects, one of it.
+        expected: Arc<[String]>,
+    },
+    /// Its `sub` is not the service account of its `kubernetes.io` claim.
+    #[error("its sub is not the service account of its kubernetes.io claim")]
+    SubjectMismatch,
+}
+
+/// Shows a span in words.
+struct Ago(SystemTime, SystemTime);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.1.duration_since(self.0).unwrap_or_default().as_secs();
+        match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+            (0, 0, 0, s) => write!(f, "{s} s"),
+            (0, 0, m, s) => write!(f, "{m} min {s} s"),
+            (0, h, m, _) => write!(f, "{h} h {m} min"),
+            (d, h, ..) => write!(f, "{d} d {h} h"),
+        }
+    }
+}
+
+impl Refusal {
+    /// The stable code for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::TooLong { .. } => Reason::TooLong,
+            Self::Malformed(_) => Reason::Malformed,
+            Self::AlgorithmNotAllowed => Reason::Algorithm,
+            Self::Type => Reason::Type,
+            Self::UnknownIssuer => Reason::UnknownIssuer,
+            Self::LegacyToken => Reason::LegacyToken,
+            Self::NoExpiry => Reason::NoExpiry,
+            Self::Claims(_) => Reason::Claims,
+            Self::Hopeless(reason) => *reason,
+            Self::UnknownKey => Reason::UnknownKey,
+            Self::KeyNotForAlgorithm => Reason::KeyAlgorithm,
+            Self::Signature => Reason::Signature,
+            Self::Expired { .. } => Reason::Expired,
+            Self::NotYetValid { .. } => Reason::NotYetValid,
+            Self::IssuedInFuture { .. } => Reason::IssuedInFuture,
+            Self::Audience { .. } => Reason::Audience,
+            Self::SubjectMismatch => Reason::SubjectMismatch,
+        }
+    }
+}
+
+/// The token needs keys that are not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys of the issuer are not available: {cause}")]
+pub struct KeysUnavailable {
+    retry_after: Duration,
+    cause: KeysUnavailableCause,
+}
+
+/// Why keys are not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysUnavailableCause {
+    /// The last fetch failed, and the next one is not due yet. The log said why when it failed.
+    #[error("the last fetch failed")]
+    FetchFailed,
+    /// The fetch did not end within the time that a request waits.
+    #[error("the fetch takes too long")]
+    FetchSlow,
+    /// As many requests as may wait for this issuer's keys are waiting.
+    #[error("too many requests wait for them")]
+    TooManyWaiting,
+    /// The verifier was used outside a tokio runtime, where nothing can be fetched.
+    #[error("there is no tokio runtime to fetch them in")]
+    NoRuntime,
+}
+
+impl KeysUnavailable {
+    pub(crate) fn new(retry_after: Duration, cause: KeysUnavailableCause) -> Self {
+        Self { retry_after, cause }
+    }
+
+    /// When asking again may help; at least a second.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        self.retry_after.max(Duration::from_secs(1))
+    }
+
+    /// Why they are not here.
+    #[must_use]
+    pub fn cause(&self) -> KeysUnavailableCause {
+        self.cause
+    }
+
+    /// The stable code for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self.cause {
+            KeysUnavailableCause::TooManyWaiting => Reason::TooManyWaiting,
+            _ => Reason::KeysUnavailable,
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal,)*) => {
+        /// Why a token was not accepted, as a short code that stays the same from release to
+        /// release: for logs, metrics and alerts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* #[doc = concat!("\n\nCode: `", $code, "`.")] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The token is over 16 KiB.
+    TooLong = "too_long",
+    /// The token is no JWT in compact form.
+    Malformed = "malformed",
+    /// The token's `alg` is not allowed.
+    Algorithm = "algorithm",
+    /// The token's `typ` is not the expected one.
+    Type = "type",
+    /// The token's `iss` is not configured.
+    UnknownIssuer = "unknown_issuer",
+    /// The token comes from a Secret and never expires.
+    LegacyToken = "legacy_token",
+    /// The token has no `exp`.
+    NoExpiry = "no_expiry",
+    /// The token's claims are missing, malformed or of the wrong kind.
+    Claims = "claims",
+    /// The token's `sub` disagrees with its `kubernetes.io` claim.
+    SubjectMismatch = "subject_mismatch",
+    /// The issuer has no key with the token's `kid`.
+    UnknownKey = "unknown_key",
+    /// The token's key is not for its `alg`.
+    KeyAlgorithm = "key_algorithm",
+    /// The signature is wrong.
+    Signature = "signature",
+    /// The token expired.
+    Expired = "expired",
+    /// The token's `nbf` is ahead.
+    NotYetValid = "not_yet_valid",
+    /// The token's `iat` is ahead.
+    IssuedInFuture = "issued_in_future",
+    /// The token is for another audience.
+    Audience = "audience",
+    /// The issuer's keys are not here, and could not be fetched now.
+    KeysUnavailable = "keys_unavailable",
+    /// Too many requests wait for the issuer's keys.
+    TooManyWaiting = "too_many_waiting",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why a verifier could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No audience was given. A verifier without one would take tokens that are for others.
+    #[error("no audience is given")]
+    NoAudience,
+    /// An audience is empty or blank: often an environment variable that is set to nothing.
+    #[error("an audience is empty")]
+    EmptyAudience,
+    /// No algorithm is allowed.
+    #[error("no algorithm is allowed")]
+    NoAlgorithm,
+    /// A URL to read keys from is not one.
+    #[error("the URL {} is not acceptable: {source}", Shown(.url))]
+    #[non_exhaustive]
+    Url {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        source: IssuerUrlError,
+    },
+    /// An issuer's name that is no URL is empty.
+    #[error("the name of an issuer is empty")]
+    EmptyIssuer,
+    /// Two issuers have one name.
+    #[error("the issuer {} is given twice", Shown(.0))]
+    DuplicateIssuer(String),
+    /// A duration is out of its range.
+    #[error("{name} must be {range}")]
+    #[non_exhaustive]
+    Duration {
+        /// The setting.
+        name: &'static str,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// The root certificates are not PEM, or hold no certificate.
+    #[error("the root certificates cannot be used: {0}")]
+    RootCertificates(String),
+    /// The bearer token for fetching keys cannot be sent in a header.
+    #[error("the bearer token for fetching keys holds characters that no header may hold")]
+    FetchToken,
+    /// A fixed key set cannot be used.
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+    /// The issuer's keys have to be fetched, and there is nothing to fetch them with.
+    #[error("no fetcher: switch on the feature `remote`, or give the issuer one of your own")]
+    NoFetcher,
+}

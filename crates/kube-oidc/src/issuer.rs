@@ -1,0 +1,233 @@
+//! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    algorithm::Algorithm,
+    clock::Clock,
+    error::BuildError,
+    issuer_url::{IssuerUrl, Transport},
+    key_cache::{KeyCache, Settings},
+    key_set::KeySet,
+    keys::Keys,
+    source::{Fetch, Remote},
+};
+
+/// An issuer that a verifier trusts, and where its keys come from.
+///
+/// An [`IssuerUrl`] alone is one: its keys are found by discovery. The methods are for issuers
+/// whose keys are elsewhere or guarded. What they are given is checked when the verifier is built.
+///
+/// ```
+/// use kube_oidc::{Issuer, Verifier};
+///
+/// # let ca_bundle = b"";
+/// let issuer = Issuer::new("https://auth.pingone.eu/11111111/as".parse()?)
+///     .with_jwks_uri("https://auth.pingone.eu/11111111/as/jwks")
+///     .with_fetch_bearer_token("token for the key endpoint");
+/// let verifier = Verifier::builder(issuer).audience("orders").build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Issuer {
+    name: Arc<str>,
+    /// `None`: the name is no URL.
+    url: Option<IssuerUrl>,
+    jwks_uri: Option<String>,
+    key_set: Option<Vec<u8>>,
+    fetcher: Option<Arc<dyn Fetch>>,
+    #[cfg(feature = "remote")]
+    http: HttpSettings,
+}
+
+#[cfg(feature = "remote")]
+#[derive(Clone, Default)]
+struct HttpSettings {
+    root_certificates: Vec<Vec<u8>>,
+    bearer_token: Option<String>,
+    credential_origins: Vec<String>,
+}
+
+impl Issuer {
+    /// An issuer whose keys are found by discovery, at
+    /// `<issuer>/.well-known/openid-configuration`.
+    #[must_use]
+    pub fn new(url: IssuerUrl) -> Self {
+        Self::named(url.shared_text(), Some(url))
+    }
+
+    /// An issuer whose name is no URL, such as `auth.openshift.io` or `rke`. Its keys cannot be
+    /// discovered, so the https URL of its key set is demanded.
+    #[must_use]
+    pub fn with_opaque_name(name: &str, jwks_uri: impl Into<String>) -> Self {
+        Self::named(name.into(), None).with_jwks_uri(jwks_uri)
+    }
+
+    fn named(name: Arc<str>, url: Option<IssuerUrl>) -> Self {
+        Self {
+            name,
+            url,
+            jwks_uri: None,
+            key_set: None,
+            fetcher: None,
+            #[cfg(feature = "remote")]
+            http: HttpSettings::default(),
+        }
+    }
+
+    /// Reads the keys from this URL, without discovery. It must be https; plain http is accepted
+    /// on loopback if the issuer itself is plain http on loopback.
+    #[must_use]
+    pub fn with_jwks_uri(mut self, jwks_uri: impl Into<String>) -> Self {
+        self.jwks_uri = Some(jwks_uri.into());
+        self
+    }
+
+    /// Uses a key set document that is given, and fetches nothing. It does not age: after a
+    /// rotation the verifier has to be built anew.
+    #[must_use]
+    pub fn with_key_set(mut self, jwks: impl Into<Vec<u8>>) -> Self {
+        self.key_set = Some(jwks.into());
+        self
+    }
+
+    /// Uses the keys of a `JwkSet` of the `jsonwebtoken` crate, as
+    /// [`with_key_set`](Self::with_key_set) does.
+    #[cfg(feature = "jsonwebtoken")]
+    pub fn with_jsonwebtoken_key_set(
+        self,
+        keys: &jsonwebtoken::jwk::JwkSet,
+    ) -> Result<Self, serde_json::Error> {
+        Ok(self.with_key_set(serde_json::to_vec(keys)?))
+    }
+
+    /// Fetches with a fetcher of your own. The other settings for fetching are then its business.
+    #[must_use]
+    pub fn with_fetcher(mut self, fetcher: impl Fetch) -> Self {
+        self.fetcher = Some(Arc::new(fetcher));
+        self
+    }
+
+    /// Trusts the certificates of a PEM bundle when fetching, beside the platform's: a private
+    /// cluster's own CA.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.http.root_certificates.push(pem.into());
+        self
+    }
+
+    /// Sends a bearer token when fetching: a kube-apiserver may answer 403 to anonymous readers
+    /// of its key set, and `PingOne` wants one too.
+    ///
+    /// It goes to the origin (scheme, host and port) of the issuer, or of
+    /// [`with_jwks_uri`](Self::with_jwks_uri) where that is given, and to no other; a `jwks_uri`
+    /// that discovery names on another host gets it only by
+    /// [`with_credential_origin`](Self::with_credential_origin).
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_fetch_bearer_token(mut self, token: impl Into<String>) -> Self {
+        self.http.bearer_token = Some(token.into());
+        self
+    }
+
+    /// Sends the bearer token to the origin of this URL as well.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_credential_origin(mut self, url: impl Into<String>) -> Self {
+        self.http.credential_origins.push(url.into());
+        self
+    }
+
+    /// The name, as it stands in `iss`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the place where the keys of this issuer are.
+    pub(crate) fn keys(
+        &self,
+        allowed: &Arc<[Algorithm]>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Keys, BuildError> {
+        if self.name.trim().is_empty() {
+            return Err(BuildError::EmptyIssuer);
+        }
+        if let Some(document) = &self.key_set {
+            let (keys, skipped) = KeySet::parse(document, allowed)?;
+            for skipped in skipped {
+                tracing::warn!(issuer = &*self.name, "a key of the issuer is not used: {skipped}");
+            }
+            return Ok(Keys::Fixed(keys));
+        }
+        let transport = self.url.as_ref().map_or(Transport::Https, IssuerUrl::transport);
+        let jwks_uri = self.jwks_uri.as_deref().map(|url| endpoint(transport, url)).transpose()?;
+        let fetcher = match &self.fetcher {
+            Some(fetcher) => Arc::clone(fetcher),
+            None => self.http_fetcher(transport, jwks_uri.as_ref())?,
+        };
+        let remote = match (jwks_uri, &self.url) {
+            (Some(jwks_uri), _) => Remote::known(jwks_uri, fetcher),
+            (None, Some(url)) => Remote::discovered(url.clone(), fetcher),
+            (None, None) => return Err(BuildError::NoFetcher),
+        };
+        let (name, allowed) = (Arc::clone(&self.name), Arc::clone(allowed));
+        let cache = KeyCache::new(name, remote, allowed, settings.clone(), Arc::clone(clock));
+        Ok(Keys::Fetched(cache))
+    }
+
+    #[cfg(feature = "remote")]
+    fn http_fetcher(
+        &self,
+        transport: Transport,
+        jwks_uri: Option<&url::Url>,
+    ) -> Result<Arc<dyn Fetch>, BuildError> {
+        let mut fetcher = crate::source::HttpFetcher::new();
+        for pem in &self.http.root_certificates {
+            fetcher = fetcher.with_root_certificates_pem(pem)?;
+        }
+        if let Some(token) = &self.http.bearer_token {
+            if let Some(own) = jwks_uri.or(self.url.as_ref().map(IssuerUrl::url)) {
+                fetcher = fetcher.with_bearer_token(own, token)?;
+            }
+            for origin in &self.http.credential_origins {
+                fetcher = fetcher.with_bearer_token(&endpoint(transport, origin)?, token)?;
+            }
+        }
+        Ok(Arc::new(fetcher))
+    }
+
+    #[cfg(not(feature = "remote"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
+    fn http_fetcher(
+        &self,
+        _: Transport,
+        _: Option<&url::Url>,
+    ) -> Result<Arc<dyn Fetch>, BuildError> {
+        Err(BuildError::NoFetcher)
+    }
+}
+
+fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
+    transport
+        .parse_endpoint(text)
+        .map_err(|source| BuildError::Url { url: text.to_owned(), source })
+}
+
+impl From<IssuerUrl> for Issuer {
+    fn from(url: IssuerUrl) -> Self {
+        Self::new(url)
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // the bearer token stays out
+        f.debug_struct("Issuer")
+            .field("name", &self.name)
+            .field("jwks_uri", &self.jwks_uri)
+            .finish_non_exhaustive()
+    }
+}

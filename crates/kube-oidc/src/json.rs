@@ -1,0 +1,351 @@
+//! Strict JSON: no member twice in any object, and no deeper than [`MAX_DEPTH`].
+//!
+//! Two parsers that disagree on which of two `sub` members counts are a way past a lock
+//! ([RFC 8725, 2.4 and RFC 7515, 4]: duplicate names must be rejected or the last one taken; we
+//! reject). Names are compared after unescaping, in objects that we skip too.
+//!
+//! [RFC 8725, 2.4 and RFC 7515, 4]: https://www.rfc-editor.org/rfc/rfc7515#section-4
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+/// How deep arrays and objects may nest. A Kubernetes token needs 3.
+pub(crate) const MAX_DEPTH: u8 = 32;
+
+/// What is made of the members of one object.
+pub(crate) trait Members<'de> {
+    /// Takes one member. It must read `value`, by one of its methods.
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error>;
+}
+
+/// The value of a member, to be read once.
+pub(crate) struct Value<'a, A> {
+    map: &'a mut A,
+    depth: u8,
+}
+
+impl<'de, A: MapAccess<'de>> Value<'_, A> {
+    pub(crate) fn text(self) -> Result<Cow<'de, str>, A::Error> {
+        self.map.next_value_seed(Text)
+    }
+
+    pub(crate) fn object<M: Members<'de>>(self, members: &mut M) -> Result<(), A::Error> {
+        self.map.next_value_seed(Object { members, depth: self.depth })
+    }
+
+    pub(crate) fn skip(self) -> Result<(), A::Error> {
+        self.map.next_value_seed(Skip { depth: self.depth })
+    }
+
+    /// Reads a value with no objects in it.
+    pub(crate) fn seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
+
+/// Reads a whole text as one object.
+pub(crate) fn parse_object<'de, M: Members<'de>>(
+    text: &'de str,
+    members: &mut M,
+) -> Result<(), serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Object { members, depth: 1 }.deserialize(&mut deserializer)?;
+    deserializer.end()
+}
+
+struct Object<'m, M> {
+    members: &'m mut M,
+    depth: u8,
+}
+
+impl<'de, M: Members<'de>> DeserializeSeed<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let depth = deeper::<A::Error>(self.depth)?;
+        let mut seen = Seen::default();
+        while let Some(name) = map.next_key_seed(Text)? {
+            self.members.member(&name, Value { map: &mut map, depth })?;
+            seen.insert(name)?;
+        }
+        Ok(())
+    }
+}
+
+fn deeper<E: serde::de::Error>(depth: u8) -> Result<u8, E> {
+    if depth > MAX_DEPTH { Err(E::custom("nested too deep")) } else { Ok(depth + 1) }
+}
+
+/// The names seen in one object. A list while they are few, for speed; then a set, so that an
+/// object of thousands of members costs no more than linear time.
+#[derive(Default)]
+struct Seen<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Seen<'de> {
+    const FEW: usize = 16;
+
+    fn insert<E: serde::de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
+        let new = !self.few.contains(&name)
+            && if self.few.len() < Self::FEW {
+                self.few.push(name);
+                true
+            } else {
+                self.many.insert(name)
+            };
+        if new { Ok(()) } else { Err(E::custom("a member stands twice")) }
+    }
+}
+
+/// A string, borrowed where it has no escapes.
+pub(crate) struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// One string, or a list of strings.
+pub(crate) struct TextOrList;
+
+impl<'de> DeserializeSeed<'de> for TextOrList {
+    type Value = Vec<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextOrList {
+    type Value = Vec<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(vec![Cow::Borrowed(text)])
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(vec![Cow::Owned(text.to_owned())])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element_seed(Text)? {
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+}
+
+/// Any value, checked and thrown away.
+struct Skip {
+    depth: u8,
+}
+
+/// The members of a skipped object.
+struct SkipMembers;
+
+impl<'de> Members<'de> for SkipMembers {
+    fn member<A: MapAccess<'de>>(&mut self, _: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        value.skip()
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Skip {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skip {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let depth = deeper::<A::Error>(self.depth)?;
+        while list.next_element_seed(Skip { depth })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        Object { members: &mut SkipMembers, depth: self.depth }.visit_map(map)
+    }
+}
+
+/// A list of which the elements are read as they come, at most `limit` of them.
+pub(crate) struct BoundedList<F> {
+    pub(crate) limit: usize,
+    pub(crate) each: F,
+}
+
+impl<'de, F> DeserializeSeed<'de> for BoundedList<F>
+where
+    F: FnMut(&'de serde_json::value::RawValue),
+{
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, F> Visitor<'de> for BoundedList<F>
+where
+    F: FnMut(&'de serde_json::value::RawValue),
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        for _ in 0..self.limit {
+            match list.next_element()? {
+                Some(element) => (self.each)(element),
+                None => return Ok(()),
+            }
+        }
+        match list.next_element::<IgnoredAny>()? {
+            None => Ok(()),
+            Some(_) => {
+                Err(A::Error::custom(format_args!("more than {} elements in a list", self.limit)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(text: &str) -> bool {
+        parse_object(text, &mut SkipMembers).is_ok()
+    }
+
+    #[test]
+    fn members_twice_are_refused_at_every_depth_and_after_unescaping() {
+        assert!(accepts(r#"{"a":1,"b":{"a":1},"c":[{"a":1},{"a":2}]}"#));
+        assert!(!accepts(r#"{"a":1,"a":1}"#));
+        assert!(!accepts(r#"{"a":1,"\u0061":1}"#));
+        assert!(!accepts(r#"{"x":{"a":1,"a":1}}"#));
+        assert!(!accepts(r#"{"x":[[{"a":1,"b":2,"a":3}]]}"#));
+    }
+
+    #[test]
+    fn members_twice_are_found_among_many() {
+        let names: Vec<String> = (0..100).map(|i| format!("\"m{i}\":{i}")).collect();
+        let body = names.join(",");
+        assert!(accepts(&format!("{{{body}}}")));
+        assert!(!accepts(&format!("{{{body},\"m3\":0}}")));
+        assert!(!accepts(&format!("{{{body},\"m70\":0}}")));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |n: usize| format!("{{\"a\":{}1{}}}", "[".repeat(n), "]".repeat(n));
+        assert!(accepts(&nested(31)));
+        assert!(!accepts(&nested(32)));
+        assert!(!accepts(&nested(100_000)));
+        let objects = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+        assert!(accepts(&objects(32)));
+        assert!(!accepts(&objects(33)));
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "\"a\"",
+            "{",
+            "{}x",
+            "{} {}",
+            "\u{feff}{}",
+            "{\"a\":NaN}",
+            "{\"a\":1e999}",
+            "{\"a\":01}",
+            "{\"a\":\"\\ud800\"}",
+            "{\"a\":\"\u{1}\"}",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "{a:1}",
+        ] {
+            assert!(!accepts(text), "{text:?}");
+        }
+        assert!(accepts(" {} \n"));
+    }
+}

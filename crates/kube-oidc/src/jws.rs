@@ -1,0 +1,208 @@
+//! The compact form of a JWS ([RFC 7515, 3.1]): three parts, and a header. No key or claim here.
+//!
+//! [RFC 7515, 3.1]: https://www.rfc-editor.org/rfc/rfc7515#section-3.1
+
+use std::borrow::Cow;
+
+use serde::de::MapAccess;
+
+use crate::{
+    algorithm::Algorithm,
+    base64url,
+    error::Refusal,
+    json::{self, Members, Value},
+    key_set::MAX_KID_BYTES,
+};
+
+/// As long as a token may be, in bytes. A Kubernetes token has about 1 KiB; with an ML-DSA
+/// signature 6 KiB.
+pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// A token cut into its parts, of which none is decoded yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Compact<'t> {
+    /// What was signed: the first two parts and the dot between, as received.
+    pub(crate) signing_input: &'t str,
+    header: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Compact<'t> {
+    pub(crate) fn parse(token: &'t str) -> Result<Self, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refusal::TooLong { length: token.len(), limit: MAX_TOKEN_BYTES });
+        }
+        let malformed = Refusal::Malformed("it has not three parts");
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(malformed.clone())?;
+        let (header, payload) = signing_input.split_once('.').ok_or(malformed.clone())?;
+        // five parts are an encrypted token (JWE), which no Kubernetes issuer makes
+        if payload.contains('.') {
+            return Err(malformed);
+        }
+        Ok(Self { signing_input, header, payload, signature })
+    }
+
+    pub(crate) fn decode_header(&self) -> Result<String, Refusal> {
+        decode_text(self.header, "its header is not base64url of UTF-8")
+    }
+
+    pub(crate) fn decode_payload(&self) -> Result<String, Refusal> {
+        decode_text(self.payload, "its payload is not base64url of UTF-8")
+    }
+
+    pub(crate) fn decode_signature(&self) -> Result<Vec<u8>, Refusal> {
+        base64url::decode(self.signature)
+            .filter(|signature| !signature.is_empty())
+            .ok_or(Refusal::Malformed("its signature is missing or not base64url"))
+    }
+}
+
+fn decode_text(part: &str, problem: &'static str) -> Result<String, Refusal> {
+    base64url::decode(part)
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or(Refusal::Malformed(problem))
+}
+
+/// The members of a header that count.
+///
+/// `jku`, `x5u`, `jwk` and `x5c` are read over like any unknown member: a key never comes from a
+/// token.
+#[derive(Debug)]
+pub(crate) struct Header<'h> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) kid: Option<Cow<'h, str>>,
+    pub(crate) typ: Option<Cow<'h, str>>,
+}
+
+impl<'h> Header<'h> {
+    /// Reads a header. `alg` must be in `allowed`.
+    pub(crate) fn parse(text: &'h str, allowed: &[Algorithm]) -> Result<Self, Refusal> {
+        let mut members = HeaderMembers::default();
+        if json::parse_object(text, &mut members).is_err() {
+            return Err(Refusal::Malformed("its header is not a well-formed JSON object"));
+        }
+        if members.demanding {
+            return Err(Refusal::Malformed("its header has crit, b64, zip or enc"));
+        }
+        if members.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
+            return Err(Refusal::Malformed("its kid is too long"));
+        }
+        let alg = members.alg.ok_or(Refusal::Malformed("its header has no alg"))?;
+        let algorithm = Algorithm::from_name(&alg)
+            .filter(|algorithm| allowed.contains(algorithm))
+            .ok_or(Refusal::AlgorithmNotAllowed)?;
+        Ok(Self { algorithm, kid: members.kid, typ: members.typ })
+    }
+}
+
+#[derive(Default)]
+struct HeaderMembers<'h> {
+    alg: Option<Cow<'h, str>>,
+    kid: Option<Cow<'h, str>>,
+    typ: Option<Cow<'h, str>>,
+    /// There is a member that changes how the rest is to be read, which we do not support.
+    demanding: bool,
+}
+
+impl<'de> Members<'de> for HeaderMembers<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        let slot = match name {
+            "alg" => &mut self.alg,
+            "kid" => &mut self.kid,
+            "typ" => &mut self.typ,
+            "crit" | "b64" | "zip" | "enc" => {
+                self.demanding = true;
+                return value.skip();
+            }
+            _ => return value.skip(),
+        };
+        *slot = Some(value.text()?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> Result<Header<'_>, Refusal> {
+        Header::parse(text, &Algorithm::ALL)
+    }
+
+    #[test]
+    fn a_token_has_three_parts() {
+        for token in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", "...."] {
+            assert!(matches!(Compact::parse(token), Err(Refusal::Malformed(_))), "{token:?}");
+        }
+        let compact = Compact::parse("e30.e30.AA").unwrap();
+        assert_eq!(compact.signing_input, "e30.e30");
+        assert_eq!(compact.decode_header().unwrap(), "{}");
+        assert_eq!(compact.decode_signature().unwrap(), [0]);
+        assert!(Compact::parse("e30.e30.").unwrap().decode_signature().is_err());
+        assert!(Compact::parse(".e30.AA").unwrap().decode_header().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_length_limit_is_exact() {
+        let token = |length: usize| format!("a.b.{}", "c".repeat(length - 4));
+        assert!(Compact::parse(&token(MAX_TOKEN_BYTES)).is_ok());
+        assert!(matches!(
+            Compact::parse(&token(MAX_TOKEN_BYTES + 1)),
+            Err(Refusal::TooLong { length, .. }) if length == MAX_TOKEN_BYTES + 1
+        ));
+    }
+
+    #[test]
+    fn the_header_is_read_strictly() {
+        let read =
+            header(r#"{"alg":"RS256","kid":"k\u0031","typ":"JWT","jku":"https://x","x":{}}"#)
+                .unwrap();
+        assert_eq!(read.algorithm, Algorithm::Rs256);
+        assert_eq!(read.kid.unwrap(), "k1");
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"alg":1}"#,
+            r#"{"alg":null}"#,
+            r#"{"alg":["RS256"]}"#,
+            r#"{"alg":"RS256","alg":"RS256"}"#,
+            r#"{"alg":"RS256","\u0061lg":"none"}"#,
+            r#"{"alg":"RS256","kid":1}"#,
+            r#"{"alg":"RS256","kid":null}"#,
+            r#"{"alg":"RS256","crit":[]}"#,
+            r#"{"alg":"RS256","crit":["b64"],"b64":false}"#,
+            r#"{"alg":"RS256","b64":true}"#,
+            r#"{"alg":"RS256","zip":"DEF"}"#,
+            r#"{"alg":"RSA-OAEP","enc":"A256GCM"}"#,
+            r#"{"alg":"RS256","x":{"a":1,"a":1}}"#,
+            r#"{"alg":"RS256"} x"#,
+        ] {
+            assert!(matches!(header(text), Err(Refusal::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_allowed_algorithms_pass() {
+        for alg in ["none", "None", "HS256", "RS1", "rs256", ""] {
+            let text = format!(r#"{{"alg":"{alg}"}}"#);
+            assert!(matches!(header(&text), Err(Refusal::AlgorithmNotAllowed)), "{alg}");
+        }
+        let text = r#"{"alg":"ES256"}"#;
+        assert!(Header::parse(text, &[Algorithm::Rs256]).is_err());
+        assert!(Header::parse(text, &[Algorithm::Es256]).is_ok());
+    }
+
+    #[test]
+    fn the_kid_limit_is_exact() {
+        let with_kid =
+            |length: usize| format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(length));
+        assert!(header(&with_kid(MAX_KID_BYTES)).is_ok());
+        assert!(header(&with_kid(MAX_KID_BYTES + 1)).is_err());
+    }
+}

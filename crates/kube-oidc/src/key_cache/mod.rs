@@ -1,0 +1,413 @@
+//! The living key set of one issuer: read by every request without a lock that excludes, and
+//! refreshed behind their backs.
+//!
+//! [`machine`] decides, this module carries out: it spawns the fetches, publishes the sets and
+//! wakes who waits.
+
+mod freshness;
+mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwapOption, Guard};
+use tokio::{runtime::Handle, sync::watch, time};
+
+use self::machine::{Answer, Due, Flight, Landing, Machine};
+pub(crate) use self::{
+    freshness::{Freshness, retry_after},
+    settings::Settings,
+};
+use crate::{
+    algorithm::Algorithm,
+    clock::{Clock, Moment},
+    error::{KeysUnavailable, KeysUnavailableCause},
+    key_set::{KeySet, SkippedKey},
+    shown::chain,
+    source::{LoadError, Loaded, Remote, Validators},
+};
+
+/// Why a request that waited has no key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The issuer does not have it.
+    UnknownKey,
+    Unavailable(KeysUnavailable),
+}
+
+/// The keys of one issuer that are fetched, and kept fresh.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyCache(Arc<Shared>);
+
+struct Shared {
+    /// For the log.
+    issuer: Arc<str>,
+    remote: Remote,
+    allowed: Arc<[Algorithm]>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    machine: Mutex<Machine>,
+    snapshot: ArcSwapOption<Snapshot>,
+    /// Counts the flights that ended, to wake who waits for one.
+    landed: watch::Sender<u64>,
+    waiting: AtomicUsize,
+}
+
+/// A set, and until when it may be used: all that a request with a known key reads.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    keys: Arc<KeySet>,
+    validators: Option<Validators>,
+    skipped: Vec<SkippedKey>,
+    at: Moment,
+    usable_for: Duration,
+    /// The age at which a request looks whether the timer is still alive, in milliseconds.
+    look_at_age: AtomicU64,
+}
+
+impl Snapshot {
+    pub(crate) fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+}
+
+impl KeyCache {
+    pub(crate) fn new(
+        issuer: Arc<str>,
+        remote: Remote,
+        allowed: Arc<[Algorithm]>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let machine = Mutex::new(Machine::new(settings.clone()));
+        Self(Arc::new(Shared {
+            issuer,
+            remote,
+            allowed,
+            settings,
+            clock,
+            machine,
+            snapshot: ArcSwapOption::empty(),
+            landed: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+        }))
+    }
+
+    /// The set that may be used now, if there is one. Never waits.
+    pub(crate) fn current(&self) -> Option<Guard<Option<Arc<Snapshot>>>> {
+        let guard = self.0.snapshot.load();
+        let snapshot = guard.as_ref()?;
+        let age = Moment::now(&*self.0.clock).since(snapshot.at);
+        if age_in_millis(age) >= snapshot.look_at_age.load(Ordering::Relaxed) {
+            self.look_after_the_timer(snapshot, age);
+        }
+        (age < snapshot.usable_for).then_some(guard)
+    }
+
+    /// Waits until there is a set in which `wanted` finds what it looks for.
+    pub(crate) async fn wait_for(
+        &self,
+        wanted: impl Fn(&KeySet) -> bool,
+    ) -> Result<Arc<Snapshot>, Missing> {
+        let shared = &*self.0;
+        let unavailable = |wait, cause| Missing::Unavailable(KeysUnavailable::new(wait, cause));
+        let arrival = shared.machine().arrive();
+        let mut place = None;
+        let mut deadline = None;
+        loop {
+            let mut landed = shared.landed.subscribe();
+            match shared.ask(arrival, &wanted) {
+                Asked::Found(snapshot) => return Ok(snapshot),
+                Asked::Machine(Answer::Join) => {}
+                Asked::Machine(Answer::Start(flight)) => {
+                    if !self.spawn(flight) {
+                        let cause = KeysUnavailableCause::NoRuntime;
+                        return Err(unavailable(Duration::ZERO, cause));
+                    }
+                }
+                Asked::Machine(Answer::UnknownKey) => return Err(Missing::UnknownKey),
+                Asked::Machine(Answer::ComeBack(wait)) => {
+                    return Err(unavailable(wait, KeysUnavailableCause::FetchFailed));
+                }
+            }
+            if place.is_none() {
+                place = shared.take_place();
+            }
+            if place.is_none() {
+                let cause = KeysUnavailableCause::TooManyWaiting;
+                return Err(unavailable(shared.settings.fetch_timeout, cause));
+            }
+            if Handle::try_current().is_err() {
+                return Err(unavailable(Duration::ZERO, KeysUnavailableCause::NoRuntime));
+            }
+            let until = *deadline
+                .get_or_insert_with(|| time::Instant::now() + shared.settings.fetch_timeout);
+            if time::timeout_at(until, landed.changed()).await.is_err() {
+                return Err(unavailable(Duration::ZERO, KeysUnavailableCause::FetchSlow));
+            }
+        }
+    }
+
+    /// Spawns a fetch on the runtime of this moment. `false`: there is none.
+    fn spawn(&self, flight: Flight) -> bool {
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(fly(Arc::downgrade(&self.0), flight));
+            true
+        } else {
+            self.0.machine().give_up(flight);
+            false
+        }
+    }
+
+    /// The timer belongs to a runtime, which may be gone: then the request that notices starts
+    /// the refresh, and goes on with the set that there is.
+    #[cold]
+    fn look_after_the_timer(&self, snapshot: &Snapshot, age: Duration) {
+        let again = age_in_millis(age).saturating_add(1_000);
+        snapshot.look_at_age.store(again, Ordering::Relaxed);
+        let due = self.0.machine().due(Moment::now(&*self.0.clock));
+        if let Due::Start(flight) = due {
+            self.spawn(flight);
+        }
+    }
+}
+
+enum Asked {
+    Found(Arc<Snapshot>),
+    Machine(Answer),
+}
+
+impl Shared {
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        // nothing in a critical section panics; if it did, the state would still be sound
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks into the set and asks the machine in one step, so that no landing comes between.
+    fn ask(&self, arrival: machine::Arrival, wanted: impl Fn(&KeySet) -> bool) -> Asked {
+        let now = Moment::now(&*self.clock);
+        let mut machine = self.machine();
+        let snapshot = self.snapshot.load_full().filter(|_| machine.usable(now));
+        match snapshot.filter(|snapshot| wanted(&snapshot.keys)) {
+            Some(snapshot) => Asked::Found(snapshot),
+            None => Asked::Machine(machine.ask(now, arrival)),
+        }
+    }
+
+    fn take_place(&self) -> Option<Place<'_>> {
+        let place = Place(&self.waiting);
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        (waiting < self.settings.max_waiting).then_some(place)
+    }
+
+    /// Fetches once, and takes what comes of it.
+    async fn fetch(&self, flight: Flight) {
+        let mut airborne = Airborne { shared: self, flight: Some(flight) };
+        let began = Moment::now(&*self.clock);
+        let last = self.snapshot.load_full();
+        let validators = last.as_ref().and_then(|snapshot| snapshot.validators.as_ref());
+        let load =
+            self.remote.load(validators, &self.allowed, &self.settings.freshness, &*self.clock);
+        let timeout = self.settings.fetch_timeout;
+        let loaded = match time::timeout(timeout, load).await {
+            Ok(loaded) => loaded,
+            Err(_) => Err(LoadError::Timeout(timeout)),
+        };
+        airborne.flight = None;
+        self.land(flight, began, loaded, last);
+    }
+
+    fn land(
+        &self,
+        flight: Flight,
+        began: Moment,
+        loaded: Result<Loaded, LoadError>,
+        last: Option<Arc<Snapshot>>,
+    ) {
+        let landing = match &loaded {
+            Ok(Loaded::New { lifetime, .. } | Loaded::Unchanged { lifetime }) => {
+                Landing::Good { lifetime: *lifetime }
+            }
+            Err(error) => Landing::Failed { retry_after: error.retry_after() },
+        };
+        let now = Moment::now(&*self.clock);
+        let mut machine = self.machine();
+        let was_failing = machine.is_failing();
+        if machine.land(now, flight, landing, fastrand::f64()) {
+            match loaded {
+                Ok(loaded) => {
+                    let snapshot = self.publish(loaded, began, last.as_deref(), &machine);
+                    drop(machine);
+                    self.log_success(snapshot.as_deref(), last.as_deref(), was_failing);
+                }
+                Err(error) => {
+                    let usable = machine.usable(now);
+                    drop(machine);
+                    self.log_failure(&error, was_failing, usable);
+                }
+            }
+        }
+        self.landed.send_modify(|count| *count += 1);
+    }
+
+    fn publish(
+        &self,
+        loaded: Loaded,
+        began: Moment,
+        last: Option<&Snapshot>,
+        machine: &Machine,
+    ) -> Option<Arc<Snapshot>> {
+        let (keys, skipped, validators, lifetime) = match (loaded, last) {
+            (Loaded::New { keys, skipped, validators, lifetime }, _) => {
+                (Arc::new(keys), skipped, validators, lifetime)
+            }
+            (Loaded::Unchanged { lifetime }, Some(last)) => {
+                (Arc::clone(&last.keys), last.skipped.clone(), last.validators.clone(), lifetime)
+            }
+            // a condition is only sent with a set, so there is one
+            (Loaded::Unchanged { .. }, None) => return None,
+        };
+        // the timer gets a little time to be first
+        let look_at_age = machine.refresh_after().saturating_add(self.settings.fetch_timeout);
+        let snapshot = Arc::new(Snapshot {
+            keys,
+            validators,
+            skipped,
+            at: began,
+            usable_for: lifetime.saturating_add(self.settings.max_stale),
+            look_at_age: AtomicU64::new(age_in_millis(look_at_age)),
+        });
+        self.snapshot.store(Some(Arc::clone(&snapshot)));
+        Some(snapshot)
+    }
+
+    /// One line for each change of state, not for each fetch.
+    fn log_success(&self, new: Option<&Snapshot>, last: Option<&Snapshot>, was_failing: bool) {
+        let Some(new) = new else { return };
+        let issuer = &*self.issuer;
+        let keys = new.keys.len();
+        if last.is_none_or(|last| last.skipped != new.skipped) {
+            for skipped in &new.skipped {
+                tracing::warn!(issuer, "a key of the issuer is not used: {skipped}");
+            }
+        }
+        if last.is_none() {
+            tracing::info!(issuer, keys, "the keys of the issuer are here");
+        } else if was_failing {
+            tracing::info!(issuer, keys, "the issuer answers again, and its keys are fresh");
+        } else {
+            tracing::debug!(issuer, keys, "the keys of the issuer were refreshed");
+        }
+    }
+
+    fn log_failure(&self, error: &LoadError, was_failing: bool, usable: bool) {
+        let issuer = &*self.issuer;
+        let error = chain(error);
+        match (was_failing, usable) {
+            (false, true) => tracing::warn!(
+                issuer,
+                error,
+                "the keys of the issuer could not be refreshed: the last good ones stay in use"
+            ),
+            (false, false) => tracing::error!(
+                issuer,
+                error,
+                "the keys of the issuer could not be fetched: its tokens are answered with 503"
+            ),
+            (true, _) => tracing::debug!(issuer, error, "the keys still cannot be fetched"),
+        }
+    }
+}
+
+/// Fetches, then stays as the timer until a later flight takes over or the last verifier is gone.
+async fn fly(cache: Weak<Shared>, mut flight: Flight) {
+    loop {
+        {
+            let Some(shared) = cache.upgrade() else { return };
+            shared.fetch(flight).await;
+        }
+        flight = match next_flight(&cache, flight).await {
+            Some(next) => next,
+            None => return,
+        };
+    }
+}
+
+/// Waits until a fetch is due. `None`: this timer is no longer needed.
+async fn next_flight(cache: &Weak<Shared>, flight: Flight) -> Option<Flight> {
+    loop {
+        let (due, mut landed) = {
+            let shared = cache.upgrade()?;
+            let landed = shared.landed.subscribe();
+            let mut machine = shared.machine();
+            if !machine.is_last(flight) {
+                return None;
+            }
+            (machine.due(Moment::now(&*shared.clock)), landed)
+        };
+        // closed when the last verifier is gone
+        let closed = match due {
+            Due::Start(next) => return Some(next),
+            Due::In(wait) => {
+                matches!(time::timeout(wait, landed.changed()).await, Ok(Err(_)))
+            }
+            Due::Never => landed.changed().await.is_err(),
+        };
+        if closed {
+            return None;
+        }
+    }
+}
+
+/// A flight that has not landed. Dropped in the air, because its runtime ended or its fetcher
+/// panicked, it tells those who wait.
+struct Airborne<'a> {
+    shared: &'a Shared,
+    flight: Option<Flight>,
+}
+
+impl Drop for Airborne<'_> {
+    fn drop(&mut self) {
+        let Some(flight) = self.flight else { return };
+        if std::thread::panicking() {
+            let now = Moment::now(&*self.shared.clock);
+            self.shared.land(flight, now, Err(LoadError::Panicked), None);
+        } else {
+            self.shared.machine().give_up(flight);
+            self.shared.landed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// A place among those who wait.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn age_in_millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyCache")
+            .field("issuer", &self.issuer)
+            .field("snapshot", &self.snapshot.load())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! The numbers of the key cache.
+
+use std::time::Duration;
+
+use super::Freshness;
+use crate::error::BuildError;
+
+/// How the keys of an issuer are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) freshness: Freshness,
+    /// How long an unknown `kid` starts no further fetch.
+    pub(crate) unknown_kid_cooldown: Duration,
+    /// How long one fetch, of document and set together, and whoever waits for it may take.
+    pub(crate) fetch_timeout: Duration,
+    /// How long past its lifetime a set is used while its issuer does not answer.
+    pub(crate) max_stale: Duration,
+    /// As many requests as may wait for keys.
+    pub(crate) max_waiting: usize,
+}
+
+/// The first step of the back-off after a failed fetch.
+pub(crate) const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The last step of the back-off.
+pub(crate) const LAST_RETRY: Duration = Duration::from_secs(60);
+/// The shortest delay before a retry, whatever the dice say.
+pub(crate) const MIN_RETRY: Duration = Duration::from_millis(100);
+/// The longest `Retry-After` that is obeyed while there is a usable set.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The longest `Retry-After` that is obeyed while there is none.
+pub(crate) const MAX_RETRY_AFTER_WITHOUT_KEYS: Duration = Duration::from_secs(60);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            freshness: Freshness {
+                min: Duration::from_secs(60),
+                max: Duration::from_secs(3600),
+                default: Duration::from_secs(600),
+            },
+            unknown_kid_cooldown: Duration::from_secs(30),
+            fetch_timeout: Duration::from_secs(5),
+            max_stale: Duration::from_secs(24 * 3600),
+            max_waiting: 1024,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        let bad = |name, range| Err(BuildError::Duration { name, range });
+        if self.fetch_timeout.is_zero() {
+            return bad("fetch_timeout", "more than zero");
+        }
+        if self.freshness.min.is_zero() || self.freshness.min > self.freshness.max {
+            return bad("min_refresh", "more than zero, and not over max_refresh");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! One JSON Web Key ([RFC 7517]), read and judged: what of it can check signatures.
+//!
+//! [RFC 7517]: https://www.rfc-editor.org/rfc/rfc7517
+
+use std::{borrow::Cow, ops::RangeInclusive};
+
+use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RsaPublicKeyComponents};
+use serde::de::MapAccess;
+
+use super::key::{Key, MAX_KID_BYTES, Material};
+use crate::{
+    algorithm::{Algorithm, Family},
+    base64url,
+    json::{self, Members, TextOrList, Value},
+};
+
+/// RSA modulus lengths that are used, in bits: below is broken, above costs whoever checks.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// RSA public exponents: 65537 is what everybody uses; 3 has a history of forgeries, and a long
+/// one makes each check expensive.
+const RSA_EXPONENTS: RangeInclusive<u64> = 65_537..=0x1_ffff_ffff;
+
+/// Why one key of a set is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error("it is not a well-formed JSON Web Key: {0}")]
+    Malformed(String),
+    #[error("its kid is longer than {MAX_KID_BYTES} bytes")]
+    LongKid,
+    #[error("it is not for signatures: use or key_ops says otherwise")]
+    OtherUse,
+    #[error("its type (kty, crv) is not supported")]
+    Type,
+    #[error("its alg is not a supported signature algorithm of its type")]
+    Algorithm,
+    #[error("its alg is not allowed here")]
+    AlgorithmNotAllowed,
+    #[error("its modulus has {0} bits, not 2048 to 8192")]
+    ModulusLength(usize),
+    #[error("its modulus is even")]
+    EvenModulus,
+    #[error("its exponent is even, below 65537, or over 33 bits")]
+    Exponent,
+    #[error("its {0} is missing, or not base64url of the right length")]
+    Parameter(&'static str),
+    #[error("its numbers are no public key")]
+    NoKey,
+}
+
+/// The members of a key that count; `x5c`, `x5t`, `x5u` and unknown ones are ignored.
+#[derive(Default)]
+struct Jwk<'a> {
+    kty: Option<Cow<'a, str>>,
+    kid: Option<Cow<'a, str>>,
+    alg: Option<Cow<'a, str>>,
+    r#use: Option<Cow<'a, str>>,
+    key_ops: Option<Vec<Cow<'a, str>>>,
+    crv: Option<Cow<'a, str>>,
+    n: Option<Cow<'a, str>>,
+    e: Option<Cow<'a, str>>,
+    x: Option<Cow<'a, str>>,
+    y: Option<Cow<'a, str>>,
+}
+
+impl<'de> Members<'de> for Jwk<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        let slot = match name {
+            "kty" => &mut self.kty,
+            "kid" => &mut self.kid,
+            "alg" => &mut self.alg,
+            "use" => &mut self.r#use,
+            "crv" => &mut self.crv,
+            "n" => &mut self.n,
+            "e" => &mut self.e,
+            "x" => &mut self.x,
+            "y" => &mut self.y,
+            "key_ops" => {
+                self.key_ops = Some(value.seed(TextOrList)?);
+                return Ok(());
+            }
+            _ => return value.skip(),
+        };
+        *slot = Some(value.text()?);
+        Ok(())
+    }
+}
+
+/// Reads one key. The `kid` comes back with an error too, where there is one, so that a warning
+/// can name the key.
+pub(super) fn read(text: &str, allowed: &[Algorithm]) -> Result<Key, (Option<String>, Unusable)> {
+    let mut jwk = Jwk::default();
+    if let Err(error) = json::parse_object(text, &mut jwk) {
+        let kid = jwk.kid.map(Cow::into_owned);
+        return Err((kid, Unusable::Malformed(error.to_string())));
+    }
+    match jwk.prepare(allowed) {
+        Ok((material, prepared)) => {
+            Ok(Key::new(jwk.kid.map(|kid| kid.into_owned().into_boxed_str()), material, prepared))
+        }
+        Err(unusable) => Err((jwk.kid.map(Cow::into_owned), unusable)),
+    }
+}
+
+type Prepared = Vec<(Algorithm, ParsedPublicKey)>;
+
+impl Jwk<'_> {
+    fn prepare(&self, allowed: &[Algorithm]) -> Result<(Material, Prepared), Unusable> {
+        if self.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
+            return Err(Unusable::LongKid);
+        }
+        let other_use = self.r#use.as_ref().is_some_and(|r#use| r#use != "sig");
+        let cannot_verify =
+            self.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify"));
+        if other_use || cannot_verify {
+            return Err(Unusable::OtherUse);
+        }
+        let material = self.material()?;
+        let fitting = self.permitted(&material)?;
+        let prepared = fitting
+            .into_iter()
+            .filter(|algorithm| allowed.contains(algorithm))
+            .map(|algorithm| Ok((algorithm, prepare(algorithm, &material)?)))
+            .collect::<Result<Prepared, Unusable>>()?;
+        if prepared.is_empty() {
+            return Err(Unusable::AlgorithmNotAllowed);
+        }
+        Ok((material, prepared))
+    }
+
+    fn material(&self) -> Result<Material, Unusable> {
+        match (self.kty.as_deref(), self.crv.as_deref()) {
+            (Some("RSA"), _) => self.rsa(),
+            (Some("EC"), Some(crv)) => self.ec(crv),
+            (Some("OKP"), Some("Ed25519")) => {
+                Ok(Material::Ed25519(parameter(self.x.as_deref(), "x", Some(32))?))
+            }
+            _ => Err(Unusable::Type),
+        }
+    }
+
+    fn rsa(&self) -> Result<Material, Unusable> {
+        let n = unsigned(parameter(self.n.as_deref(), "n", None)?);
+        let e = unsigned(parameter(self.e.as_deref(), "e", None)?);
+        let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+        if !RSA_BITS.contains(&bits) {
+            return Err(Unusable::ModulusLength(bits));
+        }
+        if n.last().is_none_or(|last| last % 2 == 0) {
+            return Err(Unusable::EvenModulus);
+        }
+        let exponent = (e.len() <= 8)
+            .then(|| e.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)))
+            .filter(|exponent| exponent % 2 == 1 && RSA_EXPONENTS.contains(exponent));
+        match exponent {
+            Some(_) => Ok(Material::Rsa { n, e }),
+            None => Err(Unusable::Exponent),
+        }
+    }
+
+    fn ec(&self, crv: &str) -> Result<Material, Unusable> {
+        let (curve, length) = Algorithm::ALL
+            .into_iter()
+            .find_map(|algorithm| match algorithm.family() {
+                Family::Ec(_, curve, length) if curve == crv => Some((curve, length)),
+                _ => None,
+            })
+            .ok_or(Unusable::Type)?;
+        // SEC 1, 2.3.3: an uncompressed point
+        let mut point = vec![4];
+        point.extend(parameter(self.x.as_deref(), "x", Some(length))?);
+        point.extend(parameter(self.y.as_deref(), "y", Some(length))?);
+        Ok(Material::Ec { curve, point })
+    }
+
+    /// The algorithms of the key's type, or the one of them that its `alg` names.
+    fn permitted(&self, material: &Material) -> Result<Vec<Algorithm>, Unusable> {
+        let fits = |algorithm: &Algorithm| match (algorithm.family(), material) {
+            (Family::Rsa(_), Material::Rsa { .. }) | (Family::Ed25519, Material::Ed25519(_)) => {
+                true
+            }
+            (Family::Ec(_, wanted, _), Material::Ec { curve, .. }) => wanted == *curve,
+            _ => false,
+        };
+        match self.alg.as_deref() {
+            None => Ok(Algorithm::ALL.into_iter().filter(fits).collect()),
+            Some(name) => {
+                let algorithm = Algorithm::from_name(name).filter(fits);
+                Ok(vec![algorithm.ok_or(Unusable::Algorithm)?])
+            }
+        }
+    }
+}
+
+fn parameter(
+    text: Option<&str>,
+    name: &'static str,
+    length: Option<usize>,
+) -> Result<Vec<u8>, Unusable> {
+    text.and_then(base64url::decode)
+        .filter(|bytes| !bytes.is_empty() && length.is_none_or(|length| bytes.len() == length))
+        .ok_or(Unusable::Parameter(name))
+}
+
+/// Takes leading zeros off: RFC 7518, 6.3.1.1 forbids them, and some issuers send one.
+fn unsigned(mut bytes: Vec<u8>) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.drain(..zeros);
+    bytes
+}
+
+fn prepare(algorithm: Algorithm, material: &Material) -> Result<ParsedPublicKey, Unusable> {
+    match (algorithm.family(), material) {
+        (Family::Rsa(parameters), Material::Rsa { n, e }) => {
+            RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters)
+        }
+        (Family::Ec(parameters, ..), Material::Ec { point, .. }) => {
+            ParsedPublicKey::new(parameters, point)
+        }
+        (Family::Ed25519, Material::Ed25519(x)) => ParsedPublicKey::new(&ED25519, x),
+        _ => return Err(Unusable::Algorithm),
+    }
+    .map_err(|_| Unusable::NoKey)
+}

@@ -1,0 +1,238 @@
+//! A JSON Web Key Set document ([RFC 7517, 5]), read into keys that are ready to use.
+//!
+//! [RFC 7517, 5]: https://www.rfc-editor.org/rfc/rfc7517#section-5
+
+mod jwk;
+mod key;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, fmt};
+
+use serde::de::{Error as _, MapAccess};
+use serde_json::value::RawValue;
+
+pub(crate) use self::key::{Key, MAX_KID_BYTES};
+use crate::{
+    algorithm::Algorithm,
+    json::{self, BoundedList, Members, Value},
+    shown::Shown,
+};
+
+/// As many keys as a set may hold. Clusters have two or three; a limit bounds what a broken
+/// issuer can make us prepare.
+const MAX_KEYS: usize = 256;
+
+/// As many different keys as are tried for one `kid` and algorithm: each costs a signature check.
+const MAX_CANDIDATES: usize = 4;
+
+/// The usable keys of one issuer.
+#[derive(Default)]
+pub(crate) struct KeySet {
+    keys: Vec<Key>,
+    by_kid: HashMap<Box<str>, Vec<usize>>,
+}
+
+/// Why a key set document cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeySetError {
+    /// It is not UTF-8.
+    #[error("the key set is not UTF-8")]
+    Encoding,
+    /// It is not a JSON object with one list `keys` of at most 256 elements.
+    #[error("the key set is not well formed: {0}")]
+    Malformed(#[source] serde_json::Error),
+    /// There is no key in it that could check a signature.
+    #[error("the key set has no usable key{}", Listed(.0))]
+    NoUsableKey(Vec<SkippedKey>),
+}
+
+/// A key of a set that is not used, and why. The others of the set are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedKey {
+    name: String,
+    reason: String,
+}
+
+impl SkippedKey {
+    fn new(index: usize, kid: Option<&str>, reason: impl fmt::Display) -> Self {
+        let name = match kid {
+            Some(kid) => format!("key {}", Shown(kid)),
+            None => format!("key number {}", index + 1),
+        };
+        Self { name, reason: reason.to_string() }
+    }
+}
+
+impl fmt::Display for SkippedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
+}
+
+/// The first few of the keys that were skipped, behind a colon.
+struct Listed<'a>(&'a [SkippedKey]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(4).try_for_each(|skipped| write!(f, "; {skipped}"))
+    }
+}
+
+/// The keys that a token's `kid` and `alg` lead to: at least one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fitting<'a> {
+    set: &'a KeySet,
+    indexes: Indexes<'a>,
+    algorithm: Algorithm,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Indexes<'a> {
+    One(usize),
+    Named(&'a [usize]),
+}
+
+/// Why no key of a set may check a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoKey {
+    /// The `kid` is known, but no key of that name permits the algorithm.
+    OtherAlgorithm,
+    /// No key has that `kid`.
+    UnknownKid,
+    /// The token names no key, and not exactly one key fits its algorithm.
+    Ambiguous,
+}
+
+impl Fitting<'_> {
+    /// Whether one of the keys made this signature.
+    pub(crate) fn verify(self, message: &[u8], signature: &[u8]) -> bool {
+        let indexes = match &self.indexes {
+            Indexes::One(index) => std::slice::from_ref(index),
+            Indexes::Named(indexes) => indexes,
+        };
+        indexes
+            .iter()
+            .filter_map(|index| self.set.keys.get(*index))
+            .any(|key| key.verifies(self.algorithm, message, signature))
+    }
+}
+
+impl KeySet {
+    /// Reads a document. Keys that cannot be used are skipped and returned beside the set.
+    pub(crate) fn parse(
+        document: &[u8],
+        allowed: &[Algorithm],
+    ) -> Result<(Self, Vec<SkippedKey>), KeySetError> {
+        let text = std::str::from_utf8(document).map_err(|_| KeySetError::Encoding)?;
+        let mut reading =
+            Reading { allowed, found: false, index: 0, set: Self::default(), skipped: Vec::new() };
+        json::parse_object(text, &mut reading).map_err(KeySetError::Malformed)?;
+        if !reading.found {
+            let missing = serde_json::Error::custom("there is no member `keys`");
+            return Err(KeySetError::Malformed(missing));
+        }
+        if reading.set.keys.is_empty() {
+            return Err(KeySetError::NoUsableKey(reading.skipped));
+        }
+        Ok((reading.set, reading.skipped))
+    }
+
+    /// The keys that may have signed a token with this header.
+    pub(crate) fn find(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Fitting<'_>, NoKey> {
+        let indexes = match kid {
+            None => Indexes::One(self.only(algorithm).ok_or(NoKey::Ambiguous)?),
+            Some(kid) => {
+                let named = self.by_kid.get(kid).ok_or(NoKey::UnknownKid)?;
+                if !named.iter().any(|index| self.keys[*index].permits(algorithm)) {
+                    return Err(NoKey::OtherAlgorithm);
+                }
+                Indexes::Named(named)
+            }
+        };
+        Ok(Fitting { set: self, indexes, algorithm })
+    }
+
+    /// The index of the only key that permits an algorithm.
+    fn only(&self, algorithm: Algorithm) -> Option<usize> {
+        let mut fitting = (0..self.keys.len()).filter(|index| self.keys[*index].permits(algorithm));
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+
+    /// As many keys as are usable.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn add(&mut self, key: Key) -> Result<(), &'static str> {
+        // a real kube-apiserver lists its signing key twice: once is enough
+        if self.keys.iter().any(|known| known.is_same(&key)) {
+            return Ok(());
+        }
+        if let Some(kid) = key.kid() {
+            let named = self.by_kid.entry(kid.into()).or_default();
+            let crowded = key.algorithms().any(|algorithm| {
+                let rivals = named.iter().filter(|index| self.keys[**index].permits(algorithm));
+                rivals.count() >= MAX_CANDIDATES
+            });
+            if crowded {
+                return Err("too many different keys have its kid");
+            }
+            named.push(self.keys.len());
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.keys).finish()
+    }
+}
+
+/// A document while it is read.
+struct Reading<'a> {
+    allowed: &'a [Algorithm],
+    found: bool,
+    index: usize,
+    set: KeySet,
+    skipped: Vec<SkippedKey>,
+}
+
+impl Reading<'_> {
+    fn key(&mut self, text: &RawValue) {
+        let read = jwk::read(text.get(), self.allowed);
+        let skipped = match read {
+            Ok(key) => {
+                let kid = key.kid().map(str::to_owned);
+                let added = self.set.add(key);
+                added.err().map(|reason| SkippedKey::new(self.index, kid.as_deref(), reason))
+            }
+            Err((kid, reason)) => Some(SkippedKey::new(self.index, kid.as_deref(), reason)),
+        };
+        self.skipped.extend(skipped);
+        self.index += 1;
+    }
+}
+
+impl<'de> Members<'de> for Reading<'_> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        if name != "keys" {
+            return value.skip();
+        }
+        if std::mem::replace(&mut self.found, true) {
+            return Err(A::Error::custom("a member stands twice"));
+        }
+        value.seed(BoundedList { limit: MAX_KEYS, each: |text: &RawValue| self.key(text) })
+    }
+}

@@ -1,0 +1,80 @@
+//! Checks Kubernetes `ServiceAccount` tokens offline, and hands out what they say, typed: which
+//! namespace, service account, pod and node is calling.
+//!
+//! A pod's projected token is a JWT that its cluster signs. The public keys are at the cluster's
+//! issuer, are fetched once, kept fresh in the background, and shared by every request. This crate
+//! is the verifier; `tower-kube-oidc` puts it in front of an axum, tonic or tower service.
+//!
+//! ```
+//! use kube_oidc::{IssuerUrl, Verifier};
+//!
+//! # async fn f(token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
+//! let verifier = Verifier::builder(issuer).audience("orders").build()?;
+//!
+//! let caller = verifier.verify(token).await?;
+//! println!("{}/{}", caller.namespace(), caller.service_account().name());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is checked
+//!
+//! In this order: length, three parts, strict base64url and JSON; `alg` against the allowed list
+//! and the key; `typ`; `iss` byte for byte; the signature, by a key of that issuer; `exp`, `nbf`
+//! and `iat` with a leeway of 60 s; `aud`; and for a cluster's tokens that `sub` is the service
+//! account of the `kubernetes.io` claim, with names that Kubernetes allows. What fails is an error
+//! with a stable [`Reason`].
+//!
+//! # What is not
+//!
+//! Whether the pod or the service account still exists, or whether a token was stolen: a signature
+//! cannot say so. Tokens are good until they expire.
+//!
+//! # Where to look
+//!
+//! | question | item |
+//! | --- | --- |
+//! | whom do I trust? | [`IssuerUrl`], [`Issuer`] |
+//! | check a token | [`Verifier`], [`VerifierBuilder`] |
+//! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
+//! | why not? | [`VerifyError`], [`Refusal`], [`Reason`] |
+//! | where do keys come from? | [`source`] |
+//! | what time is it? | [`clock`] |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `remote` | yes | fetches over HTTP with reqwest, rustls and aws-lc-rs |
+//! | `jsonwebtoken` | no | key sets of the `jsonwebtoken` crate in, its `TokenData` out |
+//! | `test-util` | no | claims without a token, and a clock to turn by hand, for unit tests |
+
+mod algorithm;
+mod base64url;
+mod claims;
+pub mod clock;
+mod error;
+mod issuer;
+mod issuer_url;
+mod json;
+mod jws;
+mod key_cache;
+mod key_set;
+mod keys;
+mod shown;
+pub mod source;
+mod validation;
+mod verified;
+mod verifier;
+
+pub use self::{
+    algorithm::Algorithm,
+    claims::{Claims, ObjectRef, RegisteredClaims, ServiceAccountClaims},
+    error::{BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, VerifyError},
+    issuer::Issuer,
+    issuer_url::{IssuerUrl, IssuerUrlError},
+    key_set::{KeySetError, SkippedKey},
+    verified::Verified,
+    verifier::{API_SERVER_AUDIENCES, Verifier, VerifierBuilder},
+};

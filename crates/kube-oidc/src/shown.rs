@@ -1,0 +1,72 @@
+//! Text from a token or an issuer, made fit for a log line.
+
+use std::fmt;
+
+/// Shows a text quoted, escaped and cut, so that it can neither forge a log line nor fill a disk.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+/// As many bytes of a foreign text as a log line shows.
+const MAX_BYTES: usize = 64;
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() <= MAX_BYTES {
+            return write!(f, "{:?}", self.0);
+        }
+        let end = (0..=MAX_BYTES).rev().find(|at| self.0.is_char_boundary(*at)).unwrap_or(0);
+        write!(f, "{:?}…", &self.0[..end])
+    }
+}
+
+/// Shows the first few of a list of texts.
+pub(crate) struct ShownList<'a, T>(pub(crate) &'a [T]);
+
+/// As many elements of a foreign list as a log line shows.
+const MAX_ELEMENTS: usize = 4;
+
+impl<T: AsRef<str>> fmt::Display for ShownList<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (index, text) in self.0.iter().take(MAX_ELEMENTS).enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            Shown(text.as_ref()).fmt(f)?;
+        }
+        if self.0.len() > MAX_ELEMENTS {
+            write!(f, ", … {} more", self.0.len() - MAX_ELEMENTS)?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        // many errors repeat their source in their own text
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        source = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_is_escaped_and_cut() {
+        assert_eq!(Shown("orders").to_string(), r#""orders""#);
+        assert_eq!(Shown("a\n\u{1b}[31m\"").to_string(), r#""a\n\u{1b}[31m\"""#);
+        let long = "ä".repeat(40);
+        assert_eq!(Shown(&long).to_string(), format!("\"{}\"…", "ä".repeat(32)));
+        assert_eq!(ShownList(&["a"; 6]).to_string(), r#"["a", "a", "a", "a", … 2 more]"#);
+        assert_eq!(ShownList::<&str>(&[]).to_string(), "[]");
+    }
+}

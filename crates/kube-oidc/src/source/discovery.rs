@@ -1,0 +1,109 @@
+//! The provider metadata ([OpenID Connect Discovery 1.0]): read, and checked.
+//!
+//! [OpenID Connect Discovery 1.0]: https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderMetadata
+
+use std::borrow::Cow;
+
+use serde::de::MapAccess;
+use url::Url;
+
+use super::LoadError;
+use crate::{
+    issuer_url::IssuerUrl,
+    json::{self, Members, Value},
+    shown::Shown,
+};
+
+/// The members that count.
+#[derive(Default)]
+struct Metadata<'a> {
+    issuer: Option<Cow<'a, str>>,
+    jwks_uri: Option<Cow<'a, str>>,
+}
+
+impl<'de> Members<'de> for Metadata<'de> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        value: Value<'_, A>,
+    ) -> Result<(), A::Error> {
+        match name {
+            "issuer" => self.issuer = Some(value.text()?),
+            "jwks_uri" => self.jwks_uri = Some(value.text()?),
+            _ => return value.skip(),
+        }
+        Ok(())
+    }
+}
+
+/// Reads the metadata of an issuer: the URL of its keys.
+///
+/// `issuer` in it must be the issuer that was asked, byte for byte (section 4.3): a document of
+/// somebody else would let them sign in its name.
+pub(super) fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, LoadError> {
+    let text = std::str::from_utf8(document).map_err(|_| LoadError::NotUtf8)?;
+    let mut metadata = Metadata::default();
+    json::parse_object(text, &mut metadata).map_err(LoadError::Metadata)?;
+    let found = metadata.issuer.ok_or(LoadError::MissingMetadata("issuer"))?;
+    if found != issuer.as_str() {
+        return Err(LoadError::OtherIssuer { found: Shown(&found).to_string() });
+    }
+    let jwks_uri = metadata.jwks_uri.ok_or(LoadError::MissingMetadata("jwks_uri"))?;
+    issuer
+        .transport()
+        .parse_endpoint(&jwks_uri)
+        .map_err(|source| LoadError::JwksUri { url: Shown(&jwks_uri).to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(document: &str) -> Result<Url, LoadError> {
+        jwks_uri(document.as_bytes(), &"https://issuer.example/a/".parse().unwrap())
+    }
+
+    #[test]
+    fn keys_may_live_on_another_host() {
+        let url = read(
+            r#"{"issuer":"https://issuer.example/a/","jwks_uri":"https://10.0.0.1:6443/openid/v1/jwks"}"#,
+        );
+        assert_eq!(url.unwrap().as_str(), "https://10.0.0.1:6443/openid/v1/jwks");
+    }
+
+    #[test]
+    fn the_issuer_must_be_ours_byte_for_byte() {
+        for issuer in [
+            "https://issuer.example/a",
+            "https://issuer.example/a//",
+            "https://ISSUER.example/a/",
+            "https://issuer.example:443/a/",
+            "https://evil.example",
+        ] {
+            let document = format!(r#"{{"issuer":"{issuer}","jwks_uri":"https://k.example"}}"#);
+            assert!(matches!(read(&document), Err(LoadError::OtherIssuer { .. })), "{issuer}");
+        }
+    }
+
+    #[test]
+    fn bad_documents_are_refused() {
+        let with_keys_at =
+            |url: &str| format!(r#"{{"issuer":"https://issuer.example/a/","jwks_uri":"{url}"}}"#);
+        assert!(matches!(read(&with_keys_at("http://k.example")), Err(LoadError::JwksUri { .. })));
+        assert!(matches!(read(&with_keys_at("http://127.0.0.1")), Err(LoadError::JwksUri { .. })));
+        assert!(matches!(read(&with_keys_at("/keys")), Err(LoadError::JwksUri { .. })));
+        assert!(matches!(read(&with_keys_at("file:///k")), Err(LoadError::JwksUri { .. })));
+        assert!(matches!(read("<html>"), Err(LoadError::Metadata(_))));
+        assert!(matches!(read("{}"), Err(LoadError::MissingMetadata("issuer"))));
+        assert!(matches!(
+            read(r#"{"issuer":"https://issuer.example/a/"}"#),
+            Err(LoadError::MissingMetadata("jwks_uri"))
+        ));
+        let twice = r#"{"issuer":"https://evil.example","issuer":"https://issuer.example/a/","jwks_uri":"https://k"}"#;
+        assert!(matches!(read(twice), Err(LoadError::Metadata(_))));
+        assert!(matches!(
+            jwks_uri(b"\xff", &"https://a.example".parse().unwrap()),
+            Err(LoadError::NotUtf8)
+        ));
+    }
+}

@@ -1,0 +1,178 @@
+//! Where keys come from: a URL that is fetched, or a set that is given.
+
+mod discovery;
+#[cfg(feature = "remote")]
+mod http;
+mod remote;
+
+use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+
+#[cfg(feature = "remote")]
+pub use self::http::HttpFetcher;
+pub(crate) use self::remote::{LoadError, Loaded, Remote, Validators};
+
+/// Reads one URL. [`HttpFetcher`] is the one that is used unless you bring your own.
+///
+/// An implementation sends the request's [`headers`](FetchRequest::headers) along, follows no
+/// redirect, does not decode or store answers, stops at [`max_bytes`](FetchRequest::max_bytes),
+/// and gives whatever status came back: judging it is not its business. It needs no timeout: the
+/// future is dropped when time is up.
+///
+/// ```
+/// use kube_oidc::source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse};
+///
+/// /// Knows one key set by heart.
+/// #[derive(Debug)]
+/// struct Embedded(&'static str);
+///
+/// impl Fetch for Embedded {
+///     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
+///         Box::pin(async move {
+///             match request.url() {
+///                 "https://issuer.example/keys" => {
+///                     Ok(FetchResponse::new(200, self.0).with_header("cache-control", "max-age=600"))
+///                 }
+///                 other => Err(FetchError::new(format!("no such URL: {other}"))),
+///             }
+///         })
+///     }
+/// }
+/// ```
+pub trait Fetch: fmt::Debug + Send + Sync + 'static {
+    /// Reads the URL of the request.
+    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_>;
+}
+
+/// What [`Fetch::fetch`] gives back.
+pub type FetchFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<FetchResponse, FetchError>> + Send + 'a>>;
+
+impl<F: Fetch + ?Sized> Fetch for Arc<F> {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
+        (**self).fetch(request)
+    }
+}
+
+/// One URL to be read with GET.
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    url: String,
+    headers: Vec<(&'static str, String)>,
+    max_bytes: usize,
+}
+
+/// As much of an answer as is read. A key set of a cluster has about 2 KiB.
+const MAX_BYTES: usize = 1024 * 1024;
+
+impl FetchRequest {
+    /// A request for JSON at a URL, with the headers that every fetch of ours sends.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        let headers = vec![
+            ("accept", "application/json, application/jwk-set+json;q=0.9".to_owned()),
+            // so that no proxy on the way hands out last week's set
+            ("cache-control", "no-cache".to_owned()),
+        ];
+        Self { url: url.into(), headers, max_bytes: MAX_BYTES }
+    }
+
+    /// The same request, for another URL: for a fetcher that maps URLs and hands on to another.
+    #[must_use]
+    pub fn with_url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
+    }
+
+    fn with_validators(mut self, validators: &Validators) -> Self {
+        let conditions = [
+            ("if-none-match", validators.etag.as_ref()),
+            ("if-modified-since", validators.last_modified.as_ref()),
+        ];
+        for (name, value) in conditions {
+            self.headers.extend(value.map(|value| (name, value.clone())));
+        }
+        self
+    }
+
+    /// The URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The headers to send, among them the conditions (`if-none-match`, `if-modified-since`) that
+    /// make a 304 possible.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.headers.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// As many bytes of a body as may be read; a longer one is an error: 1 MiB.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+}
+
+/// What a URL answered.
+#[derive(Clone, Debug)]
+pub struct FetchResponse {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl FetchResponse {
+    /// An answer with a status and a body.
+    #[must_use]
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
+    /// The same answer with one more header. The ones that count are `cache-control`, `age`,
+    /// `date`, `expires`, `etag`, `last-modified` and `retry-after`.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The values of a header, whose name is in lower case.
+    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A URL could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct FetchError {
+    message: Cow<'static, str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl FetchError {
+    /// An error with a text for the log.
+    #[must_use]
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}

@@ -1,0 +1,220 @@
+//! Keys that are fetched: by discovery, or from a URL that is known.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use url::Url;
+
+use super::{Fetch, FetchError, FetchRequest, FetchResponse, discovery};
+use crate::{
+    algorithm::Algorithm,
+    clock::{Clock, Moment},
+    issuer_url::{IssuerUrl, IssuerUrlError},
+    key_cache::{Freshness, retry_after},
+    key_set::{KeySet, KeySetError, SkippedKey},
+};
+
+/// Where the keys of one issuer are fetched.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    location: Location,
+    fetcher: Arc<dyn Fetch>,
+}
+
+#[derive(Debug)]
+enum Location {
+    Known(Url),
+    /// The document is kept for its own lifetime.
+    Discovered {
+        issuer: IssuerUrl,
+        found: Mutex<Option<Found>>,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Found {
+    jwks_uri: Url,
+    at: Moment,
+    lifetime: Duration,
+}
+
+/// What makes the next fetch of the same URL conditional.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Validators {
+    /// The exact URL that they came with: they mean nothing elsewhere.
+    pub(crate) url: Url,
+    pub(crate) etag: Option<String>,
+    pub(crate) last_modified: Option<String>,
+}
+
+/// A fetch that brought what it should.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    New {
+        keys: KeySet,
+        skipped: Vec<SkippedKey>,
+        validators: Option<Validators>,
+        lifetime: Duration,
+    },
+    /// The set that the validators came with is still the one.
+    Unchanged { lifetime: Duration },
+}
+
+/// A fetch that did not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("{url} could not be read")]
+    Fetch { url: String, source: FetchError },
+    #[error("{url} answered with status {status}{}", advice(*.status))]
+    Status { url: String, status: u16, retry_after: Option<Duration> },
+    #[error("{url} answered 304 to a request without a condition")]
+    UnaskedNotModified { url: String },
+    #[error("the discovery document is not UTF-8")]
+    NotUtf8,
+    #[error("the discovery document is not well formed: {0}")]
+    Metadata(#[source] serde_json::Error),
+    #[error("the discovery document has no {0}")]
+    MissingMetadata(&'static str),
+    #[error("the discovery document is another issuer's: {found}")]
+    OtherIssuer { found: String },
+    #[error("the jwks_uri {url} of the discovery document is not acceptable")]
+    JwksUri { url: String, source: IssuerUrlError },
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the fetcher panicked")]
+    Panicked,
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        300..=399 => ", a redirect: those are not followed",
+        401 | 403 => {
+            ": it wants credentials. A kube-apiserver does unless anonymous readers are bound to \
+             the ClusterRole system:service-account-issuer-discovery; a bearer token for fetching \
+             keys is sent to the issuer's own origin only"
+        }
+        _ => "",
+    }
+}
+
+impl LoadError {
+    /// How long the issuer asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl Remote {
+    pub(crate) fn discovered(issuer: IssuerUrl, fetcher: Arc<dyn Fetch>) -> Self {
+        Self { location: Location::Discovered { issuer, found: Mutex::new(None) }, fetcher }
+    }
+
+    pub(crate) fn known(jwks_uri: Url, fetcher: Arc<dyn Fetch>) -> Self {
+        Self { location: Location::Known(jwks_uri), fetcher }
+    }
+
+    /// Fetches the set, after the discovery document where that is due.
+    pub(crate) async fn load(
+        &self,
+        validators: Option<&Validators>,
+        allowed: &[Algorithm],
+        freshness: &Freshness,
+        clock: &dyn Clock,
+    ) -> Result<Loaded, LoadError> {
+        let url = self.jwks_uri(freshness, clock).await?;
+        let result = self.keys(url, validators, allowed, freshness, clock).await;
+        if let Err(LoadError::Fetch { .. } | LoadError::Status { status: 404 | 410, .. }) = result {
+            self.forget_discovery();
+        }
+        result
+    }
+
+    async fn keys(
+        &self,
+        url: Url,
+        validators: Option<&Validators>,
+        allowed: &[Algorithm],
+        freshness: &Freshness,
+        clock: &dyn Clock,
+    ) -> Result<Loaded, LoadError> {
+        let request = FetchRequest::new(url.as_str());
+        let condition = validators.filter(|validators| validators.url == url);
+        let request = match condition {
+            Some(validators) => request.with_validators(validators),
+            None => request,
+        };
+        let response = self.fetch(request, clock).await?;
+        let lifetime = freshness.lifetime(&response);
+        if response.status() == 304 {
+            return match condition {
+                Some(_) => Ok(Loaded::Unchanged { lifetime }),
+                None => Err(LoadError::UnaskedNotModified { url: url.into() }),
+            };
+        }
+        let (keys, skipped) = KeySet::parse(response.body(), allowed)?;
+        Ok(Loaded::New { keys, skipped, validators: Validators::of(&response, url), lifetime })
+    }
+
+    async fn jwks_uri(&self, freshness: &Freshness, clock: &dyn Clock) -> Result<Url, LoadError> {
+        let (issuer, found) = match &self.location {
+            Location::Known(url) => return Ok(url.clone()),
+            Location::Discovered { issuer, found } => (issuer, found),
+        };
+        let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = Moment::now(clock);
+        if let Some(known) = known.filter(|known| now.since(known.at) < known.lifetime) {
+            return Ok(known.jwks_uri);
+        }
+        let response = self.fetch(FetchRequest::new(issuer.discovery_url()), clock).await?;
+        if response.status() == 304 {
+            return Err(LoadError::UnaskedNotModified { url: issuer.discovery_url() });
+        }
+        let jwks_uri = discovery::jwks_uri(response.body(), issuer)?;
+        let fresh =
+            Found { jwks_uri: jwks_uri.clone(), at: now, lifetime: freshness.lifetime(&response) };
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Ok(jwks_uri)
+    }
+
+    /// Fetches, and lets only 200 and 304 pass.
+    async fn fetch(
+        &self,
+        request: FetchRequest,
+        clock: &dyn Clock,
+    ) -> Result<FetchResponse, LoadError> {
+        let url = request.url().to_owned();
+        let response = match self.fetcher.fetch(request).await {
+            Ok(response) => response,
+            Err(source) => return Err(LoadError::Fetch { url, source }),
+        };
+        match response.status() {
+            200 | 304 => Ok(response),
+            status => Err(LoadError::Status {
+                url,
+                status,
+                retry_after: retry_after(&response, clock.wall()),
+            }),
+        }
+    }
+
+    fn forget_discovery(&self) {
+        if let Location::Discovered { found, .. } = &self.location {
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+}
+
+impl Validators {
+    fn of(response: &FetchResponse, url: Url) -> Option<Self> {
+        let etag = response.header("etag").map(str::to_owned);
+        let last_modified = response.header("last-modified").map(str::to_owned);
+        (etag.is_some() || last_modified.is_some()).then_some(Self { url, etag, last_modified })
+    }
+}

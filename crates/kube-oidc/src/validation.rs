@@ -1,0 +1,120 @@
+//! What a token must say: type, time, audience.
+
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    claims::{NumericDate, Payload},
+    error::{Reason, Refusal},
+    jws::Header,
+};
+
+/// What a verifier expects of every token, whoever its issuer is.
+#[derive(Clone, Debug)]
+pub(crate) struct Validation {
+    pub(crate) audiences: Arc<[String]>,
+    pub(crate) leeway: Duration,
+    /// The `typ` that a token must have; `None` is a service account's: absent or `JWT`.
+    pub(crate) token_type: Option<String>,
+}
+
+impl Validation {
+    /// RFC 8725, 3.11. Case does not count, and where a type is asked for, `application/` may be
+    /// left out (RFC 7515, 4.1.9).
+    pub(crate) fn check_type(&self, header: &Header<'_>) -> Result<(), Refusal> {
+        let ok = match (&self.token_type, header.typ.as_deref()) {
+            (None, None) => true,
+            (None, Some(typ)) => typ.eq_ignore_ascii_case("JWT"),
+            (Some(_), None) => false,
+            (Some(wanted), Some(typ)) => same_type(typ, wanted),
+        };
+        if ok { Ok(()) } else { Err(Refusal::Type) }
+    }
+
+    /// The checks on times and audience, for a payload whose signature is good.
+    pub(crate) fn check(&self, payload: &Payload<'_>, now: SystemTime) -> Result<(), Refusal> {
+        let Some(problem) = self.problem(payload, now) else { return Ok(()) };
+        let leeway = self.leeway;
+        let time = NumericDate::time;
+        let or_now = |date: Option<NumericDate>| date.map_or(now, time);
+        Err(match problem {
+            Problem::Expired => Refusal::Expired { expired_at: time(payload.exp), now, leeway },
+            Problem::NotYetValid => {
+                Refusal::NotYetValid { not_before: or_now(payload.nbf), now, leeway }
+            }
+            Problem::IssuedInFuture => {
+                Refusal::IssuedInFuture { issued_at: or_now(payload.iat), now, leeway }
+            }
+            Problem::Audience => Refusal::Audience {
+                found: payload.aud.iter().map(|audience| audience.clone().into_owned()).collect(),
+                expected: Arc::clone(&self.audiences),
+            },
+        })
+    }
+
+    /// The same checks on a payload of which nothing is believed: whether it would be worth
+    /// asking for keys.
+    pub(crate) fn check_hope(&self, payload: &Payload<'_>, now: SystemTime) -> Result<(), Refusal> {
+        match self.problem(payload, now) {
+            None => Ok(()),
+            Some(problem) => Err(Refusal::Hopeless(problem.reason())),
+        }
+    }
+
+    fn problem(&self, payload: &Payload<'_>, now: SystemTime) -> Option<Problem> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let leeway = self.leeway.as_secs();
+        let ahead = |date: Option<NumericDate>| {
+            date.is_some_and(|date| date.seconds() > now.saturating_add(leeway))
+        };
+        // RFC 7519, 4.1.4: "on or after which the JWT MUST NOT be accepted"
+        if now >= payload.exp.seconds().saturating_add(leeway) {
+            Some(Problem::Expired)
+        } else if ahead(payload.nbf) {
+            Some(Problem::NotYetValid)
+        } else if ahead(payload.iat) {
+            Some(Problem::IssuedInFuture)
+        } else if !self.is_for_us(&payload.aud) {
+            Some(Problem::Audience)
+        } else {
+            None
+        }
+    }
+
+    fn is_for_us(&self, audiences: &[Cow<'_, str>]) -> bool {
+        audiences.iter().any(|found| self.audiences.iter().any(|ours| ours == found))
+    }
+}
+
+enum Problem {
+    Expired,
+    NotYetValid,
+    IssuedInFuture,
+    Audience,
+}
+
+impl Problem {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Expired => Reason::Expired,
+            Self::NotYetValid => Reason::NotYetValid,
+            Self::IssuedInFuture => Reason::IssuedInFuture,
+            Self::Audience => Reason::Audience,
+        }
+    }
+}
+
+fn same_type(typ: &str, wanted: &str) -> bool {
+    bare_type(typ).eq_ignore_ascii_case(bare_type(wanted))
+}
+
+fn bare_type(typ: &str) -> &str {
+    const PREFIX: &str = "application/";
+    match typ.get(..PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &typ[PREFIX.len()..],
+        _ => typ,
+    }
+}
