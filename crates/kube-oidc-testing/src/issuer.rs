@@ -1,0 +1,339 @@
+//! [`TestIssuer`]: keys, a server, and the switches to turn.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    key::{SigningAlgorithm, SigningKey},
+    server::{Answer, SeenRequest, Server, Transport},
+    token::TokenBuilder,
+};
+
+/// A real issuer on loopback: see the [crate's page](crate).
+#[derive(Debug)]
+pub struct TestIssuer {
+    name: String,
+    base_url: String,
+    jwks_uri: String,
+    #[cfg(feature = "tls")]
+    ca_pem: Option<String>,
+    shared: Arc<Shared>,
+    server: Server,
+}
+
+/// One of the two documents that an issuer serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// The provider metadata.
+    Discovery,
+    /// The key set.
+    Keys,
+}
+
+struct Shared {
+    discovery_path: String,
+    keys_path: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The last one signs.
+    keys: Vec<SigningKey>,
+    documents: HashMap<Endpoint, Answer>,
+    /// In place of what would be served.
+    overrides: HashMap<Endpoint, Answer>,
+    bearer_token: Option<String>,
+    seen: Vec<SeenRequest>,
+}
+
+/// Makes a [`TestIssuer`] that differs from the usual one.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct TestIssuerBuilder {
+    algorithm: SigningAlgorithm,
+    name: Option<String>,
+    path: String,
+    keys_path: String,
+    address: SocketAddr,
+    tls: bool,
+}
+
+impl TestIssuer {
+    /// An issuer with one RS256 key, on a free port of 127.0.0.1.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Begins an issuer that differs from the usual one.
+    pub fn builder() -> TestIssuerBuilder {
+        TestIssuerBuilder {
+            algorithm: SigningAlgorithm::Rs256,
+            name: None,
+            path: String::new(),
+            keys_path: "/openid/v1/jwks".to_owned(),
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: false,
+        }
+    }
+
+    /// The issuer, as it stands in the `iss` of its tokens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it really listens: scheme, host and port.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Where its keys are.
+    #[must_use]
+    pub fn jwks_uri(&self) -> &str {
+        &self.jwks_uri
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The certificate authority to trust.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.ca_pem.as_deref().expect("an issuer that was built with tls()")
+    }
+
+    /// Begins a token, signed by the newest key.
+    pub fn token(&self) -> TokenBuilder {
+        TokenBuilder::new(&self.name, self.signing_key())
+    }
+
+    /// The key that signs.
+    #[must_use]
+    pub fn signing_key(&self) -> SigningKey {
+        self.state().keys.last().cloned().expect("an issuer has a key")
+    }
+
+    /// Signs with a new key from now on; the old ones stay in the key set.
+    pub fn rotate(&self) {
+        self.rotate_to(SigningKey::generate(self.signing_key().algorithm()));
+    }
+
+    /// Signs with this key from now on; the old ones stay in the key set.
+    pub fn rotate_to(&self, key: SigningKey) {
+        let mut state = self.state();
+        state.keys.push(key);
+        state.publish();
+    }
+
+    /// Takes all keys but the newest out of the key set.
+    pub fn drop_old_keys(&self) {
+        let mut state = self.state();
+        let newest = state.keys.pop();
+        state.keys = newest.into_iter().collect();
+        state.publish();
+    }
+
+    /// The key set as it is served.
+    #[must_use]
+    pub fn key_set(&self) -> Value {
+        self.state().key_set()
+    }
+
+    /// Answers so from now on, whatever it would have served.
+    pub fn answer(&self, endpoint: Endpoint, answer: Answer) {
+        self.state().overrides.insert(endpoint, answer);
+    }
+
+    /// Serves what it should again.
+    pub fn answer_normally(&self, endpoint: Endpoint) {
+        self.state().overrides.remove(&endpoint);
+    }
+
+    /// Answers readers of its documents with 403 unless they send this bearer token, and with
+    /// 401 if they send another, as a kube-apiserver does.
+    pub fn require_bearer_token(&self, token: &str) {
+        self.state().bearer_token = Some(token.to_owned());
+    }
+
+    /// The requests that reached it so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<SeenRequest> {
+        self.state().seen.clone()
+    }
+
+    /// How many requests for its keys reached it so far.
+    #[must_use]
+    pub fn key_fetches(&self) -> usize {
+        self.fetches(&self.shared.keys_path)
+    }
+
+    /// How many requests for its discovery document reached it so far.
+    #[must_use]
+    pub fn discovery_fetches(&self) -> usize {
+        self.fetches(&self.shared.discovery_path)
+    }
+
+    fn fetches(&self, path: &str) -> usize {
+        self.state().seen.iter().filter(|request| request.path == path).count()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl TestIssuerBuilder {
+    /// Signs with this algorithm.
+    pub fn algorithm(mut self, algorithm: SigningAlgorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// Calls itself so, in tokens and in its discovery document. Unless set it is where it
+    /// listens, and the path.
+    pub fn named(mut self, issuer: &str) -> Self {
+        self.name = Some(issuer.to_owned());
+        self
+    }
+
+    /// Lives under this path, such as `/id/EXAMPLE` or, with a slash at the end, `/tenant/`.
+    pub fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Serves its keys at this path: `/openid/v1/jwks` unless set.
+    pub fn keys_path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.keys_path);
+        self
+    }
+
+    /// Listens at this address: a free port of 127.0.0.1 unless set.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Serves over TLS, with a certificate for `localhost`, 127.0.0.1 and `::1`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Starts it.
+    #[must_use]
+    pub fn start(self) -> TestIssuer {
+        #[cfg(feature = "tls")]
+        let authority = self.tls.then(crate::tls::Authority::new);
+        #[cfg(feature = "tls")]
+        let transport = authority
+            .as_ref()
+            .map_or(Transport::Plain, |authority| Transport::Tls(authority.acceptor.clone()));
+        #[cfg(not(feature = "tls"))]
+        let transport = Transport::Plain;
+
+        let listener = Server::bind(self.address);
+        let address = listener.local_addr().expect("a bound address");
+        let scheme = if self.tls { "https" } else { "http" };
+        let base_url = format!("{scheme}://{address}");
+        let name = self.name.unwrap_or_else(|| format!("{base_url}{}", self.path));
+        let jwks_uri = format!("{base_url}{}", self.keys_path);
+        let discovery = json!({
+            "issuer": name,
+            "jwks_uri": jwks_uri,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [self.algorithm.name()],
+        });
+        let mut state = State {
+            keys: vec![SigningKey::generate(self.algorithm)],
+            documents: HashMap::from([(Endpoint::Discovery, Answer::json(discovery.to_string()))]),
+            overrides: HashMap::new(),
+            bearer_token: None,
+            seen: Vec::new(),
+        };
+        state.publish();
+        let path = self.path.strip_suffix('/').unwrap_or(&self.path);
+        let shared = Arc::new(Shared {
+            discovery_path: format!("{path}/.well-known/openid-configuration"),
+            keys_path: self.keys_path,
+            state: Mutex::new(state),
+        });
+        let handler = Arc::clone(&shared);
+        let server =
+            Server::start(listener, transport, Arc::new(move |request| handler.answer(request)));
+        TestIssuer {
+            name,
+            base_url,
+            jwks_uri,
+            #[cfg(feature = "tls")]
+            ca_pem: authority.map(|authority| authority.ca_pem),
+            shared,
+            server,
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, request: SeenRequest) -> Answer {
+        let mut state = self.state();
+        let endpoint = if request.path == self.discovery_path {
+            Endpoint::Discovery
+        } else if request.path == self.keys_path {
+            Endpoint::Keys
+        } else {
+            state.seen.push(request);
+            return Answer::new(404, "not found");
+        };
+        let authorization = request.header("authorization").map(str::to_owned);
+        state.seen.push(request);
+        let wanted = state.bearer_token.as_ref().map(|token| format!("Bearer {token}"));
+        match (wanted, authorization) {
+            (Some(_), None) => return Answer::new(403, r#"{"kind":"Status","code":403}"#),
+            (Some(wanted), Some(sent)) if sent != wanted => {
+                return Answer::new(401, r#"{"kind":"Status","code":401}"#);
+            }
+            _ => {}
+        }
+        let answer = state.overrides.get(&endpoint).or_else(|| state.documents.get(&endpoint));
+        answer.cloned().expect("a document for each endpoint")
+    }
+}
+
+impl State {
+    fn key_set(&self) -> Value {
+        json!({ "keys": self.keys.iter().map(SigningKey::jwk).collect::<Vec<_>>() })
+    }
+
+    fn publish(&mut self) {
+        let answer = Answer::json(self.key_set().to_string());
+        self.documents.insert(Endpoint::Keys, answer);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("discovery_path", &self.discovery_path)
+            .field("keys_path", &self.keys_path)
+            .finish_non_exhaustive()
+    }
+}
