@@ -1,0 +1,135 @@
+//! The `Authorization` header: exactly one bearer token ([RFC 6750, 2.1]), or not.
+//!
+//! [RFC 6750, 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, Entry},
+};
+
+/// Why there is no token to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoToken {
+    /// No credentials, or those of another scheme.
+    NoCredentials,
+    /// Credentials of ours that cannot be read.
+    Malformed(&'static str),
+}
+
+const SCHEME: &[u8] = b"bearer";
+
+/// Marks the header sensitive, so that nothing which comes after prints it.
+pub(crate) fn hide(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
+        entry.iter_mut().for_each(|value| value.set_sensitive(true));
+    }
+}
+
+/// The header's value that holds the token.
+pub(crate) fn find(headers: &HeaderMap) -> Result<&HeaderValue, NoToken> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Err(NoToken::NoCredentials),
+        (Some(value), None) => Ok(value),
+        (Some(_), Some(_)) => Err(NoToken::Malformed("more than one Authorization header")),
+    }
+}
+
+/// The token in the header's value.
+pub(crate) fn token(value: &HeaderValue) -> Result<&str, NoToken> {
+    let bytes = value.as_bytes();
+    let rest = match bytes.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
+        _ => return Err(NoToken::NoCredentials),
+    };
+    // the name of another scheme may begin like ours
+    if rest.first().copied().is_some_and(is_name_byte) {
+        return Err(NoToken::NoCredentials);
+    }
+    let malformed = NoToken::Malformed("no single token after Bearer");
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let token = &rest[spaces..];
+    if spaces == 0 || !is_token68(token) {
+        return Err(malformed);
+    }
+    std::str::from_utf8(token).map_err(|_| malformed)
+}
+
+/// `tchar` of [RFC 9110, 5.6.2]: what the name of a scheme is made of.
+///
+/// [RFC 9110, 5.6.2]: https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `token68` of [RFC 9110, 11.2].
+///
+/// [RFC 9110, 11.2]: https://www.rfc-editor.org/rfc/rfc9110#section-11.2
+fn is_token68(bytes: &[u8]) -> bool {
+    let padding = bytes.iter().rev().take_while(|byte| **byte == b'=').count();
+    let (body, _) = bytes.split_at(bytes.len() - padding);
+    !body.is_empty()
+        && body.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Result<String, NoToken> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        token(find(&headers)?).map(str::to_owned)
+    }
+
+    #[test]
+    fn one_token_in_any_spelling_of_the_scheme() {
+        for value in ["Bearer a.b-c_~+/d==", "bearer a.b-c_~+/d==", "BEARER   a.b-c_~+/d=="] {
+            assert_eq!(read(&[value.as_bytes()]).unwrap(), "a.b-c_~+/d==");
+        }
+    }
+
+    #[test]
+    fn another_scheme_is_no_credentials() {
+        for value in ["", "Basic dXNlcjpwYXNz", "Bearerx a", "Bear", "Negotiate", "Bearer-2 a"] {
+            assert_eq!(read(&[value.as_bytes()]), Err(NoToken::NoCredentials), "{value:?}");
+        }
+        assert_eq!(read(&[]), Err(NoToken::NoCredentials));
+    }
+
+    #[test]
+    fn a_bearer_that_cannot_be_read_is_malformed() {
+        for value in [
+            &b"Bearer"[..],
+            b"Bearer ",
+            b"Bearer\ta",
+            b"Bearer,a",
+            b"Bearer \ta",
+            b"Bearer a b",
+            b"Bearer a, Bearer b",
+            b"Bearer a,b",
+            b"Bearer =",
+            b"Bearer a=b",
+            b"Bearer \"a\"",
+            b"Bearer a\xe4",
+            b"Bearer:a",
+        ] {
+            assert!(matches!(read(&[value]), Err(NoToken::Malformed(_))), "{value:?}");
+        }
+        let two: [&[u8]; 2] = [b"Bearer a", b"Bearer a"];
+        assert!(matches!(read(&two), Err(NoToken::Malformed(_))));
+        let mixed: [&[u8]; 2] = [b"Basic a", b"Bearer a"];
+        assert!(matches!(read(&mixed), Err(NoToken::Malformed(_))));
+    }
+
+    #[test]
+    fn every_value_is_hidden() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Basic b"));
+        hide(&mut headers);
+        assert!(headers.get_all(AUTHORIZATION).iter().all(HeaderValue::is_sensitive));
+    }
+}

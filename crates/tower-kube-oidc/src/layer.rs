@@ -1,0 +1,282 @@
+//! [`OidcAuthLayer`]: what to expect, and of whom.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    task::Poll,
+};
+
+use http::{HeaderValue, Request};
+use kube_oidc::{
+    API_SERVER_AUDIENCES, BuildError, Claims, IssuerUrl, ServiceAccountClaims, Verified, Verifier,
+    VerifierBuilder, VerifyError,
+};
+use tower_layer::Layer;
+
+use crate::{
+    bearer,
+    rejection::{Realm, Rejection},
+    service::OidcAuth,
+};
+
+/// Lets only requests through that carry a good token of the issuer, and puts
+/// [`Verified`] claims into their extensions.
+///
+/// ```
+/// use tower_kube_oidc::{IssuerUrl, OidcAuthLayer};
+///
+/// let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
+/// let layer = OidcAuthLayer::new(issuer).audience("orders").build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// What needs more than an issuer and audiences is set on a [`Verifier`], from which a layer can
+/// be made too. Several layers may share one; each may narrow what it accepts and none can loosen
+/// it:
+///
+/// ```
+/// use tower_kube_oidc::{Issuer, OidcAuthLayer, Verifier};
+///
+/// let issuer = Issuer::new("https://127.0.0.1:6443".parse()?)
+///     .with_jwks_uri("https://127.0.0.1:6443/openid/v1/jwks");
+/// let verifier = Verifier::builder(issuer).audiences(["orders", "refunds"]).build()?;
+///
+/// let orders = OidcAuthLayer::from(verifier.clone()).audience("orders");
+/// let refunds = OidcAuthLayer::from(verifier).audience("refunds");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Clones, and the services that it is put around, share one key cache.
+#[must_use]
+pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims> {
+    plan: Plan<C>,
+    /// Settled when first put around a service; clones of the same plan share it.
+    settled: Arc<OnceLock<Arc<Settings<C>>>>,
+}
+
+struct Plan<C: Claims> {
+    source: Source<C>,
+    audiences: Vec<String>,
+    realm: Option<String>,
+}
+
+enum Source<C: Claims> {
+    /// A verifier of the layer's own, still without audiences.
+    Own { builder: VerifierBuilder<C>, issuer: IssuerUrl },
+    /// A verifier that exists, whose expectations the layer cannot loosen.
+    Shared(Verifier<C>),
+}
+
+/// What the service around each route works by.
+pub(crate) struct Settings<C: Claims> {
+    /// `None`: the layer was set up wrong, and lets nobody through.
+    verifier: Option<Verifier<C>>,
+    /// Beside the verifier's own.
+    narrower: Vec<String>,
+    pub(crate) realm: Realm,
+}
+
+/// Why a layer cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The verifier cannot be built.
+    #[error(transparent)]
+    Verifier(#[from] BuildError),
+    /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
+    /// backslash.
+    #[error("the realm must be printable ASCII without quotes and backslashes")]
+    Realm,
+}
+
+impl OidcAuthLayer<ServiceAccountClaims> {
+    /// Expects tokens of one cluster, by its issuer. Nothing is fetched before the first request.
+    ///
+    /// Give it an audience of the service's own with [`audience`](Self::audience). Without one it
+    /// expects the default audience of a cluster's tokens, which is the issuer, and warns once:
+    /// such a token can be replayed by whoever receives it, to the API server and to every other
+    /// service that expects the default.
+    pub fn new(issuer: IssuerUrl) -> Self {
+        let builder = Verifier::builder(issuer.clone());
+        Self::planned(Source::Own { builder, issuer })
+    }
+}
+
+impl<C: Claims> OidcAuthLayer<C> {
+    fn planned(source: Source<C>) -> Self {
+        let plan = Plan { source, audiences: Vec::new(), realm: None };
+        Self { plan, settled: Arc::default() }
+    }
+
+    /// Accepts tokens for this audience, beside others that were given here. The first one
+    /// replaces the default of [`new`](OidcAuthLayer::new).
+    ///
+    /// On a layer that was made from a [`Verifier`] it narrows: a token must be for one of the
+    /// verifier's audiences *and* for one of the layer's.
+    pub fn audience(self, audience: impl Into<String>) -> Self {
+        self.audiences([audience])
+    }
+
+    /// Accepts tokens for each of these audiences: see [`audience`](Self::audience).
+    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.plan.audiences.extend(audiences.into_iter().map(Into::into));
+        self.replanned()
+    }
+
+    /// Accepts tokens that were made for the API server: of the issuer's own name and of
+    /// [`API_SERVER_AUDIENCES`].
+    ///
+    /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
+    /// at every other service that accepts it.
+    pub fn dangerous_api_server_audiences(self) -> Self {
+        let issuer = match &self.plan.source {
+            Source::Own { issuer, .. } => Some(issuer.as_str().to_owned()),
+            Source::Shared(_) => None,
+        };
+        self.audiences(issuer).audiences(API_SERVER_AUDIENCES)
+    }
+
+    /// Names this realm in challenges: `kubernetes` unless set.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.plan.realm = Some(realm.into());
+        self.replanned()
+    }
+
+    /// Checks the settings now, so that a service with a wrong one does not start.
+    ///
+    /// Without it a wrong setting, such as an audience from an environment variable that is
+    /// empty, is logged as an error, and every request is answered with 500.
+    pub fn build(self) -> Result<Self, LayerError> {
+        let settings = Arc::new(self.plan.settle()?);
+        Ok(Self { settled: Arc::new(OnceLock::from(settings)), ..self })
+    }
+
+    fn replanned(self) -> Self {
+        Self { settled: Arc::default(), ..self }
+    }
+
+    fn settings(&self) -> Arc<Settings<C>> {
+        let settle = || {
+            Arc::new(self.plan.settle().unwrap_or_else(|error| {
+                tracing::error!(
+                    error = %error,
+                    "the OIDC layer is set up wrong: every request is answered with 500"
+                );
+                Settings::closed()
+            }))
+        };
+        Arc::clone(self.settled.get_or_init(settle))
+    }
+}
+
+impl<C: Claims> Plan<C> {
+    fn settle(&self) -> Result<Settings<C>, LayerError> {
+        let realm = match &self.realm {
+            Some(realm) => Realm::parse(realm).ok_or(LayerError::Realm)?,
+            None => Realm::DEFAULT,
+        };
+        if self.audiences.iter().any(|audience| audience.trim().is_empty()) {
+            return Err(BuildError::EmptyAudience.into());
+        }
+        let (verifier, narrower) = match &self.source {
+            Source::Shared(verifier) => (verifier.clone(), self.audiences.clone()),
+            Source::Own { builder, issuer } if self.audiences.is_empty() => {
+                tracing::warn!(
+                    issuer = issuer.as_str(),
+                    "no audience is set: tokens for the issuer's default audience are accepted. \
+                     Whoever receives such a token can replay it to the API server and to every \
+                     other service on the default; give the layer an audience of its own"
+                );
+                (builder.clone().audience(issuer.as_str()).build()?, Vec::new())
+            }
+            Source::Own { builder, .. } => {
+                (builder.clone().audiences(self.audiences.iter().cloned()).build()?, Vec::new())
+            }
+        };
+        Ok(Settings { verifier: Some(verifier), narrower, realm })
+    }
+}
+
+impl<C: Claims> Settings<C> {
+    fn closed() -> Self {
+        Self { verifier: None, narrower: Vec::new(), realm: Realm::DEFAULT }
+    }
+
+    /// Judges a request by what is known now. `Pending`: keys are needed, see
+    /// [`judge_waiting`](Self::judge_waiting).
+    pub(crate) fn judge<B>(&self, request: &Request<B>) -> Poll<Result<Verified<C>, Rejection>> {
+        match self.verifier_and_token(request) {
+            Ok((verifier, token)) => verifier.verify_now(token).map(|verdict| self.narrow(verdict)),
+            Err(rejection) => Poll::Ready(Err(rejection)),
+        }
+    }
+
+    fn verifier_and_token<'a, B>(
+        &'a self,
+        request: &'a Request<B>,
+    ) -> Result<(&'a Verifier<C>, &'a str), Rejection> {
+        let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
+        Ok((verifier, bearer::token(bearer::find(request.headers())?)?))
+    }
+
+    /// Judges the token of a header, and waits for keys.
+    pub(crate) async fn judge_waiting(
+        &self,
+        header: HeaderValue,
+    ) -> Result<Verified<C>, Rejection> {
+        let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
+        self.narrow(verifier.verify(bearer::token(&header)?).await)
+    }
+
+    fn narrow(&self, verdict: Result<Verified<C>, VerifyError>) -> Result<Verified<C>, Rejection> {
+        let caller = verdict?;
+        let is_ours = |audience: &str| self.narrower.iter().any(|ours| ours == audience);
+        if self.narrower.is_empty() || caller.registered().audiences().any(is_ours) {
+            Ok(caller)
+        } else {
+            Err(Rejection::NarrowerAudience)
+        }
+    }
+}
+
+impl<C: Claims> From<Verifier<C>> for OidcAuthLayer<C> {
+    fn from(verifier: Verifier<C>) -> Self {
+        Self::planned(Source::Shared(verifier))
+    }
+}
+
+impl<S, C: Claims> Layer<S> for OidcAuthLayer<C> {
+    type Service = OidcAuth<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        OidcAuth::new(inner, self.settings())
+    }
+}
+
+impl<C: Claims> Clone for OidcAuthLayer<C> {
+    fn clone(&self) -> Self {
+        let Plan { source, audiences, realm } = &self.plan;
+        let source = match source {
+            Source::Own { builder, issuer } => {
+                Source::Own { builder: builder.clone(), issuer: issuer.clone() }
+            }
+            Source::Shared(verifier) => Source::Shared(verifier.clone()),
+        };
+        let plan = Plan { source, audiences: audiences.clone(), realm: realm.clone() };
+        Self { plan, settled: Arc::clone(&self.settled) }
+    }
+}
+
+impl<C: Claims> fmt::Debug for OidcAuthLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut layer = f.debug_struct("OidcAuthLayer");
+        match &self.plan.source {
+            Source::Own { issuer, .. } => layer.field("issuer", issuer),
+            Source::Shared(verifier) => layer.field("verifier", verifier),
+        };
+        layer
+            .field("audiences", &self.plan.audiences)
+            .field("realm", &self.plan.realm)
+            .finish_non_exhaustive()
+    }
+}

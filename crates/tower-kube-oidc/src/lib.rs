@@ -1,0 +1,76 @@
+//! One line in front of a service, and every request behind it says which workload sent it.
+//!
+//! [`OidcAuthLayer`] checks the Kubernetes `ServiceAccount` token that a caller sends as a bearer
+//! token, against the cached public keys of its cluster, and gives the handler typed claims. It is
+//! a [tower](https://docs.rs/tower) layer: it serves axum, tonic and every other tower stack.
+//!
+//! ```
+//! # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, routing::get};
+//! use tower_kube_oidc::{Caller, IssuerUrl, OidcAuthLayer};
+//!
+//! async fn hello(Caller(who): Caller) -> String {
+//!     format!("hello {}/{}", who.namespace(), who.service_account().name())
+//! }
+//!
+//! let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
+//! let app: Router = Router::new()
+//!     .route("/hello", get(hello))
+//!     .layer(OidcAuthLayer::new(issuer).audience("orders"));
+//! # Ok(()) }
+//! ```
+//!
+//! A service that is no axum app finds [`Verified`]`<`[`ServiceAccountClaims`]`>` in the extensions
+//! of the request.
+//!
+//! # What callers see
+//!
+//! | case | answer |
+//! | --- | --- |
+//! | no credentials, or another scheme | 401, `WWW-Authenticate: Bearer realm="kubernetes"` |
+//! | `Bearer` alone, two headers, two tokens, not a token | 400, `error="invalid_request"` |
+//! | a bad token, whatever the reason | 401, `error="invalid_token"` |
+//! | the token needs keys that are not here | 503, `Retry-After` |
+//!
+//! Bodies are problem documents ([RFC 9457]). Why a token was refused is not a caller's business,
+//! but for two hints after a good signature: that it expired, or is for another audience.
+//! Operators find the reason in `tracing`: an event `refused` with a field `reason`, whose values
+//! are those of [`Reason`], `no_credentials` and `invalid_request`. No part of a token is in any
+//! answer or event, and the `Authorization` value is marked sensitive for what comes after.
+//!
+//! # Where the layer goes
+//!
+//! Axum's `Router::layer` puts it before every route that was added so far; what comes after, such
+//! as a health probe, is open. CORS preflights carry no credentials: put `CorsLayer` outside.
+//! Behind nginx's `auth_request` or a ForwardAuth the status is what counts, and it is as above.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `axum` | no | the extractor [`Caller`] |
+//! | `remote` | yes | fetches keys over HTTP with reqwest, rustls and aws-lc-rs |
+//! | `test-util` | no | claims without a token, for unit tests |
+//!
+//! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+#![cfg_attr(not(feature = "axum"), allow(rustdoc::broken_intra_doc_links))]
+
+#[cfg(feature = "axum")]
+mod axum;
+mod bearer;
+mod body;
+mod future;
+mod layer;
+mod rejection;
+mod service;
+
+pub use kube_oidc::{self, *};
+
+#[cfg(feature = "axum")]
+pub use self::axum::{Caller, MissingLayer};
+pub use self::{
+    body::ResponseBody,
+    future::ResponseFuture,
+    layer::{LayerError, OidcAuthLayer},
+    service::OidcAuth,
+};
