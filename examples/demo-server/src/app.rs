@@ -1,0 +1,55 @@
+//! The routes.
+
+use std::time::SystemTime;
+
+use axum::{Json, Router, routing::get};
+use serde::Serialize;
+use tower_kube_oidc::{Caller, ObjectRef, OidcAuthLayer};
+
+/// `/whoami` behind the layer, `/healthz` beside it.
+pub(crate) fn router(auth: OidcAuthLayer) -> Router {
+    Router::new()
+        .route("/whoami", get(whoami))
+        .layer(auth)
+        // added after the layer, so open: a kubelet's probe has no token
+        .route("/healthz", get(|| async { "ok\n" }))
+}
+
+async fn whoami(Caller(who): Caller) -> Json<WhoAmI> {
+    let expires_at = who.expires_at().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Json(WhoAmI {
+        subject: who.subject().to_owned(),
+        namespace: who.namespace().to_owned(),
+        service_account: who.service_account().into(),
+        pod: who.pod().map(Into::into),
+        node: who.node().map(Into::into),
+        secret: who.secret().map(Into::into),
+        audiences: who.audiences().map(str::to_owned).collect(),
+        expires_at: expires_at.as_secs(),
+    })
+}
+
+#[derive(Serialize)]
+struct WhoAmI {
+    subject: String,
+    namespace: String,
+    service_account: Object,
+    pod: Option<Object>,
+    node: Option<Object>,
+    secret: Option<Object>,
+    audiences: Vec<String>,
+    /// Seconds since the epoch.
+    expires_at: u64,
+}
+
+#[derive(Serialize)]
+struct Object {
+    name: String,
+    uid: String,
+}
+
+impl From<ObjectRef<'_>> for Object {
+    fn from(object: ObjectRef<'_>) -> Self {
+        Self { name: object.name().to_owned(), uid: object.uid().to_owned() }
+    }
+}

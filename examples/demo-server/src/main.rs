@@ -1,0 +1,114 @@
+//! An axum service that asks every caller of `/whoami` for a `ServiceAccount` token.
+//!
+//! Without arguments it starts an issuer of its own, and prints two `curl` lines to try.
+
+mod app;
+mod args;
+mod error;
+
+use std::{io::Write as _, process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use kube_oidc_testing::TestIssuer;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tower_kube_oidc::{Issuer, OidcAuthLayer, Verifier};
+
+use self::{args::Args, error::StartError};
+
+/// The audience of the demo's own tokens.
+const DEMO_AUDIENCE: &str = "demo";
+
+/// How long requests may go on after a signal to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    args::init_logging();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // one line, and the status that shells know for a wrong command line
+            let _ = writeln!(std::io::stderr(), "demo-server: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), StartError> {
+    let (issuer, embedded) = match args.issuer()? {
+        Some(issuer) => (issuer, None),
+        None => {
+            let embedded = TestIssuer::start();
+            let url = embedded.url().parse().map_err(StartError::Issuer)?;
+            (Issuer::new(url), Some(embedded))
+        }
+    };
+    let audience = match (&args.audience, &embedded) {
+        (Some(audience), _) => audience.clone(),
+        (None, Some(_)) => DEMO_AUDIENCE.to_owned(),
+        (None, None) => return Err(StartError::AudienceNeeded),
+    };
+    let verifier = Verifier::builder(issuer).audience(&audience).build()?;
+    let app = app::router(OidcAuthLayer::from(verifier));
+
+    let listener = TcpListener::bind(&args.listen)
+        .await
+        .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
+    let address = listener.local_addr().map_err(StartError::Serve)?;
+    match &embedded {
+        Some(embedded) => introduce(&format!("http://{address}"), embedded, &audience)?,
+        None => tracing::info!(%address, audience, "listening"),
+    }
+
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
+    let signalled = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        // nobody listens once the server has ended
+        let _ = stop.send(());
+    };
+    let served = axum::serve(listener, app).with_graceful_shutdown(signalled);
+    let overdue = async {
+        if stopped.await.is_ok() {
+            tokio::time::sleep(GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        result = async { served.await } => result.map_err(StartError::Serve),
+        () = overdue => Ok(()),
+    }
+}
+
+/// Prints what a newcomer can paste.
+fn introduce(base: &str, issuer: &TestIssuer, audience: &str) -> Result<(), StartError> {
+    let token = |audience| {
+        issuer
+            .token()
+            .audience(audience)
+            .service_account("payments", "checkout")
+            .pod("checkout-7d9f8b6c5d-x2x4z")
+            .node("node-1")
+            .mint()
+    };
+    let good = token(audience);
+    let other = token("somebody-else");
+    writeln!(
+        std::io::stdout(),
+        "listening on {base}, with an issuer of its own at {issuer_url}\n\n\
+         a token for this service, good for an hour:\n\n  \
+         curl -i {base}/whoami -H 'Authorization: Bearer {good}'\n\n\
+         a token of the same workload for somebody else, which is refused:\n\n  \
+         curl -i {base}/whoami -H 'Authorization: Bearer {other}'\n",
+        issuer_url = issuer.url(),
+    )
+    .map_err(StartError::Serve)
+}
