@@ -1,1 +1,16 @@
-//! x
+//! What the tests of the whole system share: captures of a real kube-apiserver, fetchers that map
+//! an issuer's public URL to a server on loopback, and a place to catch the log.
+
+#![allow(clippy::expect_used, clippy::missing_panics_doc)]
+
+mod capture;
+mod http_server;
+mod log;
+mod mapped;
+
+pub use self::{
+    capture::{Capture, decoded, fixture, pinned_time},
+    http_server::HttpServer,
+    log::Log,
+    mapped::MappedFetcher,
+};

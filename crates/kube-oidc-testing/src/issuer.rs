@@ -58,7 +58,7 @@ struct State {
 #[must_use]
 pub struct TestIssuerBuilder {
     algorithm: SigningAlgorithm,
-    name: Option<String>,
+    origin: Option<String>,
     path: String,
     keys_path: String,
     address: SocketAddr,
@@ -76,7 +76,7 @@ impl TestIssuer {
     pub fn builder() -> TestIssuerBuilder {
         TestIssuerBuilder {
             algorithm: SigningAlgorithm::Rs256,
-            name: None,
+            origin: None,
             path: String::new(),
             keys_path: "/openid/v1/jwks".to_owned(),
             address: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -96,7 +96,7 @@ impl TestIssuer {
         &self.base_url
     }
 
-    /// Where its keys are.
+    /// Where its keys are, by its own account.
     #[must_use]
     pub fn jwks_uri(&self) -> &str {
         &self.jwks_uri
@@ -202,10 +202,11 @@ impl TestIssuerBuilder {
         self
     }
 
-    /// Calls itself so, in tokens and in its discovery document. Unless set it is where it
-    /// listens, and the path.
-    pub fn named(mut self, issuer: &str) -> Self {
-        self.name = Some(issuer.to_owned());
+    /// Speaks of itself as if it lived at this origin, in its tokens and its discovery document:
+    /// `https://oidc.eks.eu-west-1.amazonaws.com` and the like. It is for whoever reads it to map
+    /// that to [`base_url`](TestIssuer::base_url).
+    pub fn origin(mut self, origin: &str) -> Self {
+        self.origin = Some(origin.to_owned());
         self
     }
 
@@ -250,8 +251,9 @@ impl TestIssuerBuilder {
         let address = listener.local_addr().expect("a bound address");
         let scheme = if self.tls { "https" } else { "http" };
         let base_url = format!("{scheme}://{address}");
-        let name = self.name.unwrap_or_else(|| format!("{base_url}{}", self.path));
-        let jwks_uri = format!("{base_url}{}", self.keys_path);
+        let origin = self.origin.as_deref().unwrap_or(&base_url);
+        let name = format!("{origin}{}", self.path);
+        let jwks_uri = format!("{origin}{}", self.keys_path);
         let discovery = json!({
             "issuer": name,
             "jwks_uri": jwks_uri,

@@ -59,9 +59,10 @@ async fn run(args: Args) -> Result<(), StartError> {
         .await
         .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
     let address = listener.local_addr().map_err(StartError::Serve)?;
-    match &embedded {
-        Some(embedded) => introduce(&format!("http://{address}"), embedded, &audience)?,
-        None => tracing::info!(%address, audience, "listening"),
+    let base = format!("http://{address}");
+    writeln!(std::io::stdout(), "listening on {base}").map_err(StartError::Serve)?;
+    if let Some(embedded) = &embedded {
+        introduce(&base, embedded, &audience)?;
     }
 
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -103,7 +104,7 @@ fn introduce(base: &str, issuer: &TestIssuer, audience: &str) -> Result<(), Star
     let other = token("somebody-else");
     writeln!(
         std::io::stdout(),
-        "listening on {base}, with an issuer of its own at {issuer_url}\n\n\
+        "an issuer of its own is at {issuer_url}\n\n\
          a token for this service, good for an hour:\n\n  \
          curl -i {base}/whoami -H 'Authorization: Bearer {good}'\n\n\
          a token of the same workload for somebody else, which is refused:\n\n  \

@@ -1,0 +1,288 @@
+//! Tokens that a real kube-apiserver issued, with the documents that it served.
+
+use std::time::{Duration, SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use kube_oidc::{
+    Issuer, Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
+};
+use kube_oidc_tests::{Capture, HttpServer, MappedFetcher, decoded, fixture, pinned_time};
+use serde_json::{Value, json};
+
+/// Where the captured server said it was.
+const SERVER: &str = "https://127.0.0.1:26443";
+const AKS: &str = "https://eastus.oic.prod-aks.azure.com/00000000-0000-0000-0000-000000000000/11111111-1111-1111-1111-111111111111/";
+
+/// A token, and the documents of its cluster.
+struct Case {
+    token: &'static str,
+    discovery: &'static str,
+    keys: &'static str,
+}
+
+const CASES: [Case; 6] = [
+    rsa("plain"),
+    rsa("pod-bound"),
+    rsa("secret-bound"),
+    rsa("aud-two"),
+    Case { token: "ec256", discovery: "discovery.ec256.http", keys: "jwks.ec256.http" },
+    Case { token: "aks-issuer", discovery: "discovery.aks-issuer.http", keys: "jwks.aks-issuer.http" },
+];
+
+const fn rsa(token: &'static str) -> Case {
+    Case { token, discovery: "discovery.http", keys: "jwks.http" }
+}
+
+impl Case {
+    fn jwt(&self) -> String {
+        fixture(&format!("{}.jwt", self.token))
+    }
+
+    fn decoded(&self) -> Value {
+        decoded(&format!("{}.decoded.json", self.token))
+    }
+
+    fn payload(&self, member: &str) -> Value {
+        self.decoded()["payload"][member].clone()
+    }
+
+    fn issuer(&self) -> String {
+        self.payload("iss").as_str().unwrap().to_owned()
+    }
+
+    fn audience(&self) -> String {
+        self.payload("aud")[0].as_str().unwrap().to_owned()
+    }
+
+    /// A verifier that knows the captured keys.
+    fn verifier_at(&self, issuer: &str, audience: &str, time: SystemTime) -> Verifier {
+        self.verifier_with_keys(issuer, audience, time, &Capture::read(self.keys).body)
+    }
+
+    fn verifier_with_keys(
+        &self,
+        issuer: &str,
+        audience: &str,
+        time: SystemTime,
+        keys: &str,
+    ) -> Verifier {
+        let issuer = Issuer::new(issuer.parse().unwrap()).with_key_set(keys);
+        Verifier::builder(issuer)
+            .audience(audience)
+            .clock(ManualClock::at(time))
+            .build()
+            .unwrap()
+    }
+
+    fn verifier(&self) -> Verifier {
+        self.verifier_at(&self.issuer(), &self.audience(), pinned_time())
+    }
+}
+
+async fn reason(verifier: &Verifier, token: &str) -> Reason {
+    verifier.verify(token).await.unwrap_err().reason()
+}
+
+/// The claims as the payload that they came from.
+fn as_payload(claims: &ServiceAccountClaims) -> Value {
+    let seconds = |time: SystemTime| {
+        json!(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+    };
+    let mut kubernetes = json!({
+        "namespace": claims.namespace(),
+        "serviceaccount": {
+            "name": claims.service_account().name(),
+            "uid": claims.service_account().uid(),
+        },
+    });
+    let bound =
+        [("pod", claims.pod()), ("node", claims.node()), ("secret", claims.secret())];
+    for (kind, object) in bound {
+        if let Some(object) = object {
+            kubernetes[kind] = json!({ "name": object.name(), "uid": object.uid() });
+        }
+    }
+    json!({
+        "aud": claims.audiences().collect::<Vec<_>>(),
+        "exp": seconds(claims.expires_at()),
+        "iat": seconds(claims.issued_at().unwrap()),
+        "iss": claims.issuer(),
+        "kubernetes.io": kubernetes,
+        "nbf": seconds(claims.not_before().unwrap()),
+        "sub": claims.subject(),
+    })
+}
+
+#[tokio::test]
+async fn every_good_token_verifies_by_discovery_and_its_claims_are_what_was_issued() {
+    for case in &CASES {
+        let server = HttpServer::replaying(&[
+            ("/.well-known/openid-configuration", case.discovery),
+            ("/openid/v1/jwks", case.keys),
+        ])
+        .await;
+        // the AKS issuer's document names the server itself for its keys
+        let discovery_origin = match case.token {
+            "aks-issuer" => AKS.strip_suffix('/').unwrap(),
+            _ => SERVER,
+        };
+        let fetcher = TwoOrigins {
+            issuer: MappedFetcher::new(discovery_origin, &server.url()),
+            server: MappedFetcher::new(SERVER, &server.url()),
+        };
+        let issuer = Issuer::new(case.issuer().parse().unwrap()).with_fetcher(fetcher);
+        let verifier = Verifier::builder(issuer)
+            .audience(case.audience())
+            .clock(ManualClock::at(pinned_time()))
+            .build()
+            .unwrap();
+
+        let caller: Verified<ServiceAccountClaims> = verifier.verify(&case.jwt()).await.unwrap();
+        assert_eq!(as_payload(&caller), case.decoded()["payload"], "{}", case.token);
+        assert_eq!(caller.jti(), None);
+        assert_eq!(caller.warn_after(), None);
+    }
+}
+
+#[derive(Debug)]
+struct TwoOrigins {
+    issuer: MappedFetcher,
+    server: MappedFetcher,
+}
+
+impl kube_oidc::source::Fetch for TwoOrigins {
+    fn fetch(
+        &self,
+        request: kube_oidc::source::FetchRequest,
+    ) -> kube_oidc::source::FetchFuture<'_> {
+        if request.url().starts_with(SERVER) {
+            self.server.fetch(request)
+        } else {
+            self.issuer.fetch(request)
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_other_byte_anywhere_is_accepted() {
+    for case in &CASES {
+        let verifier = case.verifier();
+        let token = case.jwt();
+        assert!(verifier.verify(&token).await.is_ok());
+        for at in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(verifier.verify(&changed).await.is_err(), "{} at byte {at}", case.token);
+        }
+        let cut = &token[..token.len() - 1];
+        assert!(verifier.verify(cut).await.is_err(), "{} cut", case.token);
+    }
+}
+
+#[tokio::test]
+async fn the_same_tokens_are_refused_at_another_time() {
+    for case in &CASES {
+        let at = |seconds: u64| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            case.verifier_at(&case.issuer(), &case.audience(), time)
+        };
+        let token = case.jwt();
+        let expiry = case.payload("exp").as_u64().unwrap();
+        let issued = case.payload("iat").as_u64().unwrap();
+        // the leeway is 60 s, to the second
+        assert!(at(expiry + 59).verify(&token).await.is_ok());
+        assert_eq!(reason(&at(expiry + 60), &token).await, Reason::Expired);
+        assert_eq!(reason(&at(expiry + 86_400), &token).await, Reason::Expired);
+        assert!(at(issued - 60).verify(&token).await.is_ok());
+        assert_eq!(reason(&at(issued - 61), &token).await, Reason::NotYetValid);
+    }
+}
+
+#[tokio::test]
+async fn the_same_tokens_are_refused_elsewhere() {
+    for case in &CASES {
+        let token = case.jwt();
+        let now = pinned_time();
+        let issuer = case.issuer();
+        let other_audience = case.verifier_at(&issuer, "somebody-else", now);
+        assert_eq!(reason(&other_audience, &token).await, Reason::Audience);
+
+        let slash = match issuer.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{issuer}/"),
+        };
+        for other in [slash.as_str(), "https://127.0.0.1:26444", "https://issuer.example"] {
+            let verifier = case.verifier_at(other, &case.audience(), now);
+            assert_eq!(reason(&verifier, &token).await, Reason::UnknownIssuer, "{other}");
+        }
+
+        let foreign = if case.token == "ec256" { "jwks.http" } else { "jwks.ec256.http" };
+        let keys = Capture::read(foreign).body;
+        let verifier = case.verifier_with_keys(&issuer, &case.audience(), now, &keys);
+        assert_eq!(reason(&verifier, &token).await, Reason::UnknownKey);
+    }
+}
+
+#[tokio::test]
+async fn another_clusters_key_of_the_same_name_does_not_fit() {
+    let case = &CASES[1];
+    let mut keys: Value = serde_json::from_str(&Capture::read("jwks.http").body).unwrap();
+    let list = keys["keys"].as_array_mut().unwrap();
+    let name = list[0]["kid"].clone();
+    list.retain(|key| key["kid"] != name);
+    list[0]["kid"] = name;
+    let verifier = case.verifier_with_keys(
+        &case.issuer(),
+        &case.audience(),
+        pinned_time(),
+        &keys.to_string(),
+    );
+    assert_eq!(reason(&verifier, &case.jwt()).await, Reason::Signature);
+}
+
+#[tokio::test]
+async fn what_only_the_api_server_knows_is_not_claimed_to_be_known() {
+    // the pod is deleted: signature and times are still good, and offline nothing says otherwise
+    let review = decoded("deleted-pod.tokenreview.json");
+    let token = review["spec"]["token"].as_str().unwrap();
+    assert!(CASES[1].verifier().verify(token).await.is_ok());
+
+    let review = decoded("wrong-audience.tokenreview.json");
+    let token = review["spec"]["token"].as_str().unwrap();
+    assert_eq!(reason(&CASES[1].verifier(), token).await, Reason::Audience);
+}
+
+#[tokio::test]
+async fn an_unauthorised_key_fetch_is_unavailable_and_never_a_refusal() {
+    for capture in ["jwks.anonymous-403.http", "jwks.bad-token-401.http"] {
+        let case = &CASES[0];
+        let server = HttpServer::replaying(&[
+            ("/.well-known/openid-configuration", case.discovery),
+            ("/openid/v1/jwks", capture),
+        ])
+        .await;
+        let fetcher = MappedFetcher::new(SERVER, &server.url());
+        let verifier = Verifier::builder(Issuer::new(SERVER.parse().unwrap()).with_fetcher(fetcher))
+            .audience(case.audience())
+            .clock(ManualClock::at(pinned_time()))
+            .build()
+            .unwrap();
+        let error = verifier.verify(&case.jwt()).await.unwrap_err();
+        assert!(matches!(error, VerifyError::Unavailable(_)), "{capture}: {error}");
+    }
+}
+
+#[test]
+fn the_captured_tokens_are_what_their_decoded_form_says() {
+    // so that the tests above compare with the token, and not with a file beside it
+    for case in &CASES {
+        let token = case.jwt();
+        let parts: Vec<&str> = token.split('.').collect();
+        let part = |index: usize| -> Value {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[index]).unwrap()).unwrap()
+        };
+        assert_eq!(part(0), case.decoded()["header"]);
+        assert_eq!(part(1), case.decoded()["payload"]);
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole system over loopback: real servers, real clients, real tokens.
+
+mod build;
+mod differential;
+mod fetching;
+mod fixtures;
+mod key_cache;
+mod layer;
+mod providers;
+mod secrets;
+mod tower_contract;

@@ -1,0 +1,298 @@
+//! Tokens and documents shaped as each provider has them.
+
+use std::time::{Duration, SystemTime};
+
+use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
+use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_tests::MappedFetcher;
+
+fn verifier(issuer: &TestIssuer, origin: &str) -> Verifier {
+    let fetcher = MappedFetcher::new(origin, issuer.base_url());
+    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetcher(fetcher);
+    Verifier::builder(trusted).audience("orders").build().unwrap()
+}
+
+fn paths(issuer: &TestIssuer) -> Vec<String> {
+    issuer.requests().into_iter().map(|request| request.path).collect()
+}
+
+#[tokio::test]
+async fn eks() {
+    let origin = "https://oidc.eks.eu-west-1.amazonaws.com";
+    let issuer = TestIssuer::builder()
+        .origin(origin)
+        .path("/id/EXAMPLED539D4633E53DE1B71EXAMPLE")
+        .keys_path("/id/EXAMPLED539D4633E53DE1B71EXAMPLE/keys")
+        .start();
+    let verifier = verifier(&issuer, origin);
+    let token = issuer
+        .token()
+        .audience("orders")
+        .service_account("payments", "checkout")
+        .pod("checkout-7d9f8b6c5d-x2x4z")
+        .node("ip-10-0-1-2.eu-west-1.compute.internal")
+        .mint();
+    let caller = verifier.verify(&token).await.unwrap();
+    assert_eq!(caller.issuer(), format!("{origin}/id/EXAMPLED539D4633E53DE1B71EXAMPLE"));
+    assert_eq!(caller.node().unwrap().name(), "ip-10-0-1-2.eu-west-1.compute.internal");
+    assert_eq!(
+        paths(&issuer),
+        [
+            "/id/EXAMPLED539D4633E53DE1B71EXAMPLE/.well-known/openid-configuration",
+            "/id/EXAMPLED539D4633E53DE1B71EXAMPLE/keys",
+        ]
+    );
+    // the default audience on EKS is for the API server, and not for us
+    let default = issuer.token().audience("https://kubernetes.default.svc").mint();
+    let error = verifier.verify(&default).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::Audience);
+}
+
+#[tokio::test]
+async fn aks() {
+    let origin = "https://eastus.oic.prod-aks.azure.com";
+    let path = "/00000000-0000-0000-0000-000000000000/11111111-1111-1111-1111-111111111111/";
+    let issuer = TestIssuer::builder()
+        .origin(origin)
+        .path(path)
+        .keys_path(&format!("{path}openid/v1/jwks"))
+        .start();
+    let verifier = verifier(&issuer, origin);
+    let day = Duration::from_secs(24 * 3600);
+    let token = issuer.token().audience("orders").expires_in(day).mint();
+    let caller = verifier.verify(&token).await.unwrap();
+    assert_eq!(caller.issuer(), format!("{origin}{path}"));
+    assert!(caller.expires_at() > SystemTime::now() + day - Duration::from_secs(60));
+    // one slash, not two, before the well-known part
+    assert_eq!(paths(&issuer)[0], format!("{path}.well-known/openid-configuration"));
+
+    let without_slash = format!("{origin}{}", path.trim_end_matches('/'));
+    let token = issuer.token().audience("orders").claim("iss", without_slash).mint();
+    let error = verifier.verify(&token).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::UnknownIssuer);
+}
+
+#[tokio::test]
+async fn gke() {
+    let origin = "https://container.googleapis.com";
+    let path = "/v1/projects/my-project/locations/europe-west1/clusters/blue";
+    let issuer = TestIssuer::builder()
+        .origin(origin)
+        .path(path)
+        .keys_path(&format!("{path}/jwks"))
+        .start();
+    let verifier = verifier(&issuer, origin);
+    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let caller = verifier.verify(&token).await.unwrap();
+    assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
+    // another cluster of the same project has another issuer
+    let green = path.replace("blue", "green");
+    let token = issuer.token().audience("orders").claim("iss", format!("{origin}{green}")).mint();
+    let error = verifier.verify(&token).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::UnknownIssuer);
+}
+
+/// Claims as an identity provider for workers has them.
+#[derive(Debug, serde::Deserialize)]
+struct WorkerClaims {
+    client_id: String,
+    #[serde(default)]
+    scope: String,
+}
+
+#[tokio::test]
+async fn pingone() {
+    let issuer = TestIssuer::builder()
+        .tls()
+        .origin("https://auth.pingone.eu")
+        .path("/11111111-1111-1111-1111-111111111111/as")
+        .keys_path("/11111111-1111-1111-1111-111111111111/as/jwks")
+        .start();
+    issuer.require_bearer_token("token-for-the-keys");
+    let jwks_uri =
+        format!("{}/11111111-1111-1111-1111-111111111111/as/jwks", issuer.base_url());
+    let trusted = Issuer::new(issuer.url().parse().unwrap())
+        .with_jwks_uri(jwks_uri)
+        .with_root_certificates_pem(issuer.ca_pem())
+        .with_fetch_bearer_token("token-for-the-keys");
+    let builder = || Verifier::builder(trusted.clone()).audience("orders");
+    let verifier = builder().claims::<WorkerClaims>().build().unwrap();
+
+    let token = issuer
+        .token()
+        .bare()
+        .audience("orders")
+        .claim("client_id", "worker-7")
+        .claim("scope", "read")
+        .mint();
+    let caller = verifier.verify(&token).await.unwrap();
+    assert_eq!((caller.client_id.as_str(), caller.scope.as_str()), ("worker-7", "read"));
+    assert_eq!(caller.registered().issuer(), issuer.url());
+    assert_eq!(caller.registered().subject(), None);
+    assert_eq!(issuer.discovery_fetches(), 0);
+
+    // the registered claims are checked whatever the type
+    let expired = issuer.token().bare().audience("orders").claim("client_id", "w").expired().mint();
+    assert_eq!(verifier.verify(&expired).await.unwrap_err().reason(), Reason::Expired);
+    let other = issuer.token().bare().audience("vault").claim("client_id", "w").mint();
+    assert_eq!(verifier.verify(&other).await.unwrap_err().reason(), Reason::Audience);
+    // a token that does not fit the type
+    let misfit = issuer.token().bare().audience("orders").mint();
+    assert_eq!(verifier.verify(&misfit).await.unwrap_err().reason(), Reason::Claims);
+    // and it is no service account
+    let kubernetes = builder().build().unwrap();
+    assert_eq!(kubernetes.verify(&token).await.unwrap_err().reason(), Reason::Claims);
+}
+
+#[tokio::test]
+async fn a_type_of_token_of_ones_own() {
+    let issuer = TestIssuer::start();
+    let trusted = || Issuer::new(issuer.url().parse().unwrap());
+    let access = Verifier::builder(trusted())
+        .claims::<serde_json::Value>()
+        .audience("orders")
+        .token_type("at+jwt")
+        .build()
+        .unwrap();
+    let usual = Verifier::builder(trusted()).audience("orders").build().unwrap();
+    let token = |typ: Option<&str>| {
+        let token = issuer.token().audience("orders");
+        typ.map_or(token.clone(), |typ| token.header("typ", typ)).mint()
+    };
+    for (typ, is_access, is_usual) in [
+        (None, false, true),
+        (Some("JWT"), false, true),
+        (Some("jwt"), false, true),
+        (Some("at+jwt"), true, false),
+        (Some("AT+JWT"), true, false),
+        (Some("application/at+jwt"), true, false),
+        (Some("application/jwt"), false, false),
+        (Some("logout+jwt"), false, false),
+        (Some("JWS"), false, false),
+        (Some(""), false, false),
+    ] {
+        let token = token(typ);
+        assert_eq!(access.verify(&token).await.is_ok(), is_access, "{typ:?}");
+        assert_eq!(usual.verify(&token).await.is_ok(), is_usual, "{typ:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_no_url() {
+    let issuer = TestIssuer::builder().tls().start();
+    let trusted = Issuer::with_opaque_name("auth.openshift.io", issuer.jwks_uri())
+        .with_root_certificates_pem(issuer.ca_pem());
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let token = issuer.token().audience("orders").claim("iss", "auth.openshift.io").mint();
+    assert_eq!(verifier.verify(&token).await.unwrap().issuer(), "auth.openshift.io");
+}
+
+#[tokio::test]
+async fn two_issuers_have_one_kid_and_different_keys() {
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    for issuer in [&blue, &green] {
+        issuer.rotate_to(issuer.signing_key().with_kid("1"));
+        issuer.drop_old_keys();
+    }
+    let verifier = Verifier::builder(Issuer::new(blue.url().parse().unwrap()))
+        .issuer(Issuer::new(green.url().parse().unwrap()))
+        .audience("orders")
+        .build()
+        .unwrap();
+    for issuer in [&blue, &green] {
+        let token = issuer.token().audience("orders").mint();
+        assert_eq!(verifier.verify(&token).await.unwrap().issuer(), issuer.url());
+    }
+    // green's key in blue's name
+    let forged = green.token().audience("orders").claim("iss", blue.url()).mint();
+    assert_eq!(verifier.verify(&forged).await.unwrap_err().reason(), Reason::Signature);
+}
+
+#[tokio::test]
+async fn one_broken_key_does_not_break_the_set() {
+    // PingOne's own documented example has a key whose modulus differs from its x5c; Kubernetes
+    // prepares ML-DSA keys beside RSA ones; a bucket serves the set as octet-stream
+    let issuer = TestIssuer::start();
+    let mut set = issuer.key_set();
+    let mut odd = set["keys"][0].clone();
+    odd["kid"] = "odd".into();
+    odd["x5c"] = serde_json::json!(["MIIC"]);
+    let post_quantum = serde_json::json!({
+        "kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "use": "sig", "pub": "AAAA",
+    });
+    let list = set["keys"].as_array_mut().unwrap();
+    list.extend([odd, post_quantum, serde_json::json!({ "kty": "RSA", "kid": "broken" })]);
+    let answer = Answer::new(200, set.to_string()).with_header("content-type", "application/octet-stream");
+    issuer.answer(Endpoint::Keys, answer);
+
+    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let token = issuer.token().audience("orders").mint();
+    assert!(verifier.verify(&token).await.is_ok());
+    let odd = issuer.signing_key().with_kid("odd");
+    assert!(verifier.verify(&issuer.token().audience("orders").signed_by(&odd).mint()).await.is_ok());
+    let broken = issuer.signing_key().with_kid("broken");
+    let error = verifier
+        .verify(&issuer.token().audience("orders").signed_by(&broken).mint())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, VerifyError::Refused(_)), "{error}");
+}
+
+#[tokio::test]
+async fn tokens_of_old_clusters_have_their_own_reason() {
+    let issuer = TestIssuer::start();
+    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let legacy = issuer.token().legacy("payments", "checkout").mint();
+    assert_eq!(verifier.verify(&legacy).await.unwrap_err().reason(), Reason::LegacyToken);
+    let endless = issuer.token().audience("orders").without_claim("exp").mint();
+    assert_eq!(verifier.verify(&endless).await.unwrap_err().reason(), Reason::NoExpiry);
+    assert_eq!(issuer.requests().len(), 0, "neither is worth a fetch");
+}
+
+#[tokio::test]
+async fn every_algorithm_of_a_cluster_verifies() {
+    for algorithm in kube_oidc_testing::SigningAlgorithm::ALL {
+        let issuer = TestIssuer::builder().algorithm(algorithm).start();
+        let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+            .audience("orders")
+            .build()
+            .unwrap();
+        let token = issuer.token().audience("orders").mint();
+        assert!(verifier.verify(&token).await.is_ok(), "{algorithm:?}");
+        let forged = issuer
+            .token()
+            .audience("orders")
+            .forged_by(&kube_oidc_testing::SigningKey::generate(algorithm))
+            .mint();
+        let error = verifier.verify(&forged).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Signature, "{algorithm:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_extended_to_a_year_says_when_it_should_have_been_replaced() {
+    let issuer = TestIssuer::start();
+    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let hour = Duration::from_secs(3607);
+    let token = issuer
+        .token()
+        .audience("orders")
+        .node("node-1")
+        .expires_in(Duration::from_secs(365 * 24 * 3600))
+        .warn_after(SystemTime::now() + hour)
+        .mint();
+    let caller = verifier.verify(&token).await.unwrap();
+    let warn_after = caller.warn_after().unwrap();
+    assert!(warn_after <= SystemTime::now() + hour);
+    assert!(caller.expires_at() > warn_after);
+    assert!(caller.jti().is_some());
+}
