@@ -25,6 +25,11 @@ impl Keys {
         }
     }
 
+    /// Whether a key that is not there may come.
+    pub(crate) fn may_change(&self) -> bool {
+        matches!(self, Self::Fetched(_))
+    }
+
     /// Waits until there is a set in which `wanted` finds what it looks for, and shows it.
     pub(crate) async fn wait_for<R>(
         &self,

@@ -1,1 +1,155 @@
-//! x
+//! What cannot be built, and says so before the first request.
+
+use std::time::Duration;
+
+use kube_oidc::{Algorithm, BuildError, Issuer, IssuerUrl, Verifier, VerifierBuilder};
+use kube_oidc_testing::TestIssuer;
+use tower_kube_oidc::{LayerError, OidcAuthLayer};
+
+fn url() -> IssuerUrl {
+    "https://issuer.example".parse().unwrap()
+}
+
+fn builder() -> VerifierBuilder {
+    Verifier::builder(url())
+}
+
+fn with(issuer: Issuer) -> Result<Verifier, BuildError> {
+    Verifier::builder(issuer).audience("orders").build()
+}
+
+#[test]
+fn an_audience_is_demanded() {
+    assert!(matches!(builder().build(), Err(BuildError::NoAudience)));
+    for blank in ["", " ", "\t\n"] {
+        assert!(matches!(builder().audience(blank).build(), Err(BuildError::EmptyAudience)));
+        let among = builder().audiences(["orders", blank]).build();
+        assert!(matches!(among, Err(BuildError::EmptyAudience)));
+    }
+    let none: [&str; 0] = [];
+    assert!(matches!(builder().audiences(none).build(), Err(BuildError::NoAudience)));
+}
+
+#[test]
+fn the_preset_is_the_api_servers_audiences() {
+    let verifier = builder().dangerous_api_server_audiences().build().unwrap();
+    let audiences: Vec<&str> = verifier.audiences().collect();
+    assert_eq!(
+        audiences,
+        [
+            "https://issuer.example",
+            "https://kubernetes.default.svc",
+            "https://kubernetes.default.svc.cluster.local",
+        ]
+    );
+}
+
+#[test]
+fn durations_have_bounds() {
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let ok = |builder: VerifierBuilder| builder.audience("orders").build().is_ok();
+    assert!(ok(builder().leeway(minutes(5))));
+    assert!(!ok(builder().leeway(minutes(5) + Duration::from_secs(1))));
+    assert!(ok(builder().dangerous_leeway(minutes(60))));
+    assert!(!ok(builder().dangerous_leeway(minutes(60)).leeway(minutes(6))));
+    assert!(!ok(builder().fetch_timeout(Duration::ZERO)));
+    assert!(!ok(builder().min_refresh(Duration::ZERO)));
+    assert!(!ok(builder().min_refresh(minutes(20)).max_refresh(minutes(10))));
+    assert!(ok(builder().min_refresh(minutes(10)).max_refresh(minutes(10))));
+    // far out of range is no panic
+    assert!(ok(builder().max_stale(Duration::MAX).unknown_kid_cooldown(Duration::MAX)));
+}
+
+#[test]
+fn an_algorithm_is_demanded() {
+    let none = builder().audience("orders").algorithms([]).build();
+    assert!(matches!(none, Err(BuildError::NoAlgorithm)));
+    assert!(builder().audience("orders").algorithms([Algorithm::Es256]).build().is_ok());
+}
+
+#[test]
+fn urls_for_keys_are_as_safe_as_the_issuer() {
+    for bad in ["", "keys", "http://127.0.0.1/keys", "http://issuer.example/k", "ftp://k.example"] {
+        let error = with(Issuer::new(url()).with_jwks_uri(bad)).unwrap_err();
+        assert!(matches!(error, BuildError::Url { .. }), "{bad}: {error}");
+    }
+    assert!(with(Issuer::new(url()).with_jwks_uri("https://10.0.0.1:6443/openid/v1/jwks")).is_ok());
+    let loopback: IssuerUrl = "http://127.0.0.1:1".parse().unwrap();
+    assert!(with(Issuer::new(loopback.clone()).with_jwks_uri("http://[::1]:2/k")).is_ok());
+    assert!(with(Issuer::new(loopback).with_jwks_uri("http://10.0.0.1/k")).is_err());
+    assert!(with(Issuer::with_opaque_name("rke", "http://127.0.0.1/k")).is_err());
+    let origin = Issuer::new(url()).with_fetch_bearer_token("t").with_credential_origin("http://a");
+    assert!(matches!(with(origin), Err(BuildError::Url { .. })));
+}
+
+#[test]
+fn an_issuer_has_a_name_of_its_own() {
+    let nameless = with(Issuer::with_opaque_name(" ", "https://k.example"));
+    assert!(matches!(nameless, Err(BuildError::EmptyIssuer)));
+    let twice = builder().issuer(url()).audience("orders").build();
+    assert!(
+        matches!(twice, Err(BuildError::DuplicateIssuer(name)) if name == "https://issuer.example")
+    );
+}
+
+#[test]
+fn certificates_and_tokens_for_fetching_must_be_usable() {
+    let certificate = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
+    for pem in ["", "no certificate", certificate] {
+        let error = with(Issuer::new(url()).with_root_certificates_pem(pem)).unwrap_err();
+        assert!(matches!(error, BuildError::RootCertificates(_)), "{pem:?}: {error}");
+    }
+    let error = with(Issuer::new(url()).with_fetch_bearer_token("a\nb")).unwrap_err();
+    assert!(matches!(error, BuildError::FetchToken), "{error}");
+}
+
+#[test]
+fn a_key_set_that_is_given_must_be_usable() {
+    for set in ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
+        let error = with(Issuer::new(url()).with_key_set(set)).unwrap_err();
+        assert!(matches!(error, BuildError::KeySet(_)), "{set}: {error}");
+    }
+}
+
+#[test]
+fn a_key_set_of_jsonwebtoken_works() {
+    let issuer = TestIssuer::start();
+    let set = serde_json::from_value(issuer.key_set()).unwrap();
+    let trusted = Issuer::new(issuer.url().parse().unwrap());
+    let verifier = with(trusted.with_jsonwebtoken_key_set(&set).unwrap()).unwrap();
+    let token = issuer.token().audience("orders").mint();
+    assert!(matches!(verifier.verify_now(&token), std::task::Poll::Ready(Ok(_))));
+    assert_eq!(issuer.requests().len(), 0);
+}
+
+#[test]
+fn a_layer_can_be_checked_before_the_first_request() {
+    assert!(OidcAuthLayer::new(url()).audience("orders").realm("shop").build().is_ok());
+    let blank = OidcAuthLayer::new(url()).audience("").build();
+    assert!(matches!(blank, Err(LayerError::Verifier(BuildError::EmptyAudience))));
+    let verifier = builder().audience("orders").build().unwrap();
+    let narrower = OidcAuthLayer::from(verifier).audience(" ").build();
+    assert!(matches!(narrower, Err(LayerError::Verifier(BuildError::EmptyAudience))));
+    for realm in ["a\"b", "a\\b", "a\nb", "ä"] {
+        let layer = OidcAuthLayer::new(url()).audience("orders").realm(realm).build();
+        assert!(matches!(layer, Err(LayerError::Realm)), "{realm:?}");
+    }
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let secret = "5ecre7";
+    let issuer = Issuer::new(url()).with_fetch_bearer_token(secret);
+    let builder = Verifier::builder(issuer.clone()).audience("orders");
+    let verifier = builder.clone().build().unwrap();
+    let layer = OidcAuthLayer::from(verifier.clone());
+    for text in [
+        format!("{issuer:?}"),
+        format!("{builder:?}"),
+        format!("{verifier:?}"),
+        format!("{layer:?}"),
+    ] {
+        assert!(!text.contains(secret), "{text}");
+        assert!(text.contains("issuer.example"), "{text}");
+    }
+}

@@ -26,7 +26,11 @@ const CASES: [Case; 6] = [
     rsa("secret-bound"),
     rsa("aud-two"),
     Case { token: "ec256", discovery: "discovery.ec256.http", keys: "jwks.ec256.http" },
-    Case { token: "aks-issuer", discovery: "discovery.aks-issuer.http", keys: "jwks.aks-issuer.http" },
+    Case {
+        token: "aks-issuer",
+        discovery: "discovery.aks-issuer.http",
+        keys: "jwks.aks-issuer.http",
+    },
 ];
 
 const fn rsa(token: &'static str) -> Case {
@@ -67,11 +71,7 @@ impl Case {
         keys: &str,
     ) -> Verifier {
         let issuer = Issuer::new(issuer.parse().unwrap()).with_key_set(keys);
-        Verifier::builder(issuer)
-            .audience(audience)
-            .clock(ManualClock::at(time))
-            .build()
-            .unwrap()
+        Verifier::builder(issuer).audience(audience).clock(ManualClock::at(time)).build().unwrap()
     }
 
     fn verifier(&self) -> Verifier {
@@ -85,9 +85,8 @@ async fn reason(verifier: &Verifier, token: &str) -> Reason {
 
 /// The claims as the payload that they came from.
 fn as_payload(claims: &ServiceAccountClaims) -> Value {
-    let seconds = |time: SystemTime| {
-        json!(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
-    };
+    let seconds =
+        |time: SystemTime| json!(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
     let mut kubernetes = json!({
         "namespace": claims.namespace(),
         "serviceaccount": {
@@ -95,8 +94,7 @@ fn as_payload(claims: &ServiceAccountClaims) -> Value {
             "uid": claims.service_account().uid(),
         },
     });
-    let bound =
-        [("pod", claims.pod()), ("node", claims.node()), ("secret", claims.secret())];
+    let bound = [("pod", claims.pod()), ("node", claims.node()), ("secret", claims.secret())];
     for (kind, object) in bound {
         if let Some(object) = object {
             kubernetes[kind] = json!({ "name": object.name(), "uid": object.uid() });
@@ -232,12 +230,8 @@ async fn another_clusters_key_of_the_same_name_does_not_fit() {
     let name = list[0]["kid"].clone();
     list.retain(|key| key["kid"] != name);
     list[0]["kid"] = name;
-    let verifier = case.verifier_with_keys(
-        &case.issuer(),
-        &case.audience(),
-        pinned_time(),
-        &keys.to_string(),
-    );
+    let verifier =
+        case.verifier_with_keys(&case.issuer(), &case.audience(), pinned_time(), &keys.to_string());
     assert_eq!(reason(&verifier, &case.jwt()).await, Reason::Signature);
 }
 
@@ -263,11 +257,12 @@ async fn an_unauthorised_key_fetch_is_unavailable_and_never_a_refusal() {
         ])
         .await;
         let fetcher = MappedFetcher::new(SERVER, &server.url());
-        let verifier = Verifier::builder(Issuer::new(SERVER.parse().unwrap()).with_fetcher(fetcher))
-            .audience(case.audience())
-            .clock(ManualClock::at(pinned_time()))
-            .build()
-            .unwrap();
+        let verifier =
+            Verifier::builder(Issuer::new(SERVER.parse().unwrap()).with_fetcher(fetcher))
+                .audience(case.audience())
+                .clock(ManualClock::at(pinned_time()))
+                .build()
+                .unwrap();
         let error = verifier.verify(&case.jwt()).await.unwrap_err();
         assert!(matches!(error, VerifyError::Unavailable(_)), "{capture}: {error}");
     }

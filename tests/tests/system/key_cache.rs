@@ -1,1 +1,287 @@
-//! x
+//! What really reaches an issuer, counted by the issuer, over TCP.
+
+use std::{sync::Arc, time::Duration};
+
+use kube_oidc::{Issuer, KeysUnavailableCause, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
+use tokio::task::JoinSet;
+
+fn builder(issuer: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
+}
+
+fn token(issuer: &TestIssuer) -> String {
+    issuer.token().audience("orders").mint()
+}
+
+/// Verifies a token many times at once, and counts the ones that were accepted.
+async fn at_once(verifier: &Verifier, tokens: impl IntoIterator<Item = String>) -> usize {
+    let mut tasks = JoinSet::new();
+    for token in tokens {
+        let verifier = verifier.clone();
+        tasks.spawn(async move { verifier.verify(&token).await.is_ok() });
+    }
+    tasks.join_all().await.into_iter().filter(|accepted| *accepted).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_first_requests_cause_one_fetch() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    assert_eq!(issuer.requests().len(), 0, "nothing is fetched before the first use");
+    let good = token(&issuer);
+    let accepted = at_once(&verifier, (0..1_000).map(|_| good.clone())).await;
+    assert_eq!(accepted, 1_000);
+    assert_eq!((issuer.discovery_fetches(), issuer.key_fetches()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let old = token(&issuer);
+    assert!(verifier.verify(&old).await.is_ok());
+    issuer.rotate();
+    let new = token(&issuer);
+    assert_eq!(at_once(&verifier, (0..100).map(|_| new.clone())).await, 100);
+    assert_eq!(issuer.key_fetches(), 2);
+    // the old key is still published
+    assert!(verifier.verify(&old).await.is_ok());
+    assert_eq!(issuer.key_fetches(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_unknown_kids_cause_two_fetches_at_the_most() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let good = token(&issuer);
+    assert!(verifier.verify(&good).await.is_ok());
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let junk = (0..10_000).map(|index| {
+        let key = stranger.clone().with_kid(&format!("junk-{index}"));
+        issuer.token().audience("orders").signed_by(&key).mint()
+    });
+    let (accepted, known) = tokio::join!(
+        at_once(&verifier, junk),
+        at_once(&verifier, (0..1_000).map(|_| good.clone())),
+    );
+    assert_eq!(accepted, 0);
+    assert_eq!(known, 1_000);
+    assert!(issuer.key_fetches() <= 2, "{}", issuer.key_fetches());
+}
+
+#[tokio::test]
+async fn within_the_cooldown_an_unknown_key_is_refused_without_a_fetch() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    assert!(verifier.verify(&token(&issuer)).await.is_ok());
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let junk = issuer.token().audience("orders").signed_by(&stranger).mint();
+    assert_eq!(verifier.verify(&junk).await.unwrap_err().reason(), Reason::UnknownKey);
+    assert_eq!(issuer.key_fetches(), 2);
+    // a key that is published now is not seen for 30 s: the documented price
+    issuer.rotate();
+    let error = verifier.verify(&token(&issuer)).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::UnknownKey);
+    assert_eq!(issuer.key_fetches(), 2);
+}
+
+#[tokio::test]
+async fn without_a_cooldown_a_new_key_is_found_at_once() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    for fetches in 1..=4 {
+        assert!(verifier.verify(&token(&issuer)).await.is_ok());
+        assert_eq!(issuer.key_fetches(), fetches);
+        issuer.rotate();
+    }
+    // the document is read once in its lifetime
+    assert_eq!(issuer.discovery_fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let old = token(&issuer);
+    assert!(verifier.verify(&old).await.is_ok());
+    issuer.rotate();
+    issuer.drop_old_keys();
+    assert!(verifier.verify(&token(&issuer)).await.is_ok());
+    assert_eq!(verifier.verify(&old).await.unwrap_err().reason(), Reason::UnknownKey);
+}
+
+#[tokio::test]
+async fn only_a_token_that_could_pass_is_worth_a_fetch() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let minted = || issuer.token().audience("orders");
+    for (token, reason) in [
+        (minted().expired().mint(), Reason::Expired),
+        (issuer.token().audience("vault").mint(), Reason::Audience),
+        (minted().claim("iss", "https://evil.example").mint(), Reason::UnknownIssuer),
+        (minted().header("alg", "HS256").mint(), Reason::Algorithm),
+        (minted().header("alg", "none").signature("").mint(), Reason::Algorithm),
+        (minted().header("typ", "at+jwt").mint(), Reason::Type),
+        (minted().claim("nbf", 9_999_999_999_u64).mint(), Reason::NotYetValid),
+        (minted().claim("iat", 9_999_999_999_u64).mint(), Reason::IssuedInFuture),
+        ("garbage".to_owned(), Reason::Malformed),
+        ("a".repeat(100_000), Reason::TooLong),
+    ] {
+        let error = verifier.verify(&token).await.unwrap_err();
+        assert_eq!(error.reason(), reason);
+        assert!(matches!(error, VerifyError::Refused(_)), "{error}");
+    }
+    assert_eq!(issuer.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn bad_answers_leave_the_last_good_set_in_use() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let good = token(&issuer);
+    assert!(verifier.verify(&good).await.is_ok());
+    let answers = [
+        Answer::new(429, "").with_header("retry-after", "0"),
+        Answer::new(500, "oops"),
+        Answer::new(200, "garbage"),
+        Answer::new(200, r#"{"keys":["#),
+        Answer::new(200, r#"{"keys":[]}"#),
+        Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        Answer::new(200, vec![b' '; 2 * 1024 * 1024]),
+        Answer::new(304, ""),
+        Answer::new(302, "").with_header("location", "/elsewhere"),
+    ];
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
+    for answer in answers {
+        let label = format!("{answer:.60?}");
+        issuer.answer(Endpoint::Keys, answer);
+        let before = issuer.key_fetches();
+        // an unknown key asks for a refresh, which fails: so 503, not 401
+        let retry_after = loop {
+            match verifier.verify(&unknown).await.unwrap_err() {
+                VerifyError::Unavailable(unavailable) if issuer.key_fetches() > before => {
+                    break unavailable.retry_after();
+                }
+                VerifyError::Unavailable(unavailable) => {
+                    // as a client does that honours Retry-After
+                    tokio::time::sleep(unavailable.retry_after()).await;
+                }
+                error => panic!("{label}: {error}"),
+            }
+        };
+        assert!(retry_after >= Duration::from_secs(1), "{label}");
+        assert!(verifier.verify(&good).await.is_ok(), "{label}");
+        // recovery, by itself
+        issuer.answer_normally(Endpoint::Keys);
+        loop {
+            match verifier.verify(&unknown).await.unwrap_err() {
+                VerifyError::Refused(_) => break,
+                VerifyError::Unavailable(unavailable) => {
+                    tokio::time::sleep(unavailable.retry_after()).await;
+                }
+                error => panic!("{label}: {error}"),
+            }
+        }
+    }
+    assert!(
+        !issuer.requests().iter().any(|request| request.path == "/elsewhere"),
+        "a redirect is not followed"
+    );
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let url = format!("http://{address}");
+    let verifier =
+        Verifier::builder(Issuer::new(url.parse().unwrap())).audience("orders").build().unwrap();
+    let elsewhere = TestIssuer::start();
+    let early = elsewhere.token().audience("orders").claim("iss", url.as_str()).mint();
+    match verifier.verify(&early).await.unwrap_err() {
+        VerifyError::Unavailable(unavailable) => {
+            assert_eq!(unavailable.cause(), KeysUnavailableCause::FetchFailed);
+        }
+        error => panic!("{error}"),
+    }
+    let issuer = TestIssuer::builder().listen(address).start();
+    assert_eq!(issuer.url(), url);
+    let good = token(&issuer);
+    loop {
+        match verifier.verify(&good).await {
+            Ok(_) => break,
+            Err(VerifyError::Unavailable(unavailable)) => {
+                tokio::time::sleep(unavailable.retry_after()).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_issuers_document_is_not_believed() {
+    let issuer = TestIssuer::start();
+    let document =
+        format!(r#"{{"issuer":"{}/","jwks_uri":"{}"}}"#, issuer.url(), issuer.jwks_uri());
+    issuer.answer(Endpoint::Discovery, Answer::new(200, document));
+    let verifier = builder(&issuer).build().unwrap();
+    let error = verifier.verify(&token(&issuer)).await.unwrap_err();
+    assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
+    assert_eq!(issuer.key_fetches(), 0);
+}
+
+#[tokio::test]
+async fn every_fetch_asks_for_a_fresh_answer_and_a_304_renews_the_set() {
+    let issuer = TestIssuer::start();
+    let tagged = Answer::new(200, issuer.key_set().to_string()).with_header("etag", "\"v1\"");
+    issuer.answer(Endpoint::Keys, tagged);
+    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let good = token(&issuer);
+    assert!(verifier.verify(&good).await.is_ok());
+    issuer.answer(Endpoint::Keys, Answer::new(304, ""));
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
+    // the set was confirmed after the request came, so it is the answer
+    assert_eq!(verifier.verify(&unknown).await.unwrap_err().reason(), Reason::UnknownKey);
+    assert!(verifier.verify(&good).await.is_ok());
+    let fetches: Vec<_> =
+        issuer.requests().into_iter().filter(|request| request.path == "/openid/v1/jwks").collect();
+    assert_eq!(fetches.len(), 2);
+    assert!(fetches.iter().all(|fetch| fetch.header("cache-control") == Some("no-cache")));
+    let conditions: Vec<_> = fetches.iter().map(|fetch| fetch.header("if-none-match")).collect();
+    assert_eq!(conditions, [None, Some("\"v1\"")]);
+}
+
+#[test]
+fn one_verifier_serves_several_runtimes_one_after_the_other() {
+    let issuer = TestIssuer::start();
+    let verifier = Arc::new(builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap());
+    for round in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            assert!(verifier.verify(&token(&issuer)).await.is_ok(), "round {round}");
+        });
+        issuer.rotate();
+    }
+    assert_eq!(issuer.key_fetches(), 3);
+    // and outside a runtime what is known works, and the rest is unavailable
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let known = token(&issuer);
+    runtime.block_on(async { assert!(verifier.verify(&known).await.is_ok()) });
+    drop(runtime);
+    assert!(matches!(verifier.verify_now(&known), std::task::Poll::Ready(Ok(_))));
+    issuer.rotate();
+    let unknown = token(&issuer);
+    let mut waits = std::pin::pin!(verifier.verify(&unknown));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match waits.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(Err(VerifyError::Unavailable(unavailable))) => {
+            assert_eq!(unavailable.cause(), KeysUnavailableCause::NoRuntime);
+        }
+        other => panic!("{other:?}"),
+    }
+}

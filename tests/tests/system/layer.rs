@@ -1,1 +1,353 @@
-//! x
+//! The layer in front of a real axum server, asked by a real client.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_tests::{HttpServer, Log};
+use serde_json::{Value, json};
+use tower_kube_oidc::{
+    Caller, Issuer, IssuerUrl, OidcAuthLayer, ServiceAccountClaims, Verified, Verifier,
+};
+
+fn url(issuer: &TestIssuer) -> IssuerUrl {
+    issuer.url().parse().unwrap()
+}
+
+async fn name(Caller(who): Caller) -> String {
+    format!("{}/{}", who.namespace(), who.service_account().name())
+}
+
+async fn serve(layer: OidcAuthLayer) -> HttpServer {
+    HttpServer::start(Router::new().route("/", get(name)).layer(layer)).await
+}
+
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answered {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn problem(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+async fn ask(server: &HttpServer, authorization: &[&str]) -> Answered {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut request = client.get(server.url());
+    for value in authorization {
+        request = request.header(AUTHORIZATION, *value);
+    }
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answered { status, headers, body: response.text().await.unwrap() }
+}
+
+#[tokio::test]
+async fn the_one_line_compiles_and_works() {
+    let issuer_of_tests = TestIssuer::start();
+    let issuer: IssuerUrl = url(&issuer_of_tests);
+    let app = Router::new().route("/", get(name)).layer(OidcAuthLayer::new(issuer));
+    let server = HttpServer::start(app).await;
+    // the default audience is the issuer
+    let token = issuer_of_tests.token().service_account("payments", "checkout").mint();
+    let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+    assert_eq!((answered.status, answered.body.as_str()), (StatusCode::OK, "payments/checkout"));
+}
+
+#[tokio::test]
+async fn the_table_of_answers() {
+    let issuer = TestIssuer::start();
+    let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders")).await;
+    let minted = || issuer.token().audience("orders");
+    let good = minted().mint();
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        assert_eq!(ask(&server, &[&format!("{scheme} {good}")]).await.status, StatusCode::OK);
+    }
+
+    let nothing = "Bearer realm=\"kubernetes\"";
+    let request = "Bearer realm=\"kubernetes\", error=\"invalid_request\", error_description=\"the Authorization header does not hold one bearer token\"";
+    let token = |text: &str| {
+        format!(
+            "Bearer realm=\"kubernetes\", error=\"invalid_token\", error_description=\"{text}\""
+        )
+    };
+    let (not_accepted, expired, audience) = (
+        token("the token was not accepted"),
+        token("the token has expired"),
+        token("the token is for another audience"),
+    );
+    let bearer = |token: String| format!("Bearer {token}");
+    let two = bearer(good.clone());
+    for (sent, status, challenge) in [
+        (vec![], 401, nothing),
+        (vec!["Basic dXNlcjpwYXNz".to_owned()], 401, nothing),
+        (vec!["Bearer".to_owned()], 400, request),
+        (vec!["Bearer ".to_owned()], 400, request),
+        (vec!["Bearer a b".to_owned()], 400, request),
+        (vec!["Bearer \"a\"".to_owned()], 400, request),
+        (vec![two.clone(), two.clone()], 400, request),
+        (vec![two, "Basic dXNlcjpwYXNz".to_owned()], 400, request),
+        (vec![bearer("garbage".to_owned())], 401, &not_accepted),
+        (vec![bearer("a".repeat(100_000))], 401, &not_accepted),
+        (vec![bearer(format!("{good}x"))], 401, &not_accepted),
+        (vec![bearer(minted().header("alg", "none").mint())], 401, &not_accepted),
+        (vec![bearer(minted().claim("iss", "https://evil.example").mint())], 401, &not_accepted),
+        (vec![bearer(minted().claim("nbf", 9_999_999_999_u64).mint())], 401, &not_accepted),
+        (vec![bearer(minted().claim("sub", "system:admin").mint())], 401, &not_accepted),
+        (vec![bearer(minted().expired().mint())], 401, &expired),
+        (vec![bearer(issuer.token().audience("vault").mint())], 401, &audience),
+        // what is said of a token needs its signature to be good
+        (vec![bearer(minted().expired().signature("x").mint())], 401, &not_accepted),
+        (vec![bearer(issuer.token().audience("v").signature("x").mint())], 401, &not_accepted),
+    ] {
+        let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+        let answered = ask(&server, &sent).await;
+        assert_eq!(answered.status.as_u16(), status, "{challenge}");
+        assert_eq!(answered.header("www-authenticate"), Some(challenge));
+        assert_eq!(answered.header("content-type"), Some("application/problem+json"));
+        let problem = answered.problem();
+        assert_eq!(problem["status"], json!(status));
+        assert_eq!(problem["type"], json!("about:blank"));
+        assert!(problem["title"].is_string() && problem["detail"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
+    let issuer = TestIssuer::start();
+    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders")).await;
+    let minted = || issuer.token().audience("orders");
+    for _ in 0..2 {
+        let answered = ask(&server, &[&format!("Bearer {}", minted().mint())]).await;
+        assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE);
+        let retry_after: u64 = answered.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&retry_after));
+        assert_eq!(answered.header("www-authenticate"), None);
+        assert_eq!(answered.problem()["status"], json!(503));
+    }
+    assert_eq!(issuer.key_fetches(), 1, "the back-off holds");
+    for (token, status) in [
+        (minted().expired().mint(), 401),
+        (issuer.token().audience("vault").mint(), 401),
+        ("garbage".to_owned(), 401),
+    ] {
+        let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+        assert_eq!(answered.status.as_u16(), status);
+        assert!(
+            answered.header("www-authenticate").unwrap().contains("the token was not accepted")
+        );
+    }
+    assert_eq!(ask(&server, &[]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&server, &["Bearer"]).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_realm_of_ones_own() {
+    let issuer = TestIssuer::start();
+    let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders").realm("shop, a")).await;
+    let answered = ask(&server, &[]).await;
+    assert_eq!(answered.header("www-authenticate"), Some("Bearer realm=\"shop, a\""));
+}
+
+#[tokio::test]
+async fn the_default_audience_warns_once_whatever_the_number_of_routes() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let layer = OidcAuthLayer::new(url(&issuer));
+    let mut app = Router::new();
+    for index in 0..10 {
+        app = app.route(&format!("/{index}"), get(name));
+    }
+    let server = HttpServer::start(app.layer(layer.clone()).layer(layer)).await;
+    let warnings = log.lines_with(&["WARN", issuer.url(), "no audience is set"]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("to the API server and to every other service"));
+    drop(server);
+
+    let silent = TestIssuer::start();
+    drop(serve(OidcAuthLayer::new(url(&silent)).audience("orders")).await);
+    assert!(log.lines_with(&["WARN", silent.url()]).is_empty());
+}
+
+#[tokio::test]
+async fn an_audience_replaces_the_default() {
+    let issuer = TestIssuer::start();
+    let server = serve(OidcAuthLayer::new(url(&issuer)).audiences(["orders", "refunds"])).await;
+    for (audience, status) in [("orders", 200), ("refunds", 200), (issuer.url(), 401)] {
+        let token = issuer.token().audience(audience).mint();
+        let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+        assert_eq!(answered.status.as_u16(), status, "{audience}");
+    }
+    let preset = OidcAuthLayer::new(url(&issuer)).dangerous_api_server_audiences();
+    let server = serve(preset).await;
+    for (audience, status) in [
+        (issuer.url(), 200),
+        ("https://kubernetes.default.svc", 200),
+        ("https://kubernetes.default.svc.cluster.local", 200),
+        ("orders", 401),
+    ] {
+        let token = issuer.token().audience(audience).mint();
+        let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+        assert_eq!(answered.status.as_u16(), status, "{audience}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_narrows_its_verifier_and_never_loosens_it() {
+    let issuer = TestIssuer::start();
+    let verifier = Verifier::builder(Issuer::new(url(&issuer)))
+        .audiences(["orders", "refunds"])
+        .build()
+        .unwrap();
+    let layer = |audience: &str| OidcAuthLayer::from(verifier.clone()).audience(audience);
+    let app = Router::new()
+        .route("/orders", get(name).layer(layer("orders")))
+        .route("/refunds", get(name).layer(layer("refunds")))
+        .route("/other", get(name).layer(layer("other")))
+        .route("/any", get(name).layer(OidcAuthLayer::from(verifier.clone())));
+    let server = HttpServer::start(app).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut requests = Vec::new();
+    for (audience, accepted_at) in [
+        (&["orders"][..], &["/orders", "/any"][..]),
+        (&["refunds"], &["/refunds", "/any"]),
+        (&["orders", "refunds"], &["/orders", "/refunds", "/any"]),
+        // the layer asks for it, the verifier does not know it
+        (&["other"], &[]),
+        (&["other", "orders"], &["/orders", "/other", "/any"]),
+    ] {
+        let token = audience.iter().fold(issuer.token(), |t, audience| t.audience(audience)).mint();
+        for path in ["/orders", "/refunds", "/other", "/any"] {
+            requests.push((path, token.clone(), accepted_at.contains(&path)));
+        }
+    }
+    // cold, warm, and in the other order
+    let forth = requests.iter();
+    let back = requests.iter().rev();
+    for (path, token, accepted) in forth.chain(back) {
+        let response =
+            client.get(format!("{}{path}", server.url())).bearer_auth(token).send().await.unwrap();
+        assert_eq!(response.status().is_success(), *accepted, "{path}");
+    }
+    assert_eq!(issuer.key_fetches(), 1, "the layers share one cache");
+}
+
+#[tokio::test]
+async fn the_routes_of_an_app_share_one_cache() {
+    let issuer = TestIssuer::start();
+    let app = Router::new()
+        .route("/a", get(name))
+        .route("/b", get(name))
+        .layer(OidcAuthLayer::new(url(&issuer)).audience("orders"));
+    let server = HttpServer::start(app).await;
+    let token = issuer.token().audience("orders").mint();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for path in ["/a", "/b", "/a", "/nowhere"] {
+        let request = client.get(format!("{}{path}", server.url())).bearer_auth(&token);
+        request.send().await.unwrap();
+    }
+    assert_eq!(issuer.key_fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_setting_closes_the_door() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let server = serve(OidcAuthLayer::new(url(&issuer)).audience(" ")).await;
+    let token = issuer.token().mint();
+    let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(ask(&server, &[]).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(!log.lines_with(&["ERROR", "set up wrong", "an audience is empty"]).is_empty());
+}
+
+#[tokio::test]
+async fn without_the_layer_there_is_no_caller() {
+    let server = HttpServer::start(Router::new().route("/", get(name))).await;
+    let answered = ask(&server, &["Bearer whatever"]).await;
+    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answered.header("content-type"), Some("application/problem+json"));
+}
+
+#[tokio::test]
+async fn a_caller_that_was_there_before_is_removed() {
+    // something outside puts a made-up caller into the extensions
+    async fn forge(mut request: Request, next: Next) -> Response {
+        let claims = ServiceAccountClaims::for_test("kube-system", "admin");
+        request.extensions_mut().insert(Verified::dangerous_without_verification(claims));
+        next.run(request).await
+    }
+    let issuer = TestIssuer::start();
+    let app = Router::new()
+        .route("/", get(name))
+        .layer(OidcAuthLayer::new(url(&issuer)).audience("orders"))
+        .layer(middleware::from_fn(forge));
+    let server = HttpServer::start(app).await;
+    assert_eq!(ask(&server, &[]).await.status, StatusCode::UNAUTHORIZED);
+    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+    assert_eq!(answered.body, "payments/checkout");
+}
+
+#[tokio::test]
+async fn handlers_are_tested_without_an_issuer() {
+    let claims = ServiceAccountClaims::for_test("payments", "checkout");
+    let caller = Caller(Verified::dangerous_without_verification(claims));
+    assert_eq!(name(caller).await, "payments/checkout");
+}
+
+#[tokio::test]
+async fn the_authorization_value_is_hidden_from_what_comes_after() {
+    async fn show(headers: HeaderMap) -> String {
+        format!("{:?}", headers.get(AUTHORIZATION))
+    }
+    let issuer = TestIssuer::start();
+    let layer = OidcAuthLayer::new(url(&issuer)).audience("orders");
+    let server = HttpServer::start(Router::new().route("/", get(show)).layer(layer)).await;
+    let token = issuer.token().audience("orders").mint();
+    let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+    assert_eq!(answered.body, "Some(Sensitive)");
+}
+
+#[tokio::test]
+async fn own_claims_have_their_own_caller() {
+    #[derive(serde::Deserialize)]
+    struct Worker {
+        client_id: String,
+    }
+    async fn id(Caller(who): Caller<Worker>) -> String {
+        format!("{} of {}", who.client_id, who.registered().issuer())
+    }
+    let issuer = TestIssuer::start();
+    let verifier = Verifier::builder(Issuer::new(url(&issuer)))
+        .claims::<Worker>()
+        .audience("orders")
+        .build()
+        .unwrap();
+    let app = Router::new().route("/", get(id)).route_layer(OidcAuthLayer::from(verifier));
+    let server = HttpServer::start(app).await;
+    let token = issuer
+        .token()
+        .bare()
+        .audience("orders")
+        .claim("client_id", "worker-7")
+        .expires_in(Duration::from_secs(60))
+        .mint();
+    let answered = ask(&server, &[&format!("Bearer {token}")]).await;
+    assert_eq!(answered.body, format!("worker-7 of {}", issuer.url()));
+}

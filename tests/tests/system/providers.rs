@@ -76,11 +76,8 @@ async fn aks() {
 async fn gke() {
     let origin = "https://container.googleapis.com";
     let path = "/v1/projects/my-project/locations/europe-west1/clusters/blue";
-    let issuer = TestIssuer::builder()
-        .origin(origin)
-        .path(path)
-        .keys_path(&format!("{path}/jwks"))
-        .start();
+    let issuer =
+        TestIssuer::builder().origin(origin).path(path).keys_path(&format!("{path}/jwks")).start();
     let verifier = verifier(&issuer, origin);
     let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
     let caller = verifier.verify(&token).await.unwrap();
@@ -109,8 +106,7 @@ async fn pingone() {
         .keys_path("/11111111-1111-1111-1111-111111111111/as/jwks")
         .start();
     issuer.require_bearer_token("token-for-the-keys");
-    let jwks_uri =
-        format!("{}/11111111-1111-1111-1111-111111111111/as/jwks", issuer.base_url());
+    let jwks_uri = format!("{}/11111111-1111-1111-1111-111111111111/as/jwks", issuer.base_url());
     let trusted = Issuer::new(issuer.url().parse().unwrap())
         .with_jwks_uri(jwks_uri)
         .with_root_certificates_pem(issuer.ca_pem())
@@ -222,7 +218,8 @@ async fn one_broken_key_does_not_break_the_set() {
     });
     let list = set["keys"].as_array_mut().unwrap();
     list.extend([odd, post_quantum, serde_json::json!({ "kty": "RSA", "kid": "broken" })]);
-    let answer = Answer::new(200, set.to_string()).with_header("content-type", "application/octet-stream");
+    let answer =
+        Answer::new(200, set.to_string()).with_header("content-type", "application/octet-stream");
     issuer.answer(Endpoint::Keys, answer);
 
     let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
@@ -232,7 +229,9 @@ async fn one_broken_key_does_not_break_the_set() {
     let token = issuer.token().audience("orders").mint();
     assert!(verifier.verify(&token).await.is_ok());
     let odd = issuer.signing_key().with_kid("odd");
-    assert!(verifier.verify(&issuer.token().audience("orders").signed_by(&odd).mint()).await.is_ok());
+    assert!(
+        verifier.verify(&issuer.token().audience("orders").signed_by(&odd).mint()).await.is_ok()
+    );
     let broken = issuer.signing_key().with_kid("broken");
     let error = verifier
         .verify(&issuer.token().audience("orders").signed_by(&broken).mint())

@@ -1,1 +1,85 @@
-//! x
+//! No token, and no part of one, is in a log, an answer or a `Debug` text.
+
+use axum::{Router, routing::get};
+use http::header::AUTHORIZATION;
+use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::{HttpServer, Log};
+use tower_kube_oidc::{Caller, Issuer, OidcAuthLayer};
+
+/// As long as a piece may be that stands in the log by chance.
+const CHANCE: usize = 16;
+
+/// Whether a text holds a piece of the token's signature, payload or decoded claims.
+fn leaks(text: &str, token: &str) -> Option<String> {
+    let pieces = token.split('.').skip(1).flat_map(|part| {
+        let bytes = part.as_bytes();
+        bytes.windows(CHANCE).step_by(CHANCE / 2).map(|piece| String::from_utf8_lossy(piece))
+    });
+    pieces.map(std::borrow::Cow::into_owned).find(|piece| text.contains(piece.as_str()))
+}
+
+#[test]
+fn the_search_finds_what_it_looks_for() {
+    let token = TestIssuer::start().token().mint();
+    assert!(leaks(&token, &token).is_some());
+    assert!(leaks(&format!("x {} y", &token[token.len() - 40..]), &token).is_some());
+    assert!(leaks("nothing here", &token).is_none());
+}
+
+#[tokio::test]
+async fn nothing_of_a_token_is_shown() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let secret = "token-for-fetching-keys-5ecre7";
+    issuer.require_bearer_token(secret);
+    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token(secret);
+    let verifier = tower_kube_oidc::Verifier::builder(trusted).audience("orders").build().unwrap();
+    let handler = |Caller(who): Caller| async move { format!("{who:?}") };
+    let app = Router::new().route("/", get(handler)).layer(OidcAuthLayer::from(verifier));
+    let server = HttpServer::start(app).await;
+
+    let minted = || issuer.token().audience("orders").claim("x", "private-value-of-a-claim");
+    let stranger = SigningKey::generate(SigningAlgorithm::EdDsa).with_kid("kid-nobody-knows");
+    let tokens = [
+        minted().mint(),
+        minted().expired().mint(),
+        minted().claim("aud", "private-audience-unverified").signature("x").mint(),
+        minted().claim("iss", "https://private-issuer.example").mint(),
+        minted().signed_by(&stranger).mint(),
+        minted().header("alg", "private-algorithm").mint(),
+        minted().header("typ", "private-type").mint(),
+        minted().claim("nbf", "private-not-before").mint(),
+        minted().claim("sub", "private-subject").mint(),
+        minted().payload_text(r#"{"private-json":"#).mint(),
+        minted().header_text(r#"{"private-json":"#).mint(),
+        format!("{}.private", minted().mint()),
+    ];
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut answers = Vec::new();
+    for token in &tokens {
+        for scheme in ["Bearer", "Bearer x", "Basic"] {
+            let request =
+                client.get(server.url()).header(AUTHORIZATION, format!("{scheme} {token}"));
+            let response = request.send().await.unwrap();
+            let headers = format!("{:?}", response.headers());
+            answers.push((headers, response.text().await.unwrap()));
+        }
+    }
+    let log = log.text();
+    for token in &tokens {
+        assert_eq!(leaks(&log, token), None);
+        for (headers, body) in &answers {
+            assert_eq!(leaks(headers, token), None);
+            assert_eq!(leaks(body, token), None);
+        }
+    }
+    // a value of a token of which nothing was verified
+    for value in ["private-", "kid-nobody-knows", secret] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(value)).collect();
+        assert!(lines.is_empty(), "{value}: {lines:?}");
+    }
+    // so it was looked for in a log that says why these tokens were refused
+    for reason in ["expired", "unknown_issuer", "unknown_key", "algorithm", "type", "malformed"] {
+        assert!(log.contains(&format!("reason=\"{reason}\"")), "{reason}");
+    }
+}

@@ -1,1 +1,239 @@
-//! x
+//! The layer as a tower service: readiness, waiting, and the permits of an inner limit.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use kube_oidc::{
+    Issuer, Verifier,
+    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+};
+use kube_oidc_testing::{SigningKey, TestIssuer};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_kube_oidc::{OidcAuthLayer, ServiceAccountClaims, Verified};
+
+type Body = Full<Bytes>;
+
+/// A key set that is handed out as often as there are permits: what comes after hangs.
+#[derive(Debug)]
+struct Gated {
+    permits: Arc<Semaphore>,
+    keys: String,
+}
+
+impl Fetch for Gated {
+    fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
+        Box::pin(async {
+            let permit = self.permits.acquire().await.map_err(|_| FetchError::new("closed"))?;
+            permit.forget();
+            Ok(FetchResponse::new(200, self.keys.clone()))
+        })
+    }
+}
+
+/// An issuer whose keys come as often as there are permits, and a layer that trusts it.
+fn gated(permits: usize) -> (TestIssuer, OidcAuthLayer, Arc<Semaphore>) {
+    let issuer = TestIssuer::start();
+    let permits = Arc::new(Semaphore::new(permits));
+    let fetcher = Gated { permits: Arc::clone(&permits), keys: issuer.key_set().to_string() };
+    let trusted = Issuer::new(issuer.url().parse().unwrap())
+        .with_jwks_uri(issuer.jwks_uri())
+        .with_fetcher(fetcher);
+    let verifier = Verifier::builder(trusted)
+        .audience("orders")
+        .fetch_timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    (issuer, OidcAuthLayer::from(verifier), permits)
+}
+
+fn request(token: &str) -> Request<Body> {
+    Request::builder()
+        .header("authorization", format!("Bearer {token}"))
+        .body(Body::default())
+        .unwrap()
+}
+
+async fn greet(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    let who = request.extensions().get::<Verified<ServiceAccountClaims>>().unwrap();
+    Ok(Response::new(Body::from(who.namespace().to_owned())))
+}
+
+fn junk(issuer: &TestIssuer, index: usize) -> String {
+    let key = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    issuer.token().audience("orders").signed_by(&key.with_kid(&format!("junk-{index}"))).mint()
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_keys_hold_no_permit_of_an_inner_limit() {
+    for (limit, waiting) in [(1, 100), (64, 1_000)] {
+        // one set is handed out; the refresh that junk asks for hangs
+        let (issuer, layer, _permits) = gated(1);
+        let service =
+            ServiceBuilder::new().layer(layer).concurrency_limit(limit).service(service_fn(greet));
+        let good = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+        let ask = |token: String| service.clone().oneshot(request(&token));
+        assert_eq!(ask(good.clone()).await.unwrap().status(), StatusCode::OK);
+
+        let junk: Vec<String> = (0..waiting).map(|index| junk(&issuer, index)).collect();
+        let mut hanging: Vec<_> = junk.into_iter().map(|token| Box::pin(ask(token))).collect();
+        for future in &mut hanging {
+            assert!(poll_once(future).is_pending(), "it waits for keys that do not come");
+        }
+        for _ in 0..100 {
+            assert_eq!(ask(good.clone()).await.unwrap().status(), StatusCode::OK);
+        }
+        // and they wait still
+        assert!(hanging.iter_mut().all(|future| poll_once(future).is_pending()));
+    }
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+#[tokio::test]
+async fn a_request_that_waited_is_handed_on_once_the_keys_are_there() {
+    let (issuer, layer, permits) = gated(0);
+    let service =
+        ServiceBuilder::new().layer(layer).concurrency_limit(1).service(service_fn(greet));
+    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        tasks.spawn(service.clone().oneshot(request(&token)));
+    }
+    permits.add_permits(1);
+    while let Some(answer) = tasks.join_next().await {
+        let body = answer.unwrap().unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "payments");
+    }
+    assert_eq!(permits.available_permits(), 0);
+}
+
+/// A service that counts, and insists on being ready before it is called.
+#[derive(Default)]
+struct Strict {
+    ready: bool,
+    clones_called: Arc<AtomicUsize>,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self { ready: false, clones_called: Arc::clone(&self.clones_called) }
+    }
+}
+
+impl Service<Request<Body>> for Strict {
+    type Response = Response<Body>;
+    type Error = &'static str;
+    type Future = std::future::Ready<Result<Response<Body>, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        self.clones_called.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok(Response::new(Body::default())))
+    }
+}
+
+#[tokio::test]
+async fn the_inner_service_is_ready_when_it_is_called() {
+    let (issuer, layer, permits) = gated(0);
+    let inner = Strict::default();
+    let called = Arc::clone(&inner.clones_called);
+    let mut service = ServiceBuilder::new().layer(layer).service(inner);
+    let token = issuer.token().audience("orders").mint();
+
+    // waits, so a clone is called; it must be made ready first
+    let waiting = service.ready().await.unwrap().call(request(&token));
+    permits.add_permits(1);
+    assert_eq!(waiting.await.unwrap().status(), StatusCode::OK);
+    // the one that was ready all the while is called in place
+    let response = service.call(request(&token)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    // a refusal does not use readiness up
+    let refused = service.ready().await.unwrap().call(request("garbage")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(service.call(request(&token)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(called.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn errors_of_the_inner_service_pass_through() {
+    #[derive(Clone)]
+    struct Failing(bool);
+    impl Service<Request<Body>> for Failing {
+        type Response = Response<Body>;
+        type Error = &'static str;
+        type Future = std::future::Ready<Result<Response<Body>, &'static str>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            Poll::Ready(if self.0 { Err("not ready") } else { Ok(()) })
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::ready(Err("failed"))
+        }
+    }
+    let (issuer, layer, _permits) = gated(1);
+    let token = issuer.token().audience("orders").mint();
+    for (fails_when_ready, expected) in [(true, "not ready"), (false, "failed")] {
+        let service = ServiceBuilder::new().layer(layer.clone()).service(Failing(fails_when_ready));
+        assert_eq!(service.oneshot(request(&token)).await.unwrap_err(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_body_knows_its_length_and_its_end() {
+    use http_body::Body as _;
+
+    let (issuer, layer, _permits) = gated(1);
+    let service = ServiceBuilder::new().layer(layer).service(service_fn(greet));
+    let good = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    for token in [good.as_str(), "garbage"] {
+        let mut body = service.clone().oneshot(request(token)).await.unwrap().into_body();
+        assert!(!body.is_end_stream());
+        let promised = body.size_hint().exact().unwrap();
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(frame.len() as u64, promised);
+        assert!(body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(0));
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_while_it_waits_harms_nobody() {
+    let (issuer, layer, permits) = gated(0);
+    let service = ServiceBuilder::new().layer(layer).service(service_fn(greet));
+    let token = issuer.token().audience("orders").mint();
+    let ask = || service.clone().oneshot(request(&token));
+    // the one that started the fetch, and many that joined
+    let mut futures: Vec<_> = (0..100).map(|_| Box::pin(ask())).collect();
+    for future in &mut futures {
+        assert!(poll_once(future).is_pending());
+    }
+    let mut index = 0;
+    futures.retain(|_| {
+        index += 1;
+        index % 3 == 0
+    });
+    permits.add_permits(1);
+    for future in futures {
+        assert_eq!(future.await.unwrap().status(), StatusCode::OK);
+    }
+}

@@ -1,0 +1,338 @@
+//! The real binary, over TCP.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use serde_json::{Value, json};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo-server"));
+    command.args(args);
+    for variable in ["OIDC_ISSUER", "OIDC_AUDIENCE", "LISTEN_ADDR", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command.env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// A running server, which ends with the test.
+struct Demo {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: mpsc::Receiver<String>,
+    address: String,
+}
+
+impl Demo {
+    fn start(args: &[&str]) -> Self {
+        let mut command = command(args);
+        command.args(["--listen", "127.0.0.1:0"]);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (send, stderr) = mpsc::channel();
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| {
+            panic!("{line:?} {:?}", stderr.recv_timeout(Duration::from_secs(5)))
+        });
+        let address = address.to_owned();
+        Self { child, stdout, stderr, address }
+    }
+
+    /// The next line of the log with this text.
+    fn log_line_with(&self, text: &str) -> String {
+        loop {
+            let line = self.stderr.recv_timeout(Duration::from_secs(30)).unwrap();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn get(&self, path: &str, headers: &[&str]) -> Response {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n");
+        for header in headers {
+            request.push_str(header);
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Response {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn whoami(&self, token: &str) -> Response {
+        self.get("/whoami", &[&format!("Authorization: Bearer {token}")])
+    }
+
+    fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Response {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Response {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+fn with_issuer(issuer: &TestIssuer) -> Demo {
+    Demo::start(&["--issuer", issuer.url(), "--audience", "orders"])
+}
+
+#[test]
+fn alone_it_prints_two_lines_that_do_what_they_say() {
+    let mut demo = Demo::start(&[]);
+    let mut curls = Vec::new();
+    while curls.len() < 2 {
+        let mut line = String::new();
+        assert_ne!(demo.stdout.read_line(&mut line).unwrap(), 0);
+        if let Some(curl) = line.trim().strip_prefix("curl -i ") {
+            curls.push(curl.to_owned());
+        }
+    }
+    let statuses: Vec<u16> = curls
+        .iter()
+        .map(|curl| {
+            let (url, header) = curl.split_once(" -H ").unwrap();
+            assert_eq!(url, format!("http://{}/whoami", demo.address));
+            demo.get("/whoami", &[header.trim_matches('\'')]).status
+        })
+        .collect();
+    assert_eq!(statuses, [200, 401]);
+    assert_eq!(demo.get("/healthz", &[]).status, 200);
+}
+
+#[test]
+fn a_good_token_is_told_who_it_is() {
+    let issuer = TestIssuer::start();
+    let demo = with_issuer(&issuer);
+    let token = issuer
+        .token()
+        .audience("vault")
+        .audience("orders")
+        .service_account("payments", "checkout")
+        .pod("checkout-7d9f8b6c5d-x2x4z")
+        .node("node-1");
+    let response = demo.whoami(&token.clone().mint());
+    assert_eq!(response.status, 200);
+    let answer = response.json();
+    let uid = |object: &str| answer[object]["uid"].clone();
+    let expected = json!({
+        "subject": "system:serviceaccount:payments:checkout",
+        "namespace": "payments",
+        "service_account": { "name": "checkout", "uid": uid("service_account") },
+        "pod": { "name": "checkout-7d9f8b6c5d-x2x4z", "uid": uid("pod") },
+        "node": { "name": "node-1", "uid": uid("node") },
+        "secret": null,
+        "audiences": ["vault", "orders"],
+        "expires_at": answer["expires_at"],
+    });
+    assert_eq!(answer, expected);
+    assert!(answer["expires_at"].is_u64() && uid("pod").is_string());
+
+    let plain = issuer.token().audience("orders").secret("s").mint();
+    let answer = demo.whoami(&plain).json();
+    assert_eq!((&answer["pod"], &answer["node"]), (&Value::Null, &Value::Null));
+    assert_eq!(answer["secret"]["name"], "s");
+}
+
+#[test]
+fn every_other_request_is_refused_as_it_deserves() {
+    let issuer = TestIssuer::start();
+    let demo = with_issuer(&issuer);
+    let minted = || issuer.token().audience("orders");
+    let good = minted().mint();
+    let header = |value: &str| format!("Authorization: {value}");
+    let bearer = |token: &str| header(&format!("Bearer {token}"));
+    for (headers, status) in [
+        (vec![bearer(&good)], 200),
+        (vec![header(&format!("bearer {good}"))], 200),
+        (vec![], 401),
+        (vec![bearer("garbage")], 401),
+        (vec![bearer(&good), bearer(&good)], 400),
+        (vec![header("Basic dXNlcjpwYXNz")], 401),
+        (vec![header("Bearer")], 400),
+        (vec![bearer(&"a".repeat(100_000))], 401),
+        (vec![bearer(&minted().expired().mint())], 401),
+        (vec![bearer(&issuer.token().audience("vault").mint())], 401),
+    ] {
+        let lines: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let response = demo.get("/whoami", &lines);
+        assert_eq!(response.status, status, "{:.80?}", headers);
+        if status != 200 {
+            assert!(response.head.contains("www-authenticate: Bearer realm=\"kubernetes\""));
+            assert!(response.head.contains("content-type: application/problem+json"));
+        }
+    }
+    // the server is none the worse for it
+    assert_eq!(demo.whoami(&good).status, 200);
+}
+
+#[test]
+fn it_listens_while_the_issuer_is_down_and_recovers_when_it_is_up() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let demo = Demo::start(&["--issuer", &format!("http://{address}"), "--audience", "orders"]);
+    assert_eq!(demo.get("/healthz", &[]).status, 200);
+    let elsewhere = TestIssuer::start();
+    let claimed = format!("http://{address}");
+    let token = elsewhere.token().audience("orders").claim("iss", claimed.as_str()).mint();
+    let response = demo.whoami(&token);
+    assert_eq!(response.status, 503);
+    assert!(response.head.contains("retry-after: "));
+    assert!(demo.log_line_with("could not be fetched").contains("ERROR"));
+
+    let issuer = TestIssuer::builder().listen(address).start();
+    let token = issuer.token().audience("orders").mint();
+    // it says when it has found the issuer, without being asked
+    demo.log_line_with("the keys of the issuer are here");
+    assert_eq!(demo.whoami(&token).status, 200);
+}
+
+#[test]
+fn an_issuer_with_another_issuers_document_is_a_503_whose_cause_is_in_the_log() {
+    let issuer = TestIssuer::start();
+    let other = TestIssuer::start();
+    let document = format!(r#"{{"issuer":"{}","jwks_uri":"{}"}}"#, other.url(), other.jwks_uri());
+    issuer.answer(Endpoint::Discovery, Answer::new(200, document));
+    let demo = with_issuer(&issuer);
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 503);
+    let line = demo.log_line_with("another issuer");
+    assert!(line.contains(other.url()), "{line}");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_used_for_plain_http() {
+    let proxy = TestIssuer::start();
+    let issuer = TestIssuer::start();
+    let mut command = command(&["--issuer", issuer.url(), "--audience", "orders"]);
+    command.args(["--listen", "127.0.0.1:0"]);
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(variable, proxy.base_url());
+    }
+    let demo = Demo::spawn(command);
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
+    assert_eq!(proxy.requests().len(), 0);
+}
+
+#[test]
+fn settings_come_from_the_environment_too() {
+    let issuer = TestIssuer::start();
+    let mut command = command(&[]);
+    command
+        .env("OIDC_ISSUER", issuer.url())
+        .env("OIDC_AUDIENCE", "orders")
+        .env("LISTEN_ADDR", "127.0.0.1:0");
+    let demo = Demo::spawn(command);
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
+}
+
+#[test]
+fn keys_may_be_somewhere_else_behind_a_private_authority() {
+    let issuer = TestIssuer::builder().tls().start();
+    let ca_file = std::env::temp_dir().join(format!("demo-ca-{}.pem", std::process::id()));
+    std::fs::write(&ca_file, issuer.ca_pem()).unwrap();
+    let demo = Demo::start(&[
+        "--issuer",
+        issuer.url(),
+        "--audience",
+        "orders",
+        "--jwks-uri",
+        issuer.jwks_uri(),
+        "--ca-file",
+        ca_file.to_str().unwrap(),
+    ]);
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
+    assert_eq!(issuer.discovery_fetches(), 0);
+    std::fs::remove_file(ca_file).unwrap();
+}
+
+#[test]
+fn a_signal_ends_it_cleanly() {
+    let issuer = TestIssuer::start();
+    let demo = with_issuer(&issuer);
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
+    assert!(demo.terminate().success());
+}
+
+#[test]
+fn what_cannot_work_is_one_line_and_status_2() {
+    let issuer = "https://issuer.example";
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let empty = std::env::temp_dir().join(format!("demo-empty-{}.pem", std::process::id()));
+    std::fs::write(&empty, "").unwrap();
+    let empty_path = empty.to_str().unwrap().to_owned();
+    for (args, text) in [
+        (vec!["--issuer", "not-a-url", "--audience", "a"], "--issuer"),
+        (vec!["--issuer", "", "--audience", "a"], "--issuer"),
+        (vec!["--issuer", "http://issuer.example", "--audience", "a"], "loopback"),
+        (vec!["--issuer", issuer], "--audience"),
+        (vec!["--issuer", issuer, "--audience", ""], "audience is empty"),
+        (vec!["--issuer", issuer, "--audience", "  "], "audience is empty"),
+        (vec!["--audience", ""], "audience is empty"),
+        (vec!["--issuer", issuer, "--audience", "a", "--jwks-uri", "x"], "\"x\""),
+        (vec!["--issuer", issuer, "--audience", "a", "--ca-file", "/no/such.pem"], "/no/such.pem"),
+        (vec!["--issuer", issuer, "--audience", "a", "--ca-file", "/"], "--ca-file /"),
+        (vec!["--issuer", issuer, "--audience", "a", "--ca-file", &empty_path], "certificate"),
+        (vec!["--jwks-uri", "https://k.example"], "--jwks-uri needs --issuer"),
+        (vec!["--ca-file", "/no/such.pem"], "--ca-file needs --issuer"),
+        (vec!["--listen", &taken], &taken),
+        (vec!["--listen", "nowhere"], "nowhere"),
+    ] {
+        let output = command(&args).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert_eq!(stderr.trim_end().lines().count(), 1, "{args:?}: {stderr}");
+        assert!(stderr.starts_with("demo-server: ") && stderr.contains(text), "{args:?}: {stderr}");
+        assert_eq!(output.stdout, b"", "{args:?}");
+    }
+    std::fs::remove_file(empty).unwrap();
+
+    let mut unset = command(&["--issuer", issuer]);
+    let output = unset.env("OIDC_AUDIENCE", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    // and what the command line parser itself does not know
+    assert_eq!(command(&["--no-such-flag"]).output().unwrap().status.code(), Some(2));
+}
