@@ -222,7 +222,8 @@ fn seconds(time: SystemTime) -> u64 {
 /// A uid that an object of this kind and name always has.
 fn uid(kind: &str, namespace: &str, name: &str) -> String {
     let digest = digest::digest(&SHA256, format!("{kind}/{namespace}/{name}").as_bytes());
-    let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let number = digest.as_ref()[..16].iter().fold(0_u128, |n, byte| n << 8 | u128::from(*byte));
+    let hex = format!("{number:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

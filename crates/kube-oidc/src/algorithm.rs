@@ -34,7 +34,7 @@ pub enum Algorithm {
     Es384,
     /// ECDSA on P-521 with SHA-512.
     Es512,
-    /// EdDSA with Ed25519, spelt `EdDSA` or `Ed25519` in tokens and keys.
+    /// `EdDSA` with Ed25519, spelt `EdDSA` or `Ed25519` in tokens and keys.
     EdDsa,
 }
 

@@ -91,16 +91,6 @@ impl Issuer {
         self
     }
 
-    /// Uses the keys of a `JwkSet` of the `jsonwebtoken` crate, as
-    /// [`with_key_set`](Self::with_key_set) does.
-    #[cfg(feature = "jsonwebtoken")]
-    pub fn with_jsonwebtoken_key_set(
-        self,
-        keys: &jsonwebtoken::jwk::JwkSet,
-    ) -> Result<Self, serde_json::Error> {
-        Ok(self.with_key_set(serde_json::to_vec(keys)?))
-    }
-
     /// Fetches with a fetcher of your own. The other settings for fetching are then its business.
     #[must_use]
     pub fn with_fetcher(mut self, fetcher: impl Fetch) -> Self {
@@ -166,7 +156,7 @@ impl Issuer {
         let jwks_uri = self.jwks_uri.as_deref().map(|url| endpoint(transport, url)).transpose()?;
         let fetcher = match &self.fetcher {
             Some(fetcher) => Arc::clone(fetcher),
-            None => self.http_fetcher(transport, jwks_uri.as_ref())?,
+            None => self.http_fetcher(transport)?,
         };
         let remote = match (jwks_uri, &self.url) {
             (Some(jwks_uri), _) => Remote::known(jwks_uri, fetcher),
@@ -179,20 +169,16 @@ impl Issuer {
     }
 
     #[cfg(feature = "remote")]
-    fn http_fetcher(
-        &self,
-        transport: Transport,
-        jwks_uri: Option<&url::Url>,
-    ) -> Result<Arc<dyn Fetch>, BuildError> {
+    fn http_fetcher(&self, transport: Transport) -> Result<Arc<dyn Fetch>, BuildError> {
         let mut fetcher = crate::source::HttpFetcher::new();
         for pem in &self.http.root_certificates {
             fetcher = fetcher.with_root_certificates_pem(pem)?;
         }
         if let Some(token) = &self.http.bearer_token {
-            if let Some(own) = jwks_uri.or(self.url.as_ref().map(IssuerUrl::url)) {
-                fetcher = fetcher.with_bearer_token(own, token)?;
-            }
-            for origin in &self.http.credential_origins {
+            let url = self.url.as_ref().map(IssuerUrl::as_str);
+            let own = self.jwks_uri.as_deref().or(url);
+            let others = self.http.credential_origins.iter().map(String::as_str);
+            for origin in own.into_iter().chain(others) {
                 fetcher = fetcher.with_bearer_token(&endpoint(transport, origin)?, token)?;
             }
         }
@@ -201,11 +187,7 @@ impl Issuer {
 
     #[cfg(not(feature = "remote"))]
     #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    fn http_fetcher(
-        &self,
-        _: Transport,
-        _: Option<&url::Url>,
-    ) -> Result<Arc<dyn Fetch>, BuildError> {
+    fn http_fetcher(&self, _: Transport) -> Result<Arc<dyn Fetch>, BuildError> {
         Err(BuildError::NoFetcher)
     }
 }

@@ -26,7 +26,6 @@ use url::{Host, Url};
 #[derive(Clone)]
 pub struct IssuerUrl {
     text: Arc<str>,
-    url: Url,
     transport: Transport,
 }
 
@@ -52,6 +51,10 @@ impl IssuerUrl {
     ///
     /// Whoever sits between this process and such an issuer can replace its keys, and so mint
     /// tokens for every workload. Its key set may be plain `http` as well.
+    ///
+    /// # Errors
+    ///
+    /// The text is no issuer for any other reason.
     pub fn dangerous_allow_http(issuer: &str) -> Result<Self, IssuerUrlError> {
         Self::parse(issuer, true)
     }
@@ -63,10 +66,6 @@ impl IssuerUrl {
     pub(crate) fn discovery_url(&self) -> String {
         let base = self.text.strip_suffix('/').unwrap_or(&self.text);
         format!("{base}/.well-known/openid-configuration")
-    }
-
-    pub(crate) fn url(&self) -> &Url {
-        &self.url
     }
 
     pub(crate) fn shared_text(&self) -> Arc<str> {
@@ -88,7 +87,7 @@ impl IssuerUrl {
             _ if http_anywhere => Transport::DangerousHttp,
             _ => return Err(IssuerUrlError::PlainHttp),
         };
-        Ok(Self { text: text.into(), url, transport })
+        Ok(Self { text: text.into(), transport })
     }
 }
 

@@ -58,6 +58,8 @@ mod error;
 mod issuer;
 mod issuer_url;
 mod json;
+#[cfg(feature = "jsonwebtoken")]
+mod jsonwebtoken;
 mod jws;
 mod key_cache;
 mod key_set;

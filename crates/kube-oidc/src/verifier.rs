@@ -105,6 +105,11 @@ const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 impl<C: Claims> Verifier<C> {
     /// Checks a token, and waits for keys if it has to: at most as long as a fetch may take.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Refused`] for a bad token, [`VerifyError::Unavailable`] for one that needs
+    /// keys which are not here.
     pub async fn verify(&self, token: &str) -> Result<Verified<C>, VerifyError> {
         let mut opened = Opened::default();
         let unverified = self.open(token, &mut opened)?;
@@ -128,7 +133,7 @@ impl<C: Claims> Verifier<C> {
     /// [`Poll::Pending`] means that the verdict needs keys that are not here: ask
     /// [`verify`](Self::verify). Nothing is fetched by this call, but a set that is overdue is
     /// refreshed in the background.
-    #[must_use]
+    #[must_use = "a token counts only if the verdict is looked at"]
     pub fn verify_now(&self, token: &str) -> Poll<Result<Verified<C>, VerifyError>> {
         let mut opened = Opened::default();
         match self.open(token, &mut opened) {
@@ -379,6 +384,10 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// Checks the settings and makes the verifier. Nothing is fetched.
+    ///
+    /// # Errors
+    ///
+    /// No audience, or a setting that cannot work: see [`BuildError`].
     pub fn build(self) -> Result<Verifier<C>, BuildError> {
         Ok(Verifier { inner: Arc::new(self.plan.build()?), claims: PhantomData })
     }

@@ -36,16 +36,13 @@ impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        match parts.extensions.get::<Verified<C>>() {
-            Some(verified) => Ok(Self(verified.clone())),
-            None => {
-                tracing::error!(
-                    "a handler wants the caller, but no OidcAuthLayer for its type of claims is \
-                     around it"
-                );
-                Err(MissingLayer(()))
-            }
-        }
+        parts.extensions.get().cloned().map(Self).ok_or_else(|| {
+            tracing::error!(
+                "a handler wants the caller, but no OidcAuthLayer for its type of claims is around \
+                 it"
+            );
+            MissingLayer(())
+        })
     }
 }
 

@@ -62,7 +62,7 @@ struct Plan<C: Claims> {
 
 enum Source<C: Claims> {
     /// A verifier of the layer's own, still without audiences.
-    Own { builder: VerifierBuilder<C>, issuer: IssuerUrl },
+    Own { builder: Box<VerifierBuilder<C>>, issuer: IssuerUrl },
     /// A verifier that exists, whose expectations the layer cannot loosen.
     Shared(Verifier<C>),
 }
@@ -97,7 +97,7 @@ impl OidcAuthLayer<ServiceAccountClaims> {
     /// such a token can be replayed by whoever receives it, to the API server and to every other
     /// service that expects the default.
     pub fn new(issuer: IssuerUrl) -> Self {
-        let builder = Verifier::builder(issuer.clone());
+        let builder = Box::new(Verifier::builder(issuer.clone()));
         Self::planned(Source::Own { builder, issuer })
     }
 }
@@ -146,6 +146,10 @@ impl<C: Claims> OidcAuthLayer<C> {
     ///
     /// Without it a wrong setting, such as an audience from an environment variable that is
     /// empty, is logged as an error, and every request is answered with 500.
+    ///
+    /// # Errors
+    ///
+    /// A setting that cannot work: see [`LayerError`].
     pub fn build(self) -> Result<Self, LayerError> {
         let settings = Arc::new(self.plan.settle()?);
         Ok(Self { settled: Arc::new(OnceLock::from(settings)), ..self })
@@ -187,10 +191,11 @@ impl<C: Claims> Plan<C> {
                      Whoever receives such a token can replay it to the API server and to every \
                      other service on the default; give the layer an audience of its own"
                 );
-                (builder.clone().audience(issuer.as_str()).build()?, Vec::new())
+                (VerifierBuilder::clone(builder).audience(issuer.as_str()).build()?, Vec::new())
             }
             Source::Own { builder, .. } => {
-                (builder.clone().audiences(self.audiences.iter().cloned()).build()?, Vec::new())
+                let builder = VerifierBuilder::clone(builder);
+                (builder.audiences(self.audiences.iter().cloned()).build()?, Vec::new())
             }
         };
         Ok(Settings { verifier: Some(verifier), narrower, realm })

@@ -42,7 +42,7 @@
 //!
 //! Axum's `Router::layer` puts it before every route that was added so far; what comes after, such
 //! as a health probe, is open. CORS preflights carry no credentials: put `CorsLayer` outside.
-//! Behind nginx's `auth_request` or a ForwardAuth the status is what counts, and it is as above.
+//! Behind nginx's `auth_request` or a `ForwardAuth` the status is what counts, and it is as above.
 //!
 //! # Features
 //!

@@ -39,13 +39,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), StartError> {
-    let (issuer, embedded) = match args.issuer()? {
-        Some(issuer) => (issuer, None),
-        None => {
-            let embedded = TestIssuer::start();
-            let url = embedded.url().parse().map_err(StartError::Issuer)?;
-            (Issuer::new(url), Some(embedded))
-        }
+    let (issuer, embedded) = if let Some(issuer) = args.issuer()? {
+        (issuer, None)
+    } else {
+        let embedded = TestIssuer::start();
+        let url = embedded.url().parse().map_err(StartError::Issuer)?;
+        (Issuer::new(url), Some(embedded))
     };
     let audience = match (&args.audience, &embedded) {
         (Some(audience), _) => audience.clone(),

@@ -1,5 +1,7 @@
 //! The real binary, over TCP.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -200,7 +202,7 @@ fn every_other_request_is_refused_as_it_deserves() {
     ] {
         let lines: Vec<&str> = headers.iter().map(String::as_str).collect();
         let response = demo.get("/whoami", &lines);
-        assert_eq!(response.status, status, "{:.80?}", headers);
+        assert_eq!(response.status, status, "{headers:.80?}");
         if status != 200 {
             assert!(response.head.contains("www-authenticate: Bearer realm=\"kubernetes\""));
             assert!(response.head.contains("content-type: application/problem+json"));

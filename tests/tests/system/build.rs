@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kube_oidc::{Algorithm, BuildError, Issuer, IssuerUrl, Verifier, VerifierBuilder};
-use kube_oidc_testing::TestIssuer;
+use kube_oidc::{Algorithm, BuildError, Issuer, IssuerUrl, Reason, Verifier, VerifierBuilder};
+use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 use tower_kube_oidc::{LayerError, OidcAuthLayer};
 
 fn url() -> IssuerUrl {
@@ -120,6 +120,22 @@ fn a_key_set_of_jsonwebtoken_works() {
     let token = issuer.token().audience("orders").mint();
     assert!(matches!(verifier.verify_now(&token), std::task::Poll::Ready(Ok(_))));
     assert_eq!(issuer.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn token_data_of_jsonwebtoken_comes_out() {
+    let issuer = TestIssuer::start();
+    let verifier = with(Issuer::new(issuer.url().parse().unwrap())).unwrap();
+    let minted = || issuer.token().audience("orders").service_account("payments", "checkout");
+    let data = verifier.verify_to_token_data(&minted().mint()).await.unwrap();
+    assert_eq!(data.header.kid.as_deref(), Some(issuer.signing_key().kid()));
+    assert_eq!(data.claims.namespace(), "payments");
+    let expired = verifier.verify_to_token_data(&minted().expired().mint()).await.unwrap_err();
+    assert_eq!(expired.reason(), Reason::Expired);
+    // good, but not to be named by its header
+    issuer.rotate_to(SigningKey::generate(SigningAlgorithm::Es512));
+    let es512 = verifier.verify_to_token_data(&minted().mint()).await.unwrap_err();
+    assert_eq!(es512.reason(), Reason::Algorithm);
 }
 
 #[test]

@@ -60,23 +60,18 @@ impl Case {
 
     /// A verifier that knows the captured keys.
     fn verifier_at(&self, issuer: &str, audience: &str, time: SystemTime) -> Verifier {
-        self.verifier_with_keys(issuer, audience, time, &Capture::read(self.keys).body)
-    }
-
-    fn verifier_with_keys(
-        &self,
-        issuer: &str,
-        audience: &str,
-        time: SystemTime,
-        keys: &str,
-    ) -> Verifier {
-        let issuer = Issuer::new(issuer.parse().unwrap()).with_key_set(keys);
-        Verifier::builder(issuer).audience(audience).clock(ManualClock::at(time)).build().unwrap()
+        verifier_with_keys(issuer, audience, time, &Capture::read(self.keys).body)
     }
 
     fn verifier(&self) -> Verifier {
         self.verifier_at(&self.issuer(), &self.audience(), pinned_time())
     }
+}
+
+/// A verifier that knows these keys.
+fn verifier_with_keys(issuer: &str, audience: &str, time: SystemTime, keys: &str) -> Verifier {
+    let issuer = Issuer::new(issuer.parse().unwrap()).with_key_set(keys);
+    Verifier::builder(issuer).audience(audience).clock(ManualClock::at(time)).build().unwrap()
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> Reason {
@@ -217,7 +212,7 @@ async fn the_same_tokens_are_refused_elsewhere() {
 
         let foreign = if case.token == "ec256" { "jwks.http" } else { "jwks.ec256.http" };
         let keys = Capture::read(foreign).body;
-        let verifier = case.verifier_with_keys(&issuer, &case.audience(), now, &keys);
+        let verifier = verifier_with_keys(&issuer, &case.audience(), now, &keys);
         assert_eq!(reason(&verifier, &token).await, Reason::UnknownKey);
     }
 }
@@ -231,7 +226,7 @@ async fn another_clusters_key_of_the_same_name_does_not_fit() {
     list.retain(|key| key["kid"] != name);
     list[0]["kid"] = name;
     let verifier =
-        case.verifier_with_keys(&case.issuer(), &case.audience(), pinned_time(), &keys.to_string());
+        verifier_with_keys(&case.issuer(), &case.audience(), pinned_time(), &keys.to_string());
     assert_eq!(reason(&verifier, &case.jwt()).await, Reason::Signature);
 }
 

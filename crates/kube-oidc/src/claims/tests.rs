@@ -1,1 +1,447 @@
-//! x
+//! What a payload must hold to become claims, and what is left unsaid when it does not.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{sealed::FromPayload, *};
+use crate::error::Reason;
+
+/// What a kube-apiserver of today signs for a pod, except that its names are ours.
+fn full() -> Value {
+    json!({
+        "aud": ["orders", "vault"],
+        "exp": 1_795_330_026,
+        "iat": 1_795_243_626,
+        "iss": "https://127.0.0.1:26443",
+        "jti": "2f1b7c0e-9a55-4a43-93d5-0f8e6b1c7d11",
+        "kubernetes.io": {
+            "namespace": "payments",
+            "node": { "name": "worker-1.example", "uid": "55d1a0a2-62a0-4be7-97a6-5c9d3d5c7a4b" },
+            "pod": {
+                "name": "checkout-7d9f8b6c5d-x2x4z",
+                "uid": "ab196201-1a7e-4df7-88b5-736e527013b4",
+            },
+            "serviceaccount": { "name": "checkout", "uid": "1c6ea8bb-f466-4fcf-99a3-d268e17bb60f" },
+            "warnafter": 1_795_247_233,
+        },
+        "nbf": 1_795_243_626,
+        "sub": "system:serviceaccount:payments:checkout",
+    })
+}
+
+/// A payload of a real kube-apiserver v1.20.
+const APISERVER_PAYLOAD: &str = r#"{"aud":["orders"],"exp":1795330027,"iat":1795243627,"iss":"https://127.0.0.1:26443","kubernetes.io":{"namespace":"payments","secret":{"name":"checkout-binding","uid":"c1263910-ff5b-4f06-a519-2e0fadae5dec"},"serviceaccount":{"name":"checkout","uid":"1c6ea8bb-f466-4fcf-99a3-d268e17bb60f"}},"nbf":1795243627,"sub":"system:serviceaccount:payments:checkout"}"#;
+
+/// The payload with one value replaced, by its JSON pointer, or taken out.
+fn with(pointer: &str, value: Option<Value>) -> Value {
+    let mut payload = full();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = payload.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    match value {
+        Some(value) => parent.insert(name.to_owned(), value),
+        None => Some(parent.remove(name).unwrap()),
+    };
+    payload
+}
+
+fn read<C: Claims>(payload: &str) -> Result<C::Kept, Refusal> {
+    C::keep(&Payload::parse(payload, C::KUBERNETES)?, payload)
+}
+
+fn service_account(payload: &Value) -> Result<ServiceAccountClaims, Refusal> {
+    read::<ServiceAccountClaims>(&payload.to_string())
+}
+
+/// The payload of a service account, by its names.
+fn named(namespace: &str, name: &str) -> Value {
+    let mut payload = full();
+    payload["kubernetes.io"]["namespace"] = json!(namespace);
+    payload["kubernetes.io"]["serviceaccount"]["name"] = json!(name);
+    payload["sub"] = json!(format!("system:serviceaccount:{namespace}:{name}"));
+    payload
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[test]
+fn everything_that_a_token_says_is_kept() {
+    let claims = service_account(&full()).unwrap();
+    let both = |object: Option<ObjectRef<'_>>| {
+        object.map(|object| (object.name().to_owned(), object.uid().to_owned()))
+    };
+    let object = |name: &str, uid: &str| Some((name.to_owned(), uid.to_owned()));
+    assert_eq!(claims.namespace(), "payments");
+    assert_eq!(
+        both(Some(claims.service_account())),
+        object("checkout", "1c6ea8bb-f466-4fcf-99a3-d268e17bb60f")
+    );
+    assert_eq!(
+        both(claims.pod()),
+        object("checkout-7d9f8b6c5d-x2x4z", "ab196201-1a7e-4df7-88b5-736e527013b4")
+    );
+    assert_eq!(
+        both(claims.node()),
+        object("worker-1.example", "55d1a0a2-62a0-4be7-97a6-5c9d3d5c7a4b")
+    );
+    assert_eq!(claims.secret(), None);
+    assert_eq!(claims.warn_after(), Some(at(1_795_247_233)));
+    assert_eq!(claims.subject(), "system:serviceaccount:payments:checkout");
+    assert_eq!(claims.issuer(), "https://127.0.0.1:26443");
+    assert!(claims.audiences().eq(["orders", "vault"]));
+    assert_eq!(claims.expires_at(), at(1_795_330_026));
+    assert_eq!(claims.not_before(), Some(at(1_795_243_626)));
+    assert_eq!(claims.issued_at(), Some(at(1_795_243_626)));
+    assert_eq!(claims.jti(), Some("2f1b7c0e-9a55-4a43-93d5-0f8e6b1c7d11"));
+}
+
+#[test]
+fn a_real_api_servers_payload_is_read() {
+    let claims = read::<ServiceAccountClaims>(APISERVER_PAYLOAD).unwrap();
+    assert_eq!((claims.namespace(), claims.service_account().name()), ("payments", "checkout"));
+    assert_eq!(claims.secret().unwrap().name(), "checkout-binding");
+    assert_eq!((claims.pod(), claims.node(), claims.warn_after()), (None, None, None));
+    assert_eq!(claims.jti(), None);
+}
+
+#[test]
+fn what_may_be_missing_may_be_missing() {
+    for optional in [
+        "/aud",
+        "/nbf",
+        "/iat",
+        "/jti",
+        "/kubernetes.io/pod",
+        "/kubernetes.io/node",
+        "/kubernetes.io/warnafter",
+    ] {
+        assert!(service_account(&with(optional, None)).is_ok(), "{optional}");
+    }
+}
+
+#[test]
+fn what_must_be_there_must_be_there() {
+    for (pointer, reason) in [
+        ("/iss", Reason::Claims),
+        ("/exp", Reason::NoExpiry),
+        ("/sub", Reason::SubjectMismatch),
+        ("/kubernetes.io", Reason::Claims),
+        ("/kubernetes.io/namespace", Reason::Claims),
+        ("/kubernetes.io/serviceaccount", Reason::Claims),
+        ("/kubernetes.io/serviceaccount/name", Reason::Claims),
+        ("/kubernetes.io/serviceaccount/uid", Reason::Claims),
+        ("/kubernetes.io/pod/name", Reason::Claims),
+        ("/kubernetes.io/pod/uid", Reason::Claims),
+        ("/kubernetes.io/node/name", Reason::Claims),
+        ("/kubernetes.io/node/uid", Reason::Claims),
+    ] {
+        assert_eq!(service_account(&with(pointer, None)).unwrap_err().reason(), reason, "{pointer}");
+    }
+}
+
+#[test]
+fn a_value_of_another_kind_is_refused() {
+    for pointer in [
+        "/iss",
+        "/sub",
+        "/jti",
+        "/exp",
+        "/nbf",
+        "/iat",
+        "/kubernetes.io",
+        "/kubernetes.io/namespace",
+        "/kubernetes.io/serviceaccount",
+        "/kubernetes.io/serviceaccount/name",
+        "/kubernetes.io/serviceaccount/uid",
+        "/kubernetes.io/pod",
+        "/kubernetes.io/pod/uid",
+        "/kubernetes.io/node",
+        "/kubernetes.io/warnafter",
+    ] {
+        for wrong in [json!(null), json!(true), json!(["payments"]), json!([{ "name": "x" }])] {
+            let refusal = service_account(&with(pointer, Some(wrong.clone()))).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::Claims, "{pointer}: {wrong}");
+        }
+    }
+    for (pointer, wrong) in [("/exp", json!("1795330026")), ("/exp", json!(-1)), ("/sub", json!(7))] {
+        let refusal = service_account(&with(pointer, Some(wrong.clone()))).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Claims, "{pointer}: {wrong}");
+    }
+}
+
+#[test]
+fn times_may_have_a_fraction_or_an_exponent() {
+    let text = full().to_string().replace(":1795330026", ":1.795330026999e9");
+    let claims = read::<ServiceAccountClaims>(&text).unwrap();
+    assert_eq!(claims.expires_at(), at(1_795_330_026));
+}
+
+#[test]
+fn aud_is_a_text_or_a_list_of_texts() {
+    for (aud, expected) in [
+        (json!("orders"), &["orders"][..]),
+        (json!(["orders"]), &["orders"]),
+        (json!(["a", "b", "a"]), &["a", "b", "a"]),
+        (json!([]), &[]),
+        (json!(""), &[""]),
+    ] {
+        let text = with("/aud", Some(aud.clone())).to_string();
+        assert_eq!(Payload::parse(&text, true).unwrap().aud, expected, "{aud}");
+    }
+    for aud in [
+        json!(null),
+        json!(1),
+        json!(false),
+        json!({ "0": "orders" }),
+        json!(["orders", 1]),
+        json!(["orders", null]),
+        json!([["orders"]]),
+    ] {
+        let text = with("/aud", Some(aud.clone())).to_string();
+        assert_eq!(Payload::parse(&text, true).unwrap_err().reason(), Reason::Claims, "{aud}");
+    }
+}
+
+#[test]
+fn escapes_are_undone_once() {
+    let text = full().to_string().replace("\"orders\"", r#""\u006frders""#).replace(
+        "https://127.0.0.1:26443",
+        r"https:\/\/127.0.0.1:26443",
+    );
+    let payload = Payload::parse(&text, true).unwrap();
+    assert_eq!(payload.aud, ["orders", "vault"]);
+    assert_eq!(payload.iss, "https://127.0.0.1:26443");
+    let text = text.replace(r"\u006f", r"\\u006f");
+    assert_eq!(Payload::parse(&text, true).unwrap().aud[0], r"\u006frders");
+}
+
+#[test]
+fn a_member_that_stands_twice_is_refused_wherever_it_is() {
+    let twice = |anchor: &str, second: &str| {
+        let text = full().to_string();
+        assert!(text.contains(anchor), "{anchor}");
+        text.replacen(anchor, &format!("{second},{anchor}"), 1)
+    };
+    for payload in [
+        twice("\"sub\":", r#""sub":"system:serviceaccount:kube-system:admin""#),
+        twice("\"sub\":", r#""\u0073ub":"system:serviceaccount:payments:checkout""#),
+        twice("\"iss\":", r#""iss":"https://127.0.0.1:26443""#),
+        twice("\"exp\":", r#""exp":9795330026"#),
+        twice("\"aud\":", r#""\u0061\u0075\u0064":"vault""#),
+        twice("\"kubernetes.io\":", r#""kubernetes.io":{}"#),
+        twice("\"kubernetes.io\":", r#""kubernetes\u002eio":{}"#),
+        twice("\"namespace\":", r#""namespace":"kube-system""#),
+        twice("\"serviceaccount\":", r#""servic\u0065account":{}"#),
+        twice("\"pod\":", r#""pod":{"name":"a","uid":"b"}"#),
+        twice("\"uid\":", r#""uid":"0""#),
+        twice("\"jti\":", r#""other":{"a":[{"b":1,"b":1}]}"#),
+        twice("\"jti\":", r#""x":1,"x":1"#),
+    ] {
+        let refusal = read::<ServiceAccountClaims>(&payload).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Claims, "{payload}");
+        // before a type of the application's own sees it, too
+        let refusal = read::<Value>(&payload).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Claims, "{payload}");
+    }
+}
+
+#[test]
+fn a_payload_that_is_no_object_is_refused() {
+    let whole = full().to_string();
+    let deep = |depth: usize| {
+        let nested = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        whole.replacen('{', &format!("{{\"x\":{nested},"), 1)
+    };
+    assert!(Payload::parse(&deep(31), true).is_ok());
+    for payload in ["", "null", "[]", "{}", "{", &whole[1..], &format!("{whole} 1"), &deep(32)] {
+        let refusal = Payload::parse(payload, true).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Claims, "{payload}");
+    }
+}
+
+#[test]
+fn a_namespace_is_a_dns_label() {
+    let longest = "n".repeat(63);
+    for good in ["payments", "a", "0", "a-b", "a--b", "1-2", &longest] {
+        let claims = service_account(&named(good, "checkout")).unwrap();
+        assert_eq!(claims.namespace(), good);
+    }
+    let too_long = "n".repeat(64);
+    for bad in [
+        "", "-a", "a-", "a.b", "A", "payMents", "a_b", "a b", " a", "a\n", "a/b", "a:b", "ä", "*",
+        "a\u{0}", &too_long,
+    ] {
+        let refusal = service_account(&named(bad, "checkout")).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Claims, "{bad:?}");
+    }
+}
+
+#[test]
+fn the_name_of_an_object_is_a_dns_subdomain() {
+    // its labels have no limit of their own
+    let longest = "n".repeat(253);
+    let dotted = format!("{}.{}", "a".repeat(126), "b".repeat(126));
+    let good = ["checkout", "a", "0", "a-b", "a.b", "a.0-1.b", &longest, &dotted];
+    let too_long = "n".repeat(254);
+    let bad = [
+        "", ".", "a.", ".a", "a..b", "-a", "a-", "a-.b", "a.-b", "A", "a_b", "a b", "a\n", "a/b",
+        "a:b", "ä", &too_long,
+    ];
+    for name in good {
+        let claims = service_account(&named("payments", name)).unwrap();
+        assert_eq!(claims.service_account().name(), name);
+    }
+    for name in bad {
+        let refusal = service_account(&named("payments", name)).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::Claims, "{name:?}");
+    }
+    for kind in ["pod", "node", "secret"] {
+        let bound = |name: &str, uid: &str| {
+            let object = json!({ "name": name, "uid": uid });
+            service_account(&with(&format!("/kubernetes.io/{kind}"), Some(object)))
+        };
+        for name in good {
+            let claims = bound(name, "1").unwrap();
+            let object = match kind {
+                "pod" => claims.pod(),
+                "node" => claims.node(),
+                _ => claims.secret(),
+            };
+            assert_eq!(object.map(ObjectRef::name), Some(name), "{kind}");
+        }
+        for name in bad {
+            assert_eq!(bound(name, "1").unwrap_err().reason(), Reason::Claims, "{kind} {name:?}");
+        }
+        for uid in ["", " ", "a b", "a\n", "ä", &"u".repeat(129)] {
+            assert_eq!(bound("a", uid).unwrap_err().reason(), Reason::Claims, "{kind} {uid:?}");
+        }
+        assert!(bound("a", &"u".repeat(128)).is_ok());
+    }
+}
+
+#[test]
+fn sub_must_be_the_service_account_of_the_claim() {
+    for sub in [
+        "",
+        "checkout",
+        "payments:checkout",
+        "system:serviceaccount:",
+        "system:serviceaccount:payments",
+        "system:serviceaccount:payments:",
+        "system:serviceaccount:payments:other",
+        "system:serviceaccount:other:checkout",
+        "system:serviceaccount:checkout:payments",
+        "system:serviceaccount:payments:checkout:",
+        "system:serviceaccount:payments:checkout:x",
+        "system:serviceaccount:payments:checkout ",
+        " system:serviceaccount:payments:checkout",
+        "System:serviceaccount:payments:checkout",
+        "system:serviceaccount:payments:checkou\u{442}",
+        "system:serviceaccounts:payments:checkout",
+        "system:node:payments:checkout",
+    ] {
+        let refusal = service_account(&with("/sub", Some(json!(sub)))).unwrap_err();
+        assert_eq!(refusal, Refusal::SubjectMismatch, "{sub:?}");
+    }
+}
+
+#[test]
+fn a_legacy_token_is_told_apart_from_one_without_exp() {
+    let mut legacy = with("/exp", None);
+    legacy["iss"] = json!("kubernetes/serviceaccount");
+    assert_eq!(service_account(&legacy).unwrap_err(), Refusal::LegacyToken);
+    legacy["exp"] = json!(1_795_330_026);
+    assert_eq!(service_account(&legacy).unwrap_err(), Refusal::LegacyToken);
+    legacy["iss"] = json!("kubernetes/serviceaccount/");
+    assert!(service_account(&legacy).is_ok(), "compared exactly");
+    assert_eq!(service_account(&with("/exp", None)).unwrap_err(), Refusal::NoExpiry);
+}
+
+#[test]
+fn unknown_members_are_ignored() {
+    for pointer in ["/scope", "/kubernetes.io/zone", "/kubernetes.io/pod/labels"] {
+        for value in [json!(null), json!(1.5), json!("x"), json!([{ "name": "a" }, []])] {
+            let claims = service_account(&with(pointer, Some(value.clone())));
+            assert_eq!(claims, service_account(&full()), "{pointer}: {value}");
+        }
+    }
+}
+
+/// Claims of an application's own.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Own {
+    scope: String,
+    #[serde(default)]
+    level: u8,
+}
+
+#[test]
+fn own_claims_are_read_beside_the_registered_ones() {
+    let payload = r#"{"iss":"https://i.example","exp":7,"aud":"a","scope":"read","level":3,"x":1}"#;
+    let kept = read::<Own>(payload).unwrap();
+    assert_eq!(Own::claims(&kept), &Own { scope: "read".to_owned(), level: 3 });
+    let registered = Own::registered(&kept);
+    assert_eq!(registered.issuer(), "https://i.example");
+    assert_eq!(registered.subject(), None);
+    assert!(registered.audiences().eq(["a"]));
+    assert_eq!(registered.expires_at(), at(7));
+}
+
+#[test]
+fn own_claims_must_fit_their_type_and_have_the_registered_ones() {
+    for (payload, reason) in [
+        (r#"{"iss":"i","exp":7}"#, Reason::Claims),
+        (r#"{"iss":"i","exp":7,"scope":1}"#, Reason::Claims),
+        (r#"{"iss":"i","exp":7,"scope":"read","level":256}"#, Reason::Claims),
+        (r#"{"exp":7,"scope":"read"}"#, Reason::Claims),
+        (r#"{"iss":"i","scope":"read"}"#, Reason::NoExpiry),
+        (r#"{"iss":"i","exp":"7","scope":"read"}"#, Reason::Claims),
+    ] {
+        assert_eq!(read::<Own>(payload).unwrap_err().reason(), reason, "{payload}");
+    }
+}
+
+#[test]
+fn own_claims_may_have_another_kubernetes_io() {
+    for other in [r#""yes""#, "[1]", r#"{"namespace":7}"#, "null", r#"{"pod":{"name":"-"}}"#] {
+        let payload = format!(r#"{{"iss":"i","exp":7,"scope":"read","kubernetes.io":{other}}}"#);
+        assert_eq!(read::<Own>(&payload).unwrap().0.scope, "read");
+        assert!(read::<ServiceAccountClaims>(&payload).is_err(), "{other}");
+    }
+}
+
+#[test]
+fn an_error_never_shows_a_value_of_the_payload() {
+    const SECRET: &str = "s3cr3t-value";
+    let mut payloads: Vec<String> = [
+        "/sub",
+        "/exp",
+        "/kubernetes.io",
+        "/kubernetes.io/namespace",
+        "/kubernetes.io/pod",
+        "/kubernetes.io/pod/name",
+        "/kubernetes.io/serviceaccount/uid",
+        "/kubernetes.io/warnafter",
+    ]
+    .into_iter()
+    .map(|pointer| with(pointer, Some(json!(format!("{SECRET} ")))).to_string())
+    .collect();
+    let own = json!({ "iss": "i", "exp": 7, "scope": "read", "level": SECRET }).to_string();
+    payloads.push(with("/aud", Some(json!([1, SECRET]))).to_string());
+    payloads.push(with("/aud", Some(json!({ SECRET: SECRET }))).to_string());
+    // a name is a value too
+    payloads.push(full().to_string().replacen('{', &format!(r#"{{"{SECRET}":1,"{SECRET}":2,"#), 1));
+    payloads.push(format!("{}{SECRET}", full()));
+    payloads.push(json!(SECRET).to_string());
+    let refusals = payloads.iter().map(|payload| {
+        read::<ServiceAccountClaims>(payload).map(|_| ()).expect_err(payload)
+    });
+    let refusals = refusals.chain([read::<Own>(&own).map(|_| ()).unwrap_err()]);
+    for refusal in refusals {
+        let shown = format!("{refusal} {refusal:?}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+}

@@ -33,9 +33,9 @@ use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::{KeysUnavailable, KeysUnavailableCause},
-    key_set::{KeySet, SkippedKey},
+    key_set::KeySet,
     shown::chain,
-    source::{LoadError, Loaded, Remote, Validators},
+    source::{FetchedSet, LoadError, Loaded, Remote},
 };
 
 /// Why a request that waited has no key.
@@ -67,9 +67,7 @@ struct Shared {
 /// A set, and until when it may be used: all that a request with a known key reads.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    keys: Arc<KeySet>,
-    validators: Option<Validators>,
-    skipped: Vec<SkippedKey>,
+    set: Arc<FetchedSet>,
     at: Moment,
     usable_for: Duration,
     /// The age at which a request looks whether the timer is still alive, in milliseconds.
@@ -78,7 +76,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn keys(&self) -> &KeySet {
-        &self.keys
+        &self.set.keys
     }
 }
 
@@ -199,7 +197,7 @@ impl Shared {
         let now = Moment::now(&*self.clock);
         let mut machine = self.machine();
         let snapshot = self.snapshot.load_full().filter(|_| machine.usable(now));
-        match snapshot.filter(|snapshot| wanted(&snapshot.keys)) {
+        match snapshot.filter(|snapshot| wanted(snapshot.keys())) {
             Some(snapshot) => Asked::Found(snapshot),
             None => Asked::Machine(machine.ask(now, arrival)),
         }
@@ -216,7 +214,7 @@ impl Shared {
         let mut airborne = Airborne { shared: self, flight: Some(flight) };
         let began = Moment::now(&*self.clock);
         let last = self.snapshot.load_full();
-        let validators = last.as_ref().and_then(|snapshot| snapshot.validators.as_ref());
+        let validators = last.as_ref().and_then(|snapshot| snapshot.set.validators.as_ref());
         let load =
             self.remote.load(validators, &self.allowed, &self.settings.freshness, &*self.clock);
         let timeout = self.settings.fetch_timeout;
@@ -225,7 +223,7 @@ impl Shared {
             Err(_) => Err(LoadError::Timeout(timeout)),
         };
         airborne.flight = None;
-        self.land(flight, began, loaded, last);
+        self.land(flight, began, loaded, last.as_deref());
     }
 
     fn land(
@@ -233,12 +231,10 @@ impl Shared {
         flight: Flight,
         began: Moment,
         loaded: Result<Loaded, LoadError>,
-        last: Option<Arc<Snapshot>>,
+        last: Option<&Snapshot>,
     ) {
         let landing = match &loaded {
-            Ok(Loaded::New { lifetime, .. } | Loaded::Unchanged { lifetime }) => {
-                Landing::Good { lifetime: *lifetime }
-            }
+            Ok(loaded) => Landing::Good { lifetime: loaded.lifetime },
             Err(error) => Landing::Failed { retry_after: error.retry_after() },
         };
         let now = Moment::now(&*self.clock);
@@ -247,9 +243,9 @@ impl Shared {
         if machine.land(now, flight, landing, fastrand::f64()) {
             match loaded {
                 Ok(loaded) => {
-                    let snapshot = self.publish(loaded, began, last.as_deref(), &machine);
+                    let snapshot = self.publish(loaded, began, last, &machine);
                     drop(machine);
-                    self.log_success(snapshot.as_deref(), last.as_deref(), was_failing);
+                    self.log_success(snapshot.as_deref(), last, was_failing);
                 }
                 Err(error) => {
                     let usable = machine.usable(now);
@@ -268,24 +264,17 @@ impl Shared {
         last: Option<&Snapshot>,
         machine: &Machine,
     ) -> Option<Arc<Snapshot>> {
-        let (keys, skipped, validators, lifetime) = match (loaded, last) {
-            (Loaded::New { keys, skipped, validators, lifetime }, _) => {
-                (Arc::new(keys), skipped, validators, lifetime)
-            }
-            (Loaded::Unchanged { lifetime }, Some(last)) => {
-                (Arc::clone(&last.keys), last.skipped.clone(), last.validators.clone(), lifetime)
-            }
+        let set = match loaded.set {
+            Some(new) => Arc::new(new),
             // a condition is only sent with a set, so there is one
-            (Loaded::Unchanged { .. }, None) => return None,
+            None => Arc::clone(&last?.set),
         };
         // the timer gets a little time to be first
         let look_at_age = machine.refresh_after().saturating_add(self.settings.fetch_timeout);
         let snapshot = Arc::new(Snapshot {
-            keys,
-            validators,
-            skipped,
+            set,
             at: began,
-            usable_for: lifetime.saturating_add(self.settings.max_stale),
+            usable_for: loaded.lifetime.saturating_add(self.settings.max_stale),
             look_at_age: AtomicU64::new(age_in_millis(look_at_age)),
         });
         self.snapshot.store(Some(Arc::clone(&snapshot)));
@@ -296,9 +285,9 @@ impl Shared {
     fn log_success(&self, new: Option<&Snapshot>, last: Option<&Snapshot>, was_failing: bool) {
         let Some(new) = new else { return };
         let issuer = &*self.issuer;
-        let keys = new.keys.len();
-        if last.is_none_or(|last| last.skipped != new.skipped) {
-            for skipped in &new.skipped {
+        let keys = new.keys().len();
+        if last.is_none_or(|last| last.set.skipped != new.set.skipped) {
+            for skipped in &new.set.skipped {
                 tracing::warn!(issuer, "a key of the issuer is not used: {skipped}");
             }
         }

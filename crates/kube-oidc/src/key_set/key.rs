@@ -66,6 +66,9 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithms: Vec<Algorithm> = self.algorithms().collect();
-        f.debug_struct("Key").field("kid", &self.kid).field("algorithms", &algorithms).finish()
+        f.debug_struct("Key")
+            .field("kid", &self.kid)
+            .field("algorithms", &algorithms)
+            .finish_non_exhaustive()
     }
 }

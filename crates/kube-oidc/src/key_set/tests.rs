@@ -1,1 +1,601 @@
-//! x
+//! Key sets as issuers publish them, well and badly, and the signatures that they check.
+
+use std::sync::OnceLock;
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::{self, KeySize},
+    signature::{
+        self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding,
+    },
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::base64url;
+
+/// What a kube-apiserver v1.20 answered: its signing key stands in the set twice.
+const APISERVER_JWKS: &str = r#"{"keys":[{"use":"sig","kty":"RSA","kid":"BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY","alg":"RS256","n":"4ahGTWIye063P_DOy3NILE51ied1Dg-7PQFdImNxQD46sYMGUHM6BA-7zNLsWu7bHODsxF_VVGOctsdBEFsY2888DjKZDJRnM5K7P3snAHKWVaInvgF8tZAtDBIgxYpqJwox8cucEZR3txyt7taM8zPgmFvqHZMG-_-gu-DRFM0qhUl5AT5au24V2CSnqNm3UEBL7jgywU2Khhw1cuLFO2D69K0aSe3moxEebDSKMs3pNu808SksYuErTVfiKi3HH9ndtBV2LbD3YHgUeOABY_Cyt2rt5HV7hntRcgC1qXEz9P2yE4OajhfguEM_v_KJuaz5nbcsYE0yfLCiiftVpQ","e":"AQAB"},{"use":"sig","kty":"RSA","kid":"BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY","alg":"RS256","n":"4ahGTWIye063P_DOy3NILE51ied1Dg-7PQFdImNxQD46sYMGUHM6BA-7zNLsWu7bHODsxF_VVGOctsdBEFsY2888DjKZDJRnM5K7P3snAHKWVaInvgF8tZAtDBIgxYpqJwox8cucEZR3txyt7taM8zPgmFvqHZMG-_-gu-DRFM0qhUl5AT5au24V2CSnqNm3UEBL7jgywU2Khhw1cuLFO2D69K0aSe3moxEebDSKMs3pNu808SksYuErTVfiKi3HH9ndtBV2LbD3YHgUeOABY_Cyt2rt5HV7hntRcgC1qXEz9P2yE4OajhfguEM_v_KJuaz5nbcsYE0yfLCiiftVpQ","e":"AQAB"},{"use":"sig","kty":"RSA","kid":"D7EQo_aUMxO4C-vTeHSlqBm66sjYac8ag9MIg6ke44A","alg":"RS256","n":"pLSXCfH4TMDCNbb7EKtoRHqR21Q7hSyx04Zp35j2wrDrV4nsygxwdDX1RqVZJWF0gqTXoBCQo77c0D4w8Cll3bHnF-SmIrUJT_Q3N0UgFGvFaGiSkluM_BGXhp1sZBnk-TfPS3TBAF9nhg4GqcXf1i-Ww7iiKFwx_qa5PyeqeigPF3w0IlUTALUroHr1wWjSNr6w6Qfyop-dHJkTC5IU9OohEByxYzLzI0J8ImTRN9hlyLvC28_4-ufZkwkqEzpwXNV32OI9u2ST8eF2SQ9OHGfuZURGZPxmH78lRmE9nQGa2uMYTnQpgCrhWl7P9-3-4PNdPCK8tbwwNPvlzON3uw","e":"AQAB"}]}"#;
+const APISERVER_KID: &str = "BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY";
+const APISERVER_OTHER_KID: &str = "D7EQo_aUMxO4C-vTeHSlqBm66sjYac8ag9MIg6ke44A";
+const APISERVER_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkJETDl3azZGaHpwM2ZxWU5QM2FUTWE5UnNycU02bDZoaHI5V1ZQV0t1VFkifQ.eyJhdWQiOlsiaHR0cHM6Ly8xMjcuMC4wLjE6MjY0NDMiXSwiZXhwIjoxNzk1MzMwMDI2LCJpYXQiOjE3OTUyNDM2MjYsImlzcyI6Imh0dHBzOi8vMTI3LjAuMC4xOjI2NDQzIiwia3ViZXJuZXRlcy5pbyI6eyJuYW1lc3BhY2UiOiJwYXltZW50cyIsInNlcnZpY2VhY2NvdW50Ijp7Im5hbWUiOiJjaGVja291dCIsInVpZCI6IjFjNmVhOGJiLWY0NjYtNGZjZi05OWEzLWQyNjhlMTdiYjYwZiJ9fSwibmJmIjoxNzk1MjQzNjI2LCJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6cGF5bWVudHM6Y2hlY2tvdXQifQ.G0joyTVkFnYYR3mx5Yn2h88D-myjIYdIYa5_ajZwtjVDRpModtqy2eb08yh3DrUlNiA7CAZuo5717iaWl3e--Lssho5hNdFAUN4EwiszcUwZOQ56RtS4BBGCqyNk82hcE_7zpi_acN0PtU2mR6a5C86RyUsG3a8mZM3vGn2ZkO2rGl9EFrhENWJfnZ95e0M8xQS9Ja0_x-Y2BesNOsbSYZxPyila42iLhKEnpr85BUKkiAW8mecDsT733yX4G8b10E3Biua-6TzKkuXNOYwQtakckFmqv9NmPdBfojAL77u3cVPFHGxK8nQnyoPRAmyjKWNQu0O1AoNEYmSQyduwGw";
+
+/// The same, with an ECDSA key.
+const APISERVER_EC_JWKS: &str = r#"{"keys":[{"use":"sig","kty":"EC","kid":"vAv8XeMd4h7t8v_w4uZEcE2Kq3L1Yl5KfwTvCe7NE7Q","crv":"P-256","alg":"ES256","x":"1IHd5ChX4MRONjJo2gO7cjDFCy0SVWEJm7dd5i5ecQQ","y":"SOq6A9AhICShwDw9RUyhHDpsbBrMXZWbiuB77zCUgQE"},{"use":"sig","kty":"EC","kid":"vAv8XeMd4h7t8v_w4uZEcE2Kq3L1Yl5KfwTvCe7NE7Q","crv":"P-256","alg":"ES256","x":"1IHd5ChX4MRONjJo2gO7cjDFCy0SVWEJm7dd5i5ecQQ","y":"SOq6A9AhICShwDw9RUyhHDpsbBrMXZWbiuB77zCUgQE"}]}"#;
+const APISERVER_EC_KID: &str = "vAv8XeMd4h7t8v_w4uZEcE2Kq3L1Yl5KfwTvCe7NE7Q";
+const APISERVER_EC_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InZBdjhYZU1kNGg3dDh2X3c0dVpFY0UyS3EzTDFZbDVLZndUdkNlN05FN1EifQ.eyJhdWQiOlsib3JkZXJzIl0sImV4cCI6MTc5NTMzMDA5MiwiaWF0IjoxNzk1MjQzNjkyLCJpc3MiOiJodHRwczovLzEyNy4wLjAuMToyNjQ0MyIsImt1YmVybmV0ZXMuaW8iOnsibmFtZXNwYWNlIjoicGF5bWVudHMiLCJzZXJ2aWNlYWNjb3VudCI6eyJuYW1lIjoiY2hlY2tvdXQiLCJ1aWQiOiIxYzZlYThiYi1mNDY2LTRmY2YtOTlhMy1kMjY4ZTE3YmI2MGYifX0sIm5iZiI6MTc5NTI0MzY5Miwic3ViIjoic3lzdGVtOnNlcnZpY2VhY2NvdW50OnBheW1lbnRzOmNoZWNrb3V0In0.jNrKXvf6SmjaK8VWmQtXxuFuH-G26ifL9C4LNFZQojBCPSwrGNRaLsCa17_3UGKOIf92ODPGG_Pn1WNO3NZYIw";
+
+const MESSAGE: &[u8] = b"header.payload";
+
+fn parse(document: &str) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
+    KeySet::parse(document.as_bytes(), &Algorithm::ALL)
+}
+
+fn parse_keys(keys: &[Value]) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
+    parse(&json!({ "keys": keys }).to_string())
+}
+
+/// A set of which every key is used.
+fn whole(keys: &[Value]) -> KeySet {
+    let (set, skipped) = parse_keys(keys).unwrap();
+    assert_eq!(skipped, []);
+    set
+}
+
+fn verifies(set: &KeySet, kid: Option<&str>, algorithm: Algorithm, signature: &[u8]) -> bool {
+    set.find(kid, algorithm).unwrap().verify(MESSAGE, signature)
+}
+
+/// The key with other members, or without those that are null.
+fn with(key: &Value, members: &Value) -> Value {
+    let mut key = key.clone();
+    for (name, value) in members.as_object().unwrap() {
+        key[name] = value.clone();
+    }
+    key.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    key
+}
+
+fn b64(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A private key, to make what the set must be able to check.
+enum Signer {
+    Rsa(rsa::KeyPair),
+    Ec(&'static str, EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl Signer {
+    /// One for all tests: an RSA key takes long to find.
+    fn rsa() -> &'static Self {
+        static KEY: OnceLock<Signer> = OnceLock::new();
+        KEY.get_or_init(|| Self::Rsa(rsa::KeyPair::generate(KeySize::Rsa2048).unwrap()))
+    }
+
+    fn ec(algorithm: Algorithm) -> Self {
+        let (crv, signing): (_, &'static EcdsaSigningAlgorithm) = match algorithm {
+            Algorithm::Es256 => ("P-256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            Algorithm::Es384 => ("P-384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            Algorithm::Es512 => ("P-521", &signature::ECDSA_P521_SHA512_FIXED_SIGNING),
+            other => panic!("{other} is not ECDSA"),
+        };
+        Self::Ec(crv, EcdsaKeyPair::generate(signing).unwrap())
+    }
+
+    fn ed25519() -> Self {
+        Self::Ed25519(Ed25519KeyPair::generate().unwrap())
+    }
+
+    /// The public key, without `kid` and `alg`.
+    fn jwk(&self) -> Value {
+        match self {
+            Self::Rsa(key) => {
+                let n = modulus(key);
+                json!({ "kty": "RSA", "n": b64(&n), "e": "AQAB" })
+            }
+            Self::Ec(crv, key) => {
+                // an uncompressed point: 4, x, y
+                let (x, y) = key.public_key().as_ref()[1..].split_at(coordinate_length(crv));
+                json!({ "kty": "EC", "crv": crv, "x": b64(x), "y": b64(y) })
+            }
+            Self::Ed25519(key) => {
+                json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().as_ref()) })
+            }
+        }
+    }
+
+    fn named(&self, kid: &str) -> Value {
+        with(&self.jwk(), &json!({ "kid": kid }))
+    }
+
+    fn sign(&self, algorithm: Algorithm) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Rsa(key) => {
+                let encoding: &'static dyn RsaEncoding = match algorithm {
+                    Algorithm::Rs256 => &signature::RSA_PKCS1_SHA256,
+                    Algorithm::Rs384 => &signature::RSA_PKCS1_SHA384,
+                    Algorithm::Rs512 => &signature::RSA_PKCS1_SHA512,
+                    Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
+                    Algorithm::Ps384 => &signature::RSA_PSS_SHA384,
+                    Algorithm::Ps512 => &signature::RSA_PSS_SHA512,
+                    other => panic!("{other} is not RSA"),
+                };
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(encoding, &random, MESSAGE, &mut signature).unwrap();
+                signature
+            }
+            Self::Ec(_, key) => key.sign(&random, MESSAGE).unwrap().as_ref().to_vec(),
+            Self::Ed25519(key) => key.sign(MESSAGE).as_ref().to_vec(),
+        }
+    }
+}
+
+fn coordinate_length(crv: &str) -> usize {
+    match crv {
+        "P-256" => 32,
+        "P-384" => 48,
+        _ => 66,
+    }
+}
+
+/// The modulus: in DER the last but the exponent, which is `02 03 01 00 01`.
+fn modulus(key: &rsa::KeyPair) -> Vec<u8> {
+    let der = key.public_key().as_ref();
+    let (rest, exponent) = der.split_at(der.len() - 5);
+    assert_eq!(exponent, [2, 3, 1, 0, 1]);
+    rest[rest.len() - key.public_modulus_len()..].to_vec()
+}
+
+/// An odd number of so many bits, which is as good as a modulus for who only looks at it.
+fn odd_number(bits: usize) -> String {
+    let mut bytes = vec![0x5a; bits.div_ceil(8)];
+    let top = (bits - 1) % 8;
+    bytes[0] = 1 << top;
+    *bytes.last_mut().unwrap() |= 1;
+    b64(&bytes)
+}
+
+/// The RSA key with another exponent.
+fn with_exponent(e: u64) -> Value {
+    let bytes = e.to_be_bytes();
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    with(&Signer::rsa().jwk(), &json!({ "kid": "k", "e": b64(&bytes[zeros..]) }))
+}
+
+#[test]
+fn a_real_api_servers_set_is_read_and_its_double_counts_once() {
+    let (set, skipped) = parse(APISERVER_JWKS).unwrap();
+    assert_eq!((set.len(), skipped), (2, vec![]));
+    for kid in [APISERVER_KID, APISERVER_OTHER_KID] {
+        assert!(set.find(Some(kid), Algorithm::Rs256).is_ok());
+        assert_eq!(set.find(Some(kid), Algorithm::Rs512).unwrap_err(), NoKey::OtherAlgorithm);
+    }
+    let (set, skipped) = parse(APISERVER_EC_JWKS).unwrap();
+    assert_eq!((set.len(), skipped), (1, vec![]));
+}
+
+#[test]
+fn a_real_api_servers_tokens_verify() {
+    for (jwks, kid, other_kid, algorithm, token) in [
+        (
+            APISERVER_JWKS,
+            APISERVER_KID,
+            Some(APISERVER_OTHER_KID),
+            Algorithm::Rs256,
+            APISERVER_TOKEN,
+        ),
+        (APISERVER_EC_JWKS, APISERVER_EC_KID, None, Algorithm::Es256, APISERVER_EC_TOKEN),
+    ] {
+        let (set, _) = parse(jwks).unwrap();
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let signature = base64url::decode(signature).unwrap();
+        let verifies = |kid, message: &str| {
+            set.find(Some(kid), algorithm).unwrap().verify(message.as_bytes(), &signature)
+        };
+        assert!(verifies(kid, message));
+        assert!(!verifies(kid, &message[1..]));
+        if let Some(other_kid) = other_kid {
+            assert!(!verifies(other_kid, message));
+        }
+    }
+}
+
+#[test]
+fn each_algorithm_takes_its_signature_and_no_other() {
+    for algorithm in Algorithm::ALL {
+        let made;
+        let signer = match algorithm {
+            Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 => {
+                made = Signer::ec(algorithm);
+                &made
+            }
+            Algorithm::EdDsa => {
+                made = Signer::ed25519();
+                &made
+            }
+            _ => Signer::rsa(),
+        };
+        let set = whole(&[with(&signer.named("k"), &json!({ "alg": algorithm.name() }))]);
+        let signature = signer.sign(algorithm);
+        assert!(verifies(&set, Some("k"), algorithm, &signature), "{algorithm}");
+        assert!(verifies(&set, None, algorithm, &signature), "{algorithm}");
+        let fitting = set.find(Some("k"), algorithm).unwrap();
+        assert!(!fitting.verify(b"header.payloaD", &signature), "{algorithm}");
+        for at in [0, signature.len() / 2, signature.len() - 1] {
+            let mut flipped = signature.clone();
+            flipped[at] ^= 1;
+            assert!(!fitting.verify(MESSAGE, &flipped), "{algorithm}, byte {at}");
+        }
+        let longer = [&signature[..], &[0]].concat();
+        for wrong in [&[][..], &signature[1..], &longer, &vec![0; signature.len()]] {
+            assert!(!fitting.verify(MESSAGE, wrong), "{algorithm}, {} bytes", wrong.len());
+        }
+        for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
+            let found = set.find(Some("k"), other).map(|_| ());
+            assert_eq!(found, Err(NoKey::OtherAlgorithm), "{other} by a key for {algorithm}");
+        }
+    }
+}
+
+#[test]
+fn high_and_low_s_are_both_good() {
+    const ORDER: &str = "_____wAAAAD__________7zm-q2nF56E87nKwvxjJVE";
+    let order = base64url::decode(ORDER).unwrap();
+    let signer = Signer::ec(Algorithm::Es256);
+    let set = whole(&[signer.jwk()]);
+    let signature = signer.sign(Algorithm::Es256);
+    let (r, s) = signature.split_at(32);
+    let mut other_s = [0_u8; 32];
+    let mut borrow = false;
+    for at in (0..32).rev() {
+        let (difference, under) = order[at].overflowing_sub(s[at]);
+        let (difference, under_again) = difference.overflowing_sub(u8::from(borrow));
+        other_s[at] = difference;
+        borrow = under || under_again;
+    }
+    assert!(!borrow && other_s != s, "one of them is high, the other low");
+    assert!(verifies(&set, None, Algorithm::Es256, &signature));
+    assert!(verifies(&set, None, Algorithm::Es256, &[r, &other_s].concat()));
+}
+
+#[test]
+fn a_key_without_alg_is_for_its_family_and_no_other() {
+    use Algorithm as A;
+    let rsa = [A::Rs256, A::Rs384, A::Rs512, A::Ps256, A::Ps384, A::Ps512];
+    for (signer, family) in [
+        (Signer::rsa(), &rsa[..]),
+        (&Signer::ec(A::Es256), &[A::Es256]),
+        (&Signer::ec(A::Es384), &[A::Es384]),
+        (&Signer::ec(A::Es512), &[A::Es512]),
+        (&Signer::ed25519(), &[A::EdDsa]),
+    ] {
+        let set = whole(&[signer.named("k")]);
+        for algorithm in Algorithm::ALL {
+            let found = set.find(Some("k"), algorithm).map(|_| ());
+            let only = set.find(None, algorithm).map(|_| ());
+            if family.contains(&algorithm) {
+                assert!(verifies(&set, Some("k"), algorithm, &signer.sign(algorithm)));
+                assert_eq!(only, Ok(()));
+            } else {
+                assert_eq!(found, Err(NoKey::OtherAlgorithm), "{algorithm}");
+                assert_eq!(only, Err(NoKey::Ambiguous), "{algorithm}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_allowed_algorithms_are_prepared() {
+    let rsa = Signer::rsa();
+    let keys = json!({ "keys": [
+        rsa.named("any"),
+        with(&rsa.named("rs512"), &json!({ "alg": "RS512" })),
+    ] });
+    let (set, skipped) = KeySet::parse(keys.to_string().as_bytes(), &[Algorithm::Rs256]).unwrap();
+    assert_eq!(set.len(), 1);
+    assert!(set.find(Some("any"), Algorithm::Rs256).is_ok());
+    assert_eq!(set.find(Some("any"), Algorithm::Ps256).unwrap_err(), NoKey::OtherAlgorithm);
+    assert_eq!(texts(&skipped), [r#"key "rs512": its alg is not allowed here"#]);
+}
+
+#[test]
+fn ed25519_has_two_names() {
+    for alg in ["EdDSA", "Ed25519"] {
+        let signer = Signer::ed25519();
+        let set = whole(&[with(&signer.jwk(), &json!({ "alg": alg }))]);
+        assert!(verifies(&set, None, Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa)), "{alg}");
+    }
+}
+
+#[test]
+fn different_keys_of_one_kid_are_all_tried() {
+    let signers: Vec<Signer> = (0..5).map(|_| Signer::ed25519()).collect();
+    let mut keys: Vec<Value> = signers.iter().map(|signer| signer.named("a\nb")).collect();
+    // the first one again is no fifth key; one for another algorithm has room of its own
+    keys.insert(3, keys[0].clone());
+    let ec = Signer::ec(Algorithm::Es256);
+    keys.push(ec.named("a\nb"));
+    let (set, skipped) = parse_keys(&keys).unwrap();
+    let tried: Vec<bool> = signers
+        .iter()
+        .map(|signer| {
+            verifies(&set, Some("a\nb"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa))
+        })
+        .collect();
+    assert_eq!(tried, [true, true, true, true, false]);
+    assert_eq!(texts(&skipped), [r#"key "a\nb": too many different keys have its kid"#]);
+    assert!(verifies(&set, Some("a\nb"), Algorithm::Es256, &ec.sign(Algorithm::Es256)));
+    assert_eq!(set.len(), 5);
+}
+
+#[test]
+fn a_key_of_another_kid_does_not_verify() {
+    let (one, two) = (Signer::ed25519(), Signer::ed25519());
+    let set = whole(&[one.named("one"), two.named("two")]);
+    let signature = one.sign(Algorithm::EdDsa);
+    assert!(verifies(&set, Some("one"), Algorithm::EdDsa, &signature));
+    assert!(!verifies(&set, Some("two"), Algorithm::EdDsa, &signature));
+}
+
+#[test]
+fn a_token_without_kid_gets_the_only_key_that_fits() {
+    let (ed25519, ec) = (Signer::ed25519(), Signer::ec(Algorithm::Es256));
+    // a key may have no name either
+    let set = whole(&[ed25519.jwk(), ec.named("a"), Signer::ec(Algorithm::Es384).named("b")]);
+    assert!(verifies(&set, None, Algorithm::EdDsa, &ed25519.sign(Algorithm::EdDsa)));
+    assert!(verifies(&set, None, Algorithm::Es256, &ec.sign(Algorithm::Es256)));
+    assert_eq!(set.find(None, Algorithm::Rs256).unwrap_err(), NoKey::Ambiguous);
+    let set = whole(&[ec.named("a"), Signer::ec(Algorithm::Es256).named("b")]);
+    assert_eq!(set.find(None, Algorithm::Es256).unwrap_err(), NoKey::Ambiguous);
+}
+
+#[test]
+fn a_kid_is_compared_whole_and_exactly() {
+    let set = whole(&[Signer::ed25519().named("key-1"), Signer::ed25519().jwk()]);
+    for kid in ["", "key", "key-", "key-1 ", "KEY-1", "key-11", "\u{feff}key-1"] {
+        let found = set.find(Some(kid), Algorithm::EdDsa).map(|_| ());
+        assert_eq!(found, Err(NoKey::UnknownKid), "{kid:?}");
+    }
+    assert_eq!(set.find(Some("key-1"), Algorithm::Rs256).unwrap_err(), NoKey::OtherAlgorithm);
+}
+
+fn texts(skipped: &[SkippedKey]) -> Vec<String> {
+    skipped.iter().map(ToString::to_string).collect()
+}
+
+/// The texts of keys that cannot be used, and a part of the reason that is given for each.
+fn unusable() -> Vec<(String, &'static str)> {
+    let rsa = Signer::rsa().named("k");
+    let ec = Signer::ec(Algorithm::Es256).named("k");
+    let p384 = Signer::ec(Algorithm::Es384).named("k");
+    let ed25519 = Signer::ed25519().named("k");
+    let Signer::Rsa(pair) = Signer::rsa() else { panic!("an RSA key") };
+    let mut even = modulus(pair);
+    *even.last_mut().unwrap() &= !1;
+    let x = base64url::decode(ec["x"].as_str().unwrap()).unwrap();
+    let mut off_curve = base64url::decode(ec["y"].as_str().unwrap()).unwrap();
+    off_curve[31] ^= 1;
+    let padded = format!("{}=", ec["x"].as_str().unwrap());
+    let twice = rsa.to_string().replacen("\"n\":", "\"n\":\"AQAB\",\"n\":", 1);
+    let changed = |key: &Value, members: Value| with(key, &members).to_string();
+    let zeros = b64(&[0; 32]);
+    vec![
+        (json!({ "kty": "oct", "kid": "k", "k": "c2VjcmV0" }).to_string(), "type"),
+        (json!({ "kty": "oct", "kid": "k", "k": "c2VjcmV0", "alg": "HS256" }).to_string(), "type"),
+        (json!({ "kty": "AKP", "kid": "k", "alg": "ML-DSA-65", "pub": "AA" }).to_string(), "type"),
+        (changed(&rsa, json!({ "kty": null })), "type"),
+        (changed(&rsa, json!({ "kty": "rsa" })), "type"),
+        (changed(&ec, json!({ "crv": null })), "type"),
+        (changed(&ec, json!({ "crv": "secp256k1" })), "type"),
+        (changed(&ed25519, json!({ "crv": "Ed448" })), "type"),
+        (changed(&rsa, json!({ "use": "enc" })), "use or key_ops"),
+        (changed(&rsa, json!({ "use": "" })), "use or key_ops"),
+        (changed(&rsa, json!({ "key_ops": ["sign"] })), "use or key_ops"),
+        (changed(&rsa, json!({ "key_ops": [] })), "use or key_ops"),
+        (changed(&rsa, json!({ "use": "sig", "key_ops": ["encrypt"] })), "use or key_ops"),
+        (changed(&rsa, json!({ "alg": "ES256" })), "not a supported signature algorithm"),
+        (changed(&rsa, json!({ "alg": "HS256" })), "not a supported signature algorithm"),
+        (changed(&rsa, json!({ "alg": "RSA-OAEP" })), "not a supported signature algorithm"),
+        (changed(&rsa, json!({ "alg": "none" })), "not a supported signature algorithm"),
+        (changed(&ec, json!({ "alg": "ES384" })), "not a supported signature algorithm"),
+        (changed(&p384, json!({ "alg": "ES256" })), "not a supported signature algorithm"),
+        (changed(&ed25519, json!({ "alg": "ES256" })), "not a supported signature algorithm"),
+        (changed(&rsa, json!({ "n": odd_number(1024) })), "its modulus has 1024 bits"),
+        (changed(&rsa, json!({ "n": odd_number(2047) })), "its modulus has 2047 bits"),
+        (changed(&rsa, json!({ "n": odd_number(8193) })), "its modulus has 8193 bits"),
+        (changed(&rsa, json!({ "n": "AAAA" })), "its modulus has 0 bits"),
+        (changed(&rsa, json!({ "n": b64(&even) })), "its modulus is even"),
+        (changed(&rsa, json!({ "n": null })), "its n is missing"),
+        (changed(&rsa, json!({ "n": "" })), "its n is missing"),
+        (changed(&rsa, json!({ "n": "a+b/" })), "its n is missing"),
+        (changed(&rsa, json!({ "e": null })), "its e is missing"),
+        (changed(&rsa, json!({ "e": "AA" })), "its exponent"),
+        (with_exponent(1).to_string(), "its exponent"),
+        (with_exponent(3).to_string(), "its exponent"),
+        (with_exponent(65_535).to_string(), "its exponent"),
+        (with_exponent(65_538).to_string(), "its exponent"),
+        (with_exponent(0x2_0000_0001).to_string(), "its exponent"),
+        (with_exponent(0x1_0000_0000_0001).to_string(), "its exponent"),
+        (changed(&rsa, json!({ "e": b64(&[1, 0, 0, 0, 0, 0, 1, 0, 1]) })), "its exponent"),
+        (changed(&ec, json!({ "x": padded })), "its x is missing, or not base64url"),
+        (changed(&ec, json!({ "x": b64(&x[1..]) })), "its x is missing"),
+        (changed(&ec, json!({ "x": b64(&[&[0], &x[..]].concat()) })), "its x is missing"),
+        (changed(&ec, json!({ "y": null })), "its y is missing"),
+        (changed(&ec, json!({ "y": b64(&off_curve) })), "no public key"),
+        (changed(&ec, json!({ "x": zeros, "y": zeros })), "no public key"),
+        (changed(&ed25519, json!({ "x": b64(&[1; 31]) })), "its x is missing"),
+        (changed(&ed25519, json!({ "x": b64(&[1; 33]) })), "its x is missing"),
+        (changed(&rsa, json!({ "alg": 256 })), "not a well-formed JSON Web Key"),
+        (changed(&rsa, json!({ "key_ops": { "verify": true } })), "not a well-formed"),
+        (twice, "not a well-formed"),
+    ]
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_named_and_breaks_nothing() {
+    let good = Signer::ed25519();
+    let signature = good.sign(Algorithm::EdDsa);
+    for (bad, reason) in unusable() {
+        let document = format!(r#"{{"keys":[{bad},{}]}}"#, good.named("good"));
+        let (set, skipped) = parse(&document).unwrap();
+        assert_eq!(set.len(), 1, "{bad}");
+        assert!(verifies(&set, Some("good"), Algorithm::EdDsa, &signature), "{bad}");
+        assert_eq!(skipped.len(), 1, "{bad}");
+        let text = skipped[0].to_string();
+        // a member that is wrong may stand before the name
+        let named = text.starts_with(r#"key "k": "#) || text.starts_with("key number 1: ");
+        assert!(named && text.contains(reason), "{text:?} for {bad}");
+    }
+}
+
+#[test]
+fn what_is_no_key_at_all_is_counted_and_breaks_nothing() {
+    let good = Signer::ed25519().named("good");
+    let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let kid_twice = good.to_string().replacen('}', r#","\u006bid":"bad"}"#, 1);
+    let number = good.to_string().replacen("\"good\"", "17", 1);
+    let surrogate = good.to_string().replacen("\"good\"", r#""\ud800""#, 1);
+    for bad in ["null", "17", "true", "\"key\"", "[]", "{}", &deep, &kid_twice, &number, &surrogate]
+    {
+        let (set, skipped) = parse(&format!(r#"{{"keys":[{good},{bad}]}}"#)).unwrap();
+        assert_eq!(set.len(), 1);
+        let [skipped] = &texts(&skipped)[..] else { panic!("{skipped:?}") };
+        let named = skipped.starts_with("key number 2: ") || skipped.starts_with("key \"bad\": ");
+        assert!(named, "{skipped}");
+    }
+}
+
+#[test]
+fn the_reason_for_a_skipped_key_shows_no_more_than_a_line_of_the_issuers_text() {
+    let good = Signer::ed25519().named("good");
+    let long = "x".repeat(100_000);
+    for bad in [
+        json!(long),
+        json!({ "kty": "RSA", "kid": long }),
+        json!({ "kty": "EC", "crv": "P-256", "kid": "k", "alg": { "x": long } }),
+        json!({ "kty": "RSA", "kid": "k", "key_ops": [[long]] }),
+        json!({ "kty": long, "kid": "k" }),
+    ] {
+        let (_, skipped) = parse_keys(&[good.clone(), bad]).unwrap();
+        let [text] = &texts(&skipped)[..] else { panic!("{} are skipped", skipped.len()) };
+        assert!(text.len() < 300, "{} bytes", text.len());
+    }
+}
+
+#[test]
+fn the_limit_of_a_kid_is_exact() {
+    let (one, two) = ("k".repeat(1024), "k".repeat(1025));
+    let signer = Signer::ed25519();
+    let (set, skipped) = parse_keys(&[signer.named(&one), signer.named(&two)]).unwrap();
+    assert!(set.find(Some(&one), Algorithm::EdDsa).is_ok());
+    assert_eq!(set.find(Some(&two), Algorithm::EdDsa).unwrap_err(), NoKey::UnknownKid);
+    let shown = format!("key \"{}\"…: its kid is longer than 1024 bytes", "k".repeat(64));
+    assert_eq!(texts(&skipped), [shown]);
+}
+
+#[test]
+fn the_limits_of_an_rsa_key_are_exact() {
+    let rsa = Signer::rsa().named("k");
+    for bits in [2048, 8192] {
+        whole(&[with(&rsa, &json!({ "n": odd_number(bits) }))]);
+    }
+    for e in [65_537, 65_539, 0x1_0000_0001, 0x1_ffff_ffff] {
+        assert_eq!(whole(&[with_exponent(e)]).len(), 1, "{e}");
+    }
+}
+
+#[test]
+fn leading_zeros_of_a_number_are_taken_off() {
+    let signer = Signer::rsa();
+    let Signer::Rsa(pair) = signer else { panic!("an RSA key") };
+    let n = [&[0], &modulus(pair)[..]].concat();
+    let zeros = with(&signer.named("k"), &json!({ "n": b64(&n), "e": b64(&[0, 1, 0, 1]) }));
+    let set = whole(&[zeros, signer.named("k")]);
+    assert_eq!(set.len(), 1, "it is the same key");
+    assert!(verifies(&set, Some("k"), Algorithm::Rs256, &signer.sign(Algorithm::Rs256)));
+}
+
+#[test]
+fn unknown_members_and_certificates_are_ignored() {
+    let signer = Signer::ed25519();
+    let members = json!({
+        "use": "sig", "key_ops": ["sign", "verify"], "ext": true, "x5c": ["MIIB"], "x5t": 1,
+        "x5u": "https://evil.example", "issuer": { "a": [{ "b": 1 }] },
+    });
+    let key = with(&signer.named("k"), &members);
+    let document = json!({ "next": [1, { "keys": 2 }], "keys": [key] }).to_string();
+    let (set, skipped) = parse(&document).unwrap();
+    assert_eq!(skipped, []);
+    assert!(verifies(&set, Some("k"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa)));
+}
+
+#[test]
+fn two_hundred_and_fifty_six_keys_are_read_and_one_more_is_not() {
+    let key = Signer::ed25519();
+    let mut keys: Vec<Value> = (0..256).map(|index| key.named(&format!("key-{index}"))).collect();
+    let set = whole(&keys);
+    assert_eq!(set.len(), 256);
+    assert!(set.find(Some("key-255"), Algorithm::EdDsa).is_ok());
+    keys.push(key.named("key-256"));
+    let error = parse_keys(&keys).unwrap_err();
+    assert!(matches!(error, KeySetError::Malformed(_)));
+    assert!(error.to_string().contains("more than 256"), "{error}");
+}
+
+#[test]
+fn a_document_that_is_no_key_set_is_an_error() {
+    let key = Signer::ed25519().named("k");
+    for document in [
+        String::new(),
+        "<html>".to_owned(),
+        "null".to_owned(),
+        "{}".to_owned(),
+        format!("[{key}]"),
+        key.to_string(),
+        json!({ "Keys": [key] }).to_string(),
+        json!({ "keys": key }).to_string(),
+        json!({ "keys": null }).to_string(),
+        json!({ "keys": "k" }).to_string(),
+        format!(r#"{{"keys":[{key}]"#),
+        format!(r#"{{"keys":[{key},]}}"#),
+        format!(r#"{{"keys":[{key}]}} {{}}"#),
+        format!(r#"{{"keys":[{key}],"keys":[{key}]}}"#),
+        format!(r#"{{"keys":[{key}],"\u006beys":[]}}"#),
+        format!(r#"{{"keys":[{key}],"x":1,"x":1}}"#),
+        format!("\u{feff}{{\"keys\":[{key}]}}"),
+    ] {
+        let error = parse(&document).unwrap_err();
+        assert!(matches!(error, KeySetError::Malformed(_)), "{document}: {error}");
+    }
+    let mut document = format!(r#"{{"keys":[{key}],"x":"?"}}"#).into_bytes();
+    let at = document.iter().position(|byte| *byte == b'?').unwrap();
+    document[at] = 0xff;
+    let error = KeySet::parse(&document, &Algorithm::ALL).unwrap_err();
+    assert!(matches!(error, KeySetError::Encoding));
+}
+
+#[test]
+fn a_set_without_one_usable_key_is_an_error_that_names_the_others() {
+    let error = parse_keys(&[]).unwrap_err();
+    assert!(matches!(&error, KeySetError::NoUsableKey(skipped) if skipped.is_empty()));
+    let secret = |kid: String| json!({ "kty": "oct", "kid": kid, "k": "c2VjcmV0" });
+    let keys: Vec<Value> = (0..6).map(|index| secret(format!("hmac-{index}"))).collect();
+    let error = parse_keys(&keys).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, KeySetError::NoUsableKey(skipped) if skipped.len() == 6));
+    assert!(text.contains(r#"key "hmac-0": its type"#), "{text}");
+    assert!(text.contains("hmac-3") && !text.contains("hmac-4"), "the first few: {text}");
+    assert!(!text.contains("c2VjcmV0"), "a secret in a log: {text}");
+}
+
+#[test]
+fn a_printed_set_names_its_keys_and_shows_no_number_of_them() {
+    let key = Signer::rsa().named("k");
+    let shown = format!("{:?}", whole(std::slice::from_ref(&key)));
+    assert!(shown.contains("\"k\"") && shown.contains("Ps512"), "{shown}");
+    assert!(shown.len() < 200, "{shown}");
+}

@@ -34,6 +34,10 @@ impl HttpFetcher {
     }
 
     /// Trusts the certificates of a PEM bundle beside the platform's.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::RootCertificates`]: the text is not PEM, or holds no certificate.
     pub fn with_root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, BuildError> {
         let certificates = Certificate::from_pem_bundle(pem)
             .map_err(|error| BuildError::RootCertificates(crate::shown::chain(&error)))?;
@@ -45,12 +49,16 @@ impl HttpFetcher {
         Ok(self)
     }
 
-    /// Sends a bearer token to one origin (scheme, host and port), and nowhere else.
-    pub fn with_bearer_token(mut self, origin: &Url, token: &str) -> Result<Self, BuildError> {
+    /// Sends a bearer token to the origin (scheme, host and port) of a URL, and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::FetchToken`]: no header can carry the token.
+    pub fn with_bearer_token(mut self, url: &Url, token: &str) -> Result<Self, BuildError> {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| BuildError::FetchToken)?;
         value.set_sensitive(true);
-        self.credentials.push((origin.origin(), value));
+        self.credentials.push((url.origin(), value));
         Ok(self)
     }
 

@@ -9,7 +9,8 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 #[cfg(feature = "remote")]
 pub use self::http::HttpFetcher;
-pub(crate) use self::remote::{LoadError, Loaded, Remote, Validators};
+use self::remote::Validators;
+pub(crate) use self::remote::{FetchedSet, LoadError, Loaded, Remote};
 
 /// Reads one URL. [`HttpFetcher`] is the one that is used unless you bring your own.
 ///

@@ -51,15 +51,18 @@ pub(crate) struct Validators {
 
 /// A fetch that brought what it should.
 #[derive(Debug)]
-pub(crate) enum Loaded {
-    New {
-        keys: KeySet,
-        skipped: Vec<SkippedKey>,
-        validators: Option<Validators>,
-        lifetime: Duration,
-    },
-    /// The set that the validators came with is still the one.
-    Unchanged { lifetime: Duration },
+pub(crate) struct Loaded {
+    pub(crate) lifetime: Duration,
+    /// `None`: the set that the validators came with is still the one.
+    pub(crate) set: Option<FetchedSet>,
+}
+
+/// A set, and what came with it.
+#[derive(Debug)]
+pub(crate) struct FetchedSet {
+    pub(crate) keys: KeySet,
+    pub(crate) skipped: Vec<SkippedKey>,
+    pub(crate) validators: Option<Validators>,
 }
 
 /// A fetch that did not.
@@ -154,12 +157,13 @@ impl Remote {
         let lifetime = freshness.lifetime(&response);
         if response.status() == 304 {
             return match condition {
-                Some(_) => Ok(Loaded::Unchanged { lifetime }),
+                Some(_) => Ok(Loaded { lifetime, set: None }),
                 None => Err(LoadError::UnaskedNotModified { url: url.into() }),
             };
         }
         let (keys, skipped) = KeySet::parse(response.body(), allowed)?;
-        Ok(Loaded::New { keys, skipped, validators: Validators::of(&response, url), lifetime })
+        let validators = Validators::of(&response, url);
+        Ok(Loaded { lifetime, set: Some(FetchedSet { keys, skipped, validators }) })
     }
 
     async fn jwks_uri(&self, freshness: &Freshness, clock: &dyn Clock) -> Result<Url, LoadError> {

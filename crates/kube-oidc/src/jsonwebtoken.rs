@@ -1,0 +1,40 @@
+//! Between this crate and `jsonwebtoken`: its key sets in, its `TokenData` out.
+//!
+//! It is not in the path of a request: it reads `ES512`, `ML-DSA-65` and nonsense alike as one
+//! unknown algorithm, takes a key with two `n` members, and its process-wide provider panics where
+//! an application's other dependencies switch on both of its backends.
+
+use jsonwebtoken::{TokenData, decode_header, jwk::JwkSet};
+
+use crate::{
+    claims::Claims,
+    error::{Refusal, VerifyError},
+    issuer::Issuer,
+    verifier::Verifier,
+};
+
+impl Issuer {
+    /// Uses the keys of a `JwkSet`, as [`with_key_set`](Self::with_key_set) does.
+    ///
+    /// # Errors
+    ///
+    /// The set cannot be written as JSON.
+    pub fn with_jsonwebtoken_key_set(self, keys: &JwkSet) -> Result<Self, serde_json::Error> {
+        Ok(self.with_key_set(serde_json::to_vec(keys)?))
+    }
+}
+
+impl<C: Claims + Clone> Verifier<C> {
+    /// Checks a token as [`verify`](Self::verify) does, and gives what `jsonwebtoken::decode`
+    /// would have given: for code that is moving from one to the other.
+    ///
+    /// # Errors
+    ///
+    /// Those of `verify`, and [`Refusal::AlgorithmNotAllowed`] for an algorithm that a `Header`
+    /// cannot name, such as ES512.
+    pub async fn verify_to_token_data(&self, token: &str) -> Result<TokenData<C>, VerifyError> {
+        let verified = self.verify(token).await?;
+        let header = decode_header(token).map_err(|_| Refusal::AlgorithmNotAllowed)?;
+        Ok(TokenData { header, claims: verified.claims().clone() })
+    }
+}
