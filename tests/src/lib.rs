@@ -14,3 +14,16 @@ pub use self::{
     log::Log,
     mapped::MappedFetcher,
 };
+
+/// The READMEs, so that their examples are compiled.
+#[cfg(doctest)]
+mod readmes {
+    #[doc = include_str!("../../README.md")]
+    mod workspace {}
+    #[doc = include_str!("../../crates/kube-oidc/README.md")]
+    mod kube_oidc {}
+    #[doc = include_str!("../../crates/kube-oidc-testing/README.md")]
+    mod kube_oidc_testing {}
+    #[doc = include_str!("../../crates/tower-kube-oidc/README.md")]
+    mod tower_kube_oidc {}
+}

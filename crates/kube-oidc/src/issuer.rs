@@ -21,7 +21,6 @@ use crate::{
 /// ```
 /// use kube_oidc::{Issuer, Verifier};
 ///
-/// # let ca_bundle = b"";
 /// let issuer = Issuer::new("https://auth.pingone.eu/11111111/as".parse()?)
 ///     .with_jwks_uri("https://auth.pingone.eu/11111111/as/jwks")
 ///     .with_fetch_bearer_token("token for the key endpoint");

@@ -1,1 +1,797 @@
-//! x
+//! The key cache at work, with an issuer in memory: under paused time, and in runtimes that come
+//! and go.
+
+use std::{
+    collections::HashMap,
+    future::{self, Future as _},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    thread,
+    time::SystemTime,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task,
+};
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+};
+
+const KEYS: &str = "https://issuer.test/keys";
+const DOCUMENT: &str = "https://issuer.test/.well-known/openid-configuration";
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn epoch() -> SystemTime {
+    SystemTime::UNIX_EPOCH + secs(1_795_250_000)
+}
+
+/// Both clocks follow tokio's, and so stand still while that is paused.
+#[derive(Debug)]
+struct TokioClock(time::Instant);
+
+impl Clock for TokioClock {
+    fn wall(&self) -> SystemTime {
+        epoch() + self.0.elapsed()
+    }
+
+    fn monotonic(&self) -> std::time::Instant {
+        time::Instant::now().into_std()
+    }
+}
+
+/// What a URL does when it is read.
+#[derive(Clone, Debug)]
+enum Reply {
+    Answer(FetchResponse),
+    After(Duration, FetchResponse),
+    /// 304 where a condition was sent, else the answer.
+    Conditional(FetchResponse),
+    Unreachable,
+    Hang,
+    Panic,
+}
+
+/// An issuer in memory.
+#[derive(Debug)]
+struct Source {
+    replies: Mutex<HashMap<&'static str, Reply>>,
+    requests: Mutex<Vec<FetchRequest>>,
+    /// As many fetches as began.
+    began: watch::Sender<usize>,
+}
+
+impl Source {
+    fn new(reply: Reply) -> Arc<Self> {
+        Arc::new(Self {
+            replies: Mutex::new(HashMap::from([(KEYS, reply)])),
+            requests: Mutex::default(),
+            began: watch::Sender::new(0),
+        })
+    }
+
+    fn set(&self, reply: Reply) {
+        self.set_at(KEYS, reply);
+    }
+
+    fn set_at(&self, url: &'static str, reply: Reply) {
+        self.replies.lock().unwrap().insert(url, reply);
+    }
+
+    fn count(&self) -> usize {
+        *self.began.borrow()
+    }
+
+    /// Waits until so many fetches began.
+    async fn began(&self, count: usize) {
+        self.began.subscribe().wait_for(|began| *began >= count).await.unwrap();
+    }
+
+    /// The URLs that were read.
+    fn urls(&self) -> Vec<String> {
+        self.requests.lock().unwrap().iter().map(|request| request.url().to_owned()).collect()
+    }
+
+    /// The conditions of the request of this number, from 1.
+    fn conditions(&self, number: usize) -> Vec<(&'static str, String)> {
+        let requests = self.requests.lock().unwrap();
+        let headers = requests[number - 1].headers().filter(|(name, _)| name.starts_with("if-"));
+        headers.map(|(name, value)| (name, value.to_owned())).collect()
+    }
+}
+
+impl Fetch for Source {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
+        let reply = self.replies.lock().unwrap().get(request.url()).cloned();
+        let conditional = request.headers().any(|(name, _)| name == "if-none-match");
+        self.requests.lock().unwrap().push(request);
+        self.began.send_modify(|count| *count += 1);
+        Box::pin(async move {
+            match reply.unwrap_or(Reply::Unreachable) {
+                Reply::Answer(response) => Ok(response),
+                Reply::After(wait, response) => {
+                    time::sleep(wait).await;
+                    Ok(response)
+                }
+                Reply::Conditional(_) if conditional => Ok(FetchResponse::new(304, "")),
+                Reply::Conditional(response) => Ok(response),
+                Reply::Unreachable => Err(FetchError::new("no route to host")),
+                Reply::Hang => future::pending().await,
+                Reply::Panic => panic!("a bug in the fetcher"),
+            }
+        })
+    }
+}
+
+fn keys(kids: &[&str]) -> FetchResponse {
+    // the public key of RFC 8037, A.2
+    let key = |kid: &&str| {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x })
+    };
+    let keys: Vec<Value> = kids.iter().map(key).collect();
+    FetchResponse::new(200, json!({ "keys": keys }).to_string())
+}
+
+fn good(kids: &[&str]) -> Reply {
+    Reply::Answer(keys(kids))
+}
+
+fn status(status: u16) -> Reply {
+    Reply::Answer(FetchResponse::new(status, ""))
+}
+
+fn cache_of(remote: Remote, clock: impl Clock, settings: Settings) -> KeyCache {
+    let allowed = Algorithm::ALL.into();
+    KeyCache::new("https://issuer.test".into(), remote, allowed, settings, Arc::new(clock))
+}
+
+fn remote(source: &Arc<Source>) -> Remote {
+    Remote::known(KEYS.parse().unwrap(), Arc::<Source>::clone(source))
+}
+
+/// Under paused time.
+fn paused(source: &Arc<Source>) -> KeyCache {
+    cache_of(remote(source), TokioClock(time::Instant::now()), Settings::default())
+}
+
+/// Waits for a key.
+async fn get(cache: &KeyCache, kid: &str) -> Result<(), Missing> {
+    let wanted = |keys: &KeySet| keys.find(Some(kid), Algorithm::EdDsa).is_ok();
+    cache.wait_for(wanted).await.map(drop)
+}
+
+/// Why a key is not available.
+async fn cause(cache: &KeyCache, kid: &str) -> KeysUnavailableCause {
+    match get(cache, kid).await {
+        Err(Missing::Unavailable(unavailable)) => unavailable.cause(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn spawn_get(cache: &KeyCache, kid: &str) -> task::JoinHandle<Result<(), Missing>> {
+    let (cache, kid) = (cache.clone(), kid.to_owned());
+    task::spawn(async move { get(&cache, &kid).await })
+}
+
+/// Whether the key is there without waiting.
+fn has(cache: &KeyCache, kid: &str) -> bool {
+    let guard = cache.current();
+    let snapshot = guard.as_ref().and_then(|guard| guard.as_ref());
+    snapshot.is_some_and(|set| set.keys().find(Some(kid), Algorithm::EdDsa).is_ok())
+}
+
+/// Waits until so many fetches ended.
+async fn ended(cache: &KeyCache, count: u64) {
+    cache.0.landed.subscribe().wait_for(|ended| *ended >= count).await.unwrap();
+}
+
+/// Lets the others run until so many requests wait.
+async fn waiting(cache: &KeyCache, count: usize) {
+    while cache.0.waiting.load(Ordering::SeqCst) != count {
+        task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_requests_share_one_fetch() {
+    let source = Source::new(Reply::After(secs(1), keys(&["a"])));
+    let cache = paused(&source);
+    assert_eq!(source.count(), 0, "nothing is fetched before the first use");
+    let start = time::Instant::now();
+    let waiters: Vec<_> = (0..1_000).map(|_| spawn_get(&cache, "a")).collect();
+    for waiter in waiters {
+        assert_eq!(waiter.await.unwrap(), Ok(()));
+    }
+    assert_eq!(source.count(), 1);
+    assert_eq!(start.elapsed(), secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_key_is_there_without_waiting() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    assert!(!has(&cache, "a"));
+    get(&cache, "a").await.unwrap();
+    assert!(has(&cache, "a") && !has(&cache, "b"));
+    source.set(Reply::Hang);
+    let unknown = spawn_get(&cache, "b");
+    source.began(2).await;
+    assert!(has(&cache, "a"), "while others wait for theirs");
+    assert_eq!(get(&cache, "a").await, Ok(()));
+    unknown.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_refreshed_ahead_in_the_background() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    for round in 2..=5 {
+        let start = time::Instant::now();
+        source.set(good(&[["b", "c"][round % 2]]));
+        source.began(round).await;
+        let waited = start.elapsed().as_secs_f64();
+        // 75 to 85 % of ten minutes
+        assert!((449.9..510.1).contains(&waited), "{waited}");
+        ended(&cache, round as u64).await;
+        assert!(!has(&cache, "a"), "a key that left the set is gone");
+        assert!(has(&cache, ["b", "c"][round % 2]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_issuer_decides_on_the_lifetime_within_bounds() {
+    for (max_age, from, to) in [("1000", 749.9, 850.1), ("5", 44.9, 51.1), ("604800", 2_699.9, 3_060.1)]
+    {
+        let value = format!("max-age={max_age}");
+        let source = Source::new(Reply::Answer(keys(&["a"]).with_header("Cache-Control", &value)));
+        let cache = paused(&source);
+        get(&cache, "a").await.unwrap();
+        let start = time::Instant::now();
+        source.began(2).await;
+        let waited = start.elapsed().as_secs_f64();
+        assert!((from..to).contains(&waited), "{max_age}: {waited}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_kid_gets_one_refresh_and_its_answer_from_the_new_set() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    source.set(good(&["a", "b"]));
+    assert_eq!(get(&cache, "b").await, Ok(()));
+    assert_eq!(source.count(), 2);
+    assert_eq!(get(&cache, "c").await, Err(Missing::UnknownKey));
+    // all the junk of the cooldown
+    for junk in 0..1_000 {
+        assert_eq!(get(&cache, &format!("junk-{junk}")).await, Err(Missing::UnknownKey));
+    }
+    assert_eq!(source.count(), 2);
+    time::sleep(secs(29)).await;
+    assert_eq!(get(&cache, "d").await, Err(Missing::UnknownKey));
+    assert_eq!(source.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kid_refused_in_the_cooldown_is_fetched_at_its_end_without_another_request() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
+    let start = time::Instant::now();
+    source.set(good(&["a", "b"]));
+    time::sleep(secs(10)).await;
+    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
+    let before = source.count();
+    ended(&cache, before as u64 + 1).await;
+    let waited = start.elapsed();
+    assert!(waited >= secs(30) && waited < secs(31), "{waited:?}");
+    assert!(has(&cache, "b"));
+    assert_eq!(source.count(), before + 1, "exactly one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_issuer_fails_the_last_set_stays_until_it_is_too_old() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    let start = time::Instant::now();
+    get(&cache, "a").await.unwrap();
+    source.set(status(500));
+    ended(&cache, 10).await;
+    assert!(has(&cache, "a"));
+    assert_eq!(cause(&cache, "b").await, KeysUnavailableCause::FetchFailed);
+    let dropped = start + secs(600 + 24 * 3600);
+    time::sleep_until(dropped - secs(1)).await;
+    assert!(has(&cache, "a"));
+    time::sleep_until(dropped + secs(1)).await;
+    assert!(!has(&cache, "a"));
+    let failed = source.count();
+    source.set(good(&["a"]));
+    // and recovers by itself
+    ended(&cache, failed as u64 + 1).await;
+    assert!(has(&cache, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_is_down_at_the_start_is_asked_until_it_answers() {
+    for down in [status(500), status(302), status(404), Reply::Unreachable, good(&[])] {
+        let source = Source::new(down.clone());
+        let cache = paused(&source);
+        assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::FetchFailed, "{down:?}");
+        assert_eq!(source.count(), 1, "{down:?}");
+        ended(&cache, 3).await;
+        source.set(good(&["a"]));
+        ended(&cache, source.count() as u64 + 1).await;
+        assert!(has(&cache, "a"), "{down:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_obeyed_and_passed_on() {
+    let too_many = FetchResponse::new(429, "").with_header("Retry-After", "45");
+    let source = Source::new(Reply::Answer(too_many));
+    let cache = paused(&source);
+    let Err(Missing::Unavailable(unavailable)) = get(&cache, "a").await else { panic!("no 503") };
+    assert_eq!(unavailable.retry_after(), secs(45));
+    let start = time::Instant::now();
+    source.began(2).await;
+    let waited = start.elapsed().as_secs_f64();
+    assert!((44.9..45.1).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_answer_keeps_the_last_set() {
+    let secret = r#"{"keys":[{"kty":"oct","kid":"b","k":"c2VjcmV0"}]}"#;
+    for body in ["", "<html>", "{}", r#"{"keys":[]}"#, secret] {
+        let source = Source::new(good(&["a"]));
+        let cache = paused(&source);
+        get(&cache, "a").await.unwrap();
+        source.set(Reply::Answer(FetchResponse::new(200, body)));
+        assert_eq!(cause(&cache, "b").await, KeysUnavailableCause::FetchFailed, "{body}");
+        assert!(has(&cache, "a"), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_place_to_wait_is_sent_away_at_once() {
+    let source = Source::new(Reply::Hang);
+    let settings = Settings { max_waiting: 3, ..Settings::default() };
+    let cache = cache_of(remote(&source), TokioClock(time::Instant::now()), settings);
+    let start = time::Instant::now();
+    let mut waiters: Vec<_> = (0..3).map(|_| spawn_get(&cache, "a")).collect();
+    waiting(&cache, 3).await;
+    for _ in 0..10 {
+        assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::TooManyWaiting);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // whoever leaves makes room for one
+    let gone = waiters.pop().unwrap();
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    waiters.push(spawn_get(&cache, "a"));
+    waiting(&cache, 3).await;
+    assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::TooManyWaiting);
+    for waiter in waiters {
+        assert!(matches!(waiter.await.unwrap(), Err(Missing::Unavailable(_))));
+    }
+    waiting(&cache, 0).await;
+    assert_eq!(source.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_and_twenty_four_may_wait() {
+    let source = Source::new(Reply::After(secs(1), keys(&["a"])));
+    let cache = paused(&source);
+    let waiters: Vec<_> = (0..1_024).map(|_| spawn_get(&cache, "a")).collect();
+    waiting(&cache, 1_024).await;
+    assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::TooManyWaiting);
+    for waiter in waiters {
+        assert_eq!(waiter.await.unwrap(), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_dropped_does_not_take_the_fetch_with_it() {
+    let source = Source::new(Reply::After(secs(1), keys(&["a"])));
+    let cache = paused(&source);
+    let waiter = spawn_get(&cache, "a");
+    source.began(1).await;
+    let other = spawn_get(&cache, "a");
+    waiting(&cache, 2).await;
+    waiter.abort();
+    assert!(waiter.await.unwrap_err().is_cancelled());
+    assert_eq!(other.await.unwrap(), Ok(()));
+    assert_eq!(source.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetcher_that_panics_is_a_failure_and_no_end() {
+    let source = Source::new(Reply::Panic);
+    let cache = paused(&source);
+    let waiters: Vec<_> = (0..10).map(|_| spawn_get(&cache, "a")).collect();
+    for waiter in waiters {
+        let Err(Missing::Unavailable(unavailable)) = waiter.await.unwrap() else { panic!("no 503") };
+        assert_eq!(unavailable.cause(), KeysUnavailableCause::FetchFailed);
+    }
+    assert_eq!(source.count(), 1);
+    source.set(good(&["a"]));
+    // the longest back-off after one failure
+    time::sleep(secs(1)).await;
+    assert_eq!(get(&cache, "a").await, Ok(()));
+    // and when it is there only to be refreshed
+    source.set(Reply::Panic);
+    source.began(3).await;
+    assert!(has(&cache, "a"));
+    source.set(good(&["b"]));
+    time::sleep(secs(10)).await;
+    assert!(has(&cache, "a"), "this request finds that the timer is gone");
+    ended(&cache, 4).await;
+    assert!(has(&cache, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_a_fetch_may_take() {
+    let source = Source::new(Reply::Hang);
+    let cache = paused(&source);
+    let start = time::Instant::now();
+    let waiter = spawn_get(&cache, "a");
+    // both times are up at the same moment: the waiter's own, and the fetch's
+    let up = |missing| match missing {
+        Err(Missing::Unavailable(unavailable)) => matches!(
+            unavailable.cause(),
+            KeysUnavailableCause::FetchSlow | KeysUnavailableCause::FetchFailed
+        ),
+        _ => false,
+    };
+    assert!(up(waiter.await.unwrap()));
+    let waited = start.elapsed();
+    assert!(waited >= secs(5) && waited < secs(6), "{waited:?}");
+    source.set(good(&["a"]));
+    ended(&cache, 2).await;
+    assert!(has(&cache, "a"), "the cache recovers by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn discovery_and_keys_together_have_one_timeout() {
+    let document = json!({ "issuer": "https://issuer.test", "jwks_uri": KEYS }).to_string();
+    let document = FetchResponse::new(200, document);
+    let source = Source::new(Reply::After(secs(3), keys(&["a"])));
+    source.set_at(DOCUMENT, Reply::After(secs(3), document.clone()));
+    let cache = discovered(&source);
+    let start = time::Instant::now();
+    assert!(get(&cache, "a").await.is_err());
+    assert!(start.elapsed() < secs(6), "{:?}", start.elapsed());
+}
+
+fn discovered(source: &Arc<Source>) -> KeyCache {
+    let fetcher = Arc::<Source>::clone(source);
+    let remote = Remote::discovered("https://issuer.test".parse().unwrap(), fetcher);
+    cache_of(remote, TokioClock(time::Instant::now()), Settings::default())
+}
+
+fn document(jwks_uri: &str) -> Reply {
+    let document = json!({ "issuer": "https://issuer.test", "jwks_uri": jwks_uri });
+    Reply::Answer(
+        FetchResponse::new(200, document.to_string()).with_header("Cache-Control", "max-age=3600"),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_document_is_read_again_when_its_key_url_is_gone() {
+    const MOVED: &str = "https://issuer.test/moved";
+    for gone in [status(404), status(410), Reply::Unreachable, Reply::Hang] {
+        let source = Source::new(good(&["a"]));
+        source.set_at(DOCUMENT, document(KEYS));
+        let cache = discovered(&source);
+        get(&cache, "a").await.unwrap();
+        source.set(gone.clone());
+        source.set_at(MOVED, good(&["b"]));
+        source.set_at(DOCUMENT, document(MOVED));
+        // the refresh fails, and the retry after it works; the document would be good for longer
+        ended(&cache, 3).await;
+        assert!(has(&cache, "b"), "{gone:?}");
+        assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, DOCUMENT, MOVED], "{gone:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_document_is_kept_while_its_key_url_only_fails() {
+    let source = Source::new(good(&["a"]));
+    source.set_at(DOCUMENT, document(KEYS));
+    let cache = discovered(&source);
+    get(&cache, "a").await.unwrap();
+    source.set(status(500));
+    ended(&cache, 3).await;
+    assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, KEYS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_did_not_change_is_renewed_without_being_sent() {
+    let source = Source::new(Reply::Conditional(keys(&["a"]).with_header("ETag", "\"1\"")));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    assert_eq!(source.conditions(1), []);
+    // each 304 keeps the validators for the next request
+    for round in 2..=4 {
+        ended(&cache, round as u64).await;
+        assert_eq!(source.conditions(round), [("if-none-match", "\"1\"".to_owned())]);
+    }
+    assert!(has(&cache, "a"));
+    assert!(!cache.0.machine().is_failing());
+    // a miss is believed after a 304 as after a new set
+    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_validators_are_sent_as_they_came() {
+    let date = "Sat, 21 Nov 2026 06:47:42 GMT";
+    let answer = keys(&["a"]).with_header("etag", "W/\"x\"").with_header("last-modified", date);
+    let source = Source::new(Reply::Answer(answer));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    source.set(good(&["a"]));
+    ended(&cache, 3).await;
+    let both = [
+        ("if-none-match", "W/\"x\"".to_owned()),
+        ("if-modified-since", date.to_owned()),
+    ];
+    assert_eq!(source.conditions(2), both);
+    assert_eq!(source.conditions(3), [], "the set in use came without any");
+}
+
+#[tokio::test(start_paused = true)]
+async fn validators_of_a_set_that_was_not_accepted_are_forgotten() {
+    let garbage = FetchResponse::new(200, "<html>").with_header("ETag", "\"garbage\"");
+    let source = Source::new(Reply::Answer(garbage.clone()));
+    let cache = paused(&source);
+    cause(&cache, "a").await;
+    source.set(Reply::Answer(keys(&["a"]).with_header("ETag", "\"good\"")));
+    ended(&cache, 2).await;
+    source.set(Reply::Answer(garbage));
+    ended(&cache, 4).await;
+    assert_eq!(source.conditions(2), []);
+    for number in [3, 4] {
+        assert_eq!(source.conditions(number), [("if-none-match", "\"good\"".to_owned())]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn validators_mean_nothing_at_another_url() {
+    const MOVED: &str = "https://issuer.test/moved";
+    let source = Source::new(Reply::Answer(keys(&["a"]).with_header("ETag", "\"1\"")));
+    source.set_at(DOCUMENT, document(KEYS));
+    let cache = discovered(&source);
+    get(&cache, "a").await.unwrap();
+    source.set(status(404));
+    source.set_at(MOVED, good(&["b"]));
+    source.set_at(DOCUMENT, document(MOVED));
+    ended(&cache, 3).await;
+    assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, DOCUMENT, MOVED]);
+    assert_eq!(source.conditions(3).len(), 1);
+    assert_eq!(source.conditions(5), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_that_nobody_asked_for_is_a_failure() {
+    let source = Source::new(status(304));
+    let cache = paused(&source);
+    assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::FetchFailed);
+    source.set(good(&["a"]));
+    ended(&cache, 2).await;
+    source.set(status(304));
+    // a set that came without validators
+    assert_eq!(cause(&cache, "b").await, KeysUnavailableCause::FetchFailed);
+    assert!(has(&cache, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_was_dropped_does_not_stay_away_for_a_304() {
+    let answer = keys(&["a"]).with_header("ETag", "\"1\"");
+    let source = Source::new(Reply::Answer(answer.clone()));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    source.set(Reply::Unreachable);
+    time::sleep(secs(600 + 24 * 3600 + 1)).await;
+    assert!(!has(&cache, "a"));
+    source.set(Reply::Conditional(answer));
+    ended(&cache, source.count() as u64 + 1).await;
+    assert!(has(&cache, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn background_work_ends_with_the_last_cache() {
+    let alive = || Handle::current().metrics().num_alive_tasks();
+    for reply in [good(&["a"]), status(500), Reply::After(secs(4), keys(&["a"]))] {
+        let source = Source::new(reply.clone());
+        let cache = paused(&source);
+        let waiter = spawn_get(&cache, "a");
+        source.began(1).await;
+        let other = cache.clone();
+        drop(cache);
+        waiter.abort();
+        let _ = waiter.await;
+        task::yield_now().await;
+        assert_eq!(alive(), 1, "{reply:?}");
+        drop(other);
+        // a fetch in the air may end first
+        time::sleep(secs(5)).await;
+        assert_eq!(alive(), 0, "{reply:?}");
+        assert_eq!(Arc::strong_count(&source), 1, "{reply:?}");
+        assert_eq!(source.count(), 1, "{reply:?}");
+    }
+}
+
+/// Real time, with a clock that is turned by hand.
+fn by_hand(source: &Arc<Source>, fetch_timeout: Duration) -> (KeyCache, ManualClock) {
+    let clock = ManualClock::at(epoch());
+    let settings = Settings { fetch_timeout, ..Settings::default() };
+    (cache_of(remote(source), clock.clone(), settings), clock)
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Longer than a test may hang: who waits so long has not been woken.
+const FOREVER: Duration = secs(60);
+
+#[test]
+fn one_cache_serves_several_runtimes_one_after_the_other() {
+    let source = Source::new(good(&["0"]));
+    let (cache, clock) = by_hand(&source, FOREVER);
+    for round in 0..5 {
+        let kid = round.to_string();
+        source.set(good(&[&kid]));
+        assert_eq!(runtime().block_on(get(&cache, &kid)), Ok(()));
+        assert!(has(&cache, &kid), "known keys work outside of any runtime");
+        clock.advance(secs(31));
+    }
+    assert_eq!(source.count(), 5);
+}
+
+#[test]
+fn a_runtime_that_ends_with_a_fetch_in_the_air_keeps_nobody_waiting() {
+    let source = Source::new(Reply::Hang);
+    let (cache, _) = by_hand(&source, FOREVER);
+    for round in 1..=3 {
+        runtime().block_on(async {
+            let _waiter = spawn_get(&cache, "a");
+            source.began(round).await;
+        });
+    }
+    source.set(good(&["a"]));
+    assert_eq!(runtime().block_on(get(&cache, "a")), Ok(()));
+    assert_eq!(source.count(), 4);
+}
+
+#[test]
+fn who_joined_a_fetch_of_a_runtime_that_ends_starts_another() {
+    let source = Source::new(Reply::Hang);
+    let (cache, _) = by_hand(&source, FOREVER);
+    let first = runtime();
+    first.block_on(async {
+        spawn_get(&cache, "a");
+        source.began(1).await;
+        waiting(&cache, 1).await;
+    });
+    thread::scope(|scope| {
+        let joined = scope.spawn(|| runtime().block_on(get(&cache, "a")));
+        while cache.0.waiting.load(Ordering::SeqCst) != 2 {
+            thread::yield_now();
+        }
+        source.set(good(&["a"]));
+        drop(first);
+        assert_eq!(joined.join().unwrap(), Ok(()));
+    });
+    assert_eq!(source.count(), 2);
+}
+
+#[test]
+fn a_runtime_that_stands_still_holds_nobody_for_ever() {
+    let source = Source::new(Reply::Hang);
+    let (cache, clock) = by_hand(&source, Duration::from_millis(50));
+    // neither driven nor dropped again while its fetch is in the air
+    let still = runtime();
+    still.block_on(async {
+        spawn_get(&cache, "a");
+        source.began(1).await;
+    });
+    source.set(good(&["a"]));
+    runtime().block_on(async {
+        assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::FetchSlow);
+        clock.advance(Duration::from_millis(1_050));
+        assert_eq!(get(&cache, "a").await, Ok(()));
+    });
+    assert_eq!(source.count(), 2);
+}
+
+#[test]
+fn a_runtime_that_ends_before_its_fetch_began_holds_nobody_for_ever() {
+    let source = Source::new(good(&["a"]));
+    let (cache, clock) = by_hand(&source, Duration::from_millis(50));
+    runtime().block_on(async {
+        let mut asking = Box::pin(get(&cache, "a"));
+        // one poll starts the fetch, and the runtime ends before it gets to it
+        let polled = future::poll_fn(|context| Poll::Ready(asking.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+    });
+    assert_eq!(source.count(), 0);
+    clock.advance(Duration::from_millis(1_050));
+    assert_eq!(runtime().block_on(get(&cache, "a")), Ok(()));
+}
+
+#[test]
+fn the_request_that_finds_the_timers_runtime_gone_starts_the_refresh() {
+    let source = Source::new(good(&["a"]));
+    let (cache, clock) = by_hand(&source, secs(5));
+    runtime().block_on(get(&cache, "a")).unwrap();
+    source.set(good(&["b"]));
+    // 85 % of the lifetime, and the time in which the timer would have been first
+    clock.advance(secs(516));
+    assert!(has(&cache, "a"), "outside of a runtime nothing can be fetched, and nothing breaks");
+    clock.advance(secs(2));
+    runtime().block_on(async {
+        assert!(has(&cache, "a"), "it goes on with the set that there is");
+        ended(&cache, 2).await;
+        assert!(has(&cache, "b"));
+    });
+}
+
+#[test]
+fn a_clock_that_jumps_past_max_stale_gets_one_fetch() {
+    let source = Source::new(good(&["a"]));
+    let (cache, clock) = by_hand(&source, secs(5));
+    runtime().block_on(async {
+        get(&cache, "a").await.unwrap();
+        clock.set_wall(epoch() + secs(600 + 24 * 3600));
+        assert!(!has(&cache, "a"), "judged when it is read");
+        assert_eq!(get(&cache, "a").await, Ok(()));
+        assert_eq!(source.count(), 2);
+        clock.set_wall(epoch() + secs(2 * (600 + 24 * 3600)));
+        source.set(status(500));
+        assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::FetchFailed);
+        assert_eq!(source.count(), 3);
+    });
+}
+
+#[test]
+fn outside_of_a_runtime_nothing_is_fetched_and_nothing_panics() {
+    let source = Source::new(good(&["a"]));
+    let (cache, _) = by_hand(&source, secs(5));
+    let poll = |kid: &str| {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(cause(&cache, kid)).poll(&mut context)
+    };
+    for _ in 0..3 {
+        assert_eq!(poll("a"), Poll::Ready(KeysUnavailableCause::NoRuntime));
+    }
+    assert_eq!(source.count(), 0);
+    assert_eq!(runtime().block_on(get(&cache, "a")), Ok(()), "nothing of it is left");
+    let known = pin!(get(&cache, "a")).poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(known, Poll::Ready(Ok(())));
+    assert_eq!(poll("b"), Poll::Ready(KeysUnavailableCause::NoRuntime));
+    assert_eq!(cache.0.waiting.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn outside_of_a_runtime_nobody_waits_for_a_fetch_of_another() {
+    let source = Source::new(Reply::Hang);
+    let (cache, _) = by_hand(&source, secs(5));
+    let elsewhere = runtime();
+    elsewhere.block_on(async {
+        spawn_get(&cache, "a");
+        source.began(1).await;
+    });
+    let mut context = Context::from_waker(Waker::noop());
+    let polled = pin!(cause(&cache, "a")).poll(&mut context);
+    assert_eq!(polled, Poll::Ready(KeysUnavailableCause::NoRuntime));
+}
