@@ -125,6 +125,22 @@ pub enum Refusal {
         /// What the verifier expects, one of it.
         expected: Arc<[String]>,
     },
+    /// It is for us and for others, and its signature is good; the verifier takes tokens that are
+    /// for nobody else.
+    #[error("it is for {}, and should be for one audience only", ShownList(.found))]
+    #[non_exhaustive]
+    SeveralAudiences {
+        /// Its `aud`.
+        found: Vec<String>,
+    },
+    /// It is for us and for the API server, and its signature is good; the verifier takes no
+    /// tokens that open the API server.
+    #[error("it is for {}, and so for the API server too", ShownList(.found))]
+    #[non_exhaustive]
+    ApiServerAudience {
+        /// Its `aud`.
+        found: Vec<String>,
+    },
     /// Its `sub` is not the service account of its `kubernetes.io` claim.
     #[error("its sub is not the service account of its kubernetes.io claim")]
     SubjectMismatch,
@@ -166,6 +182,8 @@ impl Refusal {
             Self::NotYetValid { .. } => Reason::NotYetValid,
             Self::IssuedInFuture { .. } => Reason::IssuedInFuture,
             Self::Audience { .. } => Reason::Audience,
+            Self::SeveralAudiences { .. } => Reason::SeveralAudiences,
+            Self::ApiServerAudience { .. } => Reason::ApiServerAudience,
             Self::SubjectMismatch => Reason::SubjectMismatch,
         }
     }
@@ -280,6 +298,10 @@ reasons! {
     IssuedInFuture = "issued_in_future",
     /// The token is for another audience.
     Audience = "audience",
+    /// The token is for this service and for others, which the verifier does not take.
+    SeveralAudiences = "several_audiences",
+    /// The token is for this service and for the API server, which the verifier does not take.
+    ApiServerAudience = "api_server_audience",
     /// The issuer's keys are not here, and could not be fetched now.
     KeysUnavailable = "keys_unavailable",
     /// Too many requests wait for the issuer's keys.

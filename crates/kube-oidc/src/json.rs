@@ -12,6 +12,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+use crate::shown::Cut;
+
 /// How deep arrays and objects may nest. A Kubernetes token needs 3.
 pub(crate) const MAX_DEPTH: u8 = 32;
 
@@ -54,10 +56,31 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
 pub(crate) fn parse_object<'de, M: Members<'de>>(
     text: &'de str,
     members: &mut M,
-) -> Result<(), serde_json::Error> {
+) -> Result<(), Malformed> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Object { members, depth: 1 }.deserialize(&mut deserializer)?;
-    deserializer.end()
+    let object = Object { members, depth: 1 };
+    object.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(Malformed)
+}
+
+/// Why a text is not what was expected. The library's own words may quote all of the text.
+#[derive(Debug)]
+pub(crate) struct Malformed(serde_json::Error);
+
+impl Malformed {
+    /// The library's own words, cut: for documents of an issuer.
+    pub(crate) fn words(&self) -> String {
+        Cut(&self.0.to_string()).to_string()
+    }
+
+    /// The place only: for tokens, of which nothing may be shown.
+    pub(crate) fn place(&self) -> String {
+        place(&self.0)
+    }
+}
+
+/// Where an error is and of what kind, without its words.
+pub(crate) fn place(error: &serde_json::Error) -> String {
+    format!("{:?} error at column {}", error.classify(), error.column())
 }
 
 struct Object<'m, M> {

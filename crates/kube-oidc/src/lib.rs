@@ -77,6 +77,7 @@ pub use self::{
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySetError, SkippedKey},
+    validation::API_SERVER_AUDIENCES,
     verified::Verified,
-    verifier::{API_SERVER_AUDIENCES, Verifier, VerifierBuilder},
+    verifier::{Verifier, VerifierBuilder},
 };

@@ -18,6 +18,21 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Shows a longer text escaped and cut, without quotes: what a library says of a foreign text.
+pub(crate) struct Cut<'a>(pub(crate) &'a str);
+
+/// As many characters of such a text as a log line shows.
+const MAX_WORDS: usize = 160;
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars().take(MAX_WORDS) {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        if self.0.chars().nth(MAX_WORDS).is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
 /// Shows the first few of a list of texts.
 pub(crate) struct ShownList<'a, T>(pub(crate) &'a [T]);
 
@@ -66,6 +81,8 @@ mod tests {
         assert_eq!(Shown("a\n\u{1b}[31m\"").to_string(), r#""a\n\u{1b}[31m\"""#);
         let long = "ä".repeat(40);
         assert_eq!(Shown(&long).to_string(), format!("\"{}\"…", "ä".repeat(32)));
+        assert_eq!(Cut("a \"b\"\n").to_string(), "a \"b\"\\n");
+        assert_eq!(Cut(&"ä".repeat(200)).to_string(), format!("{}…", "ä".repeat(160)));
         assert_eq!(ShownList(&["a"; 6]).to_string(), r#"["a", "a", "a", "a", … 2 more]"#);
         assert_eq!(ShownList::<&str>(&[]).to_string(), "[]");
     }

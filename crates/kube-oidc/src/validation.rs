@@ -12,10 +12,19 @@ use crate::{
     jws::Header,
 };
 
+/// Audiences that API servers accept for themselves, beside their issuer's own name: the first is
+/// EKS's, the second what kubeadm, k3s and kind have.
+pub const API_SERVER_AUDIENCES: [&str; 2] =
+    ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"];
+
 /// What a verifier expects of every token, whoever its issuer is.
 #[derive(Clone, Debug)]
 pub(crate) struct Validation {
     pub(crate) audiences: Arc<[String]>,
+    /// Whether a token must be for one audience and nobody else.
+    pub(crate) single_audience: bool,
+    /// Whether a token that is for the API server too is refused.
+    pub(crate) refuse_api_server_audiences: bool,
     pub(crate) leeway: Duration,
     /// The `typ` that a token must have; `None` is a service account's: absent or `JWT`.
     pub(crate) token_type: Option<String>,
@@ -39,6 +48,7 @@ impl Validation {
         let Some(problem) = self.problem(payload, now) else { return Ok(()) };
         let leeway = self.leeway;
         let time = NumericDate::time;
+        let found = || payload.aud.iter().map(|audience| audience.clone().into_owned()).collect();
         let or_now = |date: Option<NumericDate>| date.map_or(now, time);
         Err(match problem {
             Problem::Expired => Refusal::Expired { expired_at: time(payload.exp), now, leeway },
@@ -48,10 +58,11 @@ impl Validation {
             Problem::IssuedInFuture => {
                 Refusal::IssuedInFuture { issued_at: or_now(payload.iat), now, leeway }
             }
-            Problem::Audience => Refusal::Audience {
-                found: payload.aud.iter().map(|audience| audience.clone().into_owned()).collect(),
-                expected: Arc::clone(&self.audiences),
-            },
+            Problem::Audience => {
+                Refusal::Audience { found: found(), expected: Arc::clone(&self.audiences) }
+            }
+            Problem::SeveralAudiences => Refusal::SeveralAudiences { found: found() },
+            Problem::ApiServerAudience => Refusal::ApiServerAudience { found: found() },
         })
     }
 
@@ -79,6 +90,10 @@ impl Validation {
             Some(Problem::IssuedInFuture)
         } else if !self.is_for_us(&payload.aud) {
             Some(Problem::Audience)
+        } else if self.single_audience && payload.aud.len() > 1 {
+            Some(Problem::SeveralAudiences)
+        } else if self.refuse_api_server_audiences && is_for_api_server(payload) {
+            Some(Problem::ApiServerAudience)
         } else {
             None
         }
@@ -94,6 +109,8 @@ enum Problem {
     NotYetValid,
     IssuedInFuture,
     Audience,
+    SeveralAudiences,
+    ApiServerAudience,
 }
 
 impl Problem {
@@ -103,8 +120,16 @@ impl Problem {
             Self::NotYetValid => Reason::NotYetValid,
             Self::IssuedInFuture => Reason::IssuedInFuture,
             Self::Audience => Reason::Audience,
+            Self::SeveralAudiences => Reason::SeveralAudiences,
+            Self::ApiServerAudience => Reason::ApiServerAudience,
         }
     }
+}
+
+/// The default audience of a token is its issuer.
+fn is_for_api_server(payload: &Payload<'_>) -> bool {
+    let known = |audience: &str| API_SERVER_AUDIENCES.contains(&audience);
+    payload.aud.iter().any(|audience| *audience == payload.iss || known(audience))
 }
 
 fn same_type(typ: &str, wanted: &str) -> bool {

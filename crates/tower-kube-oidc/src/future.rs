@@ -16,8 +16,8 @@ use tower_service::Service;
 use crate::{
     bearer::NoToken,
     body::ResponseBody,
-    layer::Settings,
     rejection::{Realm, Rejection},
+    settings::Settings,
 };
 
 pin_project! {

@@ -3,24 +3,18 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    task::Poll,
 };
 
-use http::{HeaderValue, Request};
 use kube_oidc::{
-    API_SERVER_AUDIENCES, BuildError, Claims, IssuerUrl, ServiceAccountClaims, Verified, Verifier,
-    VerifierBuilder, VerifyError,
+    API_SERVER_AUDIENCES, BuildError, Claims, IssuerUrl, ServiceAccountClaims, Verifier,
+    VerifierBuilder,
 };
 use tower_layer::Layer;
 
-use crate::{
-    bearer,
-    rejection::{Realm, Rejection},
-    service::OidcAuth,
-};
+use crate::{rejection::Realm, service::OidcAuth, settings::Settings};
 
 /// Lets only requests through that carry a good token of the issuer, and puts
-/// [`Verified`] claims into their extensions.
+/// [`Verified`](crate::Verified) claims into their extensions.
 ///
 /// ```
 /// use tower_kube_oidc::{IssuerUrl, OidcAuthLayer};
@@ -65,15 +59,6 @@ enum Source<C: Claims> {
     Own { builder: Box<VerifierBuilder<C>>, issuer: IssuerUrl },
     /// A verifier that exists, whose expectations the layer cannot loosen.
     Shared(Verifier<C>),
-}
-
-/// What the service around each route works by.
-pub(crate) struct Settings<C: Claims> {
-    /// `None`: the layer was set up wrong, and lets nobody through.
-    verifier: Option<Verifier<C>>,
-    /// Beside the verifier's own.
-    narrower: Vec<String>,
-    pub(crate) realm: Realm,
 }
 
 /// Why a layer cannot work.
@@ -198,49 +183,7 @@ impl<C: Claims> Plan<C> {
                 (builder.audiences(self.audiences.iter().cloned()).build()?, Vec::new())
             }
         };
-        Ok(Settings { verifier: Some(verifier), narrower, realm })
-    }
-}
-
-impl<C: Claims> Settings<C> {
-    fn closed() -> Self {
-        Self { verifier: None, narrower: Vec::new(), realm: Realm::DEFAULT }
-    }
-
-    /// Judges a request by what is known now. `Pending`: keys are needed, see
-    /// [`judge_waiting`](Self::judge_waiting).
-    pub(crate) fn judge<B>(&self, request: &Request<B>) -> Poll<Result<Verified<C>, Rejection>> {
-        match self.verifier_and_token(request) {
-            Ok((verifier, token)) => verifier.verify_now(token).map(|verdict| self.narrow(verdict)),
-            Err(rejection) => Poll::Ready(Err(rejection)),
-        }
-    }
-
-    fn verifier_and_token<'a, B>(
-        &'a self,
-        request: &'a Request<B>,
-    ) -> Result<(&'a Verifier<C>, &'a str), Rejection> {
-        let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
-        Ok((verifier, bearer::token(bearer::find(request.headers())?)?))
-    }
-
-    /// Judges the token of a header, and waits for keys.
-    pub(crate) async fn judge_waiting(
-        &self,
-        header: HeaderValue,
-    ) -> Result<Verified<C>, Rejection> {
-        let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
-        self.narrow(verifier.verify(bearer::token(&header)?).await)
-    }
-
-    fn narrow(&self, verdict: Result<Verified<C>, VerifyError>) -> Result<Verified<C>, Rejection> {
-        let caller = verdict?;
-        let is_ours = |audience: &str| self.narrower.iter().any(|ours| ours == audience);
-        if self.narrower.is_empty() || caller.registered().audiences().any(is_ours) {
-            Ok(caller)
-        } else {
-            Err(Rejection::NarrowerAudience)
-        }
+        Ok(Settings::new(verifier, narrower, realm))
     }
 }
 

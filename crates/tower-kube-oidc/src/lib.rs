@@ -63,6 +63,7 @@ mod future;
 mod layer;
 mod rejection;
 mod service;
+mod settings;
 
 pub use kube_oidc::{self, *};
 

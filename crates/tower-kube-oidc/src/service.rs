@@ -10,7 +10,7 @@ use http::{Request, Response, header::AUTHORIZATION};
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 use tower_service::Service;
 
-use crate::{bearer, body::ResponseBody, future::ResponseFuture, layer::Settings};
+use crate::{bearer, body::ResponseBody, future::ResponseFuture, settings::Settings};
 
 /// Calls the inner service for requests with a good token: see
 /// [`OidcAuthLayer`](crate::OidcAuthLayer).

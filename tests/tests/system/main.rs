@@ -10,4 +10,5 @@ mod key_cache;
 mod layer;
 mod providers;
 mod secrets;
+mod tokens;
 mod tower_contract;

@@ -61,7 +61,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
 
     fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal> {
         let claims = serde_json::from_str(text).map_err(|error| {
-            Refusal::Claims(format!("they do not fit the type: {}", category(&error)))
+            Refusal::Claims(format!("they do not fit the type: {}", json::place(&error)))
         })?;
         Ok((claims, RegisteredClaims::from_payload(payload)))
     }
@@ -73,11 +73,6 @@ impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
     fn registered(kept: &Self::Kept) -> &RegisteredClaims {
         &kept.1
     }
-}
-
-/// What is wrong, without the text of the error, which may quote a value of the token.
-fn category(error: &serde_json::Error) -> String {
-    format!("{:?} error at column {}", error.classify(), error.column())
 }
 
 /// The issuer of tokens that live in Secrets and never expire (`LegacyIssuer` of Kubernetes'
@@ -105,7 +100,7 @@ impl<'p> Payload<'p> {
         let mut members =
             PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
         if let Err(error) = json::parse_object(text, &mut members) {
-            return Err(Refusal::Claims(format!("they are not well formed: {}", category(&error))));
+            return Err(Refusal::Claims(format!("they are not well formed: {}", error.place())));
         }
         let iss = members.iss.ok_or_else(|| Refusal::Claims("there is no iss".to_owned()))?;
         if iss == LEGACY_ISSUER {

@@ -138,7 +138,11 @@ fn what_must_be_there_must_be_there() {
         ("/kubernetes.io/node/name", Reason::Claims),
         ("/kubernetes.io/node/uid", Reason::Claims),
     ] {
-        assert_eq!(service_account(&with(pointer, None)).unwrap_err().reason(), reason, "{pointer}");
+        assert_eq!(
+            service_account(&with(pointer, None)).unwrap_err().reason(),
+            reason,
+            "{pointer}"
+        );
     }
 }
 
@@ -166,7 +170,8 @@ fn a_value_of_another_kind_is_refused() {
             assert_eq!(refusal.reason(), Reason::Claims, "{pointer}: {wrong}");
         }
     }
-    for (pointer, wrong) in [("/exp", json!("1795330026")), ("/exp", json!(-1)), ("/sub", json!(7))] {
+    for (pointer, wrong) in [("/exp", json!("1795330026")), ("/exp", json!(-1)), ("/sub", json!(7))]
+    {
         let refusal = service_account(&with(pointer, Some(wrong.clone()))).unwrap_err();
         assert_eq!(refusal.reason(), Reason::Claims, "{pointer}: {wrong}");
     }
@@ -207,10 +212,10 @@ fn aud_is_a_text_or_a_list_of_texts() {
 
 #[test]
 fn escapes_are_undone_once() {
-    let text = full().to_string().replace("\"orders\"", r#""\u006frders""#).replace(
-        "https://127.0.0.1:26443",
-        r"https:\/\/127.0.0.1:26443",
-    );
+    let text = full()
+        .to_string()
+        .replace("\"orders\"", r#""\u006frders""#)
+        .replace("https://127.0.0.1:26443", r"https:\/\/127.0.0.1:26443");
     let payload = Payload::parse(&text, true).unwrap();
     assert_eq!(payload.aud, ["orders", "vault"]);
     assert_eq!(payload.iss, "https://127.0.0.1:26443");
@@ -436,9 +441,9 @@ fn an_error_never_shows_a_value_of_the_payload() {
     payloads.push(full().to_string().replacen('{', &format!(r#"{{"{SECRET}":1,"{SECRET}":2,"#), 1));
     payloads.push(format!("{}{SECRET}", full()));
     payloads.push(json!(SECRET).to_string());
-    let refusals = payloads.iter().map(|payload| {
-        read::<ServiceAccountClaims>(payload).map(|_| ()).expect_err(payload)
-    });
+    let refusals = payloads
+        .iter()
+        .map(|payload| read::<ServiceAccountClaims>(payload).map(|_| ()).expect_err(payload));
     let refusals = refusals.chain([read::<Own>(&own).map(|_| ()).unwrap_err()]);
     for refusal in refusals {
         let shown = format!("{refusal} {refusal:?}");

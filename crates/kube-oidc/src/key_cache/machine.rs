@@ -143,7 +143,15 @@ impl Machine {
             return Due::Never;
         }
         let wait = match (&self.failure, &self.set) {
-            (Some(_), _) => self.until_retry(now).unwrap_or_default(),
+            (Some(_), set) => {
+                let retry = self.until_retry(now).unwrap_or_default();
+                // once there is no usable set, a long Retry-After is cut
+                let unusable = set.as_ref().map(|set| now.left_of(self.usable_for(set), set.at));
+                match unusable.filter(|left| !left.is_zero()) {
+                    Some(left) => retry.min(left),
+                    None => retry,
+                }
+            }
             (None, Some(set)) => {
                 let refresh = now.left_of(set.refresh_after, set.at);
                 let cooldown = self.cooldown_left(now).unwrap_or_default();
@@ -185,9 +193,7 @@ impl Machine {
             }
             Landing::Failed { retry_after } => {
                 let count = self.failure.as_ref().map_or(0, |failure| failure.count) + 1;
-                let longest =
-                    if self.usable(now) { MAX_RETRY_AFTER } else { MAX_RETRY_AFTER_WITHOUT_KEYS };
-                let asked = retry_after.unwrap_or_default().min(longest);
+                let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
                 let retry_in = back_off(count, dice).max(asked);
                 self.failure = Some(Failure { at: now, count, retry_in });
             }
@@ -203,6 +209,11 @@ impl Machine {
     /// Whether this flight is the last one that began.
     pub(crate) fn is_last(&self, flight: Flight) -> bool {
         self.last == flight
+    }
+
+    /// Whether a fetch is due at the end of the cooldown.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed
     }
 
     /// Whether the last fetch failed.
@@ -234,7 +245,9 @@ impl Machine {
 
     fn until_retry(&self, now: Moment) -> Option<Duration> {
         let failure = self.failure.as_ref()?;
-        Some(now.left_of(failure.retry_in, failure.at)).filter(|wait| !wait.is_zero())
+        let longest = if self.usable(now) { MAX_RETRY_AFTER } else { MAX_RETRY_AFTER_WITHOUT_KEYS };
+        let wait = now.left_of(failure.retry_in.min(longest), failure.at);
+        Some(wait).filter(|wait| !wait.is_zero())
     }
 
     fn cooldown_left(&self, now: Moment) -> Option<Duration> {

@@ -353,7 +353,8 @@ fn retry_after_is_obeyed_within_bounds() {
 #[test]
 fn a_long_retry_after_is_cut_when_the_set_is_dropped() {
     let mut cache = Cache::with_set();
-    cache.clock.advance(DAY + LIFETIME - secs(120));
+    // two minutes before it is dropped
+    cache.clock.advance(secs(86_400 + 600 - 120));
     let flight = cache.start();
     assert!(cache.land_failed(flight, Some(secs(3_600)), 1.0));
     cache.clock.advance(secs(119));
@@ -372,7 +373,7 @@ fn a_set_is_used_until_max_stale_past_its_lifetime() {
     let flight = cache.start_due();
     assert!(cache.land_failed(flight, None, 1.0));
     assert!(cache.usable());
-    cache.clock.advance(DAY - SECOND);
+    cache.clock.advance(secs(86_399));
     assert!(cache.usable());
     let flight = cache.start();
     assert!(cache.land_failed(flight, None, 1.0));
@@ -467,7 +468,7 @@ fn what_lands_after_it_was_given_up_is_thrown_away() {
 fn a_dead_flight_keeps_nobody_on_the_ground() {
     let mut cache = Cache::new();
     let dead = cache.start();
-    cache.clock.advance(secs(6) - Duration::from_millis(1));
+    cache.clock.advance(Duration::from_millis(5_999));
     assert_eq!(cache.ask(), Answer::Join);
     cache.clock.advance(Duration::from_millis(1));
     let next = cache.start();

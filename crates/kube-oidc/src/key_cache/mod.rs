@@ -4,7 +4,6 @@
 //! [`machine`] decides, this module carries out: it spawns the fetches, publishes the sets and
 //! wakes who waits.
 
-mod freshness;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
@@ -25,17 +24,14 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::{runtime::Handle, sync::watch, time};
 
 use self::machine::{Answer, Due, Flight, Landing, Machine};
-pub(crate) use self::{
-    freshness::{Freshness, retry_after},
-    settings::Settings,
-};
+pub(crate) use self::settings::Settings;
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::{KeysUnavailable, KeysUnavailableCause},
     key_set::KeySet,
     shown::chain,
-    source::{FetchedSet, LoadError, Loaded, Remote},
+    source::{FetchedSet, LoadError, Loaded, Manner, Remote},
 };
 
 /// Why a request that waited has no key.
@@ -59,7 +55,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     machine: Mutex<Machine>,
     snapshot: ArcSwapOption<Snapshot>,
-    /// Counts the flights that ended, to wake who waits for one.
+    /// Counts the flights that ended, to wake who waits for one; the timer listens too.
     landed: watch::Sender<u64>,
     waiting: AtomicUsize,
 }
@@ -197,10 +193,16 @@ impl Shared {
         let now = Moment::now(&*self.clock);
         let mut machine = self.machine();
         let snapshot = self.snapshot.load_full().filter(|_| machine.usable(now));
-        match snapshot.filter(|snapshot| wanted(snapshot.keys())) {
-            Some(snapshot) => Asked::Found(snapshot),
-            None => Asked::Machine(machine.ask(now, arrival)),
+        if let Some(snapshot) = snapshot.filter(|snapshot| wanted(snapshot.keys())) {
+            return Asked::Found(snapshot);
         }
+        let was_armed = machine.is_armed();
+        let answer = machine.ask(now, arrival);
+        if machine.is_armed() != was_armed {
+            // the timer sleeps until a later time: wake it
+            self.landed.send_modify(|_| {});
+        }
+        Asked::Machine(answer)
     }
 
     fn take_place(&self) -> Option<Place<'_>> {
@@ -215,13 +217,13 @@ impl Shared {
         let began = Moment::now(&*self.clock);
         let last = self.snapshot.load_full();
         let validators = last.as_ref().and_then(|snapshot| snapshot.set.validators.as_ref());
-        let load =
-            self.remote.load(validators, &self.allowed, &self.settings.freshness, &*self.clock);
-        let timeout = self.settings.fetch_timeout;
-        let loaded = match time::timeout(timeout, load).await {
-            Ok(loaded) => loaded,
-            Err(_) => Err(LoadError::Timeout(timeout)),
+        let manner = Manner {
+            allowed: &self.allowed,
+            freshness: &self.settings.freshness,
+            timeout: self.settings.fetch_timeout,
+            clock: &*self.clock,
         };
+        let loaded = self.remote.load(validators, manner).await;
         airborne.flight = None;
         self.land(flight, began, loaded, last.as_deref());
     }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::Freshness;
-use crate::error::BuildError;
+use crate::{error::BuildError, source::Freshness};
 
 /// How the keys of an issuer are kept.
 #[derive(Clone, Debug)]

@@ -115,13 +115,12 @@ impl Fetch for Source {
         self.began.send_modify(|count| *count += 1);
         Box::pin(async move {
             match reply.unwrap_or(Reply::Unreachable) {
-                Reply::Answer(response) => Ok(response),
                 Reply::After(wait, response) => {
                     time::sleep(wait).await;
                     Ok(response)
                 }
                 Reply::Conditional(_) if conditional => Ok(FetchResponse::new(304, "")),
-                Reply::Conditional(response) => Ok(response),
+                Reply::Answer(response) | Reply::Conditional(response) => Ok(response),
                 Reply::Unreachable => Err(FetchError::new("no route to host")),
                 Reply::Hang => future::pending().await,
                 Reply::Panic => panic!("a bug in the fetcher"),
@@ -249,7 +248,8 @@ async fn a_set_is_refreshed_ahead_in_the_background() {
 
 #[tokio::test(start_paused = true)]
 async fn the_issuer_decides_on_the_lifetime_within_bounds() {
-    for (max_age, from, to) in [("1000", 749.9, 850.1), ("5", 44.9, 51.1), ("604800", 2_699.9, 3_060.1)]
+    for (max_age, from, to) in
+        [("1000", 749.9, 850.1), ("5", 44.9, 51.1), ("604800", 2_699.9, 3_060.1)]
     {
         let value = format!("max-age={max_age}");
         let source = Source::new(Reply::Answer(keys(&["a"]).with_header("Cache-Control", &value)));
@@ -419,7 +419,9 @@ async fn a_fetcher_that_panics_is_a_failure_and_no_end() {
     let cache = paused(&source);
     let waiters: Vec<_> = (0..10).map(|_| spawn_get(&cache, "a")).collect();
     for waiter in waiters {
-        let Err(Missing::Unavailable(unavailable)) = waiter.await.unwrap() else { panic!("no 503") };
+        let Err(Missing::Unavailable(unavailable)) = waiter.await.unwrap() else {
+            panic!("no 503")
+        };
         assert_eq!(unavailable.cause(), KeysUnavailableCause::FetchFailed);
     }
     assert_eq!(source.count(), 1);
@@ -443,7 +445,7 @@ async fn nobody_waits_longer_than_a_fetch_may_take() {
     let source = Source::new(Reply::Hang);
     let cache = paused(&source);
     let start = time::Instant::now();
-    let waiter = spawn_get(&cache, "a");
+    let request = spawn_get(&cache, "a");
     // both times are up at the same moment: the waiter's own, and the fetch's
     let up = |missing| match missing {
         Err(Missing::Unavailable(unavailable)) => matches!(
@@ -452,9 +454,9 @@ async fn nobody_waits_longer_than_a_fetch_may_take() {
         ),
         _ => false,
     };
-    assert!(up(waiter.await.unwrap()));
-    let waited = start.elapsed();
-    assert!(waited >= secs(5) && waited < secs(6), "{waited:?}");
+    assert!(up(request.await.unwrap()));
+    let elapsed = start.elapsed();
+    assert!(elapsed >= secs(5) && elapsed < secs(6), "{elapsed:?}");
     source.set(good(&["a"]));
     ended(&cache, 2).await;
     assert!(has(&cache, "a"), "the cache recovers by itself");
@@ -540,10 +542,7 @@ async fn both_validators_are_sent_as_they_came() {
     get(&cache, "a").await.unwrap();
     source.set(good(&["a"]));
     ended(&cache, 3).await;
-    let both = [
-        ("if-none-match", "W/\"x\"".to_owned()),
-        ("if-modified-since", date.to_owned()),
-    ];
+    let both = [("if-none-match", "W/\"x\"".to_owned()), ("if-modified-since", date.to_owned())];
     assert_eq!(source.conditions(2), both);
     assert_eq!(source.conditions(3), [], "the set in use came without any");
 }

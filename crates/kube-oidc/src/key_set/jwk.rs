@@ -96,7 +96,7 @@ pub(super) fn read(text: &str, allowed: &[Algorithm]) -> Result<Key, (Option<Str
     let mut jwk = Jwk::default();
     if let Err(error) = json::parse_object(text, &mut jwk) {
         let kid = jwk.kid.map(Cow::into_owned);
-        return Err((kid, Unusable::Malformed(error.to_string())));
+        return Err((kid, Unusable::Malformed(error.words())));
     }
     match jwk.prepare(allowed) {
         Ok((material, prepared)) => {

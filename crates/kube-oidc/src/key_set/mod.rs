@@ -42,7 +42,7 @@ pub enum KeySetError {
     Encoding,
     /// It is not a JSON object with one list `keys` of at most 256 elements.
     #[error("the key set is not well formed: {0}")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(String),
     /// There is no key in it that could check a signature.
     #[error("the key set has no usable key{}", Listed(.0))]
     NoUsableKey(Vec<SkippedKey>),
@@ -128,10 +128,10 @@ impl KeySet {
         let text = std::str::from_utf8(document).map_err(|_| KeySetError::Encoding)?;
         let mut reading =
             Reading { allowed, found: false, index: 0, set: Self::default(), skipped: Vec::new() };
-        json::parse_object(text, &mut reading).map_err(KeySetError::Malformed)?;
+        json::parse_object(text, &mut reading)
+            .map_err(|error| KeySetError::Malformed(error.words()))?;
         if !reading.found {
-            let missing = serde_json::Error::custom("there is no member `keys`");
-            return Err(KeySetError::Malformed(missing));
+            return Err(KeySetError::Malformed("there is no member `keys`".to_owned()));
         }
         if reading.set.keys.is_empty() {
             return Err(KeySetError::NoUsableKey(reading.skipped));

@@ -43,7 +43,7 @@ impl<'de> Members<'de> for Metadata<'de> {
 pub(super) fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, LoadError> {
     let text = std::str::from_utf8(document).map_err(|_| LoadError::NotUtf8)?;
     let mut metadata = Metadata::default();
-    json::parse_object(text, &mut metadata).map_err(LoadError::Metadata)?;
+    json::parse_object(text, &mut metadata).map_err(|error| LoadError::Metadata(error.words()))?;
     let found = metadata.issuer.ok_or(LoadError::MissingMetadata("issuer"))?;
     if found != issuer.as_str() {
         return Err(LoadError::OtherIssuer { found: Shown(&found).to_string() });

@@ -1,6 +1,7 @@
 //! Where keys come from: a URL that is fetched, or a set that is given.
 
 mod discovery;
+mod freshness;
 #[cfg(feature = "remote")]
 mod http;
 mod remote;
@@ -10,7 +11,10 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 #[cfg(feature = "remote")]
 pub use self::http::HttpFetcher;
 use self::remote::Validators;
-pub(crate) use self::remote::{FetchedSet, LoadError, Loaded, Remote};
+pub(crate) use self::{
+    freshness::Freshness,
+    remote::{FetchedSet, LoadError, Loaded, Manner, Remote},
+};
 
 /// Reads one URL. [`HttpFetcher`] is the one that is used unless you bring your own.
 ///

@@ -5,14 +5,17 @@ use std::{
     time::Duration,
 };
 
+use tokio::time;
 use url::Url;
 
-use super::{Fetch, FetchError, FetchRequest, FetchResponse, discovery};
+use super::{
+    Fetch, FetchError, FetchRequest, FetchResponse, discovery,
+    freshness::{Freshness, retry_after},
+};
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     issuer_url::{IssuerUrl, IssuerUrlError},
-    key_cache::{Freshness, retry_after},
     key_set::{KeySet, KeySetError, SkippedKey},
 };
 
@@ -38,6 +41,16 @@ struct Found {
     jwks_uri: Url,
     at: Moment,
     lifetime: Duration,
+}
+
+/// How a set is fetched and judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner<'a> {
+    pub(crate) allowed: &'a [Algorithm],
+    pub(crate) freshness: &'a Freshness,
+    /// For the discovery document and the set together.
+    pub(crate) timeout: Duration,
+    pub(crate) clock: &'a dyn Clock,
 }
 
 /// What makes the next fetch of the same URL conditional.
@@ -77,7 +90,7 @@ pub(crate) enum LoadError {
     #[error("the discovery document is not UTF-8")]
     NotUtf8,
     #[error("the discovery document is not well formed: {0}")]
-    Metadata(#[source] serde_json::Error),
+    Metadata(String),
     #[error("the discovery document has no {0}")]
     MissingMetadata(&'static str),
     #[error("the discovery document is another issuer's: {found}")]
@@ -112,6 +125,14 @@ impl LoadError {
             _ => None,
         }
     }
+
+    /// Whether the keys may have moved: nobody is at their URL, or they are gone from there.
+    fn is_about_the_url(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch { .. } | Self::Timeout(_) | Self::Status { status: 404 | 410, .. }
+        )
+    }
 }
 
 impl Remote {
@@ -123,29 +144,29 @@ impl Remote {
         Self { location: Location::Known(jwks_uri), fetcher }
     }
 
-    /// Fetches the set, after the discovery document where that is due.
+    /// Fetches the set, after the discovery document where that is due, all within its time.
     pub(crate) async fn load(
         &self,
         validators: Option<&Validators>,
-        allowed: &[Algorithm],
-        freshness: &Freshness,
-        clock: &dyn Clock,
+        manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
-        let url = self.jwks_uri(freshness, clock).await?;
-        let result = self.keys(url, validators, allowed, freshness, clock).await;
-        if let Err(LoadError::Fetch { .. } | LoadError::Status { status: 404 | 410, .. }) = result {
+        let load = async {
+            let url = self.jwks_uri(manner).await?;
+            self.keys(url, validators, manner).await
+        };
+        let loaded = time::timeout(manner.timeout, load).await;
+        let loaded = loaded.unwrap_or(Err(LoadError::Timeout(manner.timeout)));
+        if loaded.as_ref().is_err_and(LoadError::is_about_the_url) {
             self.forget_discovery();
         }
-        result
+        loaded
     }
 
     async fn keys(
         &self,
         url: Url,
         validators: Option<&Validators>,
-        allowed: &[Algorithm],
-        freshness: &Freshness,
-        clock: &dyn Clock,
+        manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         let request = FetchRequest::new(url.as_str());
         let condition = validators.filter(|validators| validators.url == url);
@@ -153,36 +174,39 @@ impl Remote {
             Some(validators) => request.with_validators(validators),
             None => request,
         };
-        let response = self.fetch(request, clock).await?;
-        let lifetime = freshness.lifetime(&response);
+        let response = self.fetch(request, manner.clock).await?;
+        let lifetime = manner.freshness.lifetime(&response);
         if response.status() == 304 {
             return match condition {
                 Some(_) => Ok(Loaded { lifetime, set: None }),
                 None => Err(LoadError::UnaskedNotModified { url: url.into() }),
             };
         }
-        let (keys, skipped) = KeySet::parse(response.body(), allowed)?;
+        let (keys, skipped) = KeySet::parse(response.body(), manner.allowed)?;
         let validators = Validators::of(&response, url);
         Ok(Loaded { lifetime, set: Some(FetchedSet { keys, skipped, validators }) })
     }
 
-    async fn jwks_uri(&self, freshness: &Freshness, clock: &dyn Clock) -> Result<Url, LoadError> {
+    async fn jwks_uri(&self, manner: Manner<'_>) -> Result<Url, LoadError> {
         let (issuer, found) = match &self.location {
             Location::Known(url) => return Ok(url.clone()),
             Location::Discovered { issuer, found } => (issuer, found),
         };
         let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let now = Moment::now(clock);
+        let now = Moment::now(manner.clock);
         if let Some(known) = known.filter(|known| now.since(known.at) < known.lifetime) {
             return Ok(known.jwks_uri);
         }
-        let response = self.fetch(FetchRequest::new(issuer.discovery_url()), clock).await?;
+        let response = self.fetch(FetchRequest::new(issuer.discovery_url()), manner.clock).await?;
         if response.status() == 304 {
             return Err(LoadError::UnaskedNotModified { url: issuer.discovery_url() });
         }
         let jwks_uri = discovery::jwks_uri(response.body(), issuer)?;
-        let fresh =
-            Found { jwks_uri: jwks_uri.clone(), at: now, lifetime: freshness.lifetime(&response) };
+        let fresh = Found {
+            jwks_uri: jwks_uri.clone(),
+            at: now,
+            lifetime: manner.freshness.lifetime(&response),
+        };
         *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok(jwks_uri)
     }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::source::FetchResponse;
+use super::FetchResponse;
 
 /// The bounds of a lifetime.
 ///

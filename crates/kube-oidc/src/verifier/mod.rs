@@ -1,15 +1,19 @@
 //! [`Verifier`]: token in, claims out.
 
-use std::{fmt, marker::PhantomData, sync::Arc, task::Poll, time::Duration};
+mod builder;
+
+use std::{fmt, marker::PhantomData, sync::Arc, task::Poll};
+
+pub use self::builder::VerifierBuilder;
 
 use crate::{
     algorithm::Algorithm,
     claims::{Claims, Payload, ServiceAccountClaims},
-    clock::{Clock, SystemClock},
-    error::{BuildError, Refusal, VerifyError},
+    clock::Clock,
+    error::{Refusal, VerifyError},
     issuer::Issuer,
     jws::{Compact, Header},
-    key_cache::{Missing, Settings},
+    key_cache::Missing,
     key_set::{Fitting, KeySet, NoKey},
     keys::Keys,
     validation::Validation,
@@ -79,29 +83,9 @@ impl Verifier<ServiceAccountClaims> {
     /// An audience has to be given. Every name that the issuer signs is taken for one of the
     /// cluster's service accounts, so trust only a cluster with it.
     pub fn builder(issuer: impl Into<Issuer>) -> VerifierBuilder {
-        let plan = Plan {
-            issuers: vec![issuer.into()],
-            audiences: Vec::new(),
-            algorithms: Algorithm::ALL.to_vec(),
-            leeway: DEFAULT_LEEWAY,
-            leeway_limit: MAX_LEEWAY,
-            token_type: None,
-            settings: Settings::default(),
-            clock: Arc::new(SystemClock),
-        };
-        VerifierBuilder { plan, claims: PhantomData }
+        VerifierBuilder::new(issuer.into())
     }
 }
-
-/// Audiences that API servers accept for themselves, beside their issuer's own name: the first is
-/// EKS's, the second what kubeadm, k3s and kind have.
-pub const API_SERVER_AUDIENCES: [&str; 2] =
-    ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"];
-
-/// The API server's own, from go-jose.
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
-/// A longer leeway needs a method that says `dangerous`.
-const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 impl<C: Claims> Verifier<C> {
     /// Checks a token, and waits for keys if it has to: at most as long as a fetch may take.
@@ -248,200 +232,6 @@ impl<C: Claims> fmt::Debug for Verifier<C> {
         f.debug_struct("Verifier")
             .field("issuers", &issuers)
             .field("audiences", &self.inner.validation.audiences)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Makes a [`Verifier`].
-#[must_use]
-pub struct VerifierBuilder<C: Claims = ServiceAccountClaims> {
-    plan: Plan,
-    claims: PhantomData<fn() -> C>,
-}
-
-/// What was asked for, not checked yet.
-#[derive(Clone)]
-struct Plan {
-    issuers: Vec<Issuer>,
-    audiences: Vec<String>,
-    algorithms: Vec<Algorithm>,
-    leeway: Duration,
-    leeway_limit: Duration,
-    token_type: Option<String>,
-    settings: Settings,
-    clock: Arc<dyn Clock>,
-}
-
-impl<C: Claims> VerifierBuilder<C> {
-    /// Accepts tokens for this audience, beside others that were given.
-    ///
-    /// Choose a name of the service's own. Whoever receives a token can use it wherever its
-    /// audience is accepted.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.plan.audiences.push(audience.into());
-        self
-    }
-
-    /// Accepts tokens for each of these audiences, beside others that were given.
-    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.plan.audiences.extend(audiences.into_iter().map(Into::into));
-        self
-    }
-
-    /// Accepts tokens that were made for the API server: of the issuer's own name, which is the
-    /// default audience of a `TokenRequest`, and of [`API_SERVER_AUDIENCES`].
-    ///
-    /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
-    /// at every other service that accepts it.
-    pub fn dangerous_api_server_audiences(self) -> Self {
-        let issuers: Vec<String> =
-            self.plan.issuers.iter().map(|issuer| issuer.name().to_owned()).collect();
-        self.audiences(issuers).audiences(API_SERVER_AUDIENCES)
-    }
-
-    /// Trusts one more issuer, with the same expectations. Its tokens are checked with its own
-    /// keys only.
-    pub fn issuer(mut self, issuer: impl Into<Issuer>) -> Self {
-        self.plan.issuers.push(issuer.into());
-        self
-    }
-
-    /// Reads claims of another type: see [`Verifier`].
-    pub fn claims<D: Claims>(self) -> VerifierBuilder<D> {
-        VerifierBuilder { plan: self.plan, claims: PhantomData }
-    }
-
-    /// Allows these signature algorithms only. By default all of [`Algorithm`] are, each where
-    /// the key permits it.
-    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.plan.algorithms = algorithms.into_iter().collect();
-        self
-    }
-
-    /// How far the clocks of issuer and verifier may differ: 60 s unless set, at most 5 min.
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.plan.leeway = leeway;
-        self.plan.leeway_limit = MAX_LEEWAY;
-        self
-    }
-
-    /// A leeway without a limit: an expired token is accepted for as long.
-    pub fn dangerous_leeway(mut self, leeway: Duration) -> Self {
-        self.plan.leeway = leeway;
-        self.plan.leeway_limit = Duration::MAX;
-        self
-    }
-
-    /// Demands this `typ`, such as `at+jwt` ([RFC 9068]). Without it `typ` may be absent or
-    /// `JWT`, as Kubernetes has it, and every other type is refused.
-    ///
-    /// [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
-    pub fn token_type(mut self, typ: impl Into<String>) -> Self {
-        self.plan.token_type = Some(typ.into());
-        self
-    }
-
-    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set.
-    ///
-    /// Within that time a token by a key that was published since is refused with 401, so an
-    /// attacker who sends junk can delay a new key by as much, and a known key never.
-    pub fn unknown_kid_cooldown(mut self, cooldown: Duration) -> Self {
-        self.plan.settings.unknown_kid_cooldown = cooldown;
-        self
-    }
-
-    /// How long a fetch of discovery document and key set together may take, and how long a
-    /// request waits for it: 5 s unless set.
-    pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
-        self.plan.settings.fetch_timeout = timeout;
-        self
-    }
-
-    /// The shortest lifetime of a key set, whatever its issuer says: 60 s unless set.
-    pub fn min_refresh(mut self, lifetime: Duration) -> Self {
-        self.plan.settings.freshness.min = lifetime;
-        self
-    }
-
-    /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set. A key that
-    /// was taken out of the set is refused at the latest after this time.
-    pub fn max_refresh(mut self, lifetime: Duration) -> Self {
-        self.plan.settings.freshness.max = lifetime;
-        self
-    }
-
-    /// How long past its lifetime a key set is used while its issuer does not answer: 24 h unless
-    /// set, as long as AKS keeps an old key.
-    pub fn max_stale(mut self, max_stale: Duration) -> Self {
-        self.plan.settings.max_stale = max_stale;
-        self
-    }
-
-    /// Reads the time from another clock: for tests.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.plan.clock = Arc::new(clock);
-        self
-    }
-
-    /// Checks the settings and makes the verifier. Nothing is fetched.
-    ///
-    /// # Errors
-    ///
-    /// No audience, or a setting that cannot work: see [`BuildError`].
-    pub fn build(self) -> Result<Verifier<C>, BuildError> {
-        Ok(Verifier { inner: Arc::new(self.plan.build()?), claims: PhantomData })
-    }
-}
-
-impl Plan {
-    fn build(self) -> Result<Inner, BuildError> {
-        if self.audiences.is_empty() {
-            return Err(BuildError::NoAudience);
-        }
-        if self.audiences.iter().any(|audience| audience.trim().is_empty()) {
-            return Err(BuildError::EmptyAudience);
-        }
-        if self.algorithms.is_empty() {
-            return Err(BuildError::NoAlgorithm);
-        }
-        if self.leeway > self.leeway_limit {
-            return Err(BuildError::Duration {
-                name: "leeway",
-                range: "at most 5 min; dangerous_leeway has no limit",
-            });
-        }
-        self.settings.check()?;
-        let allowed: Arc<[Algorithm]> = self.algorithms.into();
-        let mut issuers: Vec<TrustedIssuer> = Vec::with_capacity(self.issuers.len());
-        for issuer in &self.issuers {
-            let name: Arc<str> = issuer.name().into();
-            if issuers.iter().any(|known| known.name == name) {
-                return Err(BuildError::DuplicateIssuer(name.to_string()));
-            }
-            let keys = issuer.keys(&allowed, &self.settings, &self.clock)?;
-            issuers.push(TrustedIssuer { name, keys });
-        }
-        let validation = Validation {
-            audiences: self.audiences.into(),
-            leeway: self.leeway,
-            token_type: self.token_type,
-        };
-        Ok(Inner { issuers, allowed, validation, clock: self.clock })
-    }
-}
-
-impl<C: Claims> Clone for VerifierBuilder<C> {
-    fn clone(&self) -> Self {
-        Self { plan: self.plan.clone(), claims: PhantomData }
-    }
-}
-
-impl<C: Claims> fmt::Debug for VerifierBuilder<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifierBuilder")
-            .field("issuers", &self.plan.issuers)
-            .field("audiences", &self.plan.audiences)
-            .field("algorithms", &self.plan.algorithms)
             .finish_non_exhaustive()
     }
 }

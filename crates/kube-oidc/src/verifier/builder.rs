@@ -1,0 +1,249 @@
+//! [`VerifierBuilder`]: what to expect, checked before there is a verifier.
+
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+use super::{Inner, TrustedIssuer, Verifier};
+use crate::{
+    algorithm::Algorithm,
+    claims::{Claims, ServiceAccountClaims},
+    clock::{Clock, SystemClock},
+    error::BuildError,
+    issuer::Issuer,
+    key_cache::Settings,
+    validation::{API_SERVER_AUDIENCES, Validation},
+};
+
+/// The API server's own, from go-jose.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+/// A longer leeway needs a method that says `dangerous`.
+const MAX_LEEWAY: Duration = Duration::from_secs(300);
+
+/// Makes a [`Verifier`].
+#[must_use]
+pub struct VerifierBuilder<C: Claims = ServiceAccountClaims> {
+    plan: Plan,
+    claims: PhantomData<fn() -> C>,
+}
+
+/// What was asked for, not checked yet.
+#[derive(Clone)]
+struct Plan {
+    issuers: Vec<Issuer>,
+    audiences: Vec<String>,
+    single_audience: bool,
+    refuse_api_server_audiences: bool,
+    algorithms: Vec<Algorithm>,
+    leeway: Duration,
+    leeway_limit: Duration,
+    token_type: Option<String>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+}
+
+impl VerifierBuilder {
+    pub(super) fn new(issuer: Issuer) -> Self {
+        let plan = Plan {
+            issuers: vec![issuer],
+            audiences: Vec::new(),
+            single_audience: false,
+            refuse_api_server_audiences: false,
+            algorithms: Algorithm::ALL.to_vec(),
+            leeway: DEFAULT_LEEWAY,
+            leeway_limit: MAX_LEEWAY,
+            token_type: None,
+            settings: Settings::default(),
+            clock: Arc::new(SystemClock),
+        };
+        Self { plan, claims: PhantomData }
+    }
+}
+
+impl<C: Claims> VerifierBuilder<C> {
+    /// Accepts tokens for this audience, beside others that were given.
+    ///
+    /// Choose a name of the service's own. Whoever receives a token can use it wherever its
+    /// audience is accepted.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.plan.audiences.push(audience.into());
+        self
+    }
+
+    /// Accepts tokens for each of these audiences, beside others that were given.
+    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.plan.audiences.extend(audiences.into_iter().map(Into::into));
+        self
+    }
+
+    /// Accepts tokens that were made for the API server: of the issuer's own name, which is the
+    /// default audience of a `TokenRequest`, and of [`API_SERVER_AUDIENCES`].
+    ///
+    /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
+    /// at every other service that accepts it.
+    pub fn dangerous_api_server_audiences(self) -> Self {
+        let issuers: Vec<String> =
+            self.plan.issuers.iter().map(|issuer| issuer.name().to_owned()).collect();
+        self.audiences(issuers).audiences(API_SERVER_AUDIENCES)
+    }
+
+    /// Refuses tokens that are for others as well: whoever else receives such a token can replay
+    /// it here, and this service can replay it there.
+    pub fn single_audience(mut self) -> Self {
+        self.plan.single_audience = true;
+        self
+    }
+
+    /// Refuses tokens that are for the API server as well, by the issuer's name or one of
+    /// [`API_SERVER_AUDIENCES`]: a caller should not hand out the key to the API server.
+    pub fn refuse_api_server_audiences(mut self) -> Self {
+        self.plan.refuse_api_server_audiences = true;
+        self
+    }
+
+    /// Trusts one more issuer, with the same expectations. Its tokens are checked with its own
+    /// keys only.
+    pub fn issuer(mut self, issuer: impl Into<Issuer>) -> Self {
+        self.plan.issuers.push(issuer.into());
+        self
+    }
+
+    /// Reads claims of another type: see [`Verifier`].
+    pub fn claims<D: Claims>(self) -> VerifierBuilder<D> {
+        VerifierBuilder { plan: self.plan, claims: PhantomData }
+    }
+
+    /// Allows these signature algorithms only. By default all of [`Algorithm`] are, each where
+    /// the key permits it.
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.plan.algorithms = algorithms.into_iter().collect();
+        self
+    }
+
+    /// How far the clocks of issuer and verifier may differ: 60 s unless set, at most 5 min.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.plan.leeway = leeway;
+        self.plan.leeway_limit = MAX_LEEWAY;
+        self
+    }
+
+    /// A leeway without a limit: an expired token is accepted for as long.
+    pub fn dangerous_leeway(mut self, leeway: Duration) -> Self {
+        self.plan.leeway = leeway;
+        self.plan.leeway_limit = Duration::MAX;
+        self
+    }
+
+    /// Demands this `typ`, such as `at+jwt` ([RFC 9068]). Without it `typ` may be absent or
+    /// `JWT`, as Kubernetes has it, and every other type is refused.
+    ///
+    /// [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
+    pub fn token_type(mut self, typ: impl Into<String>) -> Self {
+        self.plan.token_type = Some(typ.into());
+        self
+    }
+
+    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set.
+    ///
+    /// Within that time a token by a key that was published since is refused with 401, so an
+    /// attacker who sends junk can delay a new key by as much, and a known key never.
+    pub fn unknown_kid_cooldown(mut self, cooldown: Duration) -> Self {
+        self.plan.settings.unknown_kid_cooldown = cooldown;
+        self
+    }
+
+    /// How long a fetch of discovery document and key set together may take, and how long a
+    /// request waits for it: 5 s unless set.
+    pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
+        self.plan.settings.fetch_timeout = timeout;
+        self
+    }
+
+    /// The shortest lifetime of a key set, whatever its issuer says: 60 s unless set.
+    pub fn min_refresh(mut self, lifetime: Duration) -> Self {
+        self.plan.settings.freshness.min = lifetime;
+        self
+    }
+
+    /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set. A key that
+    /// was taken out of the set is refused at the latest after this time.
+    pub fn max_refresh(mut self, lifetime: Duration) -> Self {
+        self.plan.settings.freshness.max = lifetime;
+        self
+    }
+
+    /// How long past its lifetime a key set is used while its issuer does not answer: 24 h unless
+    /// set, as long as AKS keeps an old key.
+    pub fn max_stale(mut self, max_stale: Duration) -> Self {
+        self.plan.settings.max_stale = max_stale;
+        self
+    }
+
+    /// Reads the time from another clock: for tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.plan.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the settings and makes the verifier. Nothing is fetched.
+    ///
+    /// # Errors
+    ///
+    /// No audience, or a setting that cannot work: see [`BuildError`].
+    pub fn build(self) -> Result<Verifier<C>, BuildError> {
+        Ok(Verifier { inner: Arc::new(self.plan.build()?), claims: PhantomData })
+    }
+}
+
+impl Plan {
+    fn build(self) -> Result<Inner, BuildError> {
+        if self.audiences.is_empty() {
+            return Err(BuildError::NoAudience);
+        }
+        if self.audiences.iter().any(|audience| audience.trim().is_empty()) {
+            return Err(BuildError::EmptyAudience);
+        }
+        if self.algorithms.is_empty() {
+            return Err(BuildError::NoAlgorithm);
+        }
+        if self.leeway > self.leeway_limit {
+            return Err(BuildError::Duration {
+                name: "leeway",
+                range: "at most 5 min; dangerous_leeway has no limit",
+            });
+        }
+        self.settings.check()?;
+        let allowed: Arc<[Algorithm]> = self.algorithms.into();
+        let mut issuers: Vec<TrustedIssuer> = Vec::with_capacity(self.issuers.len());
+        for issuer in &self.issuers {
+            let name: Arc<str> = issuer.name().into();
+            if issuers.iter().any(|known| known.name == name) {
+                return Err(BuildError::DuplicateIssuer(name.to_string()));
+            }
+            let keys = issuer.keys(&allowed, &self.settings, &self.clock)?;
+            issuers.push(TrustedIssuer { name, keys });
+        }
+        let validation = Validation {
+            audiences: self.audiences.into(),
+            single_audience: self.single_audience,
+            refuse_api_server_audiences: self.refuse_api_server_audiences,
+            leeway: self.leeway,
+            token_type: self.token_type,
+        };
+        Ok(Inner { issuers, allowed, validation, clock: self.clock })
+    }
+}
+
+impl<C: Claims> Clone for VerifierBuilder<C> {
+    fn clone(&self) -> Self {
+        Self { plan: self.plan.clone(), claims: PhantomData }
+    }
+}
+
+impl<C: Claims> fmt::Debug for VerifierBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifierBuilder")
+            .field("issuers", &self.plan.issuers)
+            .field("audiences", &self.plan.audiences)
+            .field("algorithms", &self.plan.algorithms)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,130 @@
+//! Tokens that try to choose how they are checked, and rules on audiences.
+
+use kube_oidc::{Algorithm, Issuer, Reason, Verifier, VerifierBuilder};
+use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
+use serde_json::json;
+
+fn builder(issuer: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
+}
+
+async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
+    verifier.verify(token).await.err().map(|error| error.reason())
+}
+
+#[tokio::test]
+async fn a_key_never_comes_from_a_token() {
+    // RFC 8725, 3.10: do not trust received claims, jku and x5u above all
+    let issuer = TestIssuer::start();
+    let attacker = TestIssuer::start();
+    let theirs = attacker.signing_key();
+    let verifier = builder(&issuer).build().unwrap();
+    let ours = issuer.signing_key();
+    for (header, value) in [
+        ("jwk", theirs.jwk()),
+        ("jku", json!(attacker.jwks_uri())),
+        ("x5u", json!(attacker.jwks_uri())),
+        ("x5c", json!(["MIIC"])),
+        ("x5t", json!("AAAA")),
+    ] {
+        // in the name of our key, by theirs
+        let token = issuer.token().audience("orders").header(header, value.clone());
+        let forged = token.clone().forged_by(&theirs).mint();
+        assert_eq!(reason(&verifier, &forged).await, Some(Reason::Signature), "{header}");
+        let named = token.clone().signed_by(&theirs).mint();
+        assert_eq!(reason(&verifier, &named).await, Some(Reason::UnknownKey), "{header}");
+        // an honest token with such a header is read over it
+        assert_eq!(reason(&verifier, &token.signed_by(&ours).mint()).await, None, "{header}");
+    }
+    assert_eq!(attacker.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_header_that_demands_is_refused() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    for (header, value) in [
+        ("crit", json!([])),
+        ("crit", json!(["exp"])),
+        ("crit", json!(null)),
+        ("b64", json!(false)),
+        ("zip", json!("DEF")),
+        ("enc", json!("A256GCM")),
+    ] {
+        let token = issuer.token().audience("orders").header(header, value).mint();
+        assert_eq!(reason(&verifier, &token).await, Some(Reason::Malformed), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn the_key_decides_the_algorithm_and_not_the_token() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let key = issuer.signing_key();
+    for algorithm in [SigningAlgorithm::Rs384, SigningAlgorithm::Rs512, SigningAlgorithm::Ps256] {
+        // honestly signed with the same numbers: but the key says RS256
+        let other = key.clone().with_algorithm(algorithm);
+        let token = issuer.token().audience("orders").signed_by(&other).mint();
+        assert_eq!(reason(&verifier, &token).await, Some(Reason::KeyAlgorithm), "{algorithm:?}");
+    }
+    // RFC 8725, 2.1: the public key as the secret of an HMAC
+    let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.public_bytes());
+    let unsigned = issuer.token().audience("orders").header("alg", "HS256").signature("").mint();
+    let signing_input = unsigned.trim_end_matches('.');
+    let tag = aws_lc_rs::hmac::sign(&secret, signing_input.as_bytes());
+    let token =
+        issuer.token().audience("orders").header("alg", "HS256").signature(tag.as_ref()).mint();
+    assert_eq!(reason(&verifier, &token).await, Some(Reason::Algorithm));
+}
+
+#[tokio::test]
+async fn a_verifier_may_allow_fewer_algorithms() {
+    let issuer = TestIssuer::start();
+    issuer.rotate_to(SigningKey::generate(SigningAlgorithm::Es256));
+    let verifier = builder(&issuer).algorithms([Algorithm::Es256]).build().unwrap();
+    let token = || issuer.token().audience("orders");
+    assert_eq!(reason(&verifier, &token().mint()).await, None);
+    let rsa = SigningKey::generate(SigningAlgorithm::Rs256);
+    assert_eq!(reason(&verifier, &token().signed_by(&rsa).mint()).await, Some(Reason::Algorithm));
+}
+
+#[tokio::test]
+async fn tokens_for_others_too_are_refused_on_request() {
+    let issuer = TestIssuer::start();
+    let usual = builder(&issuer).build().unwrap();
+    let single = builder(&issuer).single_audience().build().unwrap();
+    let no_api_server = builder(&issuer).refuse_api_server_audiences().build().unwrap();
+    let (several, api_server) = (Some(Reason::SeveralAudiences), Some(Reason::ApiServerAudience));
+    for (others, by_single, by_no_api_server) in [
+        (&[][..], None, None),
+        (&["vault"], several, None),
+        (&["https://kubernetes.default.svc"], several, api_server),
+        (&["https://kubernetes.default.svc.cluster.local"], several, api_server),
+        (&[issuer.url()], several, api_server),
+        (&["vault", issuer.url()], several, api_server),
+    ] {
+        let token = issuer.token().audience("orders");
+        let token = others.iter().fold(token, |token, other| token.audience(other)).mint();
+        assert_eq!(reason(&usual, &token).await, None, "{others:?}");
+        assert_eq!(reason(&single, &token).await, by_single, "{others:?}");
+        assert_eq!(reason(&no_api_server, &token).await, by_no_api_server, "{others:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_leeway_can_be_set() {
+    use std::time::{Duration, SystemTime};
+
+    let issuer = TestIssuer::start();
+    let strict = builder(&issuer).leeway(Duration::ZERO).build().unwrap();
+    let usual = builder(&issuer).build().unwrap();
+    let lax = builder(&issuer).leeway(Duration::from_secs(300)).build().unwrap();
+    let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+    for (seconds, verdicts) in [(30, [false, true, true]), (200, [false, false, true])] {
+        let token = issuer.token().audience("orders").issued_at(ago(3600)).expires_at(ago(seconds));
+        let token = token.mint();
+        for (verifier, accepted) in [&strict, &usual, &lax].into_iter().zip(verdicts) {
+            assert_eq!(reason(verifier, &token).await.is_none(), accepted, "{seconds}");
+        }
+    }
+}
