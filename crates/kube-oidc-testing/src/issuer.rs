@@ -4,7 +4,8 @@ use std::{
     collections::HashMap,
     fmt,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -41,6 +42,8 @@ struct Shared {
     discovery_path: String,
     keys_path: String,
     state: Mutex<State>,
+    /// Told of each request.
+    asked: Condvar,
 }
 
 struct State {
@@ -186,8 +189,24 @@ impl TestIssuer {
         self.fetches(&self.shared.discovery_path)
     }
 
+    /// Waits until as many requests for its keys reached it, and blocks the thread meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// They did not within 30 seconds.
+    pub fn wait_for_key_fetches(&self, count: usize) {
+        let path = &self.shared.keys_path;
+        let state = self.state();
+        let (state, waited) = self
+            .shared
+            .asked
+            .wait_timeout_while(state, Duration::from_secs(30), |state| state.fetches(path) < count)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "{} of {count} key fetches came", state.fetches(path));
+    }
+
     fn fetches(&self, path: &str) -> usize {
-        self.state().seen.iter().filter(|request| request.path == path).count()
+        self.state().fetches(path)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -274,6 +293,7 @@ impl TestIssuerBuilder {
             discovery_path: format!("{path}/.well-known/openid-configuration"),
             keys_path: self.keys_path,
             state: Mutex::new(state),
+            asked: Condvar::new(),
         });
         let handler = Arc::clone(&shared);
         let server =
@@ -296,6 +316,12 @@ impl Shared {
     }
 
     fn answer(&self, request: SeenRequest) -> Answer {
+        let answer = self.choose(request);
+        self.asked.notify_all();
+        answer
+    }
+
+    fn choose(&self, request: SeenRequest) -> Answer {
         let mut state = self.state();
         let endpoint = if request.path == self.discovery_path {
             Endpoint::Discovery
@@ -323,6 +349,10 @@ impl Shared {
 impl State {
     fn key_set(&self) -> Value {
         json!({ "keys": self.keys.iter().map(SigningKey::jwk).collect::<Vec<_>>() })
+    }
+
+    fn fetches(&self, path: &str) -> usize {
+        self.seen.iter().filter(|request| request.path == path).count()
     }
 
     fn publish(&mut self) {

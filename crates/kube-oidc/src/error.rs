@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 use crate::{
     issuer_url::IssuerUrlError,
     key_set::KeySetError,
-    shown::{Shown, ShownList},
+    shown::{Shown, ShownList, without_query},
 };
 
 /// A token was not accepted.
@@ -328,7 +328,7 @@ pub enum BuildError {
     #[error("no algorithm is allowed")]
     NoAlgorithm,
     /// A URL to read keys from is not one.
-    #[error("the URL {} is not acceptable: {source}", Shown(.url))]
+    #[error("the URL {} is not acceptable: {source}", Shown(without_query(.url)))]
     #[non_exhaustive]
     Url {
         /// The URL.
@@ -342,6 +342,9 @@ pub enum BuildError {
     /// Two issuers have one name.
     #[error("the issuer {} is given twice", Shown(.0))]
     DuplicateIssuer(String),
+    /// The issuer has no cluster's name, or a blank one, beside others in the verifier.
+    #[error("the issuer {} needs the name of its cluster", Shown(.0))]
+    ClusterName(String),
     /// A duration is out of its range.
     #[error("{name} must be {range}")]
     #[non_exhaustive]
@@ -354,9 +357,16 @@ pub enum BuildError {
     /// The root certificates are not PEM, or hold no certificate.
     #[error("the root certificates cannot be used: {0}")]
     RootCertificates(String),
-    /// The bearer token for fetching keys cannot be sent in a header.
-    #[error("the bearer token for fetching keys holds characters that no header may hold")]
-    FetchToken,
+    /// A header or bearer token for fetching keys cannot be sent. Its value is not shown.
+    #[error("the header {name} for fetching keys holds characters that no header may hold")]
+    #[non_exhaustive]
+    FetchHeader {
+        /// The name of the header.
+        name: String,
+    },
+    /// The proxy for fetching keys is no URL of a proxy.
+    #[error("the proxy for fetching keys cannot be used: {0}")]
+    Proxy(String),
     /// A fixed key set cannot be used.
     #[error(transparent)]
     KeySet(#[from] KeySetError),

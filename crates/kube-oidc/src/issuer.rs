@@ -1,7 +1,11 @@
 //! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
 
+#[cfg(feature = "remote")]
+use std::path::PathBuf;
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "remote")]
+use crate::source::HttpFetcher;
 use crate::{
     algorithm::Algorithm,
     clock::Clock,
@@ -10,6 +14,7 @@ use crate::{
     key_cache::{KeyCache, Settings},
     key_set::KeySet,
     keys::Keys,
+    shown::without_query,
     source::{Fetch, Remote},
 };
 
@@ -30,6 +35,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Issuer {
     name: Arc<str>,
+    cluster: Option<Arc<str>>,
     /// `None`: the name is no URL.
     url: Option<IssuerUrl>,
     jwks_uri: Option<String>,
@@ -43,8 +49,19 @@ pub struct Issuer {
 #[derive(Clone, Default)]
 struct HttpSettings {
     root_certificates: Vec<Vec<u8>>,
-    bearer_token: Option<String>,
+    root_files: Vec<PathBuf>,
+    proxy: Option<String>,
+    credentials: Vec<Credential>,
     credential_origins: Vec<String>,
+}
+
+/// What is sent to the origins that keys are read from.
+#[cfg(feature = "remote")]
+#[derive(Clone)]
+enum Credential {
+    BearerToken(String),
+    BearerTokenFile(PathBuf),
+    Header(String, String),
 }
 
 impl Issuer {
@@ -65,6 +82,7 @@ impl Issuer {
     fn named(name: Arc<str>, url: Option<IssuerUrl>) -> Self {
         Self {
             name,
+            cluster: None,
             url,
             jwks_uri: None,
             key_set: None,
@@ -72,6 +90,18 @@ impl Issuer {
             #[cfg(feature = "remote")]
             http: HttpSettings::default(),
         }
+    }
+
+    /// Says which cluster this issuer is of, by a name of the operator's own:
+    /// [`Verified::cluster`](crate::Verified::cluster) gives it to handlers.
+    ///
+    /// A namespace and a service account of the same names exist in every cluster, so a verifier
+    /// with several issuers wants a name for each. Issuers of one cluster share it, as during a
+    /// migration from one issuer to another.
+    #[must_use]
+    pub fn of_cluster(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.cluster = Some(name.into());
+        self
     }
 
     /// Reads the keys from this URL, without discovery. It must be https; plain http is accepted
@@ -106,6 +136,25 @@ impl Issuer {
         self
     }
 
+    /// Trusts the certificates of a PEM file when fetching. The file is read at each fetch, so a
+    /// bundle that is replaced is picked up; one that cannot be read any more leaves the last good
+    /// one in use.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.http.root_files.push(path.into());
+        self
+    }
+
+    /// Goes through this proxy when fetching over https, instead of the environment's. Plain http
+    /// never goes through a proxy.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_fetch_proxy(mut self, url: impl Into<String>) -> Self {
+        self.http.proxy = Some(url.into());
+        self
+    }
+
     /// Sends a bearer token when fetching: a kube-apiserver may answer 403 to anonymous readers
     /// of its key set, and `PingOne` wants one too.
     ///
@@ -115,12 +164,34 @@ impl Issuer {
     /// [`with_credential_origin`](Self::with_credential_origin).
     #[cfg(feature = "remote")]
     #[must_use]
-    pub fn with_fetch_bearer_token(mut self, token: impl Into<String>) -> Self {
-        self.http.bearer_token = Some(token.into());
+    pub fn with_fetch_bearer_token(self, token: impl Into<String>) -> Self {
+        self.with_credential(Credential::BearerToken(token.into()))
+    }
+
+    /// Sends the bearer token of a file when fetching, by the rules of
+    /// [`with_fetch_bearer_token`](Self::with_fetch_bearer_token). The file is read at each
+    /// fetch, as the kubelet rotates it.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_fetch_bearer_token_file(self, path: impl Into<PathBuf>) -> Self {
+        self.with_credential(Credential::BearerTokenFile(path.into()))
+    }
+
+    /// Sends a header when fetching, by the rules of
+    /// [`with_fetch_bearer_token`](Self::with_fetch_bearer_token): it may be a secret.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub fn with_fetch_header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with_credential(Credential::Header(name.into(), value.into()))
+    }
+
+    #[cfg(feature = "remote")]
+    fn with_credential(mut self, credential: Credential) -> Self {
+        self.http.credentials.push(credential);
         self
     }
 
-    /// Sends the bearer token to the origin of this URL as well.
+    /// Sends bearer token and headers to the origin of this URL as well.
     #[cfg(feature = "remote")]
     #[must_use]
     pub fn with_credential_origin(mut self, url: impl Into<String>) -> Self {
@@ -132,6 +203,10 @@ impl Issuer {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
+        self.cluster.as_ref()
     }
 
     /// Makes the place where the keys of this issuer are.
@@ -155,7 +230,7 @@ impl Issuer {
         let jwks_uri = self.jwks_uri.as_deref().map(|url| endpoint(transport, url)).transpose()?;
         let fetcher = match &self.fetcher {
             Some(fetcher) => Arc::clone(fetcher),
-            None => self.http_fetcher(transport)?,
+            None => self.http_fetcher()?,
         };
         let remote = match (jwks_uri, &self.url) {
             (Some(jwks_uri), _) => Remote::known(jwks_uri, fetcher),
@@ -168,17 +243,29 @@ impl Issuer {
     }
 
     #[cfg(feature = "remote")]
-    fn http_fetcher(&self, transport: Transport) -> Result<Arc<dyn Fetch>, BuildError> {
-        let mut fetcher = crate::source::HttpFetcher::new();
-        for pem in &self.http.root_certificates {
+    fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
+        let http = &self.http;
+        let mut fetcher = HttpFetcher::new();
+        for pem in &http.root_certificates {
             fetcher = fetcher.with_root_certificates_pem(pem)?;
         }
-        if let Some(token) = &self.http.bearer_token {
-            let url = self.url.as_ref().map(IssuerUrl::as_str);
-            let own = self.jwks_uri.as_deref().or(url);
-            let others = self.http.credential_origins.iter().map(String::as_str);
-            for origin in own.into_iter().chain(others) {
-                fetcher = fetcher.with_bearer_token(&endpoint(transport, origin)?, token)?;
+        for path in &http.root_files {
+            fetcher = fetcher.with_root_certificates_file(path);
+        }
+        if let Some(proxy) = &http.proxy {
+            fetcher = fetcher.with_proxy(proxy)?;
+        }
+        let own = self.jwks_uri.as_deref().or(self.url.as_ref().map(IssuerUrl::as_str));
+        let others = http.credential_origins.iter().map(String::as_str);
+        for origin in own.into_iter().chain(others) {
+            for credential in &http.credentials {
+                fetcher = match credential {
+                    Credential::BearerToken(token) => fetcher.with_bearer_token(origin, token)?,
+                    Credential::BearerTokenFile(path) => {
+                        fetcher.with_bearer_token_file(origin, path)?
+                    }
+                    Credential::Header(name, value) => fetcher.with_header(origin, name, value)?,
+                };
             }
         }
         Ok(Arc::new(fetcher))
@@ -186,7 +273,7 @@ impl Issuer {
 
     #[cfg(not(feature = "remote"))]
     #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    fn http_fetcher(&self, _: Transport) -> Result<Arc<dyn Fetch>, BuildError> {
+    fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
         Err(BuildError::NoFetcher)
     }
 }
@@ -208,7 +295,8 @@ impl fmt::Debug for Issuer {
         // the bearer token stays out
         f.debug_struct("Issuer")
             .field("name", &self.name)
-            .field("jwks_uri", &self.jwks_uri)
+            .field("cluster", &self.cluster)
+            .field("jwks_uri", &self.jwks_uri.as_deref().map(without_query))
             .finish_non_exhaustive()
     }
 }

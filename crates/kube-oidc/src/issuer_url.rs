@@ -91,11 +91,17 @@ impl IssuerUrl {
     }
 }
 
+/// As long as a URL of keys may be, in bytes.
+const MAX_ENDPOINT_BYTES: usize = 2048;
+
 impl Transport {
     /// Parses a URL that keys or metadata are to be read from, for an issuer of this transport.
     ///
     /// Unlike an issuer it may have a query.
     pub(crate) fn parse_endpoint(self, text: &str) -> Result<Url, IssuerUrlError> {
+        if text.len() > MAX_ENDPOINT_BYTES {
+            return Err(IssuerUrlError::TooLong);
+        }
         let url = parse_strictly(text)?;
         match (url.scheme(), self) {
             ("https", _) | (_, Self::DangerousHttp) => Ok(url),
@@ -199,6 +205,9 @@ pub enum IssuerUrlError {
     /// The text is empty.
     #[error("it is empty")]
     Empty,
+    /// It is a URL to read keys from of over 2,048 bytes.
+    #[error("it is too long")]
+    TooLong,
     /// It does not begin with `https://` (or `http://`), in lower case.
     #[error("it does not begin with https://")]
     NotHttps,
@@ -316,5 +325,8 @@ mod tests {
             Err(IssuerUrlError::PlainHttp)
         );
         assert_eq!(loopback.parse_endpoint("http://u@localhost"), Err(IssuerUrlError::Credentials));
+        let of_length = |length: usize| format!("https://k.example/{}", "k".repeat(length - 18));
+        assert!(https.parse_endpoint(&of_length(2048)).is_ok());
+        assert_eq!(https.parse_endpoint(&of_length(2049)), Err(IssuerUrlError::TooLong));
     }
 }

@@ -72,7 +72,7 @@ mod verifier;
 
 pub use self::{
     algorithm::Algorithm,
-    claims::{Claims, ObjectRef, RegisteredClaims, ServiceAccountClaims},
+    claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
     error::{BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, VerifyError},
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},

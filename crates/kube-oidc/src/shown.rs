@@ -33,6 +33,11 @@ impl fmt::Display for Cut<'_> {
     }
 }
 
+/// A URL without its query, which may hold a secret.
+pub(crate) fn without_query(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
+}
+
 /// Shows the first few of a list of texts.
 pub(crate) struct ShownList<'a, T>(pub(crate) &'a [T]);
 

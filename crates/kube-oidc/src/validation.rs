@@ -1,7 +1,6 @@
 //! What a token must say: type, time, audience.
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,6 +20,8 @@ pub const API_SERVER_AUDIENCES: [&str; 2] =
 #[derive(Clone, Debug)]
 pub(crate) struct Validation {
     pub(crate) audiences: Arc<[String]>,
+    /// Whether a token for its own issuer is for us: the API server's default audience.
+    pub(crate) issuer_is_audience: bool,
     /// Whether a token must be for one audience and nobody else.
     pub(crate) single_audience: bool,
     /// Whether a token that is for the API server too is refused.
@@ -88,7 +89,7 @@ impl Validation {
             Some(Problem::NotYetValid)
         } else if ahead(payload.iat) {
             Some(Problem::IssuedInFuture)
-        } else if !self.is_for_us(&payload.aud) {
+        } else if !self.is_for_us(payload) {
             Some(Problem::Audience)
         } else if self.single_audience && payload.aud.len() > 1 {
             Some(Problem::SeveralAudiences)
@@ -99,8 +100,11 @@ impl Validation {
         }
     }
 
-    fn is_for_us(&self, audiences: &[Cow<'_, str>]) -> bool {
-        audiences.iter().any(|found| self.audiences.iter().any(|ours| ours == found))
+    fn is_for_us(&self, payload: &Payload<'_>) -> bool {
+        payload.aud.iter().any(|found| {
+            self.audiences.iter().any(|ours| ours == found)
+                || self.issuer_is_audience && *found == payload.iss
+        })
     }
 }
 

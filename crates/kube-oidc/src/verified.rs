@@ -10,23 +10,36 @@ use crate::claims::{Claims, RegisteredClaims, ServiceAccountClaims};
 ///
 /// It says what was true when the token was checked: the workload may be deleted and the token
 /// expire while a long request or stream goes on. [`RegisteredClaims::expires_at`] says when.
-pub struct Verified<C: Claims = ServiceAccountClaims>(Arc<C::Kept>);
+pub struct Verified<C: Claims = ServiceAccountClaims>(Arc<Inner<C>>);
+
+struct Inner<C: Claims> {
+    kept: C::Kept,
+    cluster: Option<Arc<str>>,
+}
 
 impl<C: Claims> Verified<C> {
-    pub(crate) fn new(kept: C::Kept) -> Self {
-        Self(Arc::new(kept))
+    pub(crate) fn new(kept: C::Kept, cluster: Option<Arc<str>>) -> Self {
+        Self(Arc::new(Inner { kept, cluster }))
     }
 
     /// The claims.
     #[must_use]
     pub fn claims(&self) -> &C {
-        C::claims(&self.0)
+        C::claims(&self.0.kept)
     }
 
     /// The registered claims, whatever the type of the others.
     #[must_use]
     pub fn registered(&self) -> &RegisteredClaims {
-        C::registered(&self.0)
+        C::registered(&self.0.kept)
+    }
+
+    /// The cluster that the token is of, by the name that the operator gave it with
+    /// [`Issuer::of_cluster`](crate::Issuer::of_cluster). A namespace and a service account of
+    /// the same names exist in every cluster.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&str> {
+        self.0.cluster.as_deref()
     }
 }
 
@@ -36,7 +49,7 @@ impl Verified<ServiceAccountClaims> {
     /// [`ServiceAccountClaims::for_test`].
     #[must_use]
     pub fn dangerous_without_verification(claims: ServiceAccountClaims) -> Self {
-        Self::new(claims)
+        Self::new(claims, None)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum_core::{
     body::Body,
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
@@ -43,6 +43,19 @@ impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
             );
             MissingLayer(())
         })
+    }
+}
+
+/// A request that nobody looked at is not one without a caller: without the layer this is 500 as
+/// well, and never `None`.
+impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
+    type Rejection = MissingLayer;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &S,
+    ) -> Result<Option<Self>, MissingLayer> {
+        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
     }
 }
 

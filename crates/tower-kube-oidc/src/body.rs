@@ -37,6 +37,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty body, as layers outside of ours want one: `CorsLayer` for a preflight.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self { kind: Kind::Own { bytes: None } }
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;

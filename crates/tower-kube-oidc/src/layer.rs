@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use kube_oidc::{
-    API_SERVER_AUDIENCES, BuildError, Claims, IssuerUrl, ServiceAccountClaims, Verifier,
-    VerifierBuilder,
-};
+use kube_oidc::{BuildError, Claims, IssuerUrl, ServiceAccountClaims, Verifier, VerifierBuilder};
 use tower_layer::Layer;
 
 use crate::{rejection::Realm, service::OidcAuth, settings::Settings};
@@ -50,7 +47,9 @@ pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims> {
 
 struct Plan<C: Claims> {
     source: Source<C>,
-    audiences: Vec<String>,
+    /// `None`: none was asked for.
+    audiences: Option<Vec<String>>,
+    api_server_audiences: bool,
     realm: Option<String>,
 }
 
@@ -68,6 +67,9 @@ pub enum LayerError {
     /// The verifier cannot be built.
     #[error(transparent)]
     Verifier(#[from] BuildError),
+    /// A layer that was made from a verifier cannot accept more than that does.
+    #[error("the API server's audiences are to be set on the verifier that the layer is made from")]
+    SharedVerifier,
     /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
     /// backslash.
     #[error("the realm must be printable ASCII without quotes and backslashes")]
@@ -89,7 +91,7 @@ impl OidcAuthLayer<ServiceAccountClaims> {
 
 impl<C: Claims> OidcAuthLayer<C> {
     fn planned(source: Source<C>) -> Self {
-        let plan = Plan { source, audiences: Vec::new(), realm: None };
+        let plan = Plan { source, audiences: None, api_server_audiences: false, realm: None };
         Self { plan, settled: Arc::default() }
     }
 
@@ -104,21 +106,21 @@ impl<C: Claims> OidcAuthLayer<C> {
 
     /// Accepts tokens for each of these audiences: see [`audience`](Self::audience).
     pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.plan.audiences.extend(audiences.into_iter().map(Into::into));
+        let ours = self.plan.audiences.get_or_insert_default();
+        ours.extend(audiences.into_iter().map(Into::into));
         self.replanned()
     }
 
     /// Accepts tokens that were made for the API server: of the issuer's own name and of
-    /// [`API_SERVER_AUDIENCES`].
+    /// [`API_SERVER_AUDIENCES`](crate::API_SERVER_AUDIENCES).
     ///
     /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
     /// at every other service that accepts it.
-    pub fn dangerous_api_server_audiences(self) -> Self {
-        let issuer = match &self.plan.source {
-            Source::Own { issuer, .. } => Some(issuer.as_str().to_owned()),
-            Source::Shared(_) => None,
-        };
-        self.audiences(issuer).audiences(API_SERVER_AUDIENCES)
+    ///
+    /// A layer that was made from a [`Verifier`] cannot be told so: set it on the verifier.
+    pub fn dangerous_api_server_audiences(mut self) -> Self {
+        self.plan.api_server_audiences = true;
+        self.replanned()
     }
 
     /// Names this realm in challenges: `kubernetes` unless set.
@@ -164,26 +166,50 @@ impl<C: Claims> Plan<C> {
             Some(realm) => Realm::parse(realm).ok_or(LayerError::Realm)?,
             None => Realm::DEFAULT,
         };
-        if self.audiences.iter().any(|audience| audience.trim().is_empty()) {
-            return Err(BuildError::EmptyAudience.into());
+        if let Some(audiences) = &self.audiences {
+            check_audiences(audiences)?;
         }
-        let (verifier, narrower) = match &self.source {
-            Source::Shared(verifier) => (verifier.clone(), self.audiences.clone()),
-            Source::Own { builder, issuer } if self.audiences.is_empty() => {
-                tracing::warn!(
-                    issuer = issuer.as_str(),
-                    "no audience is set: tokens for the issuer's default audience are accepted. \
-                     Whoever receives such a token can replay it to the API server and to every \
-                     other service on the default; give the layer an audience of its own"
-                );
-                (VerifierBuilder::clone(builder).audience(issuer.as_str()).build()?, Vec::new())
+        let (verifier, narrower) = match (&self.source, &self.audiences) {
+            (Source::Shared(_), _) if self.api_server_audiences => {
+                return Err(LayerError::SharedVerifier);
             }
-            Source::Own { builder, .. } => {
+            (Source::Shared(verifier), narrower) => (verifier.clone(), narrower.clone()),
+            (Source::Own { builder, issuer }, audiences) => {
                 let builder = VerifierBuilder::clone(builder);
-                (builder.audiences(self.audiences.iter().cloned()).build()?, Vec::new())
+                let builder = match audiences {
+                    Some(audiences) => builder.audiences(audiences.iter().cloned()),
+                    None if self.api_server_audiences => builder,
+                    None => {
+                        tracing::warn!(
+                            issuer = issuer.as_str(),
+                            "no audience is set: tokens for the issuer's default audience are \
+                             accepted. Whoever receives such a token can replay it to the API \
+                             server and to every other service on the default; give the layer an \
+                             audience of its own"
+                        );
+                        builder.audience(issuer.as_str())
+                    }
+                };
+                let builder = if self.api_server_audiences {
+                    builder.dangerous_api_server_audiences()
+                } else {
+                    builder
+                };
+                (builder.build()?, None)
             }
         };
         Ok(Settings::new(verifier, narrower, realm))
+    }
+}
+
+/// The list of a layer that narrows is checked like a verifier's own.
+fn check_audiences(audiences: &[String]) -> Result<(), BuildError> {
+    if audiences.is_empty() {
+        Err(BuildError::NoAudience)
+    } else if audiences.iter().any(|audience| audience.trim().is_empty()) {
+        Err(BuildError::EmptyAudience)
+    } else {
+        Ok(())
     }
 }
 
@@ -203,14 +229,19 @@ impl<S, C: Claims> Layer<S> for OidcAuthLayer<C> {
 
 impl<C: Claims> Clone for OidcAuthLayer<C> {
     fn clone(&self) -> Self {
-        let Plan { source, audiences, realm } = &self.plan;
+        let Plan { source, audiences, api_server_audiences, realm } = &self.plan;
         let source = match source {
             Source::Own { builder, issuer } => {
                 Source::Own { builder: builder.clone(), issuer: issuer.clone() }
             }
             Source::Shared(verifier) => Source::Shared(verifier.clone()),
         };
-        let plan = Plan { source, audiences: audiences.clone(), realm: realm.clone() };
+        let plan = Plan {
+            source,
+            audiences: audiences.clone(),
+            api_server_audiences: *api_server_audiences,
+            realm: realm.clone(),
+        };
         Self { plan, settled: Arc::clone(&self.settled) }
     }
 }

@@ -83,7 +83,8 @@ impl Rejection {
         }
         if let Some(retry_after) = told.retry_after {
             // whole seconds, and not too early
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            let more = u64::from(retry_after.subsec_nanos() > 0);
+            let seconds = retry_after.as_secs().saturating_add(more);
             response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
         }
         response

@@ -15,17 +15,17 @@ pub(crate) struct Settings<C: Claims> {
     /// `None`: the layer was set up wrong, and lets nobody through.
     verifier: Option<Verifier<C>>,
     /// Beside the verifier's own.
-    narrower: Vec<String>,
+    narrower: Option<Vec<String>>,
     pub(crate) realm: Realm,
 }
 
 impl<C: Claims> Settings<C> {
-    pub(crate) fn new(verifier: Verifier<C>, narrower: Vec<String>, realm: Realm) -> Self {
+    pub(crate) fn new(verifier: Verifier<C>, narrower: Option<Vec<String>>, realm: Realm) -> Self {
         Self { verifier: Some(verifier), narrower, realm }
     }
 
     pub(crate) fn closed() -> Self {
-        Self { verifier: None, narrower: Vec::new(), realm: Realm::DEFAULT }
+        Self { verifier: None, narrower: None, realm: Realm::DEFAULT }
     }
 
     /// Judges a request by what is known now. `Pending`: keys are needed, see
@@ -56,8 +56,10 @@ impl<C: Claims> Settings<C> {
 
     fn narrow(&self, verdict: Result<Verified<C>, VerifyError>) -> Result<Verified<C>, Rejection> {
         let caller = verdict?;
-        let is_ours = |audience: &str| self.narrower.iter().any(|ours| ours == audience);
-        if self.narrower.is_empty() || caller.registered().audiences().any(is_ours) {
+        let is_for = |ours: &Vec<String>| {
+            caller.registered().audiences().any(|found| ours.iter().any(|ours| ours == found))
+        };
+        if self.narrower.as_ref().is_none_or(is_for) {
             Ok(caller)
         } else {
             Err(Rejection::NarrowerAudience)

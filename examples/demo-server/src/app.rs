@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
-use tower_kube_oidc::{Caller, ObjectRef, OidcAuthLayer};
+use tower_kube_oidc::{Caller, NodeRef, ObjectRef, OidcAuthLayer};
 
 /// `/whoami` behind the layer, `/healthz` beside it.
 pub(crate) fn router(auth: OidcAuthLayer) -> Router {
@@ -45,11 +45,18 @@ struct WhoAmI {
 #[derive(Serialize)]
 struct Object {
     name: String,
-    uid: String,
+    /// `null` for a node that its API server did not find.
+    uid: Option<String>,
 }
 
 impl From<ObjectRef<'_>> for Object {
     fn from(object: ObjectRef<'_>) -> Self {
-        Self { name: object.name().to_owned(), uid: object.uid().to_owned() }
+        Self { name: object.name().to_owned(), uid: Some(object.uid().to_owned()) }
+    }
+}
+
+impl From<NodeRef<'_>> for Object {
+    fn from(node: NodeRef<'_>) -> Self {
+        Self { name: node.name().to_owned(), uid: node.uid().map(str::to_owned) }
     }
 }

@@ -58,14 +58,14 @@ async fn run(args: Args) -> Result<(), StartError> {
         .await
         .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
     let address = listener.local_addr().map_err(StartError::Serve)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let base = format!("http://{address}");
-    writeln!(std::io::stdout(), "listening on {base}").map_err(StartError::Serve)?;
+    say(&format!("listening on {base}"));
     if let Some(embedded) = &embedded {
-        introduce(&base, embedded, &audience)?;
+        introduce(&base, embedded, &audience);
     }
 
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let signalled = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -89,7 +89,7 @@ async fn run(args: Args) -> Result<(), StartError> {
 }
 
 /// Prints what a newcomer can paste.
-fn introduce(base: &str, issuer: &TestIssuer, audience: &str) -> Result<(), StartError> {
+fn introduce(base: &str, issuer: &TestIssuer, audience: &str) {
     let token = |audience| {
         issuer
             .token()
@@ -101,14 +101,17 @@ fn introduce(base: &str, issuer: &TestIssuer, audience: &str) -> Result<(), Star
     };
     let good = token(audience);
     let other = token("somebody-else");
-    writeln!(
-        std::io::stdout(),
+    say(&format!(
         "an issuer of its own is at {issuer_url}\n\n\
          a token for this service, good for an hour:\n\n  \
          curl -i {base}/whoami -H 'Authorization: Bearer {good}'\n\n\
          a token of the same workload for somebody else, which is refused:\n\n  \
          curl -i {base}/whoami -H 'Authorization: Bearer {other}'\n",
         issuer_url = issuer.url(),
-    )
-    .map_err(StartError::Serve)
+    ));
+}
+
+/// Prints to whoever reads it; that nobody does is no reason to stop serving.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

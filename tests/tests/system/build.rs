@@ -36,11 +36,7 @@ fn the_preset_is_the_api_servers_audiences() {
     let audiences: Vec<&str> = verifier.audiences().collect();
     assert_eq!(
         audiences,
-        [
-            "https://issuer.example",
-            "https://kubernetes.default.svc",
-            "https://kubernetes.default.svc.cluster.local",
-        ]
+        ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local",]
     );
 }
 
@@ -52,12 +48,20 @@ fn durations_have_bounds() {
     assert!(!ok(builder().leeway(minutes(5) + Duration::from_secs(1))));
     assert!(ok(builder().dangerous_leeway(minutes(60))));
     assert!(!ok(builder().dangerous_leeway(minutes(60)).leeway(minutes(6))));
-    assert!(!ok(builder().fetch_timeout(Duration::ZERO)));
-    assert!(!ok(builder().min_refresh(Duration::ZERO)));
+    let millis = Duration::from_millis;
+    assert!(ok(builder().fetch_timeout(millis(100)).min_refresh(millis(100))));
+    assert!(ok(builder().unknown_kid_cooldown(millis(100))));
+    assert!(!ok(builder().fetch_timeout(millis(99))));
+    assert!(!ok(builder().fetch_timeout(Duration::MAX)));
+    assert!(!ok(builder().min_refresh(millis(99))));
+    assert!(!ok(builder().max_refresh(minutes(24 * 60 + 1))));
+    assert!(!ok(builder().unknown_kid_cooldown(Duration::ZERO)));
+    assert!(!ok(builder().unknown_kid_cooldown(minutes(61))));
+    assert!(ok(builder().dangerous_no_unknown_kid_cooldown()));
+    assert!(ok(builder().max_stale(Duration::ZERO)));
+    assert!(!ok(builder().max_stale(Duration::MAX)));
     assert!(!ok(builder().min_refresh(minutes(20)).max_refresh(minutes(10))));
     assert!(ok(builder().min_refresh(minutes(10)).max_refresh(minutes(10))));
-    // far out of range is no panic
-    assert!(ok(builder().max_stale(Duration::MAX).unknown_kid_cooldown(Duration::MAX)));
 }
 
 #[test]
@@ -86,10 +90,31 @@ fn urls_for_keys_are_as_safe_as_the_issuer() {
 fn an_issuer_has_a_name_of_its_own() {
     let nameless = with(Issuer::with_opaque_name(" ", "https://k.example"));
     assert!(matches!(nameless, Err(BuildError::EmptyIssuer)));
-    let twice = builder().issuer(url()).audience("orders").build();
+    let named = || Issuer::new(url()).of_cluster("blue");
+    let twice = Verifier::builder(named()).issuer(named()).audience("orders").build();
     assert!(
         matches!(twice, Err(BuildError::DuplicateIssuer(name)) if name == "https://issuer.example")
     );
+}
+
+#[test]
+fn several_issuers_have_the_names_of_their_clusters() {
+    let other: IssuerUrl = "https://other.example".parse().unwrap();
+    let both = |one: Issuer, other: Issuer| {
+        Verifier::builder(one).issuer(other).audience("orders").build()
+    };
+    let (one, other) = (|| Issuer::new(url()), || Issuer::new(other.clone()));
+    assert!(both(one().of_cluster("blue"), other().of_cluster("blue")).is_ok());
+    assert!(both(one().of_cluster("blue"), other().of_cluster("green")).is_ok());
+    for result in [
+        both(one(), other()),
+        both(one().of_cluster("blue"), other()),
+        both(one(), other().of_cluster("blue")),
+        both(one().of_cluster("blue"), other().of_cluster(" ")),
+        with(one().of_cluster("")),
+    ] {
+        assert!(matches!(result, Err(BuildError::ClusterName(_))), "{result:?}");
+    }
 }
 
 #[test]
@@ -100,7 +125,13 @@ fn certificates_and_tokens_for_fetching_must_be_usable() {
         assert!(matches!(error, BuildError::RootCertificates(_)), "{pem:?}: {error}");
     }
     let error = with(Issuer::new(url()).with_fetch_bearer_token("a\nb")).unwrap_err();
-    assert!(matches!(error, BuildError::FetchToken), "{error}");
+    assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
+    for (name, value) in [("", "v"), ("a b", "v"), ("x-key", "a\nb")] {
+        let error = with(Issuer::new(url()).with_fetch_header(name, value)).unwrap_err();
+        assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
+    }
+    let error = with(Issuer::new(url()).with_fetch_proxy("not a proxy")).unwrap_err();
+    assert!(matches!(error, BuildError::Proxy(_)), "{error}");
 }
 
 #[test]
@@ -141,10 +172,17 @@ async fn token_data_of_jsonwebtoken_comes_out() {
 #[test]
 fn a_layer_can_be_checked_before_the_first_request() {
     assert!(OidcAuthLayer::new(url()).audience("orders").realm("shop").build().is_ok());
+    let none: [&str; 0] = [];
+    let empty = OidcAuthLayer::new(url()).audiences(none).build();
+    assert!(matches!(empty, Err(LayerError::Verifier(BuildError::NoAudience))));
+    let shared = || OidcAuthLayer::from(builder().audience("orders").build().unwrap());
+    let empty = shared().audiences(none).build();
+    assert!(matches!(empty, Err(LayerError::Verifier(BuildError::NoAudience))));
+    let preset = shared().dangerous_api_server_audiences().build();
+    assert!(matches!(preset, Err(LayerError::SharedVerifier)));
     let blank = OidcAuthLayer::new(url()).audience("").build();
     assert!(matches!(blank, Err(LayerError::Verifier(BuildError::EmptyAudience))));
-    let verifier = builder().audience("orders").build().unwrap();
-    let narrower = OidcAuthLayer::from(verifier).audience(" ").build();
+    let narrower = shared().audience(" ").build();
     assert!(matches!(narrower, Err(LayerError::Verifier(BuildError::EmptyAudience))));
     for realm in ["a\"b", "a\\b", "a\nb", "ä"] {
         let layer = OidcAuthLayer::new(url()).audience("orders").realm(realm).build();

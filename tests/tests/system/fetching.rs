@@ -1,6 +1,11 @@
 //! How keys are fetched: TLS, credentials, redirects.
 
-use kube_oidc::{Issuer, Verifier, VerifyError};
+use std::time::Duration;
+
+use kube_oidc::{
+    Issuer, Verifier, VerifyError,
+    source::{Fetch, FetchFuture, FetchRequest, HttpFetcher},
+};
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 use kube_oidc_tests::Log;
 
@@ -91,6 +96,41 @@ async fn credentials_go_to_their_origin_only() {
 }
 
 #[tokio::test]
+async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
+    // each answer fits into the time, both together do not: the document must not be forgotten
+    let issuer = TestIssuer::start();
+    let slow = Slow { http: HttpFetcher::new(), delay: Duration::from_millis(300) };
+    let verifier = Verifier::builder(trusted(&issuer).with_fetcher(slow))
+        .audience("orders")
+        .fetch_timeout(Duration::from_millis(500))
+        .build()
+        .unwrap();
+    assert!(is_unavailable(&verifier, &issuer).await);
+    let token = issuer.token().audience("orders").mint();
+    while let Err(error) = verifier.verify(&token).await {
+        let VerifyError::Unavailable(unavailable) = error else { panic!("{error}") };
+        tokio::time::sleep(unavailable.retry_after()).await;
+    }
+    assert_eq!(issuer.discovery_fetches(), 1);
+}
+
+/// Takes its time before it asks.
+#[derive(Debug)]
+struct Slow {
+    http: HttpFetcher,
+    delay: Duration,
+}
+
+impl Fetch for Slow {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
+        Box::pin(async move {
+            tokio::time::sleep(self.delay).await;
+            self.http.fetch(request).await
+        })
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_takes_no_credentials_along() {
     let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
     for endpoint in [Endpoint::Discovery, Endpoint::Keys] {
@@ -121,4 +161,119 @@ async fn a_jwks_uri_that_is_not_safe_is_not_read() {
         assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await, "{jwks_uri}");
         assert_eq!(issuer.key_fetches(), 0);
     }
+}
+
+/// A file in a folder of its own, which is gone with the test.
+struct TempFile(std::path::PathBuf);
+
+impl TempFile {
+    fn new(contents: &str) -> Self {
+        let name = format!("kube-oidc-{}-{}", std::process::id(), fastrand::u64(..));
+        let file = Self(std::env::temp_dir().join(name));
+        file.replace(contents);
+        file
+    }
+
+    /// Replaces the file at once, as the kubelet does.
+    fn replace(&self, contents: &str) {
+        let next = self.0.with_extension("next");
+        std::fs::write(&next, contents).unwrap();
+        std::fs::rename(next, &self.0).unwrap();
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_token_file_is_read_at_each_fetch() {
+    let issuer = TestIssuer::start();
+    let file = TempFile::new("first\n");
+    let verifier = Verifier::builder(trusted(&issuer).with_fetch_bearer_token_file(&file.0))
+        .audience("orders")
+        .dangerous_no_unknown_kid_cooldown()
+        .build()
+        .unwrap();
+    assert!(!is_unavailable(&verifier, &issuer).await);
+    file.replace("  second  ");
+    issuer.rotate();
+    assert!(!is_unavailable(&verifier, &issuer).await);
+    let sent: Vec<String> = authorizations(&issuer).into_iter().flatten().collect();
+    assert_eq!(sent, ["Bearer first", "Bearer first", "Bearer second"]);
+}
+
+#[tokio::test]
+async fn a_token_file_that_cannot_be_used_fails_the_fetch_before_anything_is_sent() {
+    let log = Log::catch();
+    for contents in [None, Some(""), Some(" \n"), Some("a\nb"), Some("a\u{1}b")] {
+        let issuer = TestIssuer::start();
+        let file = TempFile::new(contents.unwrap_or_default());
+        let path = file.0.clone();
+        if contents.is_none() {
+            drop(file);
+        }
+        let verifier = verifier(trusted(&issuer).with_fetch_bearer_token_file(&path));
+        assert!(is_unavailable(&verifier, &issuer).await, "{contents:?}");
+        assert_eq!(issuer.requests().len(), 0, "{contents:?}");
+        let lines = log.lines_with(&["ERROR", path.to_str().unwrap()]);
+        assert_eq!(lines.len(), 1, "the log names the file: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_file_is_read_at_each_fetch_and_the_last_good_one_is_kept() {
+    let issuer = TestIssuer::builder().tls().start();
+    let other = TestIssuer::builder().tls().start();
+    let file = TempFile::new(issuer.ca_pem());
+    let verifier = Verifier::builder(trusted(&issuer).with_root_certificates_file(&file.0))
+        .audience("orders")
+        .dangerous_no_unknown_kid_cooldown()
+        .build()
+        .unwrap();
+    assert!(!is_unavailable(&verifier, &issuer).await);
+    // half written: the last good one goes on
+    file.replace("-----BEGIN CERTIFICATE-----\n");
+    issuer.rotate();
+    assert!(!is_unavailable(&verifier, &issuer).await);
+    // replaced by another authority: the issuer is no longer trusted
+    file.replace(other.ca_pem());
+    issuer.rotate();
+    assert!(is_unavailable(&verifier, &issuer).await);
+
+    let missing = trusted(&issuer).with_root_certificates_file("/no/such.pem");
+    assert!(is_unavailable(&self::verifier(missing), &issuer).await);
+}
+
+#[tokio::test]
+async fn headers_for_fetching_go_to_their_origin_only() {
+    let (issuer, elsewhere) = with_keys_elsewhere();
+    let trusted = trusted(&issuer).with_fetch_header("x-api-key", "5ecre7");
+    assert!(!is_unavailable(&verifier(trusted), &issuer).await);
+    let sent = |issuer: &TestIssuer| issuer.requests()[0].header("x-api-key").map(str::to_owned);
+    assert_eq!(sent(&issuer).as_deref(), Some("5ecre7"));
+    assert_eq!(sent(&elsewhere), None);
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_https_and_never_for_plain_http() {
+    let proxy = TestIssuer::start();
+    let plain = TestIssuer::start();
+    let through = trusted(&plain).with_fetch_proxy(proxy.base_url());
+    assert!(!is_unavailable(&verifier(through), &plain).await);
+    assert_eq!(proxy.requests().len(), 0);
+
+    let https = TestIssuer::builder().tls().start();
+    let through = trusted(&https)
+        .with_root_certificates_pem(https.ca_pem())
+        .with_fetch_bearer_token("5ecre7")
+        .with_fetch_proxy(proxy.base_url());
+    // it is no proxy, so the fetch fails; what it was asked for is a tunnel, without credentials
+    assert!(is_unavailable(&verifier(through), &https).await);
+    let asked = proxy.requests();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].path, https.address().to_string());
+    assert_eq!(asked[0].header("authorization"), None);
 }

@@ -89,12 +89,13 @@ fn as_payload(claims: &ServiceAccountClaims) -> Value {
             "uid": claims.service_account().uid(),
         },
     });
-    let bound = [("pod", claims.pod()), ("node", claims.node()), ("secret", claims.secret())];
+    let bound = [("pod", claims.pod()), ("secret", claims.secret())];
     for (kind, object) in bound {
         if let Some(object) = object {
             kubernetes[kind] = json!({ "name": object.name(), "uid": object.uid() });
         }
     }
+    assert_eq!(claims.node(), None, "that server was too old to name nodes");
     json!({
         "aud": claims.audiences().collect::<Vec<_>>(),
         "exp": seconds(claims.expires_at()),

@@ -89,7 +89,7 @@ async fn within_the_cooldown_an_unknown_key_is_refused_without_a_fetch() {
 #[tokio::test]
 async fn without_a_cooldown_a_new_key_is_found_at_once() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     for fetches in 1..=4 {
         assert!(verifier.verify(&token(&issuer)).await.is_ok());
         assert_eq!(issuer.key_fetches(), fetches);
@@ -102,7 +102,7 @@ async fn without_a_cooldown_a_new_key_is_found_at_once() {
 #[tokio::test]
 async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let old = token(&issuer);
     assert!(verifier.verify(&old).await.is_ok());
     issuer.rotate();
@@ -138,7 +138,7 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
 #[tokio::test]
 async fn bad_answers_leave_the_last_good_set_in_use() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let good = token(&issuer);
     assert!(verifier.verify(&good).await.is_ok());
     let answers = [
@@ -239,7 +239,7 @@ async fn every_fetch_asks_for_a_fresh_answer_and_a_304_renews_the_set() {
     let issuer = TestIssuer::start();
     let tagged = Answer::new(200, issuer.key_set().to_string()).with_header("etag", "\"v1\"");
     issuer.answer(Endpoint::Keys, tagged);
-    let verifier = builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let good = token(&issuer);
     assert!(verifier.verify(&good).await.is_ok());
     issuer.answer(Endpoint::Keys, Answer::new(304, ""));
@@ -259,7 +259,7 @@ async fn every_fetch_asks_for_a_fresh_answer_and_a_304_renews_the_set() {
 #[test]
 fn one_verifier_serves_several_runtimes_one_after_the_other() {
     let issuer = TestIssuer::start();
-    let verifier = Arc::new(builder(&issuer).unknown_kid_cooldown(Duration::ZERO).build().unwrap());
+    let verifier = Arc::new(builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap());
     for round in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -284,4 +284,27 @@ fn one_verifier_serves_several_runtimes_one_after_the_other() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn use_outside_a_runtime_does_not_end_the_refresh_in_another() {
+    let issuer = TestIssuer::start();
+    let often = Duration::from_millis(100);
+    let verifier = builder(&issuer).min_refresh(often).max_refresh(often).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async { verifier.verify(&token(&issuer)).await.unwrap() });
+
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for _ in 0..10 {
+        let polled = std::pin::pin!(verifier.verify(&unknown)).poll(&mut context);
+        assert!(matches!(polled, std::task::Poll::Ready(Err(VerifyError::Unavailable(_)))));
+    }
+    // nobody asks for anything, and the set is kept fresh
+    issuer.wait_for_key_fetches(issuer.key_fetches() + 3);
+    // and the work ends with the last verifier
+    drop(verifier);
+    drop(runtime);
 }

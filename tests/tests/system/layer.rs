@@ -282,6 +282,10 @@ async fn without_the_layer_there_is_no_caller() {
     let answered = ask(&server, &["Bearer whatever"]).await;
     assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answered.header("content-type"), Some("application/problem+json"));
+
+    let whoever = async |caller: Option<Caller>| format!("{}", caller.is_some());
+    let server = HttpServer::start(Router::new().route("/", get(whoever))).await;
+    assert_eq!(ask(&server, &[]).await.status, StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[tokio::test]

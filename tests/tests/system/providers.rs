@@ -190,14 +190,16 @@ async fn two_issuers_have_one_kid_and_different_keys() {
         issuer.rotate_to(issuer.signing_key().with_kid("1"));
         issuer.drop_old_keys();
     }
-    let verifier = Verifier::builder(Issuer::new(blue.url().parse().unwrap()))
-        .issuer(Issuer::new(green.url().parse().unwrap()))
+    let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
+    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
+        .issuer(trusted(&green).of_cluster("green"))
         .audience("orders")
         .build()
         .unwrap();
-    for issuer in [&blue, &green] {
+    for (issuer, cluster) in [(&blue, "blue"), (&green, "green")] {
         let token = issuer.token().audience("orders").mint();
-        assert_eq!(verifier.verify(&token).await.unwrap().issuer(), issuer.url());
+        let caller = verifier.verify(&token).await.unwrap();
+        assert_eq!((caller.issuer(), caller.cluster()), (issuer.url(), Some(cluster)));
     }
     // green's key in blue's name
     let forged = green.token().audience("orders").claim("iss", blue.url()).mint();

@@ -69,14 +69,9 @@ async fn greet(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     Ok(Response::new(Body::from(who.namespace().to_owned())))
 }
 
-fn junk(issuer: &TestIssuer, index: usize) -> String {
-    let key = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
-    issuer.token().audience("orders").signed_by(&key.with_kid(&format!("junk-{index}"))).mint()
-}
-
 #[tokio::test]
 async fn requests_that_wait_for_keys_hold_no_permit_of_an_inner_limit() {
-    for (limit, waiting) in [(1, 100), (64, 1_000)] {
+    for (limit, asking) in [(1, 100), (64, 10_000)] {
         // one set is handed out; the refresh that junk asks for hangs
         let (issuer, layer, _permits) = gated(1);
         let service =
@@ -85,11 +80,24 @@ async fn requests_that_wait_for_keys_hold_no_permit_of_an_inner_limit() {
         let ask = |token: String| service.clone().oneshot(request(&token));
         assert_eq!(ask(good.clone()).await.unwrap().status(), StatusCode::OK);
 
-        let junk: Vec<String> = (0..waiting).map(|index| junk(&issuer, index)).collect();
-        let mut hanging: Vec<_> = junk.into_iter().map(|token| Box::pin(ask(token))).collect();
-        for future in &mut hanging {
-            assert!(poll_once(future).is_pending(), "it waits for keys that do not come");
+        let key = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+        let mut hanging = Vec::new();
+        let mut turned_away = 0;
+        for index in 0..asking {
+            let key = key.clone().with_kid(&format!("junk-{index}"));
+            let junk = issuer.token().audience("orders").signed_by(&key).mint();
+            let mut future = Box::pin(ask(junk));
+            match poll_once(&mut future) {
+                Poll::Pending => hanging.push(future),
+                Poll::Ready(response) => {
+                    assert_eq!(response.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+                    turned_away += 1;
+                }
+            }
         }
+        // as many as may wait for keys that do not come, wait; the others are told at once
+        assert_eq!(hanging.len(), asking.min(1_024));
+        assert_eq!(turned_away, asking - hanging.len());
         for _ in 0..100 {
             assert_eq!(ask(good.clone()).await.unwrap().status(), StatusCode::OK);
         }
@@ -236,4 +244,19 @@ async fn a_request_that_is_dropped_while_it_waits_harms_nobody() {
     for future in futures {
         assert_eq!(future.await.unwrap().status(), StatusCode::OK);
     }
+}
+
+#[test]
+fn layers_outside_can_make_an_empty_answer() {
+    // as CorsLayer does for a preflight
+    fn is_default<S, R>(_: &S)
+    where
+        S: Service<Request<Body>, Response = Response<R>>,
+        R: Default + http_body::Body,
+    {
+        assert_eq!(R::default().size_hint().exact(), Some(0));
+        assert!(R::default().is_end_stream());
+    }
+    let (_issuer, layer, _permits) = gated(0);
+    is_default(&ServiceBuilder::new().layer(layer).service(service_fn(greet)));
 }

@@ -14,7 +14,7 @@ pub(crate) use self::numeric_date::NumericDate;
 use self::service_account::KubernetesClaim;
 pub use self::{
     registered::RegisteredClaims,
-    service_account::{ObjectRef, ServiceAccountClaims},
+    service_account::{NodeRef, ObjectRef, ServiceAccountClaims},
 };
 use crate::{
     error::Refusal,

@@ -20,9 +20,15 @@ pub struct ServiceAccountClaims {
     namespace: String,
     service_account: Object,
     pod: Option<Object>,
-    node: Option<Object>,
+    node: Option<Node>,
     secret: Option<Object>,
     warn_after: Option<SystemTime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node {
+    name: String,
+    uid: Option<String>,
 }
 
 /// A name and a uid.
@@ -50,6 +56,29 @@ impl<'a> ObjectRef<'a> {
     /// The object's uid, which a new object of the same name does not share.
     #[must_use]
     pub fn uid(self) -> &'a str {
+        self.uid
+    }
+}
+
+/// A node that a token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct NodeRef<'a> {
+    name: &'a str,
+    uid: Option<&'a str>,
+}
+
+impl<'a> NodeRef<'a> {
+    /// The node's name: a DNS-1123 subdomain.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        self.name
+    }
+
+    /// The node's uid. An API server that did not find the pod's node when it made the token
+    /// leaves it out (`pkg/registry/core/serviceaccount/storage/token.go`).
+    #[must_use]
+    pub fn uid(self) -> Option<&'a str> {
         self.uid
     }
 }
@@ -82,8 +111,9 @@ impl ServiceAccountClaims {
     /// The node that the pod runs on, or that the token is bound to. Kube-apiservers from 1.29
     /// or 1.30 on say so.
     #[must_use]
-    pub fn node(&self) -> Option<ObjectRef<'_>> {
-        self.node.as_ref().map(Object::view)
+    pub fn node(&self) -> Option<NodeRef<'_>> {
+        let node = self.node.as_ref()?;
+        Some(NodeRef { name: &node.name, uid: node.uid.as_deref() })
     }
 
     /// The secret that the token is bound to, if it is bound to one.
@@ -148,7 +178,11 @@ impl sealed::FromPayload for ServiceAccountClaims {
             namespace: namespace.to_owned(),
             service_account,
             pod: bound(&claim.pod, "pod")?,
-            node: bound(&claim.node, "node")?,
+            node: claim
+                .node
+                .as_ref()
+                .map(|node| node.check_node(claim.pod.is_some()))
+                .transpose()?,
             secret: bound(&claim.secret, "secret")?,
             warn_after: claim.warn_after.map(NumericDate::time),
             registered,
@@ -192,6 +226,19 @@ impl ObjectClaim<'_> {
                 Ok(Object { name: name.clone().into_owned(), uid: uid.clone().into_owned() })
             }
             _ => Err(Refusal::Claims(format!("{kind} has no valid name and uid"))),
+        }
+    }
+
+    /// Beside a pod a node may lack its uid: see [`NodeRef::uid`].
+    fn check_node(&self, beside_pod: bool) -> Result<Node, Refusal> {
+        match (&self.name, &self.uid) {
+            (Some(name), None) if beside_pod && is_dns_subdomain(name) => {
+                Ok(Node { name: name.clone().into_owned(), uid: None })
+            }
+            _ => {
+                let Object { name, uid } = self.check("node")?;
+                Ok(Node { name, uid: Some(uid) })
+            }
         }
     }
 }
@@ -320,7 +367,7 @@ impl ServiceAccountClaims {
     /// The same claims, bound to a node.
     #[must_use]
     pub fn with_node(mut self, name: &str, uid: &str) -> Self {
-        self.node = Some(Object::new(name, uid));
+        self.node = Some(Node { name: name.to_owned(), uid: Some(uid.to_owned()) });
         self
     }
 

@@ -83,10 +83,9 @@ fn everything_that_a_token_says_is_kept() {
         both(claims.pod()),
         object("checkout-7d9f8b6c5d-x2x4z", "ab196201-1a7e-4df7-88b5-736e527013b4")
     );
-    assert_eq!(
-        both(claims.node()),
-        object("worker-1.example", "55d1a0a2-62a0-4be7-97a6-5c9d3d5c7a4b")
-    );
+    let node = claims.node().unwrap();
+    assert_eq!(node.name(), "worker-1.example");
+    assert_eq!(node.uid(), Some("55d1a0a2-62a0-4be7-97a6-5c9d3d5c7a4b"));
     assert_eq!(claims.secret(), None);
     assert_eq!(claims.warn_after(), Some(at(1_795_247_233)));
     assert_eq!(claims.subject(), "system:serviceaccount:payments:checkout");
@@ -136,7 +135,6 @@ fn what_must_be_there_must_be_there() {
         ("/kubernetes.io/pod/name", Reason::Claims),
         ("/kubernetes.io/pod/uid", Reason::Claims),
         ("/kubernetes.io/node/name", Reason::Claims),
-        ("/kubernetes.io/node/uid", Reason::Claims),
     ] {
         assert_eq!(
             service_account(&with(pointer, None)).unwrap_err().reason(),
@@ -310,12 +308,12 @@ fn the_name_of_an_object_is_a_dns_subdomain() {
         };
         for name in good {
             let claims = bound(name, "1").unwrap();
-            let object = match kind {
-                "pod" => claims.pod(),
-                "node" => claims.node(),
-                _ => claims.secret(),
+            let found = match kind {
+                "pod" => claims.pod().map(ObjectRef::name),
+                "node" => claims.node().map(NodeRef::name),
+                _ => claims.secret().map(ObjectRef::name),
             };
-            assert_eq!(object.map(ObjectRef::name), Some(name), "{kind}");
+            assert_eq!(found, Some(name), "{kind}");
         }
         for name in bad {
             assert_eq!(bound(name, "1").unwrap_err().reason(), Reason::Claims, "{kind} {name:?}");
@@ -325,6 +323,20 @@ fn the_name_of_an_object_is_a_dns_subdomain() {
         }
         assert!(bound("a", &"u".repeat(128)).is_ok());
     }
+}
+
+#[test]
+fn a_node_may_lack_its_uid_beside_a_pod() {
+    // an API server that does not find the pod's node still names it, without a uid
+    let without_uid = with("/kubernetes.io/node/uid", None);
+    let claims = service_account(&without_uid).unwrap();
+    let node = claims.node().unwrap();
+    assert_eq!((node.name(), node.uid()), ("worker-1.example", None));
+
+    let mut alone = without_uid.clone();
+    alone["kubernetes.io"].as_object_mut().unwrap().remove("pod");
+    let refusal = service_account(&alone).unwrap_err();
+    assert_eq!(refusal.reason(), Reason::Claims);
 }
 
 #[test]

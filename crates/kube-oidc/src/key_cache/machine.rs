@@ -251,7 +251,7 @@ impl Machine {
     }
 
     fn cooldown_left(&self, now: Moment) -> Option<Duration> {
-        let left = now.left_of(self.settings.unknown_kid_cooldown, self.missed?);
+        let left = now.left_of(self.settings.unknown_kid_cooldown?, self.missed?);
         Some(left).filter(|left| !left.is_zero())
     }
 }

@@ -282,6 +282,31 @@ fn a_failure_within_the_cooldown_is_not_the_tokens_fault() {
 }
 
 #[test]
+fn a_cooldown_says_nothing_once_the_set_is_dropped_or_a_fetch_failed() {
+    // a set that ages faster than the cooldown passes
+    let settings = Settings { max_stale: secs(10), ..Settings::default() };
+    for dropped in [false, true] {
+        let mut cache = Cache { machine: Machine::new(settings.clone()), ..Cache::new() };
+        let arrival = cache.machine.arrive();
+        let flight = cache.start();
+        assert!(cache.machine.land(cache.now(), flight, Landing::Good { lifetime: secs(10) }, 0.0));
+        assert_eq!(cache.ask_again(arrival), Answer::UnknownKey);
+        assert_eq!(cache.ask(), Answer::UnknownKey);
+        if dropped {
+            cache.clock.advance(secs(20));
+            assert!(!cache.usable());
+        } else {
+            cache.clock.advance(secs(8));
+            let refresh = cache.start_due();
+            assert!(cache.land_failed(refresh, None, 1.0));
+            cache.clock.advance(SECOND);
+            assert!(cache.usable());
+        }
+        cache.start();
+    }
+}
+
+#[test]
 fn retries_back_off_from_one_second_to_sixty() {
     let mut cache = Cache::with_set();
     for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {

@@ -116,6 +116,14 @@ impl KeyCache {
     ) -> Result<Arc<Snapshot>, Missing> {
         let shared = &*self.0;
         let unavailable = |wait, cause| Missing::Unavailable(KeysUnavailable::new(wait, cause));
+        let Ok(runtime) = Handle::try_current() else {
+            // nothing can be fetched here, so nothing is begun either
+            let snapshot = self.current().and_then(|guard| guard.as_ref().map(Arc::clone));
+            return match snapshot.filter(|snapshot| wanted(snapshot.keys())) {
+                Some(snapshot) => Ok(snapshot),
+                None => Err(unavailable(Duration::ZERO, KeysUnavailableCause::NoRuntime)),
+            };
+        };
         let arrival = shared.machine().arrive();
         let mut place = None;
         let mut deadline = None;
@@ -124,12 +132,7 @@ impl KeyCache {
             match shared.ask(arrival, &wanted) {
                 Asked::Found(snapshot) => return Ok(snapshot),
                 Asked::Machine(Answer::Join) => {}
-                Asked::Machine(Answer::Start(flight)) => {
-                    if !self.spawn(flight) {
-                        let cause = KeysUnavailableCause::NoRuntime;
-                        return Err(unavailable(Duration::ZERO, cause));
-                    }
-                }
+                Asked::Machine(Answer::Start(flight)) => self.spawn(&runtime, flight),
                 Asked::Machine(Answer::UnknownKey) => return Err(Missing::UnknownKey),
                 Asked::Machine(Answer::ComeBack(wait)) => {
                     return Err(unavailable(wait, KeysUnavailableCause::FetchFailed));
@@ -142,9 +145,6 @@ impl KeyCache {
                 let cause = KeysUnavailableCause::TooManyWaiting;
                 return Err(unavailable(shared.settings.fetch_timeout, cause));
             }
-            if Handle::try_current().is_err() {
-                return Err(unavailable(Duration::ZERO, KeysUnavailableCause::NoRuntime));
-            }
             let until = *deadline
                 .get_or_insert_with(|| time::Instant::now() + shared.settings.fetch_timeout);
             if time::timeout_at(until, landed.changed()).await.is_err() {
@@ -153,26 +153,20 @@ impl KeyCache {
         }
     }
 
-    /// Spawns a fetch on the runtime of this moment. `false`: there is none.
-    fn spawn(&self, flight: Flight) -> bool {
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(fly(Arc::downgrade(&self.0), flight));
-            true
-        } else {
-            self.0.machine().give_up(flight);
-            false
-        }
+    fn spawn(&self, runtime: &Handle, flight: Flight) {
+        runtime.spawn(fly(Arc::downgrade(&self.0), flight));
     }
 
     /// The timer belongs to a runtime, which may be gone: then the request that notices starts
     /// the refresh, and goes on with the set that there is.
     #[cold]
     fn look_after_the_timer(&self, snapshot: &Snapshot, age: Duration) {
+        let Ok(runtime) = Handle::try_current() else { return };
         let again = age_in_millis(age).saturating_add(1_000);
         snapshot.look_at_age.store(again, Ordering::Relaxed);
         let due = self.0.machine().due(Moment::now(&*self.0.clock));
         if let Due::Start(flight) = due {
-            self.spawn(flight);
+            self.spawn(&runtime, flight);
         }
     }
 }
@@ -198,7 +192,9 @@ impl Shared {
         }
         let was_armed = machine.is_armed();
         let answer = machine.ask(now, arrival);
-        if machine.is_armed() != was_armed {
+        let newly_armed = machine.is_armed() && !was_armed;
+        drop(machine);
+        if newly_armed {
             // the timer sleeps until a later time: wake it
             self.landed.send_modify(|_| {});
         }

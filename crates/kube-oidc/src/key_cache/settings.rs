@@ -8,8 +8,8 @@ use crate::{error::BuildError, source::Freshness};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) freshness: Freshness,
-    /// How long an unknown `kid` starts no further fetch.
-    pub(crate) unknown_kid_cooldown: Duration,
+    /// How long an unknown `kid` starts no further fetch. `None`: each one does.
+    pub(crate) unknown_kid_cooldown: Option<Duration>,
     /// How long one fetch, of document and set together, and whoever waits for it may take.
     pub(crate) fetch_timeout: Duration,
     /// How long past its lifetime a set is used while its issuer does not answer.
@@ -29,6 +29,11 @@ pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The longest `Retry-After` that is obeyed while there is none.
 pub(crate) const MAX_RETRY_AFTER_WITHOUT_KEYS: Duration = Duration::from_secs(60);
 
+/// Anything shorter is a mistake, and would ask the issuer without a pause.
+const MIN: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -37,9 +42,9 @@ impl Default for Settings {
                 max: Duration::from_secs(3600),
                 default: Duration::from_secs(600),
             },
-            unknown_kid_cooldown: Duration::from_secs(30),
+            unknown_kid_cooldown: Some(Duration::from_secs(30)),
             fetch_timeout: Duration::from_secs(5),
-            max_stale: Duration::from_secs(24 * 3600),
+            max_stale: DAY,
             max_waiting: 1024,
         }
     }
@@ -47,13 +52,23 @@ impl Default for Settings {
 
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), BuildError> {
-        let bad = |name, range| Err(BuildError::Duration { name, range });
-        if self.fetch_timeout.is_zero() {
-            return bad("fetch_timeout", "more than zero");
+        let Freshness { min, max, .. } = self.freshness;
+        let bounds = [
+            ("fetch_timeout", self.fetch_timeout, MIN..=HOUR, "100 ms to 1 h"),
+            ("min_refresh", min, MIN..=max, "100 ms to max_refresh"),
+            ("max_refresh", max, MIN..=DAY, "100 ms to 24 h"),
+            ("max_stale", self.max_stale, Duration::ZERO..=30 * DAY, "at most 30 days"),
+        ];
+        for (name, value, bounds, range) in bounds {
+            if !bounds.contains(&value) {
+                return Err(BuildError::Duration { name, range });
+            }
         }
-        if self.freshness.min.is_zero() || self.freshness.min > self.freshness.max {
-            return bad("min_refresh", "more than zero, and not over max_refresh");
+        match self.unknown_kid_cooldown {
+            Some(cooldown) if !(MIN..=HOUR).contains(&cooldown) => {
+                Err(BuildError::Duration { name: "unknown_kid_cooldown", range: "100 ms to 1 h" })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -194,9 +194,13 @@ async fn ended(cache: &KeyCache, count: u64) {
 
 /// Lets the others run until so many requests wait.
 async fn waiting(cache: &KeyCache, count: usize) {
-    while cache.0.waiting.load(Ordering::SeqCst) != count {
+    for _ in 0..100_000 {
+        if cache.0.waiting.load(Ordering::SeqCst) == count {
+            return;
+        }
         task::yield_now().await;
     }
+    panic!("{} wait, not {count}", cache.0.waiting.load(Ordering::SeqCst));
 }
 
 #[tokio::test(start_paused = true)]
@@ -684,7 +688,7 @@ fn who_joined_a_fetch_of_a_runtime_that_ends_starts_another() {
     });
     thread::scope(|scope| {
         let joined = scope.spawn(|| runtime().block_on(get(&cache, "a")));
-        while cache.0.waiting.load(Ordering::SeqCst) != 2 {
+        while cache.0.waiting.load(Ordering::SeqCst) != 2 && !joined.is_finished() {
             thread::yield_now();
         }
         source.set(good(&["a"]));

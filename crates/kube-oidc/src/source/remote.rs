@@ -17,6 +17,7 @@ use crate::{
     clock::{Clock, Moment},
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySet, KeySetError, SkippedKey},
+    shown::{Cut, without_query},
 };
 
 /// Where the keys of one issuer are fetched.
@@ -41,6 +42,8 @@ struct Found {
     jwks_uri: Url,
     at: Moment,
     lifetime: Duration,
+    /// The keys were not there any more: the document is read again before it is believed.
+    suspect: bool,
 }
 
 /// How a set is fetched and judged.
@@ -105,6 +108,11 @@ pub(crate) enum LoadError {
     Panicked,
 }
 
+/// A URL for the log: without its query, and no longer than a line.
+fn shown_url(url: &str) -> String {
+    Cut(without_query(url)).to_string()
+}
+
 fn advice(status: u16) -> &'static str {
     match status {
         300..=399 => ", a redirect: those are not followed",
@@ -150,14 +158,15 @@ impl Remote {
         validators: Option<&Validators>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
+        let before = self.found();
         let load = async {
-            let url = self.jwks_uri(manner).await?;
+            let url = self.jwks_uri(before.clone(), manner).await?;
             self.keys(url, validators, manner).await
         };
         let loaded = time::timeout(manner.timeout, load).await;
         let loaded = loaded.unwrap_or(Err(LoadError::Timeout(manner.timeout)));
         if loaded.as_ref().is_err_and(LoadError::is_about_the_url) {
-            self.forget_discovery();
+            self.suspect(before);
         }
         loaded
     }
@@ -179,7 +188,7 @@ impl Remote {
         if response.status() == 304 {
             return match condition {
                 Some(_) => Ok(Loaded { lifetime, set: None }),
-                None => Err(LoadError::UnaskedNotModified { url: url.into() }),
+                None => Err(LoadError::UnaskedNotModified { url: shown_url(url.as_str()) }),
             };
         }
         let (keys, skipped) = KeySet::parse(response.body(), manner.allowed)?;
@@ -187,28 +196,42 @@ impl Remote {
         Ok(Loaded { lifetime, set: Some(FetchedSet { keys, skipped, validators }) })
     }
 
-    async fn jwks_uri(&self, manner: Manner<'_>) -> Result<Url, LoadError> {
+    async fn jwks_uri(&self, known: Option<Found>, manner: Manner<'_>) -> Result<Url, LoadError> {
         let (issuer, found) = match &self.location {
             Location::Known(url) => return Ok(url.clone()),
             Location::Discovered { issuer, found } => (issuer, found),
         };
-        let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let now = Moment::now(manner.clock);
-        if let Some(known) = known.filter(|known| now.since(known.at) < known.lifetime) {
-            return Ok(known.jwks_uri);
+        let fresh = known.filter(|known| now.since(known.at) < known.lifetime);
+        if let Some(known) = fresh.as_ref().filter(|known| !known.suspect) {
+            return Ok(known.jwks_uri.clone());
         }
-        let response = self.fetch(FetchRequest::new(issuer.discovery_url()), manner.clock).await?;
+        match (self.discover(issuer, now, manner).await, fresh) {
+            (Ok(read), _) => {
+                let jwks_uri = read.jwks_uri.clone();
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+                Ok(jwks_uri)
+            }
+            // it may be the document's server that is away, and not the keys'
+            (Err(_), Some(suspect)) => Ok(suspect.jwks_uri),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn discover(
+        &self,
+        issuer: &IssuerUrl,
+        now: Moment,
+        manner: Manner<'_>,
+    ) -> Result<Found, LoadError> {
+        let url = issuer.discovery_url();
+        let response = self.fetch(FetchRequest::new(url.as_str()), manner.clock).await?;
         if response.status() == 304 {
-            return Err(LoadError::UnaskedNotModified { url: issuer.discovery_url() });
+            return Err(LoadError::UnaskedNotModified { url });
         }
         let jwks_uri = discovery::jwks_uri(response.body(), issuer)?;
-        let fresh = Found {
-            jwks_uri: jwks_uri.clone(),
-            at: now,
-            lifetime: manner.freshness.lifetime(&response),
-        };
-        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-        Ok(jwks_uri)
+        let lifetime = manner.freshness.lifetime(&response);
+        Ok(Found { jwks_uri, at: now, lifetime, suspect: false })
     }
 
     /// Fetches, and lets only 200 and 304 pass.
@@ -217,7 +240,7 @@ impl Remote {
         request: FetchRequest,
         clock: &dyn Clock,
     ) -> Result<FetchResponse, LoadError> {
-        let url = request.url().to_owned();
+        let url = shown_url(request.url());
         let response = match self.fetcher.fetch(request).await {
             Ok(response) => response,
             Err(source) => return Err(LoadError::Fetch { url, source }),
@@ -232,9 +255,23 @@ impl Remote {
         }
     }
 
-    fn forget_discovery(&self) {
-        if let Location::Discovered { found, .. } = &self.location {
-            *found.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn found(&self) -> Option<Found> {
+        match &self.location {
+            Location::Known(_) => None,
+            Location::Discovered { found, .. } => {
+                found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            }
+        }
+    }
+
+    /// Marks the document that a failed load began with. One that was read during that load is
+    /// new, and stays: else an issuer that is slow would be asked for it for ever.
+    fn suspect(&self, before: Option<Found>) {
+        if let (Location::Discovered { found, .. }, Some(before)) = (&self.location, before) {
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = found.as_mut().filter(|found| found.at == before.at) {
+                found.suspect = true;
+            }
         }
     }
 }

@@ -30,6 +30,7 @@ pub struct VerifierBuilder<C: Claims = ServiceAccountClaims> {
 struct Plan {
     issuers: Vec<Issuer>,
     audiences: Vec<String>,
+    issuer_is_audience: bool,
     single_audience: bool,
     refuse_api_server_audiences: bool,
     algorithms: Vec<Algorithm>,
@@ -45,6 +46,7 @@ impl VerifierBuilder {
         let plan = Plan {
             issuers: vec![issuer],
             audiences: Vec::new(),
+            issuer_is_audience: false,
             single_audience: false,
             refuse_api_server_audiences: false,
             algorithms: Algorithm::ALL.to_vec(),
@@ -74,15 +76,14 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// Accepts tokens that were made for the API server: of the issuer's own name, which is the
+    /// Accepts tokens that were made for the API server: for their own issuer, which is the
     /// default audience of a `TokenRequest`, and of [`API_SERVER_AUDIENCES`].
     ///
     /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
     /// at every other service that accepts it.
-    pub fn dangerous_api_server_audiences(self) -> Self {
-        let issuers: Vec<String> =
-            self.plan.issuers.iter().map(|issuer| issuer.name().to_owned()).collect();
-        self.audiences(issuers).audiences(API_SERVER_AUDIENCES)
+    pub fn dangerous_api_server_audiences(mut self) -> Self {
+        self.plan.issuer_is_audience = true;
+        self.audiences(API_SERVER_AUDIENCES)
     }
 
     /// Refuses tokens that are for others as well: whoever else receives such a token can replay
@@ -100,7 +101,18 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// Trusts one more issuer, with the same expectations. Its tokens are checked with its own
-    /// keys only.
+    /// keys only. Each issuer then needs the name of its cluster:
+    /// [`Issuer::of_cluster`].
+    ///
+    /// ```
+    /// use kube_oidc::{Issuer, Verifier};
+    ///
+    /// let old = Issuer::new("https://old.example".parse()?).of_cluster("blue");
+    /// let new = Issuer::new("https://new.example".parse()?).of_cluster("blue");
+    /// let green = Issuer::new("https://green.example".parse()?).of_cluster("green");
+    /// let verifier = Verifier::builder(old).issuer(new).issuer(green).audience("orders").build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn issuer(mut self, issuer: impl Into<Issuer>) -> Self {
         self.plan.issuers.push(issuer.into());
         self
@@ -141,29 +153,38 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set.
+    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set, 100 ms to 1 h.
     ///
     /// Within that time a token by a key that was published since is refused with 401, so an
     /// attacker who sends junk can delay a new key by as much, and a known key never.
     pub fn unknown_kid_cooldown(mut self, cooldown: Duration) -> Self {
-        self.plan.settings.unknown_kid_cooldown = cooldown;
+        self.plan.settings.unknown_kid_cooldown = Some(cooldown);
+        self
+    }
+
+    /// Lets every `kid` that nobody knows start a fetch: whoever sends junk can make this service
+    /// ask its issuer without a pause. For tests that rotate keys.
+    pub fn dangerous_no_unknown_kid_cooldown(mut self) -> Self {
+        self.plan.settings.unknown_kid_cooldown = None;
         self
     }
 
     /// How long a fetch of discovery document and key set together may take, and how long a
-    /// request waits for it: 5 s unless set.
+    /// request waits for it: 5 s unless set, 100 ms to 1 h.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.plan.settings.fetch_timeout = timeout;
         self
     }
 
-    /// The shortest lifetime of a key set, whatever its issuer says: 60 s unless set.
+    /// The shortest lifetime of a key set, whatever its issuer says: 60 s unless set, at
+    /// least 100 ms.
     pub fn min_refresh(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.min = lifetime;
         self
     }
 
-    /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set. A key that
+    /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set, at most
+    /// 24 h. A key that
     /// was taken out of the set is refused at the latest after this time.
     pub fn max_refresh(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.max = lifetime;
@@ -171,7 +192,7 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// How long past its lifetime a key set is used while its issuer does not answer: 24 h unless
-    /// set, as long as AKS keeps an old key.
+    /// set, as long as AKS keeps an old key; at most 30 days.
     pub fn max_stale(mut self, max_stale: Duration) -> Self {
         self.plan.settings.max_stale = max_stale;
         self
@@ -218,11 +239,17 @@ impl Plan {
             if issuers.iter().any(|known| known.name == name) {
                 return Err(BuildError::DuplicateIssuer(name.to_string()));
             }
+            let cluster = issuer.cluster().cloned();
+            let blank = cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty());
+            if blank || cluster.is_none() && self.issuers.len() > 1 {
+                return Err(BuildError::ClusterName(name.to_string()));
+            }
             let keys = issuer.keys(&allowed, &self.settings, &self.clock)?;
-            issuers.push(TrustedIssuer { name, keys });
+            issuers.push(TrustedIssuer { name, cluster, keys });
         }
         let validation = Validation {
             audiences: self.audiences.into(),
+            issuer_is_audience: self.issuer_is_audience,
             single_audience: self.single_audience,
             refuse_api_server_audiences: self.refuse_api_server_audiences,
             leeway: self.leeway,

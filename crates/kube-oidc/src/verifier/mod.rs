@@ -73,6 +73,8 @@ struct Inner {
 
 struct TrustedIssuer {
     name: Arc<str>,
+    /// As the operator calls it.
+    cluster: Option<Arc<str>>,
     keys: Keys,
 }
 
@@ -94,6 +96,11 @@ impl<C: Claims> Verifier<C> {
     ///
     /// [`VerifyError::Refused`] for a bad token, [`VerifyError::Unavailable`] for one that needs
     /// keys which are not here.
+    ///
+    /// # Panics
+    ///
+    /// Where it has to wait in a tokio runtime that was built without time (`enable_time`), as
+    /// every timer of tokio does. Outside a runtime it does not panic.
     pub async fn verify(&self, token: &str) -> Result<Verified<C>, VerifyError> {
         let mut opened = Opened::default();
         let unverified = self.open(token, &mut opened)?;
@@ -184,7 +191,8 @@ impl<C: Claims> Verifier<C> {
         }
         let inner = &*self.inner;
         inner.validation.check(&unverified.payload, inner.clock.wall())?;
-        Ok(Verified::new(C::keep(&unverified.payload, unverified.text)?))
+        let kept = C::keep(&unverified.payload, unverified.text)?;
+        Ok(Verified::new(kept, unverified.issuer.cluster.clone()))
     }
 }
 
