@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,7 +25,10 @@ pub struct TestIssuer {
     #[cfg(feature = "tls")]
     ca_pem: Option<String>,
     shared: Arc<Shared>,
-    server: Server,
+    transport: Transport,
+    address: SocketAddr,
+    /// `None` while it is down.
+    server: Mutex<Option<Server>>,
 }
 
 /// One of the two documents that an issuer serves.
@@ -108,7 +111,7 @@ impl TestIssuer {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.address
     }
 
     /// The certificate authority to trust.
@@ -163,6 +166,24 @@ impl TestIssuer {
     /// Serves what it should again.
     pub fn answer_normally(&self, endpoint: Endpoint) {
         self.state().overrides.remove(&endpoint);
+    }
+
+    /// Goes away: connections end, and new ones are refused.
+    pub fn go_down(&self) {
+        drop(self.server().take());
+    }
+
+    /// Comes back, where it was.
+    pub fn come_up(&self) {
+        let mut server = self.server();
+        if server.is_none() {
+            let listener = Server::bind(self.address);
+            *server = Some(self.shared.serve(listener, self.transport.clone()));
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers readers of its documents with 403 unless they send this bearer token, and with
@@ -295,9 +316,7 @@ impl TestIssuerBuilder {
             state: Mutex::new(state),
             asked: Condvar::new(),
         });
-        let handler = Arc::clone(&shared);
-        let server =
-            Server::start(listener, transport, Arc::new(move |request| handler.answer(request)));
+        let server = shared.serve(listener, transport.clone());
         TestIssuer {
             name,
             base_url,
@@ -305,7 +324,9 @@ impl TestIssuerBuilder {
             #[cfg(feature = "tls")]
             ca_pem: authority.map(|authority| authority.ca_pem),
             shared,
-            server,
+            transport,
+            address,
+            server: Mutex::new(Some(server)),
         }
     }
 }
@@ -313,6 +334,11 @@ impl TestIssuerBuilder {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(self: &Arc<Self>, listener: TcpListener, transport: Transport) -> Server {
+        let handler = Arc::clone(self);
+        Server::start(listener, transport, Arc::new(move |request| handler.answer(request)))
     }
 
     fn answer(&self, request: SeenRequest) -> Answer {

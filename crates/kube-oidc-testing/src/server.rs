@@ -2,15 +2,22 @@
 
 use std::{
     convert::Infallible,
+    fmt, io,
     net::{SocketAddr, TcpListener as StdListener},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     thread::{self, JoinHandle},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,19 +26,52 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What an endpoint answers.
+/// What an endpoint answers, the wrong way too.
 #[derive(Clone, Debug)]
 pub struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
-    body: Bytes,
+    body: AnswerBody,
+}
+
+#[derive(Clone, Debug)]
+enum AnswerBody {
+    Full(Bytes),
+    /// Begins so, and breaks off.
+    Half(Bytes),
+    /// Never ends.
+    Endless,
+    /// There is no answer at all.
+    Never,
 }
 
 impl Answer {
     /// An answer with a status and a body, and no header of its own.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self::with_body(status, AnswerBody::Full(body.into()))
+    }
+
+    /// An answer whose body begins so, and breaks off before it is whole.
+    #[must_use]
+    pub fn half(body: impl Into<Bytes>) -> Self {
+        Self::with_body(200, AnswerBody::Half(body.into()))
+    }
+
+    /// An answer whose body never ends.
+    #[must_use]
+    pub fn endless() -> Self {
+        Self::with_body(200, AnswerBody::Endless)
+    }
+
+    /// No answer: the request is taken, and hangs.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::with_body(200, AnswerBody::Never)
+    }
+
+    fn with_body(status: u16, body: AnswerBody) -> Self {
+        Self { status, headers: Vec::new(), body }
     }
 
     /// The same answer with one more header.
@@ -48,12 +88,51 @@ impl Answer {
             .with_header("cache-control", "public, max-age=3600")
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
+    async fn into_response(self) -> Response<ServedBody> {
         let mut response = Response::builder().status(self.status);
         for (name, value) in self.headers {
             response = response.header(name, value);
         }
-        response.body(Full::new(self.body)).expect("an answer that HTTP can carry")
+        let body = match self.body {
+            AnswerBody::Full(bytes) => ServedBody::Full(Full::new(bytes)),
+            AnswerBody::Half(bytes) => ServedBody::Half(Some(bytes)),
+            AnswerBody::Endless => ServedBody::Endless,
+            AnswerBody::Never => std::future::pending().await,
+        };
+        response.body(body).expect("an answer that HTTP can carry")
+    }
+}
+
+enum ServedBody {
+    Full(Full<Bytes>),
+    Half(Option<Bytes>),
+    Endless,
+}
+
+impl Body for ServedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        const SPACES: [u8; 16 * 1024] = [b' '; 16 * 1024];
+        match self.get_mut() {
+            Self::Full(full) => Pin::new(full).poll_frame(context).map_err(|never| match never {}),
+            Self::Half(bytes) => Poll::Ready(Some(match bytes.take() {
+                Some(bytes) => Ok(Frame::data(bytes)),
+                None => Err(io::Error::other("the answer breaks off")),
+            })),
+            Self::Endless => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&SPACES))))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(full) => full.size_hint(),
+            Self::Half(_) | Self::Endless => SizeHint::default(),
+        }
     }
 }
 
@@ -85,10 +164,19 @@ pub(crate) enum Transport {
     Tls(tokio_rustls::TlsAcceptor),
 }
 
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => "Tls",
+        })
+    }
+}
+
 /// A server that stops when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -105,7 +193,6 @@ impl Server {
         transport: Transport,
         handler: Arc<Handler>,
     ) -> Self {
-        let address = listener.local_addr().expect("a bound address");
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -115,11 +202,7 @@ impl Server {
             .name("test-issuer".to_owned())
             .spawn(move || runtime.block_on(serve(listener, transport, handler, stopped)))
             .expect("a thread for the issuer");
-        Self { address, stop: Some(stop), thread: Some(thread) }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        Self { stop: Some(stop), thread: Some(thread) }
     }
 }
 
@@ -174,7 +257,7 @@ async fn serve_connection(
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = handler(seen(&request));
-        async move { Ok::<_, Infallible>(answer.into_response()) }
+        async move { Ok::<_, Infallible>(answer.into_response().await) }
     });
     // a connection that breaks off is the client's business
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 use crate::{
     issuer_url::IssuerUrlError,
     key_set::KeySetError,
-    shown::{Shown, ShownList, without_query},
+    shown::{Shown, ShownList, Span, without_query},
 };
 
 /// A token was not accepted.
@@ -74,6 +74,12 @@ pub enum Refusal {
     /// verified.
     #[error("it would not pass whatever its signature ({0}), so no keys were fetched for it")]
     Hopeless(Reason),
+    /// Its key is one that the operator distrusts.
+    #[error("its key is distrusted")]
+    DistrustedKey,
+    /// Its `jti` is one that the operator denied, and its signature is good.
+    #[error("its jti is denied")]
+    DeniedJti,
     /// Its issuer has no key of that name.
     #[error("its issuer has no such key")]
     UnknownKey,
@@ -146,18 +152,12 @@ pub enum Refusal {
     SubjectMismatch,
 }
 
-/// Shows a span in words.
+/// Shows the span between two times in words.
 struct Ago(SystemTime, SystemTime);
 
 impl fmt::Display for Ago {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.1.duration_since(self.0).unwrap_or_default().as_secs();
-        match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
-            (0, 0, 0, s) => write!(f, "{s} s"),
-            (0, 0, m, s) => write!(f, "{m} min {s} s"),
-            (0, h, m, _) => write!(f, "{h} h {m} min"),
-            (d, h, ..) => write!(f, "{d} d {h} h"),
-        }
+        Span(self.1.duration_since(self.0).unwrap_or_default()).fmt(f)
     }
 }
 
@@ -175,6 +175,8 @@ impl Refusal {
             Self::NoExpiry => Reason::NoExpiry,
             Self::Claims(_) => Reason::Claims,
             Self::Hopeless(reason) => *reason,
+            Self::DistrustedKey => Reason::DistrustedKey,
+            Self::DeniedJti => Reason::DeniedJti,
             Self::UnknownKey => Reason::UnknownKey,
             Self::KeyNotForAlgorithm => Reason::KeyAlgorithm,
             Self::Signature => Reason::Signature,
@@ -286,6 +288,10 @@ reasons! {
     SubjectMismatch = "subject_mismatch",
     /// The issuer has no key with the token's `kid`.
     UnknownKey = "unknown_key",
+    /// The operator distrusts the token's key.
+    DistrustedKey = "distrusted_key",
+    /// The operator denied the token's `jti`.
+    DeniedJti = "denied_jti",
     /// The token's key is not for its `alg`.
     KeyAlgorithm = "key_algorithm",
     /// The signature is wrong.

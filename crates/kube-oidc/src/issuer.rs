@@ -1,8 +1,6 @@
 //! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
 
-#[cfg(feature = "remote")]
-use std::path::PathBuf;
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 #[cfg(feature = "remote")]
 use crate::source::HttpFetcher;
@@ -15,7 +13,7 @@ use crate::{
     key_set::KeySet,
     keys::Keys,
     shown::without_query,
-    source::{Fetch, Remote},
+    source::{Fetch, KeySetFile, Remote, Source},
 };
 
 /// An issuer that a verifier trusts, and where its keys come from.
@@ -40,6 +38,7 @@ pub struct Issuer {
     url: Option<IssuerUrl>,
     jwks_uri: Option<String>,
     key_set: Option<Vec<u8>>,
+    key_set_file: Option<PathBuf>,
     fetcher: Option<Arc<dyn Fetch>>,
     #[cfg(feature = "remote")]
     http: HttpSettings,
@@ -86,6 +85,7 @@ impl Issuer {
             url,
             jwks_uri: None,
             key_set: None,
+            key_set_file: None,
             fetcher: None,
             #[cfg(feature = "remote")]
             http: HttpSettings::default(),
@@ -109,6 +109,15 @@ impl Issuer {
     #[must_use]
     pub fn with_jwks_uri(mut self, jwks_uri: impl Into<String>) -> Self {
         self.jwks_uri = Some(jwks_uri.into());
+        self
+    }
+
+    /// Reads the keys from a file, such as a mounted `ConfigMap`, which is read again when it
+    /// changes: every 10 seconds, and for a `kid` that is not in it. It does not age; while it
+    /// cannot be read the last set stays in use, and the log warns.
+    #[must_use]
+    pub fn with_key_set_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key_set_file = Some(path.into());
         self
     }
 
@@ -226,20 +235,30 @@ impl Issuer {
             }
             return Ok(Keys::Fixed(keys));
         }
+        let mut settings = settings.clone();
+        let source = if let Some(path) = &self.key_set_file {
+            settings.max_stale = Duration::MAX;
+            Source::File(KeySetFile::new(path.clone()))
+        } else {
+            Source::Remote(self.remote()?)
+        };
+        let (name, allowed) = (Arc::clone(&self.name), Arc::clone(allowed));
+        let cache = KeyCache::new(name, source, allowed, settings, Arc::clone(clock));
+        Ok(Keys::Fetched(cache))
+    }
+
+    fn remote(&self) -> Result<Remote, BuildError> {
         let transport = self.url.as_ref().map_or(Transport::Https, IssuerUrl::transport);
         let jwks_uri = self.jwks_uri.as_deref().map(|url| endpoint(transport, url)).transpose()?;
         let fetcher = match &self.fetcher {
             Some(fetcher) => Arc::clone(fetcher),
             None => self.http_fetcher()?,
         };
-        let remote = match (jwks_uri, &self.url) {
-            (Some(jwks_uri), _) => Remote::known(jwks_uri, fetcher),
-            (None, Some(url)) => Remote::discovered(url.clone(), fetcher),
-            (None, None) => return Err(BuildError::NoFetcher),
-        };
-        let (name, allowed) = (Arc::clone(&self.name), Arc::clone(allowed));
-        let cache = KeyCache::new(name, remote, allowed, settings.clone(), Arc::clone(clock));
-        Ok(Keys::Fetched(cache))
+        match (jwks_uri, &self.url) {
+            (Some(jwks_uri), _) => Ok(Remote::known(jwks_uri, fetcher)),
+            (None, Some(url)) => Ok(Remote::discovered(url.clone(), fetcher)),
+            (None, None) => Err(BuildError::NoFetcher),
+        }
     }
 
     #[cfg(feature = "remote")]

@@ -3,6 +3,7 @@
 use crate::{
     key_cache::{KeyCache, Missing},
     key_set::KeySet,
+    status::{IssuerStatus, KeyState},
 };
 
 #[derive(Debug)]
@@ -22,6 +23,25 @@ impl Keys {
                 let guard = cache.current();
                 look(guard.as_ref().and_then(|guard| guard.as_ref()).map(|set| set.keys()))
             }
+        }
+    }
+
+    /// The set that is fetched, if it is one.
+    pub(crate) fn cache(&self) -> Option<&KeyCache> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Fetched(cache) => Some(cache),
+        }
+    }
+
+    /// Adds what is known of the keys to a status.
+    pub(crate) fn describe(&self, status: &mut IssuerStatus) {
+        match self {
+            Self::Fixed(keys) => {
+                status.state = KeyState::Fresh;
+                status.keys = keys.describe();
+            }
+            Self::Fetched(cache) => cache.describe(status),
         }
     }
 

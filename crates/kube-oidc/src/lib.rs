@@ -40,6 +40,8 @@
 //! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
 //! | why not? | [`VerifyError`], [`Refusal`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
+//! | are the keys here? | [`Verifier::status`], [`Verifier::ready`] |
+//! | an incident | [`Verifier::refresh_now`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
 //! | what time is it? | [`clock`] |
 //!
 //! # Features
@@ -55,6 +57,7 @@ mod base64url;
 mod claims;
 pub mod clock;
 mod error;
+mod incident;
 mod issuer;
 mod issuer_url;
 mod json;
@@ -66,6 +69,7 @@ mod key_set;
 mod keys;
 mod shown;
 pub mod source;
+mod status;
 mod validation;
 mod verified;
 mod verifier;
@@ -77,6 +81,7 @@ pub use self::{
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySetError, SkippedKey},
+    status::{FetchFailure, IssuerStatus, KeyInfo, KeyState},
     validation::API_SERVER_AUDIENCES,
     verified::Verified,
     verifier::{Verifier, VerifierBuilder},

@@ -1,6 +1,6 @@
 //! Text from a token or an issuer, made fit for a log line.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Shows a text quoted, escaped and cut, so that it can neither forge a log line nor fill a disk.
 pub(crate) struct Shown<'a>(pub(crate) &'a str);
@@ -57,6 +57,21 @@ impl<T: AsRef<str>> fmt::Display for ShownList<'_, T> {
             write!(f, ", … {} more", self.0.len() - MAX_ELEMENTS)?;
         }
         f.write_str("]")
+    }
+}
+
+/// A span in words.
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+            (0, 0, 0, s) => write!(f, "{s} s"),
+            (0, 0, m, s) => write!(f, "{m} min {s} s"),
+            (0, h, m, _) => write!(f, "{h} h {m} min"),
+            (d, h, ..) => write!(f, "{d} d {h} h"),
+        }
     }
 }
 

@@ -2,17 +2,26 @@
 
 use std::time::SystemTime;
 
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router, http::StatusCode, routing::get};
 use serde::Serialize;
-use tower_kube_oidc::{Caller, NodeRef, ObjectRef, OidcAuthLayer};
+use tower_kube_oidc::{Caller, NodeRef, ObjectRef, OidcAuthLayer, Verifier};
 
-/// `/whoami` behind the layer, `/healthz` beside it.
-pub(crate) fn router(auth: OidcAuthLayer) -> Router {
+/// `/whoami` behind the layer, the probes beside it.
+pub(crate) fn router(verifier: Verifier) -> Router {
+    let ready = verifier.clone();
     Router::new()
         .route("/whoami", get(whoami))
-        .layer(auth)
+        .layer(OidcAuthLayer::from(verifier))
+        .route("/readyz", get(move || std::future::ready(readiness(&ready))))
         // added after the layer, so open: a kubelet's probe has no token
         .route("/healthz", get(|| async { "ok\n" }))
+}
+
+/// Whether keys are here, and a line for each issuer.
+fn readiness(verifier: &Verifier) -> (StatusCode, String) {
+    let status = if verifier.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let lines = verifier.status().into_iter().map(|issuer| format!("{issuer}\n"));
+    (status, lines.collect())
 }
 
 async fn whoami(Caller(who): Caller) -> Json<WhoAmI> {

@@ -1,9 +1,9 @@
 //! The command line.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use tower_kube_oidc::{Issuer, IssuerUrl};
+use tower_kube_oidc::{Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::StartError;
@@ -14,9 +14,10 @@ use crate::error::StartError;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// The issuer whose tokens are accepted; without it, one is started
-    #[arg(long, env = "OIDC_ISSUER", value_name = "URL")]
-    issuer: Option<String>,
+    /// The issuer whose tokens are accepted; without it, one is started. Given more than once,
+    /// each may be called by its cluster: blue=https://...
+    #[arg(long, env = "OIDC_ISSUER", value_name = "[CLUSTER=]URL")]
+    issuer: Vec<String>,
 
     /// The audience that a token must be for; needed with --issuer, else "demo"
     #[arg(long, env = "OIDC_AUDIENCE", value_name = "NAME")]
@@ -33,31 +34,124 @@ pub(crate) struct Args {
     /// A PEM file with certificates to trust when fetching keys, beside the platform's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+
+    /// A file with the bearer token to send when fetching keys; it is read at each fetch
+    #[arg(long, value_name = "FILE")]
+    jwks_token_file: Option<PathBuf>,
+
+    /// A file with the issuer's keys, read again when it changes, instead of fetching them
+    #[arg(long, value_name = "FILE")]
+    jwks_file: Option<PathBuf>,
+
+    /// How long an unknown key id starts no further fetch [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    unknown_kid_cooldown: Option<String>,
+
+    /// The shortest lifetime of a key set, whatever its issuer says [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    min_refresh: Option<String>,
+
+    /// The longest lifetime of a key set, whatever its issuer says [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    max_refresh: Option<String>,
+
+    /// How long a fetch of keys, and whoever waits for it, may take [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    fetch_timeout: Option<String>,
+
+    /// How long past its lifetime a key set is used while its issuer does not answer [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    max_stale: Option<String>,
 }
 
+type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
+
 impl Args {
-    /// The issuer that was asked for, with its settings.
-    pub(crate) fn issuer(&self) -> Result<Option<Issuer>, StartError> {
-        let Some(issuer) = &self.issuer else {
-            let alone =
-                [("--jwks-uri", self.jwks_uri.is_some()), ("--ca-file", self.ca_file.is_some())];
-            return match alone.into_iter().find(|(_, given)| *given) {
-                Some((flag, _)) => Err(StartError::IssuerNeeded { flag }),
-                None => Ok(None),
-            };
+    /// The issuers that were asked for, with their settings.
+    pub(crate) fn issuers(&self) -> Result<Vec<Issuer>, StartError> {
+        let [issuer] = &self.issuer[..] else {
+            self.check_settings_of_one_issuer()?;
+            return self.issuer.iter().map(|issuer| named_issuer(issuer)).collect();
         };
-        let url: IssuerUrl = issuer.parse().map_err(StartError::Issuer)?;
-        let mut issuer = Issuer::new(url);
+        let mut issuer = named_issuer(issuer)?;
         if let Some(jwks_uri) = &self.jwks_uri {
             issuer = issuer.with_jwks_uri(jwks_uri);
         }
         if let Some(path) = &self.ca_file {
-            let pem = std::fs::read(path)
-                .map_err(|source| StartError::CaFile { path: path.clone(), source })?;
-            issuer = issuer.with_root_certificates_pem(pem);
+            // what is wrong at start is a mistake; later it is read again at each fetch
+            let pem = std::fs::read(path).map_err(|source| StartError::File {
+                flag: "--ca-file",
+                path: path.clone(),
+                source,
+            })?;
+            HttpFetcher::new().with_root_certificates_pem(&pem)?;
+            issuer = issuer.with_root_certificates_file(path);
         }
-        Ok(Some(issuer))
+        if let Some(path) = &self.jwks_token_file {
+            issuer = issuer.with_fetch_bearer_token_file(path);
+        }
+        if let Some(path) = &self.jwks_file {
+            issuer = issuer.with_key_set_file(path);
+        }
+        Ok(vec![issuer])
     }
+
+    /// Flags about the keys of an issuer need one, and only one.
+    fn check_settings_of_one_issuer(&self) -> Result<(), StartError> {
+        let given = [
+            ("--jwks-uri", self.jwks_uri.is_some()),
+            ("--ca-file", self.ca_file.is_some()),
+            ("--jwks-token-file", self.jwks_token_file.is_some()),
+            ("--jwks-file", self.jwks_file.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(StartError::OneIssuerNeeded { flag }),
+            None => Ok(()),
+        }
+    }
+
+    /// A verifier of these issuers, with the durations that were asked for.
+    pub(crate) fn verifier(
+        &self,
+        issuers: Vec<Issuer>,
+        audience: &str,
+    ) -> Result<Verifier, StartError> {
+        let mut issuers = issuers.into_iter();
+        let first = issuers.next().ok_or(StartError::NoIssuer)?;
+        let mut builder = issuers.fold(Verifier::builder(first), VerifierBuilder::issuer);
+        builder = builder.audience(audience);
+        let durations: [(_, _, Set); 5] = [
+            (
+                "--unknown-kid-cooldown",
+                &self.unknown_kid_cooldown,
+                VerifierBuilder::unknown_kid_cooldown,
+            ),
+            ("--min-refresh", &self.min_refresh, VerifierBuilder::min_refresh),
+            ("--max-refresh", &self.max_refresh, VerifierBuilder::max_refresh),
+            ("--fetch-timeout", &self.fetch_timeout, VerifierBuilder::fetch_timeout),
+            ("--max-stale", &self.max_stale, VerifierBuilder::max_stale),
+        ];
+        for (flag, value, set) in durations {
+            if let Some(value) = value {
+                let duration = humantime::parse_duration(value).map_err(|source| {
+                    StartError::Duration { flag, value: value.clone(), source }
+                })?;
+                builder = set(builder, duration);
+            }
+        }
+        Ok(builder.build()?)
+    }
+}
+
+/// `CLUSTER=URL`, or a URL, which then names its cluster as well. An issuer has no query, so a
+/// `=` before the scheme belongs to a name.
+fn named_issuer(text: &str) -> Result<Issuer, StartError> {
+    let (cluster, url) = match text.split_once('=') {
+        Some((cluster, url)) if !cluster.contains(':') => (cluster, url),
+        _ => (text, text),
+    };
+    let url: IssuerUrl = url.parse().map_err(StartError::Issuer)?;
+    Ok(Issuer::new(url).of_cluster(cluster))
 }
 
 /// Logs to stderr; `RUST_LOG` says how much.

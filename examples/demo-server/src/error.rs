@@ -8,12 +8,16 @@ use tower_kube_oidc::{BuildError, IssuerUrlError};
 pub(crate) enum StartError {
     #[error("--issuer cannot be used: {0}")]
     Issuer(#[source] IssuerUrlError),
-    #[error("{flag} needs --issuer")]
-    IssuerNeeded { flag: &'static str },
+    #[error("{flag} needs one --issuer, and only one")]
+    OneIssuerNeeded { flag: &'static str },
+    #[error("there is no issuer")]
+    NoIssuer,
+    #[error("{flag} {value} is no duration such as 500ms, 30s or 24h: {source}")]
+    Duration { flag: &'static str, value: String, source: humantime::DurationError },
     #[error("--issuer needs --audience: the name that callers ask for in their projected token")]
     AudienceNeeded,
-    #[error("--ca-file {} cannot be read: {source}", .path.display())]
-    CaFile { path: PathBuf, source: io::Error },
+    #[error("{flag} {} cannot be read: {source}", .path.display())]
+    File { flag: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Verifier(#[from] BuildError),
     #[error("cannot listen on {address}: {source}")]

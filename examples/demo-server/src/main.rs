@@ -14,7 +14,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tower_kube_oidc::{Issuer, OidcAuthLayer, Verifier};
+use tower_kube_oidc::Issuer;
 
 use self::{args::Args, error::StartError};
 
@@ -39,25 +39,25 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), StartError> {
-    let (issuer, embedded) = if let Some(issuer) = args.issuer()? {
-        (issuer, None)
-    } else {
-        let embedded = TestIssuer::start();
-        let url = embedded.url().parse().map_err(StartError::Issuer)?;
-        (Issuer::new(url), Some(embedded))
-    };
+    let mut issuers = args.issuers()?;
+    let embedded = issuers.is_empty().then(TestIssuer::start);
+    if let Some(embedded) = &embedded {
+        issuers.push(Issuer::new(embedded.url().parse().map_err(StartError::Issuer)?));
+    }
     let audience = match (&args.audience, &embedded) {
         (Some(audience), _) => audience.clone(),
         (None, Some(_)) => DEMO_AUDIENCE.to_owned(),
         (None, None) => return Err(StartError::AudienceNeeded),
     };
-    let verifier = Verifier::builder(issuer).audience(&audience).build()?;
-    let app = app::router(OidcAuthLayer::from(verifier));
+    let verifier = args.verifier(issuers, &audience)?;
+    let app = app::router(verifier.clone());
 
     let listener = TcpListener::bind(&args.listen)
         .await
         .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
     let address = listener.local_addr().map_err(StartError::Serve)?;
+    // a service that is not ready gets no request that could make it fetch
+    verifier.warm_up();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let base = format!("http://{address}");
     say(&format!("listening on {base}"));

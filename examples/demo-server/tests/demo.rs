@@ -291,6 +291,102 @@ fn keys_may_be_somewhere_else_behind_a_private_authority() {
 }
 
 #[test]
+fn it_is_ready_when_keys_are_there_and_says_how_they_are() {
+    let issuer = TestIssuer::start();
+    issuer.go_down();
+    let demo = with_issuer(&issuer);
+    let answer = demo.get("/readyz", &[]);
+    assert_eq!(answer.status, 503);
+    demo.log_line_with("could not be fetched");
+    assert!(demo.get("/readyz", &[]).body.contains(": empty, 0 keys"));
+    issuer.come_up();
+    demo.log_line_with("the keys of the issuer are here");
+    let answer = demo.get("/readyz", &[]);
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.starts_with(issuer.url()), "{}", answer.body);
+    assert!(answer.body.contains("fresh, 1 key, next fetch in 4"), "{}", answer.body);
+    // no request with a token was needed for it
+    assert_eq!(issuer.key_fetches(), 1);
+}
+
+#[test]
+fn several_clusters_are_served_and_one_being_down_does_not_touch_the_other() {
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    green.go_down();
+    let (one, two) = (format!("blue={}", blue.url()), format!("green={}", green.url()));
+    let demo = Demo::start(&["--issuer", &one, "--issuer", &two, "--audience", "orders"]);
+    assert_eq!(demo.whoami(&blue.token().audience("orders").mint()).status, 200);
+    assert_eq!(demo.whoami(&green.token().audience("orders").mint()).status, 503);
+    let answer = demo.get("/readyz", &[]);
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains("(blue): fresh") && answer.body.contains("(green): empty"));
+}
+
+#[test]
+fn keys_come_from_a_file_that_may_change() {
+    let issuer = TestIssuer::start();
+    let folder = std::env::temp_dir().join(format!("demo-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // as a mounted ConfigMap: a link that is swapped
+    let publish = |version: &str| {
+        let (file, next) = (folder.join(version), folder.join("next"));
+        std::fs::write(&file, issuer.key_set().to_string()).unwrap();
+        std::os::unix::fs::symlink(file, &next).unwrap();
+        std::fs::rename(next, folder.join("jwks.json")).unwrap();
+    };
+    publish("v1");
+    let path = folder.join("jwks.json");
+    let demo = Demo::start(&[
+        "--issuer",
+        issuer.url(),
+        "--audience",
+        "orders",
+        "--jwks-file",
+        path.to_str().unwrap(),
+    ]);
+    let old = issuer.token().audience("orders").mint();
+    assert_eq!(demo.whoami(&old).status, 200);
+    issuer.rotate();
+    issuer.drop_old_keys();
+    publish("v2");
+    // an unknown key id makes it look at once
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
+    assert_eq!(demo.whoami(&old).status, 401);
+    assert_eq!(issuer.requests().len(), 0);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn durations_and_a_token_file_are_flags() {
+    let issuer = TestIssuer::start();
+    issuer.require_bearer_token("the-readers-token");
+    let token_file = std::env::temp_dir().join(format!("demo-token-{}", std::process::id()));
+    std::fs::write(&token_file, "the-readers-token\n").unwrap();
+    let demo = Demo::start(&[
+        "--issuer",
+        issuer.url(),
+        "--audience",
+        "orders",
+        "--jwks-token-file",
+        token_file.to_str().unwrap(),
+        "--unknown-kid-cooldown",
+        "30s",
+        "--min-refresh",
+        "200ms",
+        "--max-refresh",
+        "200ms",
+        "--fetch-timeout",
+        "2s",
+        "--max-stale",
+        "1h",
+    ]);
+    assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
+    // it refreshes as often as it was told to
+    issuer.wait_for_key_fetches(4);
+    std::fs::remove_file(token_file).unwrap();
+}
+
+#[test]
 fn a_signal_ends_it_cleanly() {
     let issuer = TestIssuer::start();
     let demo = with_issuer(&issuer);
@@ -318,8 +414,18 @@ fn what_cannot_work_is_one_line_and_status_2() {
         (vec!["--issuer", issuer, "--audience", "a", "--ca-file", "/no/such.pem"], "/no/such.pem"),
         (vec!["--issuer", issuer, "--audience", "a", "--ca-file", "/"], "--ca-file /"),
         (vec!["--issuer", issuer, "--audience", "a", "--ca-file", &empty_path], "certificate"),
-        (vec!["--jwks-uri", "https://k.example"], "--jwks-uri needs --issuer"),
-        (vec!["--ca-file", "/no/such.pem"], "--ca-file needs --issuer"),
+        (vec!["--jwks-uri", "https://k.example"], "--jwks-uri needs one --issuer"),
+        (vec!["--ca-file", "/no/such.pem"], "--ca-file needs one --issuer"),
+        (vec!["--jwks-file", "/k.json"], "--jwks-file needs one --issuer"),
+        (
+            vec!["--issuer", issuer, "--issuer", "b=https://b.example", "--ca-file", "/x"],
+            "only one",
+        ),
+        (vec!["--issuer", issuer, "--issuer", issuer, "--audience", "a"], "twice"),
+        (vec!["--issuer", "=https://b.example", "--audience", "a"], "cluster"),
+        (vec!["--max-stale", "soon"], "--max-stale soon"),
+        (vec!["--min-refresh", "0s"], "min_refresh"),
+        (vec!["--fetch-timeout", "2h"], "fetch_timeout"),
         (vec!["--listen", &taken], &taken),
         (vec!["--listen", "nowhere"], "nowhere"),
     ] {

@@ -149,6 +149,8 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
         Answer::new(200, r#"{"keys":[]}"#),
         Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
         Answer::new(200, vec![b' '; 2 * 1024 * 1024]),
+        Answer::half(r#"{"keys":["#),
+        Answer::endless(),
         Answer::new(304, ""),
         Answer::new(302, "").with_header("location", "/elsewhere"),
     ];
@@ -283,6 +285,34 @@ fn one_verifier_serves_several_runtimes_one_after_the_other() {
             assert_eq!(unavailable.cause(), KeysUnavailableCause::NoRuntime);
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_or_is_gone_is_not_felt_by_known_keys() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer)
+        .dangerous_no_unknown_kid_cooldown()
+        .fetch_timeout(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    let good = token(&issuer);
+    assert!(verifier.verify(&good).await.is_ok());
+    issuer.rotate();
+    let new = token(&issuer);
+    issuer.answer(Endpoint::Keys, Answer::never());
+    let error = verifier.verify(&new).await.unwrap_err();
+    assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
+    assert!(matches!(verifier.verify_now(&good), std::task::Poll::Ready(Ok(_))));
+    issuer.go_down();
+    issuer.answer_normally(Endpoint::Keys);
+    let error = verifier.verify(&new).await.unwrap_err();
+    assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
+    assert!(matches!(verifier.verify_now(&good), std::task::Poll::Ready(Ok(_))));
+    issuer.come_up();
+    while let Err(error) = verifier.verify(&new).await {
+        let VerifyError::Unavailable(unavailable) = error else { panic!("{error}") };
+        tokio::time::sleep(unavailable.retry_after()).await;
     }
 }
 

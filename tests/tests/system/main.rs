@@ -8,6 +8,7 @@ mod fetching;
 mod fixtures;
 mod key_cache;
 mod layer;
+mod operations;
 mod providers;
 mod secrets;
 mod tokens;

@@ -30,6 +30,19 @@ pub(crate) enum Answer {
     ComeBack(Duration),
 }
 
+/// What an operator who wants a new set is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// Start this fetch, and wait for it.
+    Start(Flight),
+    /// Wait for the fetch that is in the air.
+    Join,
+    /// There is a set that was fetched since.
+    Done,
+    /// The fetch failed, or the issuer asked to be left alone.
+    ComeBack(Duration),
+}
+
 /// What the timer is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -83,9 +96,12 @@ struct Set {
 
 #[derive(Debug)]
 struct Failure {
+    flight: Flight,
     at: Moment,
     count: u32,
     retry_in: Duration,
+    /// How long the issuer asked to be left alone.
+    asked: Duration,
 }
 
 impl Machine {
@@ -137,12 +153,40 @@ impl Machine {
         Answer::Start(self.start(now, usable))
     }
 
+    /// Decides for an operator who came at `arrival` and wants a set that is fetched since then.
+    /// Neither back-off nor cooldown count, only what the issuer asked for.
+    pub(crate) fn refresh(&mut self, now: Moment, arrival: Arrival) -> Refresh {
+        if self.set.as_ref().is_some_and(|set| set.flight > arrival.0) {
+            return Refresh::Done;
+        }
+        if self.flies(now) {
+            return Refresh::Join;
+        }
+        if let Some(failure) = &self.failure {
+            let asked = now.left_of(failure.asked, failure.at);
+            if failure.flight > arrival.0 || !asked.is_zero() {
+                return Refresh::ComeBack(self.until_retry(now).unwrap_or_default());
+            }
+        }
+        Refresh::Start(self.start(now, false))
+    }
+
     /// Decides for the timer, and for a request that found the set in need of a refresh.
     pub(crate) fn due(&mut self, now: Moment) -> Due {
-        if self.flies(now) {
-            return Due::Never;
+        match self.until_due(now) {
+            None => Due::Never,
+            Some(wait) if wait.is_zero() => Due::Start(self.start(now, self.armed)),
+            Some(wait) => Due::In(wait),
         }
-        let wait = match (&self.failure, &self.set) {
+    }
+
+    /// When a fetch is due, if nothing happens before. `None`: one is in the air, or nobody asked
+    /// for keys yet.
+    pub(crate) fn until_due(&self, now: Moment) -> Option<Duration> {
+        if self.flies(now) {
+            return None;
+        }
+        Some(match (&self.failure, &self.set) {
             (Some(_), set) => {
                 let retry = self.until_retry(now).unwrap_or_default();
                 // once there is no usable set, a long Retry-After is cut
@@ -157,9 +201,18 @@ impl Machine {
                 let cooldown = self.cooldown_left(now).unwrap_or_default();
                 if self.armed { refresh.min(cooldown) } else { refresh }
             }
-            (None, None) => return Due::Never,
-        };
-        if wait.is_zero() { Due::Start(self.start(now, self.armed)) } else { Due::In(wait) }
+            (None, None) => return None,
+        })
+    }
+
+    /// Whether the set is within its lifetime.
+    pub(crate) fn fresh(&self, now: Moment) -> bool {
+        self.set.as_ref().is_some_and(|set| now.since(set.at) < set.lifetime)
+    }
+
+    /// How many fetches were begun.
+    pub(crate) fn fetches(&self) -> u64 {
+        self.last.0
     }
 
     /// Takes how a flight ended. `false`: it was given up before, and its answer, which may be
@@ -195,7 +248,7 @@ impl Machine {
                 let count = self.failure.as_ref().map_or(0, |failure| failure.count) + 1;
                 let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
                 let retry_in = back_off(count, dice).max(asked);
-                self.failure = Some(Failure { at: now, count, retry_in });
+                self.failure = Some(Failure { flight, at: now, count, retry_in, asked });
             }
         }
         true

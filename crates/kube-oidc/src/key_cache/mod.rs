@@ -17,13 +17,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::{runtime::Handle, sync::watch, time};
 
-use self::machine::{Answer, Due, Flight, Landing, Machine};
+use self::machine::{Answer, Due, Flight, Landing, Machine, Refresh};
 pub(crate) use self::settings::Settings;
 use crate::{
     algorithm::Algorithm,
@@ -31,7 +31,8 @@ use crate::{
     error::{KeysUnavailable, KeysUnavailableCause},
     key_set::KeySet,
     shown::chain,
-    source::{FetchedSet, LoadError, Loaded, Manner, Remote},
+    source::{FetchedSet, LoadError, Loaded, Manner, Source},
+    status::{FetchFailure, IssuerStatus, KeyState},
 };
 
 /// Why a request that waited has no key.
@@ -49,7 +50,7 @@ pub(crate) struct KeyCache(Arc<Shared>);
 struct Shared {
     /// For the log.
     issuer: Arc<str>,
-    remote: Remote,
+    source: Source,
     allowed: Arc<[Algorithm]>,
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -58,6 +59,15 @@ struct Shared {
     /// Counts the flights that ended, to wake who waits for one; the timer listens too.
     landed: watch::Sender<u64>,
     waiting: AtomicUsize,
+    history: Mutex<History>,
+}
+
+/// What happened so far, for [`IssuerStatus`].
+#[derive(Debug, Default)]
+struct History {
+    last_success: Option<SystemTime>,
+    last_error: Option<FetchFailure>,
+    failures: u64,
 }
 
 /// A set, and until when it may be used: all that a request with a known key reads.
@@ -79,7 +89,7 @@ impl Snapshot {
 impl KeyCache {
     pub(crate) fn new(
         issuer: Arc<str>,
-        remote: Remote,
+        source: impl Into<Source>,
         allowed: Arc<[Algorithm]>,
         settings: Settings,
         clock: Arc<dyn Clock>,
@@ -87,7 +97,7 @@ impl KeyCache {
         let machine = Mutex::new(Machine::new(settings.clone()));
         Self(Arc::new(Shared {
             issuer,
-            remote,
+            source: source.into(),
             allowed,
             settings,
             clock,
@@ -95,6 +105,7 @@ impl KeyCache {
             snapshot: ArcSwapOption::empty(),
             landed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
+            history: Mutex::default(),
         }))
     }
 
@@ -153,6 +164,60 @@ impl KeyCache {
         }
     }
 
+    /// Fetches a set now, whatever the cooldown and the back-off, and waits for it. An issuer that
+    /// asked to be left alone is.
+    pub(crate) async fn refresh(&self) -> Result<(), KeysUnavailable> {
+        let shared = &*self.0;
+        let runtime = Handle::try_current()
+            .map_err(|_| KeysUnavailable::new(Duration::ZERO, KeysUnavailableCause::NoRuntime))?;
+        let arrival = shared.machine().arrive();
+        loop {
+            let mut landed = shared.landed.subscribe();
+            let refresh = shared.machine().refresh(Moment::now(&*shared.clock), arrival);
+            match refresh {
+                Refresh::Done => return Ok(()),
+                Refresh::Join => {}
+                Refresh::Start(flight) => self.spawn(&runtime, flight),
+                Refresh::ComeBack(wait) => {
+                    return Err(KeysUnavailable::new(wait, KeysUnavailableCause::FetchFailed));
+                }
+            }
+            // a flight that cannot land any more lets the next one start, so look again
+            let _ = time::timeout(shared.settings.fetch_timeout, landed.changed()).await;
+        }
+    }
+
+    /// Waits until there is a set that may be used, however long that takes.
+    pub(crate) async fn ready(&self) {
+        while let Err(missing) = self.wait_for(|_| true).await {
+            if let Missing::Unavailable(unavailable) = missing {
+                time::sleep(unavailable.retry_after()).await;
+            }
+        }
+    }
+
+    /// Adds what is known of the keys to a status.
+    pub(crate) fn describe(&self, status: &mut IssuerStatus) {
+        let shared = &*self.0;
+        let now = Moment::now(&*shared.clock);
+        let machine = shared.machine();
+        status.state = match (machine.usable(now), machine.fresh(now)) {
+            (false, _) => KeyState::Empty,
+            (true, true) => KeyState::Fresh,
+            (true, false) => KeyState::Stale,
+        };
+        status.next_fetch = machine.until_due(now);
+        status.fetches = machine.fetches();
+        drop(machine);
+        if let Some(snapshot) = &*shared.snapshot.load() {
+            status.keys = snapshot.keys().describe();
+        }
+        let history = shared.history();
+        status.last_success = history.last_success;
+        status.last_error.clone_from(&history.last_error);
+        status.failures = history.failures;
+    }
+
     fn spawn(&self, runtime: &Handle, flight: Flight) {
         runtime.spawn(fly(Arc::downgrade(&self.0), flight));
     }
@@ -180,6 +245,10 @@ impl Shared {
     fn machine(&self) -> MutexGuard<'_, Machine> {
         // nothing in a critical section panics; if it did, the state would still be sound
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks into the set and asks the machine in one step, so that no landing comes between.
@@ -219,7 +288,7 @@ impl Shared {
             timeout: self.settings.fetch_timeout,
             clock: &*self.clock,
         };
-        let loaded = self.remote.load(validators, manner).await;
+        let loaded = self.source.load(validators, manner).await;
         airborne.flight = None;
         self.land(flight, began, loaded, last.as_deref());
     }
@@ -241,6 +310,7 @@ impl Shared {
         if machine.land(now, flight, landing, fastrand::f64()) {
             match loaded {
                 Ok(loaded) => {
+                    self.history().last_success = Some(began.wall);
                     let snapshot = self.publish(loaded, began, last, &machine);
                     drop(machine);
                     self.log_success(snapshot.as_deref(), last, was_failing);
@@ -248,7 +318,7 @@ impl Shared {
                 Err(error) => {
                     let usable = machine.usable(now);
                     drop(machine);
-                    self.log_failure(&error, was_failing, usable);
+                    self.note_failure(&error, was_failing, usable);
                 }
             }
         }
@@ -298,9 +368,14 @@ impl Shared {
         }
     }
 
-    fn log_failure(&self, error: &LoadError, was_failing: bool, usable: bool) {
+    fn note_failure(&self, error: &LoadError, was_failing: bool, usable: bool) {
         let issuer = &*self.issuer;
         let error = chain(error);
+        {
+            let mut history = self.history();
+            history.failures += 1;
+            history.last_error = Some(FetchFailure { at: self.clock.wall(), error: error.clone() });
+        }
         match (was_failing, usable) {
             (false, true) => tracing::warn!(
                 issuer,

@@ -7,7 +7,6 @@ use std::{
     pin::pin,
     task::{Context, Poll, Waker},
     thread,
-    time::SystemTime,
 };
 
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ use tokio::{
 use super::*;
 use crate::{
     clock::ManualClock,
-    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Remote},
 };
 
 const KEYS: &str = "https://issuer.test/keys";

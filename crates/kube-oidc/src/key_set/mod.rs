@@ -17,6 +17,7 @@ use crate::{
     algorithm::Algorithm,
     json::{self, BoundedList, Members, Value},
     shown::Shown,
+    status::KeyInfo,
 };
 
 /// As many keys as a set may hold. Clusters have two or three; a limit bounds what a broken
@@ -106,6 +107,15 @@ pub(crate) enum NoKey {
 }
 
 impl Fitting<'_> {
+    /// The name that the keys share.
+    pub(crate) fn kid(&self) -> Option<&str> {
+        let index = match self.indexes {
+            Indexes::One(index) => Some(index),
+            Indexes::Named(indexes) => indexes.first().copied(),
+        };
+        self.set.keys.get(index?)?.kid()
+    }
+
     /// Whether one of the keys made this signature.
     pub(crate) fn verify(self, message: &[u8], signature: &[u8]) -> bool {
         let indexes = match &self.indexes {
@@ -162,6 +172,15 @@ impl KeySet {
     fn only(&self, algorithm: Algorithm) -> Option<usize> {
         let mut fitting = (0..self.keys.len()).filter(|index| self.keys[*index].permits(algorithm));
         fitting.next().filter(|_| fitting.next().is_none())
+    }
+
+    /// The keys by name, for people.
+    pub(crate) fn describe(&self) -> Vec<KeyInfo> {
+        let describe = |key: &Key| KeyInfo {
+            kid: key.kid().map(str::to_owned),
+            algorithms: key.algorithms().collect(),
+        };
+        self.keys.iter().map(describe).collect()
     }
 
     /// As many keys as are usable.

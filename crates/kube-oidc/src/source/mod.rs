@@ -1,6 +1,7 @@
 //! Where keys come from: a URL that is fetched, or a set that is given.
 
 mod discovery;
+mod file;
 mod freshness;
 #[cfg(feature = "remote")]
 mod http;
@@ -12,9 +13,36 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 pub use self::http::HttpFetcher;
 use self::remote::Validators;
 pub(crate) use self::{
+    file::KeySetFile,
     freshness::Freshness,
     remote::{FetchedSet, LoadError, Loaded, Manner, Remote},
 };
+
+/// Where the keys of one issuer are read again and again.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Remote(Remote),
+    File(KeySetFile),
+}
+
+impl Source {
+    pub(crate) async fn load(
+        &self,
+        validators: Option<&Validators>,
+        manner: Manner<'_>,
+    ) -> Result<Loaded, LoadError> {
+        match self {
+            Self::Remote(remote) => remote.load(validators, manner).await,
+            Self::File(file) => file.load(manner),
+        }
+    }
+}
+
+impl From<Remote> for Source {
+    fn from(remote: Remote) -> Self {
+        Self::Remote(remote)
+    }
+}
 
 /// Reads one URL. [`HttpFetcher`] is the one that is used unless you bring your own.
 ///

@@ -2,12 +2,13 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use super::{Inner, TrustedIssuer, Verifier};
+use super::{Inner, LastSeen, TrustedIssuer, Verifier};
 use crate::{
     algorithm::Algorithm,
     claims::{Claims, ServiceAccountClaims},
     clock::{Clock, SystemClock},
     error::BuildError,
+    incident::Incidents,
     issuer::Issuer,
     key_cache::Settings,
     validation::{API_SERVER_AUDIENCES, Validation},
@@ -245,7 +246,8 @@ impl Plan {
                 return Err(BuildError::ClusterName(name.to_string()));
             }
             let keys = issuer.keys(&allowed, &self.settings, &self.clock)?;
-            issuers.push(TrustedIssuer { name, cluster, keys });
+            let last_seen = LastSeen::default();
+            issuers.push(TrustedIssuer { name, cluster, keys, last_seen });
         }
         let validation = Validation {
             audiences: self.audiences.into(),
@@ -255,7 +257,8 @@ impl Plan {
             leeway: self.leeway,
             token_type: self.token_type,
         };
-        Ok(Inner { issuers, allowed, validation, clock: self.clock })
+        let incidents = Incidents::default();
+        Ok(Inner { issuers, allowed, validation, incidents, clock: self.clock })
     }
 }
 

@@ -2,7 +2,18 @@
 
 mod builder;
 
-use std::{fmt, marker::PhantomData, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use tokio::runtime::Handle;
 
 pub use self::builder::VerifierBuilder;
 
@@ -10,12 +21,14 @@ use crate::{
     algorithm::Algorithm,
     claims::{Claims, Payload, ServiceAccountClaims},
     clock::Clock,
-    error::{Refusal, VerifyError},
+    error::{KeysUnavailable, Refusal, VerifyError},
+    incident::Incidents,
     issuer::Issuer,
     jws::{Compact, Header},
-    key_cache::Missing,
+    key_cache::{KeyCache, Missing},
     key_set::{Fitting, KeySet, NoKey},
     keys::Keys,
+    status::{IssuerStatus, KeyState},
     validation::Validation,
     verified::Verified,
 };
@@ -68,6 +81,7 @@ struct Inner {
     issuers: Vec<TrustedIssuer>,
     allowed: Arc<[Algorithm]>,
     validation: Validation,
+    incidents: Incidents,
     clock: Arc<dyn Clock>,
 }
 
@@ -76,6 +90,7 @@ struct TrustedIssuer {
     /// As the operator calls it.
     cluster: Option<Arc<str>>,
     keys: Keys,
+    last_seen: LastSeen,
 }
 
 impl Verifier<ServiceAccountClaims> {
@@ -138,6 +153,78 @@ impl<C: Claims> Verifier<C> {
         self.inner.validation.audiences.iter().map(String::as_str)
     }
 
+    /// How the keys of each issuer are, in the order in which the issuers were given.
+    #[must_use]
+    pub fn status(&self) -> Vec<IssuerStatus> {
+        self.inner.issuers.iter().map(TrustedIssuer::status).collect()
+    }
+
+    /// Whether the keys of at least one issuer are here, fresh or stale: for a readiness probe.
+    ///
+    /// It fetches nothing. A service that gets no requests before it is ready calls
+    /// [`warm_up`](Self::warm_up) when it starts.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.issuers.iter().any(|issuer| issuer.keys.with_current(|keys| keys.is_some()))
+    }
+
+    /// Begins to fetch the keys of every issuer, and does not wait for them. It is never needed;
+    /// the first request then finds them here. Outside a tokio runtime it does nothing.
+    pub fn warm_up(&self) {
+        if let Ok(runtime) = Handle::try_current() {
+            for cache in self.caches() {
+                let cache = cache.clone();
+                runtime.spawn(async move { cache.wait_for(|_| true).await.map(|_| ()) });
+            }
+        }
+    }
+
+    /// Waits until the keys of at least one issuer are here, however long that takes: for a gate
+    /// at start, which is never needed.
+    pub async fn ready(&self) {
+        if self.is_ready() {
+            return;
+        }
+        let mut waits: Vec<_> = self.caches().map(|cache| Box::pin(cache.ready())).collect();
+        std::future::poll_fn(|context| {
+            let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Fetches the keys of every issuer now, and waits for them: a key that an issuer took back
+    /// is refused from then on. Cooldown and back-off do not count; an issuer that asked to be
+    /// left alone for a while (`Retry-After`) is.
+    ///
+    /// # Errors
+    ///
+    /// The keys of an issuer could not be fetched. Those of the others were, and the last good
+    /// ones of this one stay in use.
+    pub async fn refresh_now(&self) -> Result<(), KeysUnavailable> {
+        let mut result = Ok(());
+        for cache in self.caches() {
+            result = result.and(cache.refresh().await);
+        }
+        result
+    }
+
+    /// Refuses every token that a key of an issuer signed, from now on and for as long as this
+    /// verifier lives, whatever its issuer says: for a key that leaked.
+    pub fn distrust_key(&self, issuer: &str, kid: &str) {
+        self.inner.incidents.distrust_key(issuer, kid);
+    }
+
+    /// Refuses the token of this `jti`, from now on and for as long as this verifier lives: for a
+    /// token that leaked.
+    pub fn deny_jti(&self, jti: &str) {
+        self.inner.incidents.deny_jti(jti);
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &KeyCache> {
+        self.inner.issuers.iter().filter_map(|issuer| issuer.keys.cache())
+    }
+
     /// Takes a token apart, and does every check that needs no key.
     fn open<'a>(
         &'a self,
@@ -186,13 +273,59 @@ impl<C: Claims> Verifier<C> {
         unverified: &Unverified<'_>,
         fitting: Fitting<'_>,
     ) -> Result<Verified<C>, VerifyError> {
+        if self.inner.incidents.is_distrusted(&unverified.issuer.name, fitting.kid()) {
+            return Err(Refusal::DistrustedKey.into());
+        }
         if !fitting.verify(unverified.signing_input.as_bytes(), &unverified.signature) {
             return Err(Refusal::Signature.into());
         }
         let inner = &*self.inner;
-        inner.validation.check(&unverified.payload, inner.clock.wall())?;
+        let now = inner.clock.wall();
+        inner.validation.check(&unverified.payload, now)?;
+        if inner.incidents.is_denied(unverified.payload.jti.as_deref()) {
+            return Err(Refusal::DeniedJti.into());
+        }
         let kept = C::keep(&unverified.payload, unverified.text)?;
+        unverified.issuer.last_seen.note(now);
         Ok(Verified::new(kept, unverified.issuer.cluster.clone()))
+    }
+}
+
+impl TrustedIssuer {
+    fn status(&self) -> IssuerStatus {
+        let mut status = IssuerStatus {
+            issuer: self.name.to_string(),
+            cluster: self.cluster.as_deref().map(str::to_owned),
+            state: KeyState::Empty,
+            keys: Vec::new(),
+            last_success: None,
+            last_error: None,
+            next_fetch: None,
+            fetches: 0,
+            failures: 0,
+            last_seen: self.last_seen.time(),
+        };
+        self.keys.describe(&mut status);
+        status
+    }
+}
+
+/// When a token was accepted for the last time, in seconds since the epoch; 0 for never.
+#[derive(Default)]
+struct LastSeen(AtomicU64);
+
+impl LastSeen {
+    fn note(&self, now: SystemTime) {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        // threads share this line of memory, so it is written once in a second only
+        if self.0.load(Ordering::Relaxed) != now {
+            self.0.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn time(&self) -> Option<SystemTime> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 }
 

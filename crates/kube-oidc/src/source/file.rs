@@ -1,0 +1,55 @@
+//! Keys in a file, such as a mounted `ConfigMap`, that is read again when it changes.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{FetchError, FetchedSet, LoadError, Loaded, MAX_BYTES, Manner};
+use crate::key_set::KeySet;
+
+/// How often the file is looked at. A kubelet takes a minute to bring a changed `ConfigMap`.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// A key set document in a file.
+#[derive(Debug)]
+pub(crate) struct KeySetFile {
+    path: PathBuf,
+    /// The last text that was accepted.
+    accepted: Mutex<Option<Vec<u8>>>,
+}
+
+impl KeySetFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, accepted: Mutex::new(None) }
+    }
+
+    /// Reads the file, by its path each time: a `ConfigMap` is swapped by a symbolic link.
+    pub(super) fn load(&self, manner: Manner<'_>) -> Result<Loaded, LoadError> {
+        let text = read(&self.path)
+            .map_err(|source| LoadError::Fetch { url: self.path.display().to_string(), source })?;
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        if accepted.as_ref() == Some(&text) {
+            return Ok(Loaded { lifetime: LOOK_EVERY, set: None });
+        }
+        let (keys, skipped) = KeySet::parse(&text, manner.allowed)?;
+        *accepted = Some(text);
+        let set = FetchedSet { keys, skipped, validators: None };
+        Ok(Loaded { lifetime: LOOK_EVERY, set: Some(set) })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FetchError> {
+    let mut text = Vec::new();
+    let limit = MAX_BYTES as u64 + 1;
+    let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text));
+    match read {
+        Ok(_) if text.len() > MAX_BYTES => {
+            Err(FetchError::new(format!("the file has more than {MAX_BYTES} bytes")))
+        }
+        Ok(_) => Ok(text),
+        Err(error) => Err(FetchError::new("the file cannot be read").with_source(error)),
+    }
+}

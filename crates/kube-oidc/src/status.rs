@@ -1,0 +1,99 @@
+//! What is known of the keys of each issuer, for probes, dashboards and people.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use crate::{algorithm::Algorithm, shown::Span};
+
+/// How an issuer's keys are: see [`Verifier::status`](crate::Verifier::status).
+///
+/// It shows as a line for people:
+/// `https://issuer.example (blue): fresh, 2 keys, fetched 3 min ago, next fetch in 41 min`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IssuerStatus {
+    /// The issuer, as it stands in `iss`.
+    pub issuer: String,
+    /// The cluster that it is of, by the operator's name.
+    pub cluster: Option<String>,
+    /// Whether its keys are here.
+    pub state: KeyState,
+    /// The keys that are here, of which none may be usable any more: see `state`.
+    pub keys: Vec<KeyInfo>,
+    /// When keys were fetched, or confirmed, for the last time.
+    pub last_success: Option<SystemTime>,
+    /// When a fetch failed for the last time, and why.
+    pub last_error: Option<FetchFailure>,
+    /// When the next fetch is due. `None`: nobody asked for keys yet, or a fetch is going on, or
+    /// the keys are given and not fetched.
+    pub next_fetch: Option<Duration>,
+    /// How many fetches were begun.
+    pub fetches: u64,
+    /// How many of them failed.
+    pub failures: u64,
+    /// When a token of this issuer was accepted for the last time: when the old issuer of a
+    /// migration is not seen any more, it can go.
+    pub last_seen: Option<SystemTime>,
+}
+
+/// Whether the keys of an issuer are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// There are none that may be used: tokens are answered with 503.
+    Empty,
+    /// They are within their lifetime.
+    Fresh,
+    /// They are past it, because the issuer does not answer, and in use still.
+    Stale,
+}
+
+/// A key of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyInfo {
+    /// Its name.
+    pub kid: Option<String>,
+    /// What it may check.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// A fetch that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FetchFailure {
+    /// When.
+    pub at: SystemTime,
+    /// Why, in words for people.
+    pub error: String,
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty",
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+        })
+    }
+}
+
+impl fmt::Display for IssuerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.issuer)?;
+        if let Some(cluster) = &self.cluster {
+            write!(f, " ({cluster})")?;
+        }
+        let keys = self.keys.len();
+        write!(f, ": {}, {keys} {}", self.state, if keys == 1 { "key" } else { "keys" })?;
+        if let Some(next) = self.next_fetch {
+            write!(f, ", next fetch in {}", Span(next))?;
+        }
+        if let (Some(failure), true) = (&self.last_error, self.state != KeyState::Fresh) {
+            write!(f, ", last error: {}", failure.error)?;
+        }
+        Ok(())
+    }
+}

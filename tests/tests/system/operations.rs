@@ -1,0 +1,220 @@
+//! What an operator sees and does: status, readiness, incidents.
+
+use std::time::{Duration, SystemTime};
+
+use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+
+fn builder(issuer: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
+}
+
+fn token(issuer: &TestIssuer) -> String {
+    issuer.token().audience("orders").mint()
+}
+
+async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
+    verifier.verify(token).await.err().map(|error| error.reason())
+}
+
+#[tokio::test]
+async fn the_status_tells_the_life_of_a_key_set() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let status = || verifier.status().remove(0);
+
+    let empty = status();
+    assert_eq!((empty.state, empty.keys.len(), empty.fetches), (KeyState::Empty, 0, 0));
+    assert_eq!((empty.last_success, empty.next_fetch, empty.last_seen), (None, None, None));
+    assert_eq!(empty.to_string(), format!("{}: empty, 0 keys", issuer.url()));
+    assert!(!verifier.is_ready());
+
+    let before = SystemTime::now() - Duration::from_secs(1);
+    assert_eq!(reason(&verifier, &token(&issuer)).await, None);
+    let fresh = status();
+    assert_eq!((fresh.state, fresh.fetches, fresh.failures), (KeyState::Fresh, 1, 0));
+    assert_eq!(fresh.keys[0].kid.as_deref(), Some(issuer.signing_key().kid()));
+    assert_eq!(fresh.keys[0].algorithms, [kube_oidc::Algorithm::Rs256]);
+    assert!(fresh.last_success.unwrap() > before && fresh.last_seen.unwrap() > before);
+    let minutes = fresh.next_fetch.unwrap().as_secs() / 60;
+    assert!((44..=51).contains(&minutes), "75 to 85 % of an hour: {minutes}");
+    assert!(verifier.is_ready());
+
+    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.rotate();
+    assert_eq!(reason(&verifier, &token(&issuer)).await, Some(Reason::KeysUnavailable));
+    let failing = status();
+    assert_eq!((failing.state, failing.fetches, failing.failures), (KeyState::Fresh, 2, 1));
+    assert!(failing.last_error.unwrap().error.contains("status 500"));
+    assert!(failing.next_fetch.unwrap() <= Duration::from_secs(1), "the first back-off step");
+}
+
+#[tokio::test]
+async fn keys_that_are_given_are_fresh_for_ever() {
+    let issuer = TestIssuer::start();
+    let trusted = Issuer::new(issuer.url().parse().unwrap())
+        .with_key_set(issuer.key_set().to_string())
+        .of_cluster("blue");
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    assert!(verifier.is_ready());
+    verifier.ready().await;
+    verifier.refresh_now().await.unwrap();
+    let line = verifier.status()[0].to_string();
+    assert_eq!(line, format!("{} (blue): fresh, 1 key", issuer.url()));
+}
+
+#[tokio::test]
+async fn ready_waits_for_an_issuer_to_come_up() {
+    let issuer = TestIssuer::start();
+    issuer.go_down();
+    let verifier = builder(&issuer).build().unwrap();
+    let waits = tokio::spawn({
+        let verifier = verifier.clone();
+        async move { verifier.ready().await }
+    });
+    assert_eq!(reason(&verifier, &token(&issuer)).await, Some(Reason::KeysUnavailable));
+    assert!(!verifier.is_ready() && !waits.is_finished());
+    issuer.come_up();
+    waits.await.unwrap();
+    assert!(verifier.is_ready());
+    assert_eq!(reason(&verifier, &token(&issuer)).await, None);
+}
+
+#[test]
+fn warming_up_fetches_before_the_first_request() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    verifier.warm_up(); // outside a runtime: nothing
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        verifier.warm_up();
+        verifier.ready().await;
+        assert!(matches!(verifier.verify_now(&token(&issuer)), std::task::Poll::Ready(Ok(_))));
+    });
+    assert_eq!(issuer.key_fetches(), 1);
+}
+
+#[tokio::test]
+async fn refresh_now_ends_a_key_at_once() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let old = token(&issuer);
+    assert_eq!(reason(&verifier, &old).await, None);
+    // junk has just used up the cooldown
+    let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
+    let junk = issuer.token().audience("orders").signed_by(&stranger).mint();
+    assert_eq!(reason(&verifier, &junk).await, Some(Reason::UnknownKey));
+
+    issuer.rotate();
+    issuer.drop_old_keys();
+    assert_eq!(reason(&verifier, &old).await, None, "nobody told us yet");
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(reason(&verifier, &old).await, Some(Reason::UnknownKey));
+    assert_eq!(reason(&verifier, &token(&issuer)).await, None);
+    assert_eq!(issuer.key_fetches(), 3);
+}
+
+#[tokio::test]
+async fn refresh_now_heeds_retry_after_and_not_the_back_off() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let good = token(&issuer);
+    assert_eq!(reason(&verifier, &good).await, None);
+    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    for fetches in 2..=4 {
+        assert!(verifier.refresh_now().await.is_err());
+        assert_eq!(issuer.key_fetches(), fetches, "the back-off does not count");
+    }
+    issuer.answer(Endpoint::Keys, Answer::new(429, "").with_header("retry-after", "7"));
+    let left_alone = |result: Result<(), kube_oidc::KeysUnavailable>| {
+        let wait = result.unwrap_err().retry_after();
+        assert!((5..=7).contains(&wait.as_secs()), "{wait:?}");
+    };
+    left_alone(verifier.refresh_now().await);
+    left_alone(verifier.refresh_now().await);
+    assert_eq!(issuer.key_fetches(), 5);
+    assert_eq!(reason(&verifier, &good).await, None, "the last good set stays in use");
+}
+
+#[tokio::test]
+async fn a_distrusted_key_is_refused_at_once_and_the_others_are_not() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let leaked = issuer.signing_key();
+    let old = token(&issuer);
+    issuer.rotate();
+    let new = token(&issuer);
+    assert_eq!(reason(&verifier, &old).await, None);
+    verifier.distrust_key("https://other.example", leaked.kid());
+    assert_eq!(reason(&verifier, &old).await, None, "a kid is a name of its issuer's");
+    verifier.clone().distrust_key(issuer.url(), leaked.kid());
+    assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey));
+    assert_eq!(reason(&verifier, &new).await, None);
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey), "it lasts");
+}
+
+#[tokio::test]
+async fn a_denied_token_is_refused_at_once_and_the_others_are_not() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let minted = |jti: &str| issuer.token().audience("orders").claim("jti", jti);
+    assert_eq!(reason(&verifier, &minted("a").mint()).await, None);
+    verifier.deny_jti("a");
+    assert_eq!(reason(&verifier, &minted("a").mint()).await, Some(Reason::DeniedJti));
+    assert_eq!(reason(&verifier, &minted("b").mint()).await, None);
+    assert_eq!(
+        reason(&verifier, &issuer.token().audience("orders").without_claim("jti").mint()).await,
+        None
+    );
+    // what is said of a token needs its signature to be good
+    let forged = minted("a").signature("x").mint();
+    assert_eq!(reason(&verifier, &forged).await, Some(Reason::Signature));
+}
+
+#[tokio::test]
+async fn one_issuer_that_is_down_does_not_touch_the_others() {
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
+    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
+        .issuer(trusted(&green).of_cluster("green"))
+        .audience("orders")
+        .build()
+        .unwrap();
+    green.go_down();
+    assert!(matches!(verifier.verify(&token(&green)).await, Err(VerifyError::Unavailable(_))));
+    assert_eq!(reason(&verifier, &token(&blue)).await, None);
+    assert!(verifier.is_ready(), "one is enough");
+    let states: Vec<KeyState> = verifier.status().iter().map(|issuer| issuer.state).collect();
+    assert_eq!(states, [KeyState::Fresh, KeyState::Empty]);
+    let seen: Vec<bool> =
+        verifier.status().iter().map(|issuer| issuer.last_seen.is_some()).collect();
+    assert_eq!(seen, [true, false]);
+}
+
+#[tokio::test]
+async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
+    let issuer = TestIssuer::start();
+    let path = std::env::temp_dir().join(format!("kube-oidc-keys-{}", std::process::id()));
+    let trusted = || Issuer::new(issuer.url().parse().unwrap()).with_key_set_file(&path);
+    let verifier = Verifier::builder(trusted())
+        .audience("orders")
+        .dangerous_no_unknown_kid_cooldown()
+        .build()
+        .unwrap();
+    let good = token(&issuer);
+    assert_eq!(reason(&verifier, &good).await, Some(Reason::KeysUnavailable));
+    std::fs::write(&path, issuer.key_set().to_string()).unwrap();
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(reason(&verifier, &good).await, None);
+    for contents in [Some("garbage"), Some(r#"{"keys":[]}"#), None] {
+        match contents {
+            Some(contents) => std::fs::write(&path, contents).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        assert!(verifier.refresh_now().await.is_err(), "{contents:?}");
+        assert_eq!(reason(&verifier, &good).await, None, "{contents:?}");
+    }
+    let error = verifier.status()[0].last_error.clone().unwrap().error;
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+}
