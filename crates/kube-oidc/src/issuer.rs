@@ -1,13 +1,19 @@
 //! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-#[cfg(feature = "remote")]
+#[cfg(feature = "remote-no-provider")]
 use crate::source::HttpFetcher;
 use crate::{
     algorithm::Algorithm,
     clock::Clock,
     error::BuildError,
+    in_cluster::{self, InClusterError, LearntName},
     issuer_url::{IssuerUrl, Transport},
     key_cache::{KeyCache, Settings},
     key_set::KeySet,
@@ -39,12 +45,14 @@ pub struct Issuer {
     jwks_uri: Option<String>,
     key_set: Option<Vec<u8>>,
     key_set_file: Option<PathBuf>,
+    api_server: Option<ApiServer>,
+    also_named: Vec<Arc<str>>,
     fetcher: Option<Arc<dyn Fetch>>,
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     http: HttpSettings,
 }
 
-#[cfg(feature = "remote")]
+#[cfg(feature = "remote-no-provider")]
 #[derive(Clone, Default)]
 struct HttpSettings {
     root_certificates: Vec<Vec<u8>>,
@@ -55,12 +63,19 @@ struct HttpSettings {
 }
 
 /// What is sent to the origins that keys are read from.
-#[cfg(feature = "remote")]
+#[cfg(feature = "remote-no-provider")]
 #[derive(Clone)]
 enum Credential {
     BearerToken(String),
     BearerTokenFile(PathBuf),
     Header(String, String),
+}
+
+/// The pod's own view of its cluster.
+#[derive(Clone)]
+struct ApiServer {
+    url: IssuerUrl,
+    name: LearntName,
 }
 
 impl Issuer {
@@ -78,6 +93,68 @@ impl Issuer {
         Self::named(name.into(), None).with_jwks_uri(jwks_uri)
     }
 
+    /// The issuer of the cluster that this process is a pod of. Nothing has to be known: the API
+    /// server's address is in the environment, its certificate authority and a token for reading
+    /// its keys are in files, and it tells the issuer's name.
+    ///
+    /// The name is learnt at the first fetch, and pinned: when the API server tells another, its
+    /// keys are no longer refreshed, [`status`](crate::Verifier::status) says so, and
+    /// [`accept_issuer`](crate::Verifier::accept_issuer) takes it. The keys are the API server's
+    /// own, at `/openid/v1/jwks`.
+    ///
+    /// # Errors
+    ///
+    /// What is missing: see [`InClusterError`].
+    pub fn in_cluster() -> Result<Self, InClusterError> {
+        Self::in_cluster_at(&in_cluster::api_server()?, in_cluster::FOLDER)
+    }
+
+    /// The same for an API server that is elsewhere, or files that are mounted elsewhere: a folder
+    /// with `ca.crt` and `token`.
+    ///
+    /// ```
+    /// use kube_oidc::{InClusterError, Issuer};
+    ///
+    /// let issuer = Issuer::in_cluster_at("https://10.96.0.1:443", "/no/such/folder");
+    /// assert!(matches!(issuer, Err(InClusterError::NoServiceAccount(_))));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What is missing: see [`InClusterError`].
+    pub fn in_cluster_at(
+        api_server: &str,
+        folder: impl AsRef<Path>,
+    ) -> Result<Self, InClusterError> {
+        let url: IssuerUrl = api_server
+            .parse()
+            .map_err(|source| InClusterError::Address { address: api_server.to_owned(), source })?;
+        let ca_file = in_cluster::file(folder.as_ref(), "ca.crt")?;
+        let token_file = in_cluster::file(folder.as_ref(), "token")?;
+        let mut issuer = Self::named(url.shared_text(), Some(url.clone()));
+        issuer.api_server = Some(ApiServer { url, name: LearntName::default() });
+        Ok(issuer.with_pod_files(ca_file, token_file))
+    }
+
+    #[cfg(feature = "remote-no-provider")]
+    fn with_pod_files(self, ca_file: PathBuf, token_file: PathBuf) -> Self {
+        self.with_root_certificates_file(ca_file).with_fetch_bearer_token_file(token_file)
+    }
+
+    /// A fetcher of one's own looks after certificates and tokens.
+    #[cfg(not(feature = "remote-no-provider"))]
+    fn with_pod_files(self, _: PathBuf, _: PathBuf) -> Self {
+        self
+    }
+
+    /// Accepts tokens of this issuer name as well, with the same keys: an API server may have
+    /// several names, and goes on signing with one key when the name changes.
+    #[must_use]
+    pub fn also_named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.also_named.push(name.into());
+        self
+    }
+
     fn named(name: Arc<str>, url: Option<IssuerUrl>) -> Self {
         Self {
             name,
@@ -86,8 +163,10 @@ impl Issuer {
             jwks_uri: None,
             key_set: None,
             key_set_file: None,
+            api_server: None,
+            also_named: Vec::new(),
             fetcher: None,
-            #[cfg(feature = "remote")]
+            #[cfg(feature = "remote-no-provider")]
             http: HttpSettings::default(),
         }
     }
@@ -138,7 +217,7 @@ impl Issuer {
 
     /// Trusts the certificates of a PEM bundle when fetching, beside the platform's: a private
     /// cluster's own CA.
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.root_certificates.push(pem.into());
@@ -148,7 +227,7 @@ impl Issuer {
     /// Trusts the certificates of a PEM file when fetching. The file is read at each fetch, so a
     /// bundle that is replaced is picked up; one that cannot be read any more leaves the last good
     /// one in use.
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.http.root_files.push(path.into());
@@ -157,7 +236,7 @@ impl Issuer {
 
     /// Goes through this proxy when fetching over https, instead of the environment's. Plain http
     /// never goes through a proxy.
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_fetch_proxy(mut self, url: impl Into<String>) -> Self {
         self.http.proxy = Some(url.into());
@@ -171,7 +250,7 @@ impl Issuer {
     /// [`with_jwks_uri`](Self::with_jwks_uri) where that is given, and to no other; a `jwks_uri`
     /// that discovery names on another host gets it only by
     /// [`with_credential_origin`](Self::with_credential_origin).
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_fetch_bearer_token(self, token: impl Into<String>) -> Self {
         self.with_credential(Credential::BearerToken(token.into()))
@@ -180,7 +259,7 @@ impl Issuer {
     /// Sends the bearer token of a file when fetching, by the rules of
     /// [`with_fetch_bearer_token`](Self::with_fetch_bearer_token). The file is read at each
     /// fetch, as the kubelet rotates it.
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_fetch_bearer_token_file(self, path: impl Into<PathBuf>) -> Self {
         self.with_credential(Credential::BearerTokenFile(path.into()))
@@ -188,20 +267,20 @@ impl Issuer {
 
     /// Sends a header when fetching, by the rules of
     /// [`with_fetch_bearer_token`](Self::with_fetch_bearer_token): it may be a secret.
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_fetch_header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.with_credential(Credential::Header(name.into(), value.into()))
     }
 
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     fn with_credential(mut self, credential: Credential) -> Self {
         self.http.credentials.push(credential);
         self
     }
 
     /// Sends bearer token and headers to the origin of this URL as well.
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_credential_origin(mut self, url: impl Into<String>) -> Self {
         self.http.credential_origins.push(url.into());
@@ -212,6 +291,15 @@ impl Issuer {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The names that its tokens may have in `iss`.
+    pub(crate) fn names(&self) -> Names {
+        Names {
+            label: Arc::clone(&self.name),
+            learnt: self.api_server.as_ref().map(|api_server| api_server.name.clone()),
+            also: self.also_named.clone(),
+        }
     }
 
     pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
@@ -240,7 +328,7 @@ impl Issuer {
             settings.max_stale = Duration::MAX;
             Source::File(KeySetFile::new(path.clone()))
         } else {
-            Source::Remote(self.remote()?)
+            self.remote()?.into()
         };
         let (name, allowed) = (Arc::clone(&self.name), Arc::clone(allowed));
         let cache = KeyCache::new(name, source, allowed, settings, Arc::clone(clock));
@@ -254,6 +342,12 @@ impl Issuer {
             Some(fetcher) => Arc::clone(fetcher),
             None => self.http_fetcher()?,
         };
+        if let Some(api_server) = &self.api_server {
+            let at = |path| endpoint(transport, &format!("{}{path}", api_server.url));
+            let document = at("/.well-known/openid-configuration")?;
+            let jwks_uri = at("/openid/v1/jwks")?;
+            return Ok(Remote::api_server(&document, jwks_uri, api_server.name.clone(), fetcher));
+        }
         match (jwks_uri, &self.url) {
             (Some(jwks_uri), _) => Ok(Remote::known(jwks_uri, fetcher)),
             (None, Some(url)) => Ok(Remote::discovered(url.clone(), fetcher)),
@@ -261,7 +355,7 @@ impl Issuer {
         }
     }
 
-    #[cfg(feature = "remote")]
+    #[cfg(feature = "remote-no-provider")]
     fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
         let http = &self.http;
         let mut fetcher = HttpFetcher::new();
@@ -290,7 +384,7 @@ impl Issuer {
         Ok(Arc::new(fetcher))
     }
 
-    #[cfg(not(feature = "remote"))]
+    #[cfg(not(feature = "remote-no-provider"))]
     #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
     fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
         Err(BuildError::NoFetcher)
@@ -301,6 +395,51 @@ fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
     transport
         .parse_endpoint(text)
         .map_err(|source| BuildError::Url { url: text.to_owned(), source })
+}
+
+/// The names that the tokens of one issuer may have in `iss`.
+pub(crate) struct Names {
+    /// Its name, or for a pod's own cluster the address of the API server.
+    label: Arc<str>,
+    /// Of a pod's own cluster.
+    learnt: Option<LearntName>,
+    also: Vec<Arc<str>>,
+}
+
+impl Names {
+    /// For the log, and to tell issuers apart.
+    pub(crate) fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    pub(crate) fn contain(&self, name: &str) -> bool {
+        let own = match &self.learnt {
+            None => *self.label == *name,
+            Some(learnt) => learnt.is(name),
+        };
+        own || self.also.iter().any(|also| **also == *name)
+    }
+
+    /// Whether the name is still to be learnt, so that it may be any.
+    pub(crate) fn may_be_any(&self) -> bool {
+        self.learnt.as_ref().is_some_and(|learnt| !learnt.is_known())
+    }
+
+    /// Takes another name for the learnt one. `false`: this issuer learns none.
+    pub(crate) fn accept(&self, name: &str) -> bool {
+        if let Some(learnt) = &self.learnt {
+            learnt.set(name);
+        }
+        self.learnt.is_some()
+    }
+
+    /// The name for people.
+    pub(crate) fn shown(&self) -> String {
+        match self.learnt.as_ref().and_then(LearntName::get) {
+            Some(learnt) => learnt.to_string(),
+            None => self.label.to_string(),
+        }
+    }
 }
 
 impl From<IssuerUrl> for Issuer {

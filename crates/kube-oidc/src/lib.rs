@@ -49,6 +49,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `remote` | yes | fetches over HTTP with reqwest, rustls and aws-lc-rs |
+//! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
 //! | `jsonwebtoken` | no | key sets of the `jsonwebtoken` crate in, its `TokenData` out |
 //! | `test-util` | no | claims without a token, and a clock to turn by hand, for unit tests |
 
@@ -57,6 +58,7 @@ mod base64url;
 mod claims;
 pub mod clock;
 mod error;
+mod in_cluster;
 mod incident;
 mod issuer;
 mod issuer_url;
@@ -78,6 +80,7 @@ pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
     error::{BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, VerifyError},
+    in_cluster::InClusterError,
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySetError, SkippedKey},

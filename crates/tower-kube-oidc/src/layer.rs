@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use kube_oidc::{BuildError, Claims, IssuerUrl, ServiceAccountClaims, Verifier, VerifierBuilder};
+use kube_oidc::{
+    BuildError, Claims, InClusterError, Issuer, IssuerUrl, ServiceAccountClaims, Verifier,
+    VerifierBuilder,
+};
 use tower_layer::Layer;
 
 use crate::{rejection::Realm, service::OidcAuth, settings::Settings};
@@ -67,6 +70,9 @@ pub enum LayerError {
     /// The verifier cannot be built.
     #[error(transparent)]
     Verifier(#[from] BuildError),
+    /// This process is no pod, or its service account's files are missing.
+    #[error(transparent)]
+    InCluster(#[from] InClusterError),
     /// A layer that was made from a verifier cannot accept more than that does.
     #[error("the API server's audiences are to be set on the verifier that the layer is made from")]
     SharedVerifier,
@@ -86,6 +92,19 @@ impl OidcAuthLayer<ServiceAccountClaims> {
     pub fn new(issuer: IssuerUrl) -> Self {
         let builder = Box::new(Verifier::builder(issuer.clone()));
         Self::planned(Source::Own { builder, issuer })
+    }
+}
+
+impl OidcAuthLayer<ServiceAccountClaims> {
+    /// Expects tokens of the cluster that this process is a pod of, for one audience: see
+    /// [`Issuer::in_cluster`].
+    ///
+    /// # Errors
+    ///
+    /// What is missing, or an audience that is blank: see [`LayerError`].
+    pub fn in_cluster(audience: impl Into<String>) -> Result<Self, LayerError> {
+        let verifier = Verifier::builder(Issuer::in_cluster()?).audience(audience).build()?;
+        Self::from(verifier).build()
     }
 }
 

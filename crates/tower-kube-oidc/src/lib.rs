@@ -50,6 +50,7 @@
 //! | --- | --- | --- |
 //! | `axum` | no | the extractor [`Caller`] |
 //! | `remote` | yes | fetches keys over HTTP with reqwest, rustls and aws-lc-rs |
+//! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
 //! | `test-util` | no | claims without a token, for unit tests |
 //!
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457

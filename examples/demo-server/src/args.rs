@@ -19,6 +19,10 @@ pub(crate) struct Args {
     #[arg(long, env = "OIDC_ISSUER", value_name = "[CLUSTER=]URL")]
     issuer: Vec<String>,
 
+    /// The issuer of the cluster that this is a pod of, which needs nothing but --audience
+    #[arg(long)]
+    in_cluster: bool,
+
     /// The audience that a token must be for; needed with --issuer, else "demo"
     #[arg(long, env = "OIDC_AUDIENCE", value_name = "NAME")]
     pub(crate) audience: Option<String>,
@@ -69,6 +73,13 @@ type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
 impl Args {
     /// The issuers that were asked for, with their settings.
     pub(crate) fn issuers(&self) -> Result<Vec<Issuer>, StartError> {
+        if self.in_cluster {
+            if !self.issuer.is_empty() {
+                return Err(StartError::InClusterAlone);
+            }
+            self.check_settings_of_one_issuer()?;
+            return Ok(vec![Issuer::in_cluster()?]);
+        }
         let [issuer] = &self.issuer[..] else {
             self.check_settings_of_one_issuer()?;
             return self.issuer.iter().map(|issuer| named_issuer(issuer)).collect();

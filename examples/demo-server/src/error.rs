@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use tower_kube_oidc::{BuildError, IssuerUrlError};
+use tower_kube_oidc::{BuildError, InClusterError, IssuerUrlError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -18,6 +18,10 @@ pub(crate) enum StartError {
     AudienceNeeded,
     #[error("{flag} {} cannot be read: {source}", .path.display())]
     File { flag: &'static str, path: PathBuf, source: io::Error },
+    #[error("--in-cluster finds its own issuer: leave --issuer out")]
+    InClusterAlone,
+    #[error("--in-cluster cannot be used: {0}")]
+    InCluster(#[from] InClusterError),
     #[error(transparent)]
     Verifier(#[from] BuildError),
     #[error("cannot listen on {address}: {source}")]

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo-server"));
     command.args(args);
-    for variable in ["OIDC_ISSUER", "OIDC_AUDIENCE", "LISTEN_ADDR", "RUST_LOG"] {
+    for variable in
+        ["OIDC_ISSUER", "OIDC_AUDIENCE", "LISTEN_ADDR", "RUST_LOG", "KUBERNETES_SERVICE_HOST"]
+    {
         command.env_remove(variable);
     }
     command.env("RUST_BACKTRACE", "1");
@@ -423,6 +425,9 @@ fn what_cannot_work_is_one_line_and_status_2() {
         ),
         (vec!["--issuer", issuer, "--issuer", issuer, "--audience", "a"], "twice"),
         (vec!["--issuer", "=https://b.example", "--audience", "a"], "cluster"),
+        (vec!["--in-cluster", "--audience", "a"], "KUBERNETES_SERVICE_HOST is not set"),
+        (vec!["--in-cluster", "--issuer", issuer], "leave --issuer out"),
+        (vec!["--in-cluster", "--jwks-file", "/k"], "--jwks-file needs one --issuer"),
         (vec!["--max-stale", "soon"], "--max-stale soon"),
         (vec!["--min-refresh", "0s"], "min_refresh"),
         (vec!["--fetch-timeout", "2h"], "fetch_timeout"),

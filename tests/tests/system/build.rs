@@ -58,6 +58,15 @@ fn durations_have_bounds() {
     assert!(!ok(builder().unknown_kid_cooldown(Duration::ZERO)));
     assert!(!ok(builder().unknown_kid_cooldown(minutes(61))));
     assert!(ok(builder().dangerous_no_unknown_kid_cooldown()));
+    assert!(ok(builder().back_off(millis(100)..=minutes(1)).refresh_at(0.5..=0.5)));
+    assert!(!ok(builder().back_off(millis(99)..=minutes(1))));
+    assert!(!ok(builder().back_off(minutes(2)..=minutes(1))));
+    assert!(!ok(builder().back_off(minutes(1)..=minutes(61))));
+    for part in [0.0..=0.8, 0.8..=0.7, 0.8..=0.96, f64::NAN..=0.8, 0.5..=f64::NAN] {
+        assert!(!ok(builder().refresh_at(part.clone())), "{part:?}");
+    }
+    // our bounds win over the default as well
+    assert!(ok(builder().default_refresh(minutes(600))));
     assert!(ok(builder().max_stale(Duration::ZERO)));
     assert!(!ok(builder().max_stale(Duration::MAX)));
     assert!(!ok(builder().min_refresh(minutes(20)).max_refresh(minutes(10))));

@@ -6,6 +6,7 @@ mod build;
 mod differential;
 mod fetching;
 mod fixtures;
+mod in_cluster;
 mod key_cache;
 mod layer;
 mod operations;

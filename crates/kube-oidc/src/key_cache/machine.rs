@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use super::settings::{
-    FIRST_RETRY, LAST_RETRY, MAX_RETRY_AFTER, MAX_RETRY_AFTER_WITHOUT_KEYS, MIN_RETRY, Settings,
-};
+use super::settings::{MAX_RETRY_AFTER, MAX_RETRY_AFTER_WITHOUT_KEYS, MIN_RETRY, Settings};
 use crate::clock::Moment;
 
 /// The number of a fetch. They count up, so a greater one began later.
@@ -240,14 +238,13 @@ impl Machine {
                     flight,
                     at: landed.began,
                     lifetime,
-                    // at about 80 %, and not for a whole fleet at once
-                    refresh_after: lifetime.mul_f64(0.75 + 0.1 * dice),
+                    refresh_after: lifetime.mul_f64(self.refresh_at(dice)),
                 });
             }
             Landing::Failed { retry_after } => {
                 let count = self.failure.as_ref().map_or(0, |failure| failure.count) + 1;
                 let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                let retry_in = back_off(count, dice).max(asked);
+                let retry_in = self.back_off(count, dice).max(asked);
                 self.failure = Some(Failure { flight, at: now, count, retry_in, asked });
             }
         }
@@ -279,6 +276,19 @@ impl Machine {
         self.set.as_ref().map_or(Duration::ZERO, |set| set.refresh_after)
     }
 
+    /// Not for a whole fleet at once.
+    fn refresh_at(&self, dice: f64) -> f64 {
+        let (from, to) = self.settings.refresh_at.clone().into_inner();
+        from + (to - from) * dice
+    }
+
+    /// Full jitter: anything up to a step that doubles.
+    fn back_off(&self, count: u32, dice: f64) -> Duration {
+        let (first, last) = self.settings.back_off.clone().into_inner();
+        let step = first.saturating_mul(1 << (count - 1).min(16)).min(last);
+        step.mul_f64(dice).max(MIN_RETRY)
+    }
+
     fn start(&mut self, now: Moment, for_unknown_kid: bool) -> Flight {
         self.last = Flight(self.last.0 + 1);
         self.in_the_air = Some(InTheAir { flight: self.last, began: now, for_unknown_kid });
@@ -307,10 +317,4 @@ impl Machine {
         let left = now.left_of(self.settings.unknown_kid_cooldown?, self.missed?);
         Some(left).filter(|left| !left.is_zero())
     }
-}
-
-/// Full jitter: anything up to a step that doubles from 1 s to 60 s.
-fn back_off(count: u32, dice: f64) -> Duration {
-    let step = FIRST_RETRY.saturating_mul(1 << (count - 1).min(16)).min(LAST_RETRY);
-    step.mul_f64(dice).max(MIN_RETRY)
 }

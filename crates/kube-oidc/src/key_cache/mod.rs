@@ -13,6 +13,7 @@ mod tests;
 
 use std::{
     fmt,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -29,6 +30,7 @@ use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::{KeysUnavailable, KeysUnavailableCause},
+    in_cluster,
     key_set::KeySet,
     shown::chain,
     source::{FetchedSet, LoadError, Loaded, Manner, Source},
@@ -219,7 +221,7 @@ impl KeyCache {
     }
 
     fn spawn(&self, runtime: &Handle, flight: Flight) {
-        runtime.spawn(fly(Arc::downgrade(&self.0), flight));
+        runtime.spawn(fly(Airborne::new(Arc::downgrade(&self.0), flight)));
     }
 
     /// The timer belongs to a runtime, which may be gone: then the request that notices starts
@@ -277,8 +279,7 @@ impl Shared {
     }
 
     /// Fetches once, and takes what comes of it.
-    async fn fetch(&self, flight: Flight) {
-        let mut airborne = Airborne { shared: self, flight: Some(flight) };
+    async fn fetch(&self, mut airborne: Airborne) {
         let began = Moment::now(&*self.clock);
         let last = self.snapshot.load_full();
         let validators = last.as_ref().and_then(|snapshot| snapshot.set.validators.as_ref());
@@ -289,8 +290,8 @@ impl Shared {
             clock: &*self.clock,
         };
         let loaded = self.source.load(validators, manner).await;
-        airborne.flight = None;
-        self.land(flight, began, loaded, last.as_deref());
+        airborne.down = true;
+        self.land(airborne.flight, began, loaded, last.as_deref());
     }
 
     fn land(
@@ -376,6 +377,16 @@ impl Shared {
             history.failures += 1;
             history.last_error = Some(FetchFailure { at: self.clock.wall(), error: error.clone() });
         }
+        if !was_failing
+            && in_cluster::is_api_server(issuer)
+            && Path::new(in_cluster::FOLDER).exists()
+        {
+            tracing::warn!(
+                issuer,
+                "this process is a pod, and the issuer is its own API server's name: \
+                 Issuer::in_cluster() knows its address, certificate authority and token"
+            );
+        }
         match (was_failing, usable) {
             (false, true) => tracing::warn!(
                 issuer,
@@ -393,14 +404,15 @@ impl Shared {
 }
 
 /// Fetches, then stays as the timer until a later flight takes over or the last verifier is gone.
-async fn fly(cache: Weak<Shared>, mut flight: Flight) {
+async fn fly(mut airborne: Airborne) {
     loop {
+        let (cache, flight) = (airborne.cache.clone(), airborne.flight);
         {
             let Some(shared) = cache.upgrade() else { return };
-            shared.fetch(flight).await;
+            shared.fetch(airborne).await;
         }
-        flight = match next_flight(&cache, flight).await {
-            Some(next) => next,
+        airborne = match next_flight(&cache, flight).await {
+            Some(next) => Airborne::new(cache, next),
             None => return,
         };
     }
@@ -432,22 +444,29 @@ async fn next_flight(cache: &Weak<Shared>, flight: Flight) -> Option<Flight> {
     }
 }
 
-/// A flight that has not landed. Dropped in the air, because its runtime ended or its fetcher
-/// panicked, it tells those who wait.
-struct Airborne<'a> {
-    shared: &'a Shared,
-    flight: Option<Flight>,
+/// A flight that has not landed. Dropped in the air, because its runtime ended, before its first
+/// step even, or because its fetcher panicked, it tells those who wait.
+struct Airborne {
+    cache: Weak<Shared>,
+    flight: Flight,
+    down: bool,
 }
 
-impl Drop for Airborne<'_> {
+impl Airborne {
+    fn new(cache: Weak<Shared>, flight: Flight) -> Self {
+        Self { cache, flight, down: false }
+    }
+}
+
+impl Drop for Airborne {
     fn drop(&mut self) {
-        let Some(flight) = self.flight else { return };
+        let Some(shared) = self.cache.upgrade().filter(|_| !self.down) else { return };
         if std::thread::panicking() {
-            let now = Moment::now(&*self.shared.clock);
-            self.shared.land(flight, now, Err(LoadError::Panicked), None);
+            let now = Moment::now(&*shared.clock);
+            shared.land(self.flight, now, Err(LoadError::Panicked), None);
         } else {
-            self.shared.machine().give_up(flight);
-            self.shared.landed.send_modify(|count| *count += 1);
+            shared.machine().give_up(self.flight);
+            shared.landed.send_modify(|count| *count += 1);
         }
     }
 }

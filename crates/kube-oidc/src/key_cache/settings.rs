@@ -1,6 +1,6 @@
 //! The numbers of the key cache.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{error::BuildError, source::Freshness};
 
@@ -14,14 +14,14 @@ pub(crate) struct Settings {
     pub(crate) fetch_timeout: Duration,
     /// How long past its lifetime a set is used while its issuer does not answer.
     pub(crate) max_stale: Duration,
+    /// At which part of its lifetime a set is refreshed: somewhere in between, by the dice.
+    pub(crate) refresh_at: RangeInclusive<f64>,
+    /// The first and the last step of the back-off after failed fetches.
+    pub(crate) back_off: RangeInclusive<Duration>,
     /// As many requests as may wait for keys.
     pub(crate) max_waiting: usize,
 }
 
-/// The first step of the back-off after a failed fetch.
-pub(crate) const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The last step of the back-off.
-pub(crate) const LAST_RETRY: Duration = Duration::from_secs(60);
 /// The shortest delay before a retry, whatever the dice say.
 pub(crate) const MIN_RETRY: Duration = Duration::from_millis(100);
 /// The longest `Retry-After` that is obeyed while there is a usable set.
@@ -45,6 +45,8 @@ impl Default for Settings {
             unknown_kid_cooldown: Some(Duration::from_secs(30)),
             fetch_timeout: Duration::from_secs(5),
             max_stale: DAY,
+            refresh_at: 0.75..=0.85,
+            back_off: Duration::from_secs(1)..=Duration::from_secs(60),
             max_waiting: 1024,
         }
     }
@@ -57,12 +59,18 @@ impl Settings {
             ("fetch_timeout", self.fetch_timeout, MIN..=HOUR, "100 ms to 1 h"),
             ("min_refresh", min, MIN..=max, "100 ms to max_refresh"),
             ("max_refresh", max, MIN..=DAY, "100 ms to 24 h"),
+            ("back_off", *self.back_off.start(), MIN..=*self.back_off.end(), "100 ms or more"),
+            ("back_off", *self.back_off.end(), MIN..=HOUR, "at most 1 h"),
             ("max_stale", self.max_stale, Duration::ZERO..=30 * DAY, "at most 30 days"),
         ];
         for (name, value, bounds, range) in bounds {
             if !bounds.contains(&value) {
                 return Err(BuildError::Duration { name, range });
             }
+        }
+        let (from, to) = (*self.refresh_at.start(), *self.refresh_at.end());
+        if !(0.1 <= from && from <= to && to <= 0.95) {
+            return Err(BuildError::Duration { name: "refresh_at", range: "within 0.1 to 0.95" });
         }
         match self.unknown_kid_cooldown {
             Some(cooldown) if !(MIN..=HOUR).contains(&cooldown) => {

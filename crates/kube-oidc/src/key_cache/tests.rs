@@ -24,6 +24,9 @@ use crate::{
 const KEYS: &str = "https://issuer.test/keys";
 const DOCUMENT: &str = "https://issuer.test/.well-known/openid-configuration";
 
+/// Longer than any fetch is away. Paused time passes at once, real time is not waited for.
+const PATIENCE: Duration = secs(4 * 3600);
+
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -90,7 +93,9 @@ impl Source {
 
     /// Waits until so many fetches began.
     async fn began(&self, count: usize) {
-        self.began.subscribe().wait_for(|began| *began >= count).await.unwrap();
+        let mut began = self.began.subscribe();
+        let enough = began.wait_for(|began| *began >= count);
+        time::timeout(PATIENCE, enough).await.expect("a fetch begins").unwrap();
     }
 
     /// The URLs that were read.
@@ -188,7 +193,9 @@ fn has(cache: &KeyCache, kid: &str) -> bool {
 
 /// Waits until so many fetches ended.
 async fn ended(cache: &KeyCache, count: u64) {
-    cache.0.landed.subscribe().wait_for(|ended| *ended >= count).await.unwrap();
+    let mut landed = cache.0.landed.subscribe();
+    let enough = landed.wait_for(|ended| *ended >= count);
+    time::timeout(PATIENCE, enough).await.expect("a fetch ends").unwrap();
 }
 
 /// Lets the others run until so many requests wait.
@@ -632,6 +639,25 @@ async fn background_work_ends_with_the_last_cache() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn there_is_one_timer_however_many_fetches_requests_start() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    for round in 0..5 {
+        time::sleep(secs(31)).await;
+        let kid = round.to_string();
+        source.set(good(&["a", &kid]));
+        assert_eq!(get(&cache, &kid).await, Ok(()));
+    }
+    assert_eq!(source.count(), 6);
+    // the timers that were replaced learn it when the fetch that replaced them ends
+    for _ in 0..10 {
+        task::yield_now().await;
+    }
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 1);
+}
+
 /// Real time, with a clock that is turned by hand.
 fn by_hand(source: &Arc<Source>, fetch_timeout: Duration) -> (KeyCache, ManualClock) {
     let clock = ManualClock::at(epoch());
@@ -743,7 +769,7 @@ fn the_request_that_finds_the_timers_runtime_gone_starts_the_refresh() {
     clock.advance(secs(2));
     runtime().block_on(async {
         assert!(has(&cache, "a"), "it goes on with the set that there is");
-        ended(&cache, 2).await;
+        time::timeout(FOREVER, ended(&cache, 2)).await.expect("a refresh");
         assert!(has(&cache, "b"));
     });
 }

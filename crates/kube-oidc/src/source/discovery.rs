@@ -36,17 +36,35 @@ impl<'de> Members<'de> for Metadata<'de> {
     }
 }
 
+impl<'a> Metadata<'a> {
+    fn read(document: &'a [u8]) -> Result<Self, LoadError> {
+        let text = std::str::from_utf8(document).map_err(|_| LoadError::NotUtf8)?;
+        let mut metadata = Self::default();
+        json::parse_object(text, &mut metadata)
+            .map_err(|error| LoadError::Metadata(error.words()))?;
+        Ok(metadata)
+    }
+
+    fn issuer(&self) -> Result<&str, LoadError> {
+        let issuer = self.issuer.as_deref().filter(|issuer| !issuer.is_empty());
+        issuer.ok_or(LoadError::MissingMetadata("issuer"))
+    }
+}
+
+/// Reads who an API server says that it issues tokens as.
+pub(super) fn issuer(document: &[u8]) -> Result<String, LoadError> {
+    Metadata::read(document)?.issuer().map(str::to_owned)
+}
+
 /// Reads the metadata of an issuer: the URL of its keys.
 ///
 /// `issuer` in it must be the issuer that was asked, byte for byte (section 4.3): a document of
 /// somebody else would let them sign in its name.
 pub(super) fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, LoadError> {
-    let text = std::str::from_utf8(document).map_err(|_| LoadError::NotUtf8)?;
-    let mut metadata = Metadata::default();
-    json::parse_object(text, &mut metadata).map_err(|error| LoadError::Metadata(error.words()))?;
-    let found = metadata.issuer.ok_or(LoadError::MissingMetadata("issuer"))?;
+    let metadata = Metadata::read(document)?;
+    let found = metadata.issuer()?;
     if found != issuer.as_str() {
-        return Err(LoadError::OtherIssuer { found: Shown(&found).to_string() });
+        return Err(LoadError::OtherIssuer { found: Shown(found).to_string() });
     }
     let jwks_uri = metadata.jwks_uri.ok_or(LoadError::MissingMetadata("jwks_uri"))?;
     issuer

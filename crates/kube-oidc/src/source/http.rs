@@ -226,6 +226,12 @@ impl HttpFetcher {
 
 /// What every client has in common.
 fn build(builder: ClientBuilder) -> Result<Client, FetchError> {
+    if cfg!(not(feature = "remote")) && rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(FetchError::new(
+            "no rustls crypto provider is installed: with the feature `remote-no-provider` the \
+             application installs one, and with `remote` it is aws-lc-rs",
+        ));
+    }
     builder
         .redirect(Policy::none())
         .referer(false)
@@ -300,5 +306,18 @@ impl fmt::Debug for HttpFetcher {
             .field("root_files", &self.root_files)
             .field("credentials_for", &origins)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(feature = "remote")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_provider_that_is_missing_is_an_error_and_no_panic() {
+        for url in ["https://127.0.0.1:1/keys", "http://127.0.0.1:1/keys"] {
+            let error = HttpFetcher::new().fetch(FetchRequest::new(url)).await.unwrap_err();
+            assert!(error.to_string().contains("no rustls crypto provider"), "{error}");
+        }
     }
 }

@@ -3,13 +3,13 @@
 mod discovery;
 mod file;
 mod freshness;
-#[cfg(feature = "remote")]
+#[cfg(feature = "remote-no-provider")]
 mod http;
 mod remote;
 
 use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
-#[cfg(feature = "remote")]
+#[cfg(feature = "remote-no-provider")]
 pub use self::http::HttpFetcher;
 use self::remote::Validators;
 pub(crate) use self::{
@@ -21,7 +21,7 @@ pub(crate) use self::{
 /// Where the keys of one issuer are read again and again.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Remote(Remote),
+    Remote(Box<Remote>),
     File(KeySetFile),
 }
 
@@ -40,7 +40,7 @@ impl Source {
 
 impl From<Remote> for Source {
     fn from(remote: Remote) -> Self {
-        Self::Remote(remote)
+        Self::Remote(Box::new(remote))
     }
 }
 

@@ -15,9 +15,10 @@ use super::{
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
+    in_cluster::LearntName,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySet, KeySetError, SkippedKey},
-    shown::{Cut, without_query},
+    shown::{Cut, Shown, without_query},
 };
 
 /// Where the keys of one issuer are fetched.
@@ -32,9 +33,20 @@ enum Location {
     Known(Url),
     /// The document is kept for its own lifetime.
     Discovered {
-        issuer: IssuerUrl,
+        document: String,
+        trust: Trust,
         found: Mutex<Option<Found>>,
     },
+}
+
+/// What a discovery document is believed.
+#[derive(Debug)]
+enum Trust {
+    /// That it is this issuer's, and where its keys are.
+    Issuer(IssuerUrl),
+    /// The name of the issuer, at the first time. The keys are the API server's own, wherever it
+    /// says that they are: on EKS it has named a private node.
+    ApiServer { jwks_uri: Url, name: LearntName },
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +110,11 @@ pub(crate) enum LoadError {
     MissingMetadata(&'static str),
     #[error("the discovery document is another issuer's: {found}")]
     OtherIssuer { found: String },
+    #[error(
+        "the API server issues tokens as {found} now, and did as {pinned}: accept_issuer() if that \
+         is meant"
+    )]
+    IssuerChanged { pinned: String, found: String },
     #[error("the jwks_uri {url} of the discovery document is not acceptable")]
     JwksUri { url: String, source: IssuerUrlError },
     #[error(transparent)]
@@ -145,7 +162,25 @@ impl LoadError {
 
 impl Remote {
     pub(crate) fn discovered(issuer: IssuerUrl, fetcher: Arc<dyn Fetch>) -> Self {
-        Self { location: Location::Discovered { issuer, found: Mutex::new(None) }, fetcher }
+        let document = issuer.discovery_url();
+        Self::by_document(document, Trust::Issuer(issuer), fetcher)
+    }
+
+    /// The keys of an API server, which says who it issues tokens as.
+    pub(crate) fn api_server(
+        document: &Url,
+        jwks_uri: Url,
+        name: LearntName,
+        fetcher: Arc<dyn Fetch>,
+    ) -> Self {
+        Self::by_document(document.to_string(), Trust::ApiServer { jwks_uri, name }, fetcher)
+    }
+
+    fn by_document(document: String, trust: Trust, fetcher: Arc<dyn Fetch>) -> Self {
+        Self {
+            location: Location::Discovered { document, trust, found: Mutex::new(None) },
+            fetcher,
+        }
     }
 
     pub(crate) fn known(jwks_uri: Url, fetcher: Arc<dyn Fetch>) -> Self {
@@ -197,16 +232,16 @@ impl Remote {
     }
 
     async fn jwks_uri(&self, known: Option<Found>, manner: Manner<'_>) -> Result<Url, LoadError> {
-        let (issuer, found) = match &self.location {
+        let (document, trust, found) = match &self.location {
             Location::Known(url) => return Ok(url.clone()),
-            Location::Discovered { issuer, found } => (issuer, found),
+            Location::Discovered { document, trust, found } => (document, trust, found),
         };
         let now = Moment::now(manner.clock);
         let fresh = known.filter(|known| now.since(known.at) < known.lifetime);
         if let Some(known) = fresh.as_ref().filter(|known| !known.suspect) {
             return Ok(known.jwks_uri.clone());
         }
-        match (self.discover(issuer, now, manner).await, fresh) {
+        match (self.discover(document, trust, now, manner).await, fresh) {
             (Ok(read), _) => {
                 let jwks_uri = read.jwks_uri.clone();
                 *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
@@ -220,16 +255,22 @@ impl Remote {
 
     async fn discover(
         &self,
-        issuer: &IssuerUrl,
+        document: &str,
+        trust: &Trust,
         now: Moment,
         manner: Manner<'_>,
     ) -> Result<Found, LoadError> {
-        let url = issuer.discovery_url();
-        let response = self.fetch(FetchRequest::new(url.as_str()), manner.clock).await?;
+        let response = self.fetch(FetchRequest::new(document), manner.clock).await?;
         if response.status() == 304 {
-            return Err(LoadError::UnaskedNotModified { url });
+            return Err(LoadError::UnaskedNotModified { url: shown_url(document) });
         }
-        let jwks_uri = discovery::jwks_uri(response.body(), issuer)?;
+        let jwks_uri = match trust {
+            Trust::Issuer(issuer) => discovery::jwks_uri(response.body(), issuer)?,
+            Trust::ApiServer { jwks_uri, name } => {
+                learn(name, &discovery::issuer(response.body())?)?;
+                jwks_uri.clone()
+            }
+        };
         let lifetime = manner.freshness.lifetime(&response);
         Ok(Found { jwks_uri, at: now, lifetime, suspect: false })
     }
@@ -273,6 +314,25 @@ impl Remote {
                 found.suspect = true;
             }
         }
+    }
+}
+
+/// Pins the first name. Another one later may be an attack, and is for the operator to accept.
+fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
+    match name.get() {
+        None => {
+            tracing::info!(
+                issuer = found,
+                "the API server says that it issues tokens by this name"
+            );
+            name.set(found);
+            Ok(())
+        }
+        Some(pinned) if *pinned == found => Ok(()),
+        Some(pinned) => Err(LoadError::IssuerChanged {
+            pinned: Shown(&pinned).to_string(),
+            found: Shown(found).to_string(),
+        }),
     }
 }
 

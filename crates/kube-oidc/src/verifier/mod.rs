@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     error::{KeysUnavailable, Refusal, VerifyError},
     incident::Incidents,
-    issuer::Issuer,
+    issuer::{Issuer, Names},
     jws::{Compact, Header},
     key_cache::{KeyCache, Missing},
     key_set::{Fitting, KeySet, NoKey},
@@ -86,7 +86,7 @@ struct Inner {
 }
 
 struct TrustedIssuer {
-    name: Arc<str>,
+    names: Names,
     /// As the operator calls it.
     cluster: Option<Arc<str>>,
     keys: Keys,
@@ -212,7 +212,17 @@ impl<C: Claims> Verifier<C> {
     /// Refuses every token that a key of an issuer signed, from now on and for as long as this
     /// verifier lives, whatever its issuer says: for a key that leaked.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
-        self.inner.incidents.distrust_key(issuer, kid);
+        let known = self.inner.issuers.iter().find(|known| known.names.contain(issuer));
+        let label = known.map_or(issuer, |known| known.names.label());
+        self.inner.incidents.distrust_key(label, kid);
+    }
+
+    /// Takes another name for the issuer of [`Issuer::in_cluster`], after the API server began to
+    /// issue tokens by it. Tokens of the old name are refused from then on, unless the issuer is
+    /// [`also_named`](Issuer::also_named) so. `false`: there is no such issuer in this verifier.
+    #[must_use = "it says whether there is such an issuer"]
+    pub fn accept_issuer(&self, name: &str) -> bool {
+        self.inner.issuers.iter().any(|issuer| issuer.names.accept(name))
     }
 
     /// Refuses the token of this `jti`, from now on and for as long as this verifier lives: for a
@@ -241,7 +251,8 @@ impl<C: Claims> Verifier<C> {
         let issuer = inner
             .issuers
             .iter()
-            .find(|issuer| *issuer.name == *payload.iss)
+            .find(|issuer| issuer.names.contain(&payload.iss))
+            .or_else(|| inner.issuers.iter().find(|issuer| issuer.names.may_be_any()))
             .ok_or(Refusal::UnknownIssuer)?;
         let signature = compact.decode_signature()?;
         let signing_input = compact.signing_input;
@@ -273,7 +284,11 @@ impl<C: Claims> Verifier<C> {
         unverified: &Unverified<'_>,
         fitting: Fitting<'_>,
     ) -> Result<Verified<C>, VerifyError> {
-        if self.inner.incidents.is_distrusted(&unverified.issuer.name, fitting.kid()) {
+        // the name of a pod's own cluster may have been learnt since
+        if !unverified.issuer.names.contain(&unverified.payload.iss) {
+            return Err(Refusal::UnknownIssuer.into());
+        }
+        if self.inner.incidents.is_distrusted(unverified.issuer.names.label(), fitting.kid()) {
             return Err(Refusal::DistrustedKey.into());
         }
         if !fitting.verify(unverified.signing_input.as_bytes(), &unverified.signature) {
@@ -294,7 +309,7 @@ impl<C: Claims> Verifier<C> {
 impl TrustedIssuer {
     fn status(&self) -> IssuerStatus {
         let mut status = IssuerStatus {
-            issuer: self.name.to_string(),
+            issuer: self.names.shown(),
             cluster: self.cluster.as_deref().map(str::to_owned),
             state: KeyState::Empty,
             keys: Vec::new(),
@@ -369,7 +384,8 @@ impl<C: Claims> Clone for Verifier<C> {
 
 impl<C: Claims> fmt::Debug for Verifier<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers: Vec<&str> = self.inner.issuers.iter().map(|issuer| &*issuer.name).collect();
+        let issuers: Vec<&str> =
+            self.inner.issuers.iter().map(|issuer| &**issuer.names.label()).collect();
         f.debug_struct("Verifier")
             .field("issuers", &issuers)
             .field("audiences", &self.inner.validation.audiences)

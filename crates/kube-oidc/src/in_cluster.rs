@@ -1,0 +1,118 @@
+//! The pod's own view of its cluster: where the API server is, and the files that the kubelet
+//! mounts.
+
+use std::{
+    env,
+    net::Ipv6Addr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwapOption;
+
+use crate::issuer_url::IssuerUrlError;
+
+/// Where the kubelet mounts the files of a pod's service account.
+pub(crate) const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Why a process does not know its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InClusterError {
+    /// A variable that the kubelet sets for every container is missing.
+    #[error("this is no pod: {0} is not set")]
+    NotInPod(&'static str),
+    /// The address in the variables is none.
+    #[error("the API server's address {address:?} cannot be used: {source}")]
+    #[non_exhaustive]
+    Address {
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        source: IssuerUrlError,
+    },
+    /// The service account's files are not mounted.
+    #[error(
+        "{} is missing: the pod or its service account has automountServiceAccountToken: false",
+        .0.display()
+    )]
+    NoServiceAccount(PathBuf),
+}
+
+/// The address of the API server as the kubelet tells it, as a URL.
+pub(crate) fn api_server() -> Result<String, InClusterError> {
+    let variable = |name| {
+        env::var(name).ok().filter(|value| !value.is_empty()).ok_or(InClusterError::NotInPod(name))
+    };
+    Ok(url_of(&variable("KUBERNETES_SERVICE_HOST")?, &variable("KUBERNETES_SERVICE_PORT")?))
+}
+
+/// An IPv6 address stands in brackets in a URL, and not in the variable.
+fn url_of(host: &str, port: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("https://[{address}]:{port}"),
+        Err(_) => format!("https://{host}:{port}"),
+    }
+}
+
+/// A file of the service account, which must be there.
+pub(crate) fn file(folder: &Path, name: &str) -> Result<PathBuf, InClusterError> {
+    let path = folder.join(name);
+    if path.exists() { Ok(path) } else { Err(InClusterError::NoServiceAccount(path)) }
+}
+
+/// Whether a URL names the API server as pods see it.
+pub(crate) fn is_api_server(url: &str) -> bool {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    host.is_some_and(|host| {
+        host == "kubernetes.default.svc" || host.starts_with("kubernetes.default.svc.")
+    })
+}
+
+/// The name of an issuer that its API server tells: learnt at the first fetch, and pinned.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LearntName(Arc<ArcSwapOption<String>>);
+
+impl LearntName {
+    pub(crate) fn get(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.0.load().as_ref().is_some_and(|known| **known == name)
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    pub(crate) fn set(&self, name: &str) {
+        self.0.store(Some(Arc::new(name.to_owned())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_become_urls() {
+        assert_eq!(url_of("10.96.0.1", "443"), "https://10.96.0.1:443");
+        assert_eq!(url_of("fd00:10:96::1", "443"), "https://[fd00:10:96::1]:443");
+        assert_eq!(url_of("kubernetes.default.svc", "6443"), "https://kubernetes.default.svc:6443");
+    }
+
+    #[test]
+    fn the_api_server_is_known_by_its_service() {
+        for url in [
+            "https://kubernetes.default.svc",
+            "https://kubernetes.default.svc:443/x",
+            "https://kubernetes.default.svc.cluster.local",
+        ] {
+            assert!(is_api_server(url), "{url}");
+        }
+        for url in ["https://kubernetes.default.svcx", "https://a/kubernetes.default.svc", ""] {
+            assert!(!is_api_server(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A pod's own view of its cluster, against an https server with its own authority that plays the
+//! API server.
+
+use std::path::PathBuf;
+
+use kube_oidc::{InClusterError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::Capture;
+use tower_kube_oidc::{LayerError, OidcAuthLayer};
+
+const CLUSTER: &str = "https://oidc.eks.eu-west-1.amazonaws.com";
+
+/// An API server that tells a public issuer, and the files of a pod that may read its keys.
+struct Pod {
+    api_server: TestIssuer,
+    folder: PathBuf,
+}
+
+impl Pod {
+    fn new() -> Self {
+        let api_server = TestIssuer::builder().tls().origin(CLUSTER).start();
+        api_server.require_bearer_token("token-of-the-pod");
+        let folder = std::env::temp_dir().join(format!("kube-oidc-pod-{}", fastrand::u64(..)));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("ca.crt"), api_server.ca_pem()).unwrap();
+        std::fs::write(folder.join("token"), "token-of-the-pod").unwrap();
+        Self { api_server, folder }
+    }
+
+    fn issuer(&self) -> Issuer {
+        Issuer::in_cluster_at(self.api_server.base_url(), &self.folder).unwrap()
+    }
+
+    fn builder(&self) -> VerifierBuilder {
+        Verifier::builder(self.issuer()).audience("orders").dangerous_no_unknown_kid_cooldown()
+    }
+
+    fn token(&self) -> String {
+        self.api_server.token().audience("orders").service_account("payments", "checkout").mint()
+    }
+
+    /// The API server tells this name from now on.
+    fn rename(&self, name: &str) {
+        let document = format!(r#"{{"issuer":"{name}","jwks_uri":"https://10.0.0.1/private"}}"#);
+        self.api_server.answer(Endpoint::Discovery, Answer::new(200, document));
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
+    verifier.verify(token).await.err().map(|error| error.reason())
+}
+
+#[tokio::test]
+async fn only_an_audience_has_to_be_known() {
+    let pod = Pod::new();
+    let verifier = pod.builder().build().unwrap();
+    let caller = verifier.verify(&pod.token()).await.unwrap();
+    assert_eq!((caller.issuer(), caller.namespace()), (CLUSTER, "payments"));
+    let paths: Vec<String> =
+        pod.api_server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/.well-known/openid-configuration", "/openid/v1/jwks"]);
+    assert_eq!(verifier.status()[0].issuer, CLUSTER);
+
+    // once the name is learnt, another one is refused without a fetch
+    let other = pod.api_server.token().audience("orders").claim("iss", "https://other.example");
+    let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
+    let other = other.signed_by(&stranger).mint();
+    assert_eq!(reason(&verifier, &other).await, Some(Reason::UnknownIssuer));
+    assert_eq!(pod.api_server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn before_the_name_is_learnt_a_token_of_another_is_refused_all_the_same() {
+    let pod = Pod::new();
+    let verifier = pod.builder().build().unwrap();
+    let minted = |iss: &str| pod.api_server.token().audience("orders").claim("iss", iss).mint();
+    // well signed by the cluster's key, in another name, and the address is no name either
+    for name in ["https://other.example", pod.api_server.base_url()] {
+        let verifier = pod.builder().build().unwrap();
+        assert_eq!(reason(&verifier, &minted(name)).await, Some(Reason::UnknownIssuer), "{name}");
+    }
+    assert_eq!(reason(&verifier, &pod.token()).await, None);
+}
+
+#[tokio::test]
+async fn the_advertised_jwks_uri_is_not_read() {
+    // on EKS it has named a private node
+    let pod = Pod::new();
+    pod.rename(CLUSTER);
+    let verifier = pod.builder().build().unwrap();
+    assert_eq!(reason(&verifier, &pod.token()).await, None);
+}
+
+#[tokio::test]
+async fn another_name_later_is_for_the_operator_to_accept() {
+    let pod = Pod::new();
+    let often = std::time::Duration::from_millis(100);
+    let build = |builder: VerifierBuilder| builder.min_refresh(often).max_refresh(often).build();
+    let verifier = build(pod.builder()).unwrap();
+    let old = pod.token();
+    assert_eq!(reason(&verifier, &old).await, None);
+    pod.rename("https://new.example");
+    let new = pod.api_server.token().audience("orders").claim("iss", "https://new.example").mint();
+    // the document is read again when its own lifetime is over
+    while verifier.refresh_now().await.is_ok() {}
+    assert_eq!(reason(&verifier, &old).await, None, "the last good keys stay in use");
+    assert_eq!(reason(&verifier, &new).await, Some(Reason::UnknownIssuer));
+    let error = verifier.status()[0].last_error.clone().unwrap().error;
+    assert!(error.contains("https://new.example") && error.contains(CLUSTER), "{error}");
+
+    assert!(verifier.accept_issuer("https://new.example"));
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(reason(&verifier, &new).await, None);
+    assert_eq!(reason(&verifier, &old).await, Some(Reason::UnknownIssuer));
+    assert_eq!(verifier.status()[0].state, KeyState::Fresh);
+
+    // both at once, where that was asked for
+    let both = Verifier::builder(pod.issuer().also_named(CLUSTER)).audience("orders");
+    let both = build(both).unwrap();
+    assert_eq!(reason(&both, &new).await, None);
+    assert_eq!(reason(&both, &old).await, None);
+}
+
+#[tokio::test]
+async fn the_captured_refusals_of_an_api_server_are_unavailable() {
+    for (capture, status) in [("jwks.anonymous-403.http", 403), ("jwks.bad-token-401.http", 401)] {
+        let pod = Pod::new();
+        let refusal = Answer::new(status, Capture::read(capture).body);
+        pod.api_server.answer(Endpoint::Keys, refusal);
+        let verifier = pod.builder().build().unwrap();
+        let error = verifier.verify(&pod.token()).await.unwrap_err();
+        assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
+        let error = verifier.status()[0].last_error.clone().unwrap().error;
+        assert!(error.contains("system:service-account-issuer-discovery"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_the_kubelet_rotated_is_used() {
+    let pod = Pod::new();
+    let verifier = pod.builder().build().unwrap();
+    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    pod.api_server.require_bearer_token("rotated");
+    pod.api_server.rotate();
+    std::fs::write(pod.folder.join("token"), "rotated").unwrap();
+    assert_eq!(reason(&verifier, &pod.token()).await, None);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    // this process is no pod
+    let error = Issuer::in_cluster().unwrap_err();
+    assert_eq!(error, InClusterError::NotInPod("KUBERNETES_SERVICE_HOST"));
+    assert!(matches!(OidcAuthLayer::in_cluster("orders"), Err(LayerError::InCluster(_))));
+
+    let pod = Pod::new();
+    for file in ["token", "ca.crt"] {
+        std::fs::remove_file(pod.folder.join(file)).unwrap();
+        let error = Issuer::in_cluster_at("https://10.96.0.1:443", &pod.folder).unwrap_err();
+        assert!(error.to_string().contains("automountServiceAccountToken: false"), "{error}");
+    }
+    for address in ["https://10.96.0.1:port", "http://10.96.0.1:443", "10.96.0.1"] {
+        let error = Issuer::in_cluster_at(address, &pod.folder).unwrap_err();
+        assert!(matches!(error, InClusterError::Address { .. }), "{error}");
+    }
+    assert!(
+        !Verifier::builder(
+            Issuer::new(CLUSTER.parse().unwrap())
+                .with_key_set(pod.api_server.key_set().to_string())
+        )
+        .audience("orders")
+        .build()
+        .unwrap()
+        .accept_issuer("https://new.example")
+    );
+}
