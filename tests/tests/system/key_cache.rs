@@ -82,15 +82,15 @@ async fn ten_thousand_unknown_kids_cause_two_fetches_at_the_most() {
 }
 
 /// Verifies a token so many times, one after the other, and takes the time of each.
-async fn timed(verifier: &Verifier, token: &str, times: usize) -> Vec<Duration> {
-    let mut taken = Vec::with_capacity(times);
-    for _ in 0..times {
+async fn timed(verifier: &Verifier, token: &str, rounds: usize) -> Vec<Duration> {
+    let mut durations = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
         let start = std::time::Instant::now();
         assert!(verifier.verify(token).await.is_ok());
-        taken.push(start.elapsed());
+        durations.push(start.elapsed());
         tokio::task::yield_now().await;
     }
-    taken
+    durations
 }
 
 /// What this process has in memory, or 0 where that cannot be read.

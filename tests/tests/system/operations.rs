@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc::{BuildError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
 
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
@@ -190,6 +190,45 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
     let seen: Vec<bool> =
         verifier.status().iter().map(|issuer| issuer.last_seen.is_some()).collect();
     assert_eq!(seen, [true, false]);
+}
+
+#[tokio::test]
+async fn issuers_come_and_go_at_run_time() {
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    let trusted = |issuer: &TestIssuer, cluster: &'static str| {
+        Issuer::new(issuer.url().parse().unwrap()).of_cluster(cluster)
+    };
+    let verifier = Verifier::builder(trusted(&blue, "blue")).audience("orders").build().unwrap();
+    let (of_blue, of_green) = (token(&blue), token(&green));
+    assert_eq!(reason(&verifier, &of_blue).await, None);
+    assert_eq!(reason(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
+    assert_eq!(green.requests().len(), 0, "who is not listed is not asked");
+
+    verifier.clone().add_issuer(trusted(&green, "green")).unwrap();
+    assert_eq!(verifier.verify(&of_green).await.unwrap().cluster(), Some("green"));
+    assert_eq!(reason(&verifier, &of_blue).await, None);
+    assert_eq!(verifier.status().len(), 2);
+
+    // what cannot be added changes nothing
+    let twice = verifier.add_issuer(trusted(&green, "green"));
+    assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))));
+    let nameless = verifier.add_issuer(Issuer::new("https://other.example".parse().unwrap()));
+    assert!(matches!(nameless, Err(BuildError::ClusterName(_))));
+    assert_eq!(verifier.status().len(), 2);
+
+    assert!(verifier.remove_issuer(blue.url()));
+    assert!(!verifier.remove_issuer(blue.url()));
+    assert_eq!(reason(&verifier, &of_blue).await, Some(Reason::UnknownIssuer));
+    assert_eq!(reason(&verifier, &of_green).await, None);
+    // with the last one gone nobody is trusted
+    assert!(verifier.remove_issuer(green.url()));
+    assert_eq!(reason(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
+    assert!(!verifier.is_ready());
+    // and back again, with keys of its own
+    let fetches = blue.key_fetches();
+    verifier.add_issuer(trusted(&blue, "blue")).unwrap();
+    assert_eq!(reason(&verifier, &of_blue).await, None);
+    assert_eq!(blue.key_fetches(), fetches + 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,16 @@
 //! [`VerifierBuilder`]: what to expect, checked before there is a verifier.
 
-use std::{fmt, marker::PhantomData, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use super::{Inner, LastSeen, TrustedIssuer, Verifier};
+use arc_swap::ArcSwap;
+
+use super::{Inner, TrustedIssuer, Verifier, together};
 use crate::{
     algorithm::Algorithm,
     claims::{Claims, ServiceAccountClaims},
@@ -256,22 +264,6 @@ impl Plan {
         }
         self.settings.check()?;
         let allowed: Arc<[Algorithm]> = self.algorithms.into();
-        let mut issuers: Vec<TrustedIssuer> = Vec::with_capacity(self.issuers.len());
-        for issuer in &self.issuers {
-            let names = issuer.names();
-            let name = Arc::clone(names.label());
-            if issuers.iter().any(|known| known.names.contain(&name)) {
-                return Err(BuildError::DuplicateIssuer(name.to_string()));
-            }
-            let cluster = issuer.cluster().cloned();
-            let blank = cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty());
-            if blank || cluster.is_none() && self.issuers.len() > 1 {
-                return Err(BuildError::ClusterName(name.to_string()));
-            }
-            let keys = issuer.keys(&allowed, &self.settings, &self.clock)?;
-            let last_seen = LastSeen::default();
-            issuers.push(TrustedIssuer { names, cluster, keys, last_seen });
-        }
         let validation = Validation {
             audiences: self.audiences.into(),
             issuer_is_audience: self.issuer_is_audience,
@@ -280,8 +272,21 @@ impl Plan {
             leeway: self.leeway,
             token_type: self.token_type,
         };
-        let incidents = Incidents::default();
-        Ok(Inner { issuers, allowed, validation, incidents, clock: self.clock })
+        let inner = Inner {
+            issuers: ArcSwap::default(),
+            changing: Mutex::default(),
+            settings: self.settings,
+            allowed,
+            validation,
+            incidents: Incidents::default(),
+            clock: self.clock,
+        };
+        let mut issuers = Vec::with_capacity(self.issuers.len());
+        for issuer in &self.issuers {
+            issuers.push(Arc::new(TrustedIssuer::new(issuer, &inner)?));
+        }
+        inner.issuers.store(together(issuers)?);
+        Ok(inner)
     }
 }
 

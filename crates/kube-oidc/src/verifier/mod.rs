@@ -6,26 +6,26 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 pub use self::builder::VerifierBuilder;
-
 use crate::{
     algorithm::Algorithm,
     claims::{Claims, Payload, ServiceAccountClaims},
     clock::Clock,
-    error::{KeysUnavailable, Refusal, VerifyError},
+    error::{BuildError, KeysUnavailable, Refusal, VerifyError},
     incident::Incidents,
     issuer::{Issuer, Names},
     jws::{Compact, Header},
-    key_cache::{KeyCache, Missing},
+    key_cache::{KeyCache, Missing, Settings},
     key_set::{Fitting, KeySet, NoKey},
     keys::Keys,
     status::{IssuerStatus, KeyState},
@@ -78,7 +78,10 @@ pub struct Verifier<C: Claims = ServiceAccountClaims> {
 }
 
 struct Inner {
-    issuers: Vec<TrustedIssuer>,
+    issuers: ArcSwap<Vec<Arc<TrustedIssuer>>>,
+    /// Held while the list of issuers is changed.
+    changing: Mutex<()>,
+    settings: Settings,
     allowed: Arc<[Algorithm]>,
     validation: Validation,
     incidents: Incidents,
@@ -118,7 +121,8 @@ impl<C: Claims> Verifier<C> {
     /// every timer of tokio does. Outside a runtime it does not panic.
     pub async fn verify(&self, token: &str) -> Result<Verified<C>, VerifyError> {
         let mut opened = Opened::default();
-        let unverified = self.open(token, &mut opened)?;
+        let issuers = self.inner.issuers.load_full();
+        let unverified = self.open(token, &issuers, &mut opened)?;
         if let Poll::Ready(result) = self.judge_now(&unverified) {
             return result;
         }
@@ -142,7 +146,7 @@ impl<C: Claims> Verifier<C> {
     #[must_use = "a token counts only if the verdict is looked at"]
     pub fn verify_now(&self, token: &str) -> Poll<Result<Verified<C>, VerifyError>> {
         let mut opened = Opened::default();
-        match self.open(token, &mut opened) {
+        match self.open(token, &self.inner.issuers.load(), &mut opened) {
             Ok(unverified) => self.judge_now(&unverified),
             Err(refusal) => Poll::Ready(Err(refusal.into())),
         }
@@ -156,7 +160,7 @@ impl<C: Claims> Verifier<C> {
     /// How the keys of each issuer are, in the order in which the issuers were given.
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
-        self.inner.issuers.iter().map(TrustedIssuer::status).collect()
+        self.inner.issuers.load().iter().map(|issuer| issuer.status()).collect()
     }
 
     /// Whether the keys of at least one issuer are here, fresh or stale: for a readiness probe.
@@ -165,7 +169,8 @@ impl<C: Claims> Verifier<C> {
     /// [`warm_up`](Self::warm_up) when it starts.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.inner.issuers.iter().any(|issuer| issuer.keys.with_current(|keys| keys.is_some()))
+        let issuers = self.inner.issuers.load();
+        issuers.iter().any(|issuer| issuer.keys.with_current(|keys| keys.is_some()))
     }
 
     /// Begins to fetch the keys of every issuer, and does not wait for them. It is never needed;
@@ -173,7 +178,6 @@ impl<C: Claims> Verifier<C> {
     pub fn warm_up(&self) {
         if let Ok(runtime) = Handle::try_current() {
             for cache in self.caches() {
-                let cache = cache.clone();
                 runtime.spawn(async move { cache.wait_for(|_| true).await.map(|_| ()) });
             }
         }
@@ -185,7 +189,8 @@ impl<C: Claims> Verifier<C> {
         if self.is_ready() {
             return;
         }
-        let mut waits: Vec<_> = self.caches().map(|cache| Box::pin(cache.ready())).collect();
+        let caches = self.caches();
+        let mut waits: Vec<_> = caches.iter().map(|cache| Box::pin(cache.ready())).collect();
         std::future::poll_fn(|context| {
             let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
             if ready { Poll::Ready(()) } else { Poll::Pending }
@@ -212,9 +217,39 @@ impl<C: Claims> Verifier<C> {
     /// Refuses every token that a key of an issuer signed, from now on and for as long as this
     /// verifier lives, whatever its issuer says: for a key that leaked.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
-        let known = self.inner.issuers.iter().find(|known| known.names.contain(issuer));
+        let issuers = self.inner.issuers.load();
+        let known = issuers.iter().find(|known| known.names.contain(issuer));
         let label = known.map_or(issuer, |known| known.names.label());
         self.inner.incidents.distrust_key(label, kid);
+    }
+
+    /// Trusts one more issuer from now on: see [`VerifierBuilder::issuer`]. Its keys are fetched
+    /// when they are needed, and whether they are here does not touch the others.
+    ///
+    /// # Errors
+    ///
+    /// Its settings cannot work, it is there already, or the names of clusters are missing.
+    pub fn add_issuer(&self, issuer: impl Into<Issuer>) -> Result<(), BuildError> {
+        let inner = &*self.inner;
+        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut issuers = Vec::clone(&inner.issuers.load());
+        issuers.push(Arc::new(TrustedIssuer::new(&issuer.into(), inner)?));
+        inner.issuers.store(together(issuers)?);
+        Ok(())
+    }
+
+    /// Trusts an issuer no more: its tokens are refused from now on, and its keys are forgotten.
+    /// `false`: it was not there.
+    #[must_use = "it says whether the issuer was there"]
+    pub fn remove_issuer(&self, name: &str) -> bool {
+        let inner = &*self.inner;
+        let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let issuers = inner.issuers.load();
+        let others: Vec<_> =
+            issuers.iter().filter(|issuer| !issuer.names.contain(name)).cloned().collect();
+        let found = others.len() < issuers.len();
+        inner.issuers.store(Arc::new(others));
+        found
     }
 
     /// Takes another name for the issuer of [`Issuer::in_cluster`], after the API server began to
@@ -222,7 +257,7 @@ impl<C: Claims> Verifier<C> {
     /// [`also_named`](Issuer::also_named) so. `false`: there is no such issuer in this verifier.
     #[must_use = "it says whether there is such an issuer"]
     pub fn accept_issuer(&self, name: &str) -> bool {
-        self.inner.issuers.iter().any(|issuer| issuer.names.accept(name))
+        self.inner.issuers.load().iter().any(|issuer| issuer.names.accept(name))
     }
 
     /// Refuses the token of this `jti`, from now on and for as long as this verifier lives: for a
@@ -231,14 +266,16 @@ impl<C: Claims> Verifier<C> {
         self.inner.incidents.deny_jti(jti);
     }
 
-    fn caches(&self) -> impl Iterator<Item = &KeyCache> {
-        self.inner.issuers.iter().filter_map(|issuer| issuer.keys.cache())
+    fn caches(&self) -> Vec<KeyCache> {
+        let issuers = self.inner.issuers.load();
+        issuers.iter().filter_map(|issuer| issuer.keys.cache().cloned()).collect()
     }
 
     /// Takes a token apart, and does every check that needs no key.
     fn open<'a>(
-        &'a self,
+        &self,
         token: &'a str,
+        issuers: &'a [Arc<TrustedIssuer>],
         opened: &'a mut Opened,
     ) -> Result<Unverified<'a>, Refusal> {
         let inner = &*self.inner;
@@ -248,11 +285,10 @@ impl<C: Claims> Verifier<C> {
         inner.validation.check_type(&header)?;
         opened.payload = compact.decode_payload()?;
         let payload = Payload::parse(&opened.payload, C::KUBERNETES)?;
-        let issuer = inner
-            .issuers
+        let issuer = issuers
             .iter()
             .find(|issuer| issuer.names.contain(&payload.iss))
-            .or_else(|| inner.issuers.iter().find(|issuer| issuer.names.may_be_any()))
+            .or_else(|| issuers.iter().find(|issuer| issuer.names.may_be_any()))
             .ok_or(Refusal::UnknownIssuer)?;
         let signature = compact.decode_signature()?;
         let signing_input = compact.signing_input;
@@ -306,7 +342,31 @@ impl<C: Claims> Verifier<C> {
     }
 }
 
+/// Checks that issuers may stand beside each other: each has a name of its own, and where there
+/// are several, that of its cluster.
+fn together(issuers: Vec<Arc<TrustedIssuer>>) -> Result<Arc<Vec<Arc<TrustedIssuer>>>, BuildError> {
+    for (index, issuer) in issuers.iter().enumerate() {
+        let label = issuer.names.label();
+        if issuers[..index].iter().any(|other| other.names.contain(label)) {
+            return Err(BuildError::DuplicateIssuer(label.to_string()));
+        }
+        if issuer.cluster.is_none() && issuers.len() > 1 {
+            return Err(BuildError::ClusterName(label.to_string()));
+        }
+    }
+    Ok(Arc::new(issuers))
+}
+
 impl TrustedIssuer {
+    fn new(issuer: &Issuer, inner: &Inner) -> Result<Self, BuildError> {
+        let (names, cluster) = (issuer.names(), issuer.cluster().cloned());
+        if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
+            return Err(BuildError::ClusterName(names.label().to_string()));
+        }
+        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
+        Ok(Self { names, cluster, keys, last_seen: LastSeen::default() })
+    }
+
     fn status(&self) -> IssuerStatus {
         let mut status = IssuerStatus {
             issuer: self.names.shown(),
@@ -384,8 +444,8 @@ impl<C: Claims> Clone for Verifier<C> {
 
 impl<C: Claims> fmt::Debug for Verifier<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers: Vec<&str> =
-            self.inner.issuers.iter().map(|issuer| &**issuer.names.label()).collect();
+        let issuers = self.inner.issuers.load();
+        let issuers: Vec<&str> = issuers.iter().map(|issuer| &**issuer.names.label()).collect();
         f.debug_struct("Verifier")
             .field("issuers", &issuers)
             .field("audiences", &self.inner.validation.audiences)
