@@ -282,14 +282,13 @@ impl Shared {
     async fn fetch(&self, mut airborne: Airborne) {
         let began = Moment::now(&*self.clock);
         let last = self.snapshot.load_full();
-        let validators = last.as_ref().and_then(|snapshot| snapshot.set.validators.as_ref());
         let manner = Manner {
             allowed: &self.allowed,
             freshness: &self.settings.freshness,
             timeout: self.settings.fetch_timeout,
             clock: &*self.clock,
         };
-        let loaded = self.source.load(validators, manner).await;
+        let loaded = self.source.load(last.as_ref().map(|snapshot| &snapshot.set), manner).await;
         airborne.down = true;
         self.land(airborne.flight, began, loaded, last.as_deref());
     }
@@ -312,9 +311,9 @@ impl Shared {
             match loaded {
                 Ok(loaded) => {
                     self.history().last_success = Some(began.wall);
-                    let snapshot = self.publish(loaded, began, last, &machine);
+                    let snapshot = self.publish(loaded, began, &machine);
                     drop(machine);
-                    self.log_success(snapshot.as_deref(), last, was_failing);
+                    self.log_success(&snapshot, last, was_failing);
                 }
                 Err(error) => {
                     let usable = machine.usable(now);
@@ -326,33 +325,21 @@ impl Shared {
         self.landed.send_modify(|count| *count += 1);
     }
 
-    fn publish(
-        &self,
-        loaded: Loaded,
-        began: Moment,
-        last: Option<&Snapshot>,
-        machine: &Machine,
-    ) -> Option<Arc<Snapshot>> {
-        let set = match loaded.set {
-            Some(new) => Arc::new(new),
-            // a condition is only sent with a set, so there is one
-            None => Arc::clone(&last?.set),
-        };
+    fn publish(&self, loaded: Loaded, began: Moment, machine: &Machine) -> Arc<Snapshot> {
         // the timer gets a little time to be first
         let look_at_age = machine.refresh_after().saturating_add(self.settings.fetch_timeout);
         let snapshot = Arc::new(Snapshot {
-            set,
+            set: loaded.set,
             at: began,
             usable_for: loaded.lifetime.saturating_add(self.settings.max_stale),
             look_at_age: AtomicU64::new(age_in_millis(look_at_age)),
         });
         self.snapshot.store(Some(Arc::clone(&snapshot)));
-        Some(snapshot)
+        snapshot
     }
 
     /// One line for each change of state, not for each fetch.
-    fn log_success(&self, new: Option<&Snapshot>, last: Option<&Snapshot>, was_failing: bool) {
-        let Some(new) = new else { return };
+    fn log_success(&self, new: &Snapshot, last: Option<&Snapshot>, was_failing: bool) {
         let issuer = &*self.issuer;
         let keys = new.keys().len();
         if last.is_none_or(|last| last.set.skipped != new.set.skipped) {

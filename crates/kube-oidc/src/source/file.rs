@@ -3,11 +3,11 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{FetchError, FetchedSet, LoadError, Loaded, MAX_BYTES, Manner};
+use super::{FetchError, FetchedSet, LoadError, Loaded, MAX_BYTES, Manner, remote::SetOrigin};
 use crate::key_set::KeySet;
 
 /// How often the file is looked at. A kubelet takes a minute to bring a changed `ConfigMap`.
@@ -17,27 +17,29 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct KeySetFile {
     path: PathBuf,
-    /// The last text that was accepted.
-    accepted: Mutex<Option<Vec<u8>>>,
 }
 
 impl KeySetFile {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, accepted: Mutex::new(None) }
+        Self { path }
     }
 
     /// Reads the file, by its path each time: a `ConfigMap` is swapped by a symbolic link.
-    pub(super) fn load(&self, manner: Manner<'_>) -> Result<Loaded, LoadError> {
+    pub(super) fn load(
+        &self,
+        last: Option<&Arc<FetchedSet>>,
+        manner: Manner<'_>,
+    ) -> Result<Loaded, LoadError> {
         let text = read(&self.path)
             .map_err(|source| LoadError::Fetch { url: self.path.display().to_string(), source })?;
-        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        if accepted.as_ref() == Some(&text) {
-            return Ok(Loaded { lifetime: LOOK_EVERY, set: None });
-        }
-        let (keys, skipped) = KeySet::parse(&text, manner.allowed)?;
-        *accepted = Some(text);
-        let set = FetchedSet { keys, skipped, validators: None };
-        Ok(Loaded { lifetime: LOOK_EVERY, set: Some(set) })
+        let same = |last: &&Arc<FetchedSet>| matches!(&last.origin, SetOrigin::File { text: before } if *before == text);
+        let set = if let Some(last) = last.filter(same) {
+            Arc::clone(last)
+        } else {
+            let (keys, skipped) = KeySet::parse(&text, manner.allowed)?;
+            Arc::new(FetchedSet { keys, skipped, origin: SetOrigin::File { text } })
+        };
+        Ok(Loaded { lifetime: LOOK_EVERY, set })
     }
 }
 

@@ -28,12 +28,12 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) async fn load(
         &self,
-        validators: Option<&Validators>,
+        last: Option<&Arc<FetchedSet>>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         match self {
-            Self::Remote(remote) => remote.load(validators, manner).await,
-            Self::File(file) => file.load(manner),
+            Self::Remote(remote) => remote.load(last, manner).await,
+            Self::File(file) => file.load(last, manner),
         }
     }
 }

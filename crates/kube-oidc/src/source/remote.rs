@@ -70,19 +70,19 @@ pub(crate) struct Manner<'a> {
 
 /// What makes the next fetch of the same URL conditional.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Validators {
+pub(super) struct Validators {
     /// The exact URL that they came with: they mean nothing elsewhere.
-    pub(crate) url: Url,
-    pub(crate) etag: Option<String>,
-    pub(crate) last_modified: Option<String>,
+    url: Url,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
 }
 
 /// A fetch that brought what it should.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) lifetime: Duration,
-    /// `None`: the set that the validators came with is still the one.
-    pub(crate) set: Option<FetchedSet>,
+    /// A new set, or the last one if that is still the one.
+    pub(crate) set: Arc<FetchedSet>,
 }
 
 /// A set, and what came with it.
@@ -90,7 +90,14 @@ pub(crate) struct Loaded {
 pub(crate) struct FetchedSet {
     pub(crate) keys: KeySet,
     pub(crate) skipped: Vec<SkippedKey>,
-    pub(crate) validators: Option<Validators>,
+    pub(super) origin: SetOrigin,
+}
+
+/// What tells whether the next answer is the same set.
+#[derive(Debug)]
+pub(super) enum SetOrigin {
+    Url(Option<Validators>),
+    File { text: Vec<u8> },
 }
 
 /// A fetch that did not.
@@ -142,6 +149,17 @@ fn advice(status: u16) -> &'static str {
     }
 }
 
+impl FetchedSet {
+    fn validators_for(&self, url: &Url) -> Option<&Validators> {
+        match &self.origin {
+            SetOrigin::Url(validators) => {
+                validators.as_ref().filter(|validators| validators.url == *url)
+            }
+            SetOrigin::File { .. } => None,
+        }
+    }
+}
+
 impl LoadError {
     /// How long the issuer asked to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -190,13 +208,13 @@ impl Remote {
     /// Fetches the set, after the discovery document where that is due, all within its time.
     pub(crate) async fn load(
         &self,
-        validators: Option<&Validators>,
+        last: Option<&Arc<FetchedSet>>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         let before = self.found();
         let load = async {
             let url = self.jwks_uri(before.clone(), manner).await?;
-            self.keys(url, validators, manner).await
+            self.keys(url, last, manner).await
         };
         let loaded = time::timeout(manner.timeout, load).await;
         let loaded = loaded.unwrap_or(Err(LoadError::Timeout(manner.timeout)));
@@ -209,26 +227,26 @@ impl Remote {
     async fn keys(
         &self,
         url: Url,
-        validators: Option<&Validators>,
+        last: Option<&Arc<FetchedSet>>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         let request = FetchRequest::new(url.as_str());
-        let condition = validators.filter(|validators| validators.url == url);
+        let condition = last.and_then(|last| Some((last, last.validators_for(&url)?)));
         let request = match condition {
-            Some(validators) => request.with_validators(validators),
+            Some((_, validators)) => request.with_validators(validators),
             None => request,
         };
         let response = self.fetch(request, manner.clock).await?;
         let lifetime = manner.freshness.lifetime(&response);
         if response.status() == 304 {
             return match condition {
-                Some(_) => Ok(Loaded { lifetime, set: None }),
+                Some((last, _)) => Ok(Loaded { lifetime, set: Arc::clone(last) }),
                 None => Err(LoadError::UnaskedNotModified { url: shown_url(url.as_str()) }),
             };
         }
         let (keys, skipped) = KeySet::parse(response.body(), manner.allowed)?;
-        let validators = Validators::of(&response, url);
-        Ok(Loaded { lifetime, set: Some(FetchedSet { keys, skipped, validators }) })
+        let origin = SetOrigin::Url(Validators::of(&response, url));
+        Ok(Loaded { lifetime, set: Arc::new(FetchedSet { keys, skipped, origin }) })
     }
 
     async fn jwks_uri(&self, known: Option<Found>, manner: Manner<'_>) -> Result<Url, LoadError> {
