@@ -306,7 +306,7 @@ fn it_is_ready_when_keys_are_there_and_says_how_they_are() {
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 200);
     assert!(answer.body.starts_with(issuer.url()), "{}", answer.body);
-    assert!(answer.body.contains("fresh, 1 key, next fetch in 4"), "{}", answer.body);
+    assert!(answer.body.contains("fresh, 1 key, next fetch in "), "{}", answer.body);
     // no request with a token was needed for it
     assert_eq!(issuer.key_fetches(), 1);
 }
