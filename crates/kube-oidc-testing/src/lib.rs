@@ -17,8 +17,8 @@
 //! assert_eq!(token.split('.').count(), 3);
 //! // give `issuer.url()` to the service under test, and send it the token
 //!
-//! issuer.rotate(); // the old token still works ...
-//! issuer.drop_old_keys(); // ... until its key is dropped
+//! issuer.rotate(); // new tokens are signed by a new key, and the old one stays in the key set ...
+//! issuer.drop_old_keys(); // ... until it leaves: a verifier sees that at its next refresh
 //! ```
 //!
 //! It runs on a thread of its own, so it works in every kind of test, with paused time as well,

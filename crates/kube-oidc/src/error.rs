@@ -325,10 +325,10 @@ impl fmt::Display for Reason {
 #[non_exhaustive]
 pub enum BuildError {
     /// No audience was given. A verifier without one would take tokens that are for others.
-    #[error("no audience is given")]
+    #[error("no audience is given: name one with audience()")]
     NoAudience,
     /// An audience is empty or blank: often an environment variable that is set to nothing.
-    #[error("an audience is empty")]
+    #[error("an audience is empty (an environment variable that is set to nothing?)")]
     EmptyAudience,
     /// No algorithm is allowed.
     #[error("no algorithm is allowed")]
@@ -349,7 +349,7 @@ pub enum BuildError {
     #[error("the issuer {} is given twice", Shown(.0))]
     DuplicateIssuer(String),
     /// The issuer has no cluster's name, or a blank one, beside others in the verifier.
-    #[error("the issuer {} needs the name of its cluster", Shown(.0))]
+    #[error("the issuer {} needs the name of its cluster: Issuer::of_cluster()", Shown(.0))]
     ClusterName(String),
     /// A duration is out of its range.
     #[error("{name} must be {range}")]

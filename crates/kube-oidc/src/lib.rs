@@ -24,7 +24,8 @@
 //! and the key; `typ`; `iss` byte for byte; the signature, by a key of that issuer; `exp`, `nbf`
 //! and `iat` with a leeway of 60 s; `aud`; and for a cluster's tokens that `sub` is the service
 //! account of the `kubernetes.io` claim, with names that Kubernetes allows. What fails is an error
-//! with a stable [`Reason`].
+//! with a stable [`Reason`]. While the keys for a token are not here, its times and audience are
+//! looked at first: keys are only fetched for a token that could pass.
 //!
 //! # What is not
 //!
@@ -70,6 +71,9 @@ mod key_cache;
 mod key_set;
 mod keys;
 mod shown;
+#[cfg(feature = "_simulation")]
+#[doc(hidden)]
+pub mod simulation;
 pub mod source;
 mod status;
 mod validation;

@@ -4,7 +4,8 @@ use std::{fmt, ops::Deref, sync::Arc};
 
 use crate::claims::{Claims, RegisteredClaims, ServiceAccountClaims};
 
-/// Claims of a token that passed every check. Only a [`Verifier`](crate::Verifier) makes one.
+/// Claims of a token that passed every check. Only a [`Verifier`](crate::Verifier) makes one, but
+/// for the `dangerous_` one of the feature `test-util`.
 ///
 /// It dereferences to the claims, and a clone of it is another handle to the same ones.
 ///
@@ -50,6 +51,12 @@ impl Verified<ServiceAccountClaims> {
     #[must_use]
     pub fn dangerous_without_verification(claims: ServiceAccountClaims) -> Self {
         Self::new(claims, None)
+    }
+
+    /// The same claims, as those of a cluster: see [`cluster`](Self::cluster).
+    #[must_use]
+    pub fn in_cluster_named(self, name: &str) -> Self {
+        Self::new(self.0.kept.clone(), Some(name.into()))
     }
 }
 

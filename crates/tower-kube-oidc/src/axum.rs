@@ -21,7 +21,9 @@ use crate::rejection::problem;
 /// }
 /// ```
 ///
-/// Without the layer there is no caller to speak of: the answer is 500, and the log says why.
+/// Without the layer there is no caller to speak of: the answer is 500, and the log says why. So it
+/// is for `Option<Caller>`, which is never `None` by mistake; routes that need no caller stand
+/// outside the layer.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a newtype to be taken apart in a signature")]
 pub struct Caller<C: Claims = ServiceAccountClaims>(pub Verified<C>);

@@ -89,6 +89,10 @@ impl OidcAuthLayer<ServiceAccountClaims> {
     /// expects the default audience of a cluster's tokens, which is the issuer, and warns once:
     /// such a token can be replayed by whoever receives it, to the API server and to every other
     /// service that expects the default.
+    ///
+    /// For more than an issuer and audiences, such as an [`Issuer`] with settings, several
+    /// clusters, claims of your own, or a readiness probe, make a [`Verifier`], and the layer from
+    /// it: `OidcAuthLayer::from(verifier)`.
     pub fn new(issuer: IssuerUrl) -> Self {
         let builder = Box::new(Verifier::builder(issuer.clone()));
         Self::planned(Source::Own { builder, issuer })

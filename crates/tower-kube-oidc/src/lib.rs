@@ -16,7 +16,7 @@
 //! let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
 //! let app: Router = Router::new()
 //!     .route("/hello", get(hello))
-//!     .layer(OidcAuthLayer::new(issuer).audience("orders"));
+//!     .layer(OidcAuthLayer::new(issuer).audience("orders").build()?);
 //! # Ok(()) }
 //! ```
 //!
@@ -34,14 +34,17 @@
 //!
 //! Bodies are problem documents ([RFC 9457]). Why a token was refused is not a caller's business,
 //! but for two hints after a good signature: that it expired, or is for another audience.
-//! Operators find the reason in `tracing`: an event `refused` with a field `reason`, whose values
-//! are those of [`Reason`], `no_credentials` and `invalid_request`. No part of a token is in any
+//! These hints need the issuer's keys; before they are here, such a token is not accepted either.
+//! Operators find the reason in `tracing`, of the target `tower_kube_oidc`: an event `refused` with
+//! a field `reason`, whose values are those of [`Reason`], `no_credentials` (at debug level),
+//! `invalid_request` and `misconfigured`. No part of a token is in any
 //! answer or event, and the `Authorization` value is marked sensitive for what comes after.
 //!
 //! # Where the layer goes
 //!
 //! Axum's `Router::layer` puts it before every route that was added so far; what comes after, such
-//! as a health probe, is open. CORS preflights carry no credentials: put `CorsLayer` outside.
+//! as a health probe, is open. It also covers paths that do not exist, with 401;
+//! `Router::route_layer` leaves those to be 404. CORS preflights carry no credentials: put `CorsLayer` outside.
 //! Behind nginx's `auth_request` or a `ForwardAuth` the status is what counts, and it is as above.
 //!
 //! # Features

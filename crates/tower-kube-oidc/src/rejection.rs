@@ -51,14 +51,16 @@ impl Rejection {
         let reason = self.reason();
         match self {
             Self::NoToken(NoToken::NoCredentials) => tracing::debug!(reason, "refused"),
-            Self::NoToken(NoToken::Malformed(detail)) => tracing::info!(reason, detail, "refused"),
+            Self::NoToken(NoToken::Malformed(detail)) => {
+                tracing::info!(reason, %detail, "refused");
+            }
             Self::Token(VerifyError::Refused(refusal)) => {
                 tracing::info!(reason, detail = %refusal, "refused");
             }
             Self::Token(error) => tracing::info!(reason, detail = %error, "refused"),
             Self::NarrowerAudience => {
                 let detail = "the token is for the verifier, and not for this layer's audiences";
-                tracing::info!(reason, detail, "refused");
+                tracing::info!(reason, %detail, "refused");
             }
             Self::Misconfigured => tracing::error!(reason, "refused"),
         }

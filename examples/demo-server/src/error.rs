@@ -22,10 +22,21 @@ pub(crate) enum StartError {
     InClusterAlone,
     #[error("--in-cluster cannot be used: {0}")]
     InCluster(#[from] InClusterError),
+    #[error("--audience (OIDC_AUDIENCE): {0}")]
+    Audience(BuildError),
     #[error(transparent)]
-    Verifier(#[from] BuildError),
-    #[error("cannot listen on {address}: {source}")]
+    Verifier(BuildError),
+    #[error("--listen (LISTEN_ADDR): cannot listen on {address}: {source}")]
     Listen { address: String, source: io::Error },
     #[error("cannot serve: {0}")]
     Serve(#[source] io::Error),
+}
+
+impl From<BuildError> for StartError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::NoAudience | BuildError::EmptyAudience => Self::Audience(error),
+            other => Self::Verifier(other),
+        }
+    }
 }

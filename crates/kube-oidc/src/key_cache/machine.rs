@@ -12,7 +12,7 @@ use crate::clock::Moment;
 pub(crate) struct Flight(u64);
 
 /// When a request came: after these flights had begun, and before any other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arrival(Flight);
 
 /// What a request that found no key in the set is to do.
@@ -244,7 +244,9 @@ impl Machine {
             Landing::Failed { retry_after } => {
                 let count = self.failure.as_ref().map_or(0, |failure| failure.count) + 1;
                 let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                let retry_in = self.back_off(count, dice).max(asked);
+                // beyond what was asked for, so that a fleet that was told the same does not
+                // come back at once
+                let retry_in = asked + self.back_off(count, dice).max(asked.mul_f64(dice));
                 self.failure = Some(Failure { flight, at: now, count, retry_in, asked });
             }
         }

@@ -352,22 +352,24 @@ fn many_failures_do_not_overflow_the_back_off() {
 
 #[test]
 fn retry_after_is_obeyed_within_bounds() {
-    // with a set or without, asked for, granted
-    for (with_set, asked, granted) in [
-        (true, 0, 1),
-        (true, 7, 7),
-        (true, 3_600, 3_600),
-        (true, 3_601, 3_600),
-        (true, u64::MAX, 3_600),
-        (false, 0, 1),
-        (false, 7, 7),
-        (false, 60, 60),
-        (false, 61, 60),
-        (false, u64::MAX, 60),
+    // with a set or without, asked for, the dice, granted: never less than what was asked for,
+    // and up to twice as much, so that a fleet does not come back at once
+    for (with_set, asked, dice, granted) in [
+        (true, 0, 1.0, 1),
+        (true, 10, 0.5, 15),
+        (true, 10, 1.0, 20),
+        (true, 3_600, 0.0, 3_600),
+        (true, 3_601, 1.0, 3_600),
+        (true, u64::MAX, 1.0, 3_600),
+        (false, 0, 1.0, 1),
+        (false, 7, 1.0, 14),
+        (false, 60, 0.0, 60),
+        (false, 61, 1.0, 60),
+        (false, u64::MAX, 1.0, 60),
     ] {
         let mut cache = if with_set { Cache::with_set() } else { Cache::new() };
         let flight = cache.start();
-        assert!(cache.land_failed(flight, Some(secs(asked)), 1.0));
+        assert!(cache.land_failed(flight, Some(secs(asked)), dice));
         assert_eq!(cache.due(), Due::In(secs(granted)), "{with_set}, {asked}");
         assert_eq!(cache.ask(), Answer::ComeBack(secs(granted)), "{with_set}, {asked}");
         cache.clock.advance(secs(granted));

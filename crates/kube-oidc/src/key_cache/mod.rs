@@ -4,7 +4,7 @@
 //! [`machine`] decides, this module carries out: it spawns the fetches, publishes the sets and
 //! wakes who waits.
 
-mod machine;
+pub(crate) mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod settings;
