@@ -12,6 +12,7 @@ use std::{
 };
 
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn command(args: &[&str]) -> Command {
@@ -96,8 +97,8 @@ impl Demo {
     }
 
     fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
         self.child.wait().unwrap()
     }
 }
