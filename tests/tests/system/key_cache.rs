@@ -1,11 +1,15 @@
 //! What really reaches an issuer, counted by the issuer, over TCP.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
 use kube_oidc::{Issuer, KeysUnavailableCause, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
 use kube_oidc_tests::Log;
 use tokio::task::JoinSet;
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
+use tower_kube_oidc::OidcAuthLayer;
 
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
     Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
@@ -98,6 +102,68 @@ fn resident_kilobytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit() {
+    async fn greet(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+        Ok(Response::new(Body::empty()))
+    }
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).fetch_timeout(Duration::from_secs(2)).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(OidcAuthLayer::from(verifier))
+        .concurrency_limit(64)
+        .service(service_fn(greet));
+    let ask = |token: &str| {
+        let request = Request::builder().header("authorization", format!("Bearer {token}"));
+        service.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let good = token(&issuer);
+    assert_eq!(ask(&good).await.unwrap().status(), StatusCode::OK);
+    issuer.answer(Endpoint::Keys, Answer::never());
+
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let mut flood = JoinSet::new();
+    for index in 0..10_000 {
+        let key = stranger.clone().with_kid(&format!("junk-{index}"));
+        flood.spawn(ask(&issuer.token().audience("orders").signed_by(&key).mint()));
+        if index % 10 == 0 {
+            assert_eq!(ask(&good).await.unwrap().status(), StatusCode::OK);
+        }
+    }
+    for response in flood.join_all().await {
+        assert_eq!(response.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert!(issuer.key_fetches() <= 3, "the first, and two at the most: {}", issuer.key_fetches());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_go_away_while_they_wait_harm_nobody() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    for _ in 0..20 {
+        issuer.rotate();
+        let new = token(&issuer);
+        let mut waiting = JoinSet::new();
+        for _ in 0..50 {
+            let (verifier, new) = (verifier.clone(), new.clone());
+            let patience = Duration::from_micros(fastrand::u64(..4_000));
+            let patient = fastrand::bool();
+            waiting.spawn(async move {
+                let verdict = verifier.verify(&new);
+                if patient {
+                    verdict.await.is_ok()
+                } else {
+                    // whoever loses patience says nothing of the token
+                    tokio::time::timeout(patience, verdict)
+                        .await
+                        .map_or(true, |verdict| verdict.is_ok())
+                }
+            });
+        }
+        assert!(waiting.join_all().await.into_iter().all(|fine| fine));
+    }
 }
 
 #[tokio::test]
