@@ -1,8 +1,14 @@
 //! What an operator takes back in an incident, at once.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
+
+use crate::issuer::Names;
 
 /// Keys and tokens that are not believed any more, whatever their issuer says.
 #[derive(Default)]
@@ -10,15 +16,17 @@ pub(crate) struct Incidents(ArcSwap<Denied>);
 
 #[derive(Clone, Default)]
 struct Denied {
-    /// By issuer and `kid`.
-    keys: HashSet<(Arc<str>, Arc<str>)>,
+    /// By `kid`: the issuers of the key, by each name that is known of them.
+    keys: HashMap<Arc<str>, Vec<Arc<str>>>,
     jtis: HashSet<Arc<str>>,
 }
 
 impl Incidents {
-    pub(crate) fn distrust_key(&self, issuer: &str, kid: &str) {
+    /// Distrusts a key of an issuer, which may have several names.
+    pub(crate) fn distrust_key(&self, names: &[&str], kid: &str) {
         self.change(|denied| {
-            denied.keys.insert((issuer.into(), kid.into()));
+            let issuers = denied.keys.entry(kid.into()).or_default();
+            issuers.extend(names.iter().map(|name| Arc::from(*name)));
         });
     }
 
@@ -36,11 +44,14 @@ impl Incidents {
         });
     }
 
-    pub(crate) fn is_distrusted(&self, issuer: &Arc<str>, kid: Option<&str>) -> bool {
+    /// Whether a key of an issuer is distrusted by any name of the issuer.
+    pub(crate) fn is_distrusted(&self, names: &Names, kid: Option<&str>) -> bool {
         let denied = self.0.load();
         // nobody pays for what nobody uses
         !denied.keys.is_empty()
-            && kid.is_some_and(|kid| denied.keys.contains(&(Arc::clone(issuer), kid.into())))
+            && kid
+                .and_then(|kid| denied.keys.get(kid))
+                .is_some_and(|issuers| issuers.iter().any(|issuer| names.answer_to(issuer)))
     }
 
     pub(crate) fn is_denied(&self, jti: Option<&str>) -> bool {

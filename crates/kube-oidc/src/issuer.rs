@@ -420,6 +420,11 @@ impl Names {
         own || self.also.iter().any(|also| **also == *name)
     }
 
+    /// Whether an operator means this issuer: by a name, or by the address of the API server.
+    pub(crate) fn answer_to(&self, name: &str) -> bool {
+        *self.label == *name || self.contain(name)
+    }
+
     /// Whether the name is still to be learnt, so that it may be any.
     pub(crate) fn may_be_any(&self) -> bool {
         self.learnt.as_ref().is_some_and(|learnt| !learnt.is_known())

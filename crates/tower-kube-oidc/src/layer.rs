@@ -97,9 +97,7 @@ impl OidcAuthLayer<ServiceAccountClaims> {
         let builder = Box::new(Verifier::builder(issuer.clone()));
         Self::planned(Source::Own { builder, issuer })
     }
-}
 
-impl OidcAuthLayer<ServiceAccountClaims> {
     /// Expects tokens of the cluster that this process is a pod of, for one audience: see
     /// [`Issuer::in_cluster`].
     ///

@@ -114,6 +114,26 @@ async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
     assert_eq!(issuer.discovery_fetches(), 1);
 }
 
+#[tokio::test]
+async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys() {
+    let (issuer, elsewhere) = with_keys_elsewhere();
+    let verifier = verifier(trusted(&issuer));
+    assert!(!is_unavailable(&verifier, &issuer).await);
+    // the keys are gone from where they were, so the document is read again
+    elsewhere.answer(Endpoint::Keys, Answer::new(404, ""));
+    assert!(verifier.refresh_now().await.is_err());
+    let other = r#"{"issuer":"https://other.example","jwks_uri":"https://other.example/k"}"#;
+    issuer.answer(Endpoint::Discovery, Answer::new(200, other));
+    elsewhere.answer(Endpoint::Keys, Answer::new(200, issuer.key_set().to_string()));
+    let fetches = elsewhere.key_fetches();
+    assert!(verifier.refresh_now().await.is_err());
+    assert_eq!(elsewhere.key_fetches(), fetches, "the old URL is not asked");
+    // a document that cannot be read says nothing against the keys
+    issuer.answer(Endpoint::Discovery, Answer::new(500, ""));
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(elsewhere.key_fetches(), fetches + 1);
+}
+
 /// Takes its time before it asks.
 #[derive(Debug)]
 struct Slow {

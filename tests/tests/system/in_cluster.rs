@@ -128,6 +128,38 @@ async fn another_name_later_is_for_the_operator_to_accept() {
 }
 
 #[tokio::test]
+async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
+    let pod = Pod::new();
+    let leaked = pod.api_server.signing_key();
+    for name in [CLUSTER, pod.api_server.base_url()] {
+        // before the name is learnt, and by the address as well
+        let verifier = pod.builder().build().unwrap();
+        verifier.distrust_key(name, leaked.kid());
+        assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::DistrustedKey), "{name}");
+    }
+    // and it stays so when the name changes
+    let verifier = pod.builder().build().unwrap();
+    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    verifier.distrust_key(CLUSTER, leaked.kid());
+    assert!(verifier.accept_issuer("https://new.example"));
+    let new = pod.api_server.token().audience("orders").claim("iss", "https://new.example").mint();
+    assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
+    assert!(verifier.remove_issuer(pod.api_server.base_url()));
+    assert_eq!(reason(&verifier, &new).await, Some(Reason::UnknownIssuer));
+}
+
+#[tokio::test]
+async fn a_name_without_measure_is_not_learnt() {
+    let pod = Pod::new();
+    pod.rename(&"n".repeat(2049));
+    let verifier = pod.builder().build().unwrap();
+    assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::KeysUnavailable));
+    pod.rename(CLUSTER);
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(reason(&verifier, &pod.token()).await, None);
+}
+
+#[tokio::test]
 async fn the_captured_refusals_of_an_api_server_are_unavailable() {
     for (capture, status) in [("jwks.anonymous-403.http", 403), ("jwks.bad-token-401.http", 401)] {
         let pod = Pod::new();

@@ -232,6 +232,22 @@ async fn issuers_come_and_go_at_run_time() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_is_removed_while_a_token_waits_for_its_keys_accepts_it_no_more() {
+    let issuer = TestIssuer::start();
+    issuer.answer(Endpoint::Keys, Answer::never());
+    let verifier = builder(&issuer).build().unwrap();
+    let token = token(&issuer);
+    let mut waits = std::pin::pin!(verifier.verify(&token));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    assert!(verifier.remove_issuer(issuer.url()));
+    issuer.answer_normally(Endpoint::Keys);
+    issuer.go_down();
+    issuer.come_up();
+    assert_eq!(waits.await.unwrap_err().reason(), Reason::UnknownIssuer);
+}
+
+#[tokio::test]
 async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     let issuer = TestIssuer::start();
     let path = std::env::temp_dir().join(format!("kube-oidc-keys-{}", std::process::id()));

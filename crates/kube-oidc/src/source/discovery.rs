@@ -14,6 +14,9 @@ use crate::{
     shown::Shown,
 };
 
+/// As long as the name of an issuer may be that is learnt from a document, in bytes.
+const MAX_ISSUER_BYTES: usize = 2048;
+
 /// The members that count.
 #[derive(Default)]
 struct Metadata<'a> {
@@ -46,7 +49,8 @@ impl<'a> Metadata<'a> {
     }
 
     fn issuer(&self) -> Result<&str, LoadError> {
-        let issuer = self.issuer.as_deref().filter(|issuer| !issuer.is_empty());
+        let issuer = self.issuer.as_deref();
+        let issuer = issuer.filter(|issuer| (1..=MAX_ISSUER_BYTES).contains(&issuer.len()));
         issuer.ok_or(LoadError::MissingMetadata("issuer"))
     }
 }

@@ -265,9 +265,12 @@ impl Remote {
                 *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
                 Ok(jwks_uri)
             }
-            // it may be the document's server that is away, and not the keys'
-            (Err(_), Some(suspect)) => Ok(suspect.jwks_uri),
-            (Err(error), None) => Err(error),
+            // it may be the document's server that is away, and not the keys'; a document that
+            // was read and is wrong is another matter
+            (Err(LoadError::Fetch { .. } | LoadError::Status { .. }), Some(suspect)) => {
+                Ok(suspect.jwks_uri)
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -340,7 +343,7 @@ fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
     match name.get() {
         None => {
             tracing::info!(
-                issuer = found,
+                issuer = %Shown(found),
                 "the API server says that it issues tokens by this name"
             );
             name.set(found);

@@ -215,7 +215,8 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set, at most
-    /// 24 h. A key that was taken out of the set is refused at the latest after this time.
+    /// 24 h. While its issuer answers, a key that was taken out of the set is refused at the
+    /// latest after this time; while it does not, see [`max_stale`](Self::max_stale).
     pub fn max_refresh(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.max = lifetime;
         self

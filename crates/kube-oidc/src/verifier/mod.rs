@@ -131,7 +131,13 @@ impl<C: Claims> Verifier<C> {
             Ok(fitting) => self.judge(&unverified, fitting),
             Err(no_key) => Err(refused_for(no_key).into()),
         });
-        match judged.await {
+        let judged = judged.await;
+        // it may have been removed while the token waited for its keys
+        let issuers = self.inner.issuers.load();
+        if !issuers.iter().any(|issuer| Arc::ptr_eq(issuer, unverified.issuer)) {
+            return Err(Refusal::UnknownIssuer.into());
+        }
+        match judged {
             Ok(result) => result,
             Err(Missing::UnknownKey) => Err(Refusal::UnknownKey.into()),
             Err(Missing::Unavailable(unavailable)) => Err(unavailable.into()),
@@ -215,12 +221,15 @@ impl<C: Claims> Verifier<C> {
     }
 
     /// Refuses every token that a key of an issuer signed, from now on and for as long as this
-    /// verifier lives, whatever its issuer says: for a key that leaked.
+    /// verifier lives, whatever its issuer says: for a key that leaked. The issuer may be one that
+    /// is added or whose name is learnt later. A key without a `kid` cannot be named.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
         let issuers = self.inner.issuers.load();
-        let known = issuers.iter().find(|known| known.names.contain(issuer));
-        let label = known.map_or(issuer, |known| known.names.label());
-        self.inner.incidents.distrust_key(label, kid);
+        let known = issuers.iter().find(|known| known.names.answer_to(issuer));
+        // the label stays when a learnt name changes; the name may be learnt later
+        let label = known.map(|known| &**known.names.label());
+        let names: Vec<&str> = label.into_iter().chain([issuer]).collect();
+        self.inner.incidents.distrust_key(&names, kid);
     }
 
     /// Trusts one more issuer from now on: see [`VerifierBuilder::issuer`]. Its keys are fetched
@@ -246,7 +255,7 @@ impl<C: Claims> Verifier<C> {
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let issuers = inner.issuers.load();
         let others: Vec<_> =
-            issuers.iter().filter(|issuer| !issuer.names.contain(name)).cloned().collect();
+            issuers.iter().filter(|issuer| !issuer.names.answer_to(name)).cloned().collect();
         let found = others.len() < issuers.len();
         inner.issuers.store(Arc::new(others));
         found
@@ -324,7 +333,7 @@ impl<C: Claims> Verifier<C> {
         if !unverified.issuer.names.contain(&unverified.payload.iss) {
             return Err(Refusal::UnknownIssuer.into());
         }
-        if self.inner.incidents.is_distrusted(unverified.issuer.names.label(), fitting.kid()) {
+        if self.inner.incidents.is_distrusted(&unverified.issuer.names, fitting.kid()) {
             return Err(Refusal::DistrustedKey.into());
         }
         if !fitting.verify(unverified.signing_input.as_bytes(), &unverified.signature) {
@@ -427,7 +436,7 @@ struct Unverified<'a> {
     /// The payload as text.
     text: &'a str,
     /// The issuer that the token names.
-    issuer: &'a TrustedIssuer,
+    issuer: &'a Arc<TrustedIssuer>,
 }
 
 impl Unverified<'_> {
