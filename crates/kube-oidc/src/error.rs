@@ -83,6 +83,10 @@ pub enum Refusal {
     /// Its issuer has no key of that name.
     #[error("its issuer has no such key")]
     UnknownKey,
+    /// Its key is listed by several of the clusters that share the name of its issuer, so nobody
+    /// can tell whose token it is.
+    #[error("its key is listed by several clusters that share its iss")]
+    SharedKey,
     /// Its key exists, but is not for its `alg`.
     #[error("its key is not for its alg")]
     KeyNotForAlgorithm,
@@ -178,6 +182,7 @@ impl Refusal {
             Self::DistrustedKey => Reason::DistrustedKey,
             Self::DeniedJti => Reason::DeniedJti,
             Self::UnknownKey => Reason::UnknownKey,
+            Self::SharedKey => Reason::SharedKey,
             Self::KeyNotForAlgorithm => Reason::KeyAlgorithm,
             Self::Signature => Reason::Signature,
             Self::Expired { .. } => Reason::Expired,
@@ -288,6 +293,8 @@ reasons! {
     SubjectMismatch = "subject_mismatch",
     /// The issuer has no key with the token's `kid`.
     UnknownKey = "unknown_key",
+    /// Several clusters that share the token's `iss` list its key.
+    SharedKey = "shared_key",
     /// The operator distrusts the token's key.
     DistrustedKey = "distrusted_key",
     /// The operator denied the token's `jti`.
@@ -345,9 +352,19 @@ pub enum BuildError {
     /// An issuer's name that is no URL is empty.
     #[error("the name of an issuer is empty")]
     EmptyIssuer,
-    /// Two issuers have one name.
-    #[error("the issuer {} is given twice", Shown(.0))]
+    /// Two issuers of one cluster have one name.
+    #[error("the issuer {} is given twice for one cluster", Shown(.0))]
     DuplicateIssuer(String),
+    /// Two clusters share the name of their issuer, and the key sets that were given for them
+    /// share a key: nobody could tell whose tokens it signs.
+    #[error("two clusters with the issuer {} have the key {} in common", Shown(.issuer), Shown(.key))]
+    #[non_exhaustive]
+    SharedKey {
+        /// The issuer.
+        issuer: String,
+        /// The `kid` of the key.
+        key: String,
+    },
     /// The issuer has no cluster's name, or a blank one, beside others in the verifier.
     #[error("the issuer {} needs the name of its cluster: Issuer::of_cluster()", Shown(.0))]
     ClusterName(String),

@@ -71,23 +71,56 @@ pub(crate) fn is_api_server(url: &str) -> bool {
 
 /// The name of an issuer that its API server tells: learnt at the first fetch, and pinned.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LearntName(Arc<ArcSwapOption<String>>);
+pub(crate) struct LearntName(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    pinned: ArcSwapOption<String>,
+    /// What the API server told instead, last.
+    since: ArcSwapOption<String>,
+}
 
 impl LearntName {
     pub(crate) fn get(&self) -> Option<Arc<String>> {
-        self.0.load_full()
+        self.0.pinned.load_full()
     }
 
     pub(crate) fn is(&self, name: &str) -> bool {
-        self.0.load().as_ref().is_some_and(|known| **known == name)
+        self.0.pinned.load().as_ref().is_some_and(|known| **known == name)
     }
 
     pub(crate) fn is_known(&self) -> bool {
-        self.0.load().is_some()
+        self.0.pinned.load().is_some()
     }
 
-    pub(crate) fn set(&self, name: &str) {
-        self.0.store(Some(Arc::new(name.to_owned())));
+    /// Takes what the API server tells: the first name is pinned. Another one later may be an
+    /// attack, and is for the operator to accept; `Err` is the name that stays.
+    pub(crate) fn tell(&self, name: &str) -> Result<(), Arc<String>> {
+        match self.get() {
+            None => {
+                self.accept(name);
+                Ok(())
+            }
+            Some(pinned) if *pinned == name => Ok(()),
+            Some(pinned) => {
+                self.0.since.store(Some(Arc::new(name.to_owned())));
+                Err(pinned)
+            }
+        }
+    }
+
+    /// Takes the operator's word for it.
+    pub(crate) fn accept(&self, name: &str) {
+        self.0.pinned.store(Some(Arc::new(name.to_owned())));
+    }
+
+    /// The same, if it is what the API server told. `false`: it is not.
+    pub(crate) fn accept_if_told(&self, name: &str) -> bool {
+        let told = self.0.since.load().as_ref().is_some_and(|told| **told == name);
+        if told {
+            self.accept(name);
+        }
+        told
     }
 }
 

@@ -3,8 +3,11 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 #[cfg(feature = "remote-no-provider")]
@@ -20,6 +23,7 @@ use crate::{
     keys::Keys,
     shown::without_query,
     source::{Fetch, KeySetFile, Remote, Source},
+    status::NameStatus,
 };
 
 /// An issuer that a verifier trusts, and where its keys come from.
@@ -148,7 +152,22 @@ impl Issuer {
     }
 
     /// Accepts tokens of this issuer name as well, with the same keys: an API server may have
-    /// several names, and goes on signing with one key when the name changes.
+    /// several names (`--service-account-issuer`, more than once), and goes on signing with one
+    /// key when the name changes. So this is all that the migration of a cluster to another
+    /// issuer needs:
+    ///
+    /// ```
+    /// use kube_oidc::{Issuer, Verifier};
+    ///
+    /// let issuer = Issuer::new("https://new.example".parse()?).also_named("https://old.example");
+    /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
+    ///
+    /// // later: may the old name go?
+    /// for name in &verifier.status()[0].also_named {
+    ///     println!("{} was last seen {:?}", name.name, name.last_seen);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn also_named(mut self, name: impl Into<Arc<str>>) -> Self {
         self.also_named.push(name.into());
@@ -298,7 +317,8 @@ impl Issuer {
         Names {
             label: Arc::clone(&self.name),
             learnt: self.api_server.as_ref().map(|api_server| api_server.name.clone()),
-            also: self.also_named.clone(),
+            seen: LastSeen::default(),
+            also: self.also_named.iter().cloned().map(AlsoNamed::new).collect(),
         }
     }
 
@@ -403,7 +423,19 @@ pub(crate) struct Names {
     label: Arc<str>,
     /// Of a pod's own cluster.
     learnt: Option<LearntName>,
-    also: Vec<Arc<str>>,
+    seen: LastSeen,
+    also: Vec<AlsoNamed>,
+}
+
+struct AlsoNamed {
+    name: Arc<str>,
+    seen: LastSeen,
+}
+
+impl AlsoNamed {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, seen: LastSeen::default() }
+    }
 }
 
 impl Names {
@@ -417,7 +449,40 @@ impl Names {
             None => *self.label == *name,
             Some(learnt) => learnt.is(name),
         };
-        own || self.also.iter().any(|also| **also == *name)
+        own || self.also(name).is_some()
+    }
+
+    fn also(&self, name: &str) -> Option<&AlsoNamed> {
+        self.also.iter().find(|also| *also.name == *name)
+    }
+
+    /// Whether a token may be of both, as far as their names are known.
+    pub(crate) fn overlap(&self, other: &Self) -> bool {
+        let also =
+            |names: &Self, other: &Self| names.also.iter().any(|also| other.contain(&also.name));
+        *self.label == *other.label
+            || other.contain(&self.label)
+            || also(self, other)
+            || also(other, self)
+    }
+
+    /// Notes that a token of this name was accepted.
+    pub(crate) fn note_seen(&self, name: &str, now: SystemTime) {
+        self.also(name).map_or(&self.seen, |also| &also.seen).note(now);
+    }
+
+    /// When a token of the name itself was accepted for the last time.
+    pub(crate) fn last_seen(&self) -> Option<SystemTime> {
+        self.seen.time()
+    }
+
+    /// The same of each further name.
+    pub(crate) fn also_named(&self) -> Vec<NameStatus> {
+        let status = |also: &AlsoNamed| NameStatus {
+            name: also.name.to_string(),
+            last_seen: also.seen.time(),
+        };
+        self.also.iter().map(status).collect()
     }
 
     /// Whether an operator means this issuer: by a name, or by the address of the API server.
@@ -430,12 +495,9 @@ impl Names {
         self.learnt.as_ref().is_some_and(|learnt| !learnt.is_known())
     }
 
-    /// Takes another name for the learnt one. `false`: this issuer learns none.
-    pub(crate) fn accept(&self, name: &str) -> bool {
-        if let Some(learnt) = &self.learnt {
-            learnt.set(name);
-        }
-        self.learnt.is_some()
+    /// The name that the API server tells, of a pod's own cluster.
+    pub(crate) fn learnt(&self) -> Option<&LearntName> {
+        self.learnt.as_ref()
     }
 
     /// The name for people.
@@ -444,6 +506,25 @@ impl Names {
             Some(learnt) => learnt.to_string(),
             None => self.label.to_string(),
         }
+    }
+}
+
+/// When a token was accepted for the last time, in seconds since the epoch; 0 for never.
+#[derive(Default)]
+struct LastSeen(AtomicU64);
+
+impl LastSeen {
+    fn note(&self, now: SystemTime) {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        // threads share this line of memory, so it is written once in a second only
+        if self.0.load(Ordering::Relaxed) != now {
+            self.0.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn time(&self) -> Option<SystemTime> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The keys of one issuer, wherever they come from.
 
 use crate::{
-    key_cache::{KeyCache, Missing},
-    key_set::KeySet,
+    key_cache::KeyCache,
+    key_set::{Key, KeySet},
     status::{IssuerStatus, KeyState},
 };
 
@@ -50,16 +50,22 @@ impl Keys {
         matches!(self, Self::Fetched(_))
     }
 
-    /// Waits until there is a set in which `wanted` finds what it looks for, and shows it.
-    pub(crate) async fn wait_for<R>(
-        &self,
-        wanted: impl Fn(&KeySet) -> bool + Send + Sync,
-        look: impl FnOnce(&KeySet) -> R + Send,
-    ) -> Result<R, Missing> {
+    /// Whether a key of these numbers was in the last set that is known, usable or not.
+    pub(crate) fn last_had_numbers_of(&self, key: &Key) -> bool {
         match self {
-            Self::Fixed(keys) if wanted(keys) => Ok(look(keys)),
-            Self::Fixed(_) => Err(Missing::UnknownKey),
-            Self::Fetched(cache) => Ok(look(cache.wait_for(wanted).await?.keys())),
+            Self::Fixed(keys) => keys.has_numbers_of(key),
+            Self::Fetched(cache) => cache.with_last(|keys| keys.has_numbers_of(key)),
+        }
+    }
+
+    /// The name of a key that is in both, where both are given.
+    pub(crate) fn shared_with(&self, other: &Self) -> Option<String> {
+        match (self, other) {
+            (Self::Fixed(one), Self::Fixed(other)) => {
+                let key = one.shared_with(other)?;
+                Some(key.kid().unwrap_or("without a kid").to_owned())
+            }
+            _ => None,
         }
     }
 }

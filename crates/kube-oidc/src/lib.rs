@@ -88,7 +88,7 @@ pub use self::{
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySetError, SkippedKey},
-    status::{FetchFailure, IssuerStatus, KeyInfo, KeyState},
+    status::{FetchFailure, IssuerStatus, KeyInfo, KeyState, NameStatus},
     validation::API_SERVER_AUDIENCES,
     verified::Verified,
     verifier::{Verifier, VerifierBuilder},

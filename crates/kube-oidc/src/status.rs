@@ -36,6 +36,18 @@ pub struct IssuerStatus {
     /// When a token of this issuer was accepted for the last time: when the old issuer of a
     /// migration is not seen any more, it can go.
     pub last_seen: Option<SystemTime>,
+    /// The same of each further name: see [`Issuer::also_named`](crate::Issuer::also_named).
+    pub also_named: Vec<NameStatus>,
+}
+
+/// A further name of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NameStatus {
+    /// The name.
+    pub name: String,
+    /// When a token of this name was accepted for the last time.
+    pub last_seen: Option<SystemTime>,
 }
 
 /// Whether the keys of an issuer are here.

@@ -128,6 +128,32 @@ async fn another_name_later_is_for_the_operator_to_accept() {
 }
 
 #[tokio::test]
+async fn of_several_clusters_the_one_that_tells_the_name_gets_it() {
+    let (blue, green) = (Pod::new(), Pod::new());
+    let often = std::time::Duration::from_millis(100);
+    let verifier = Verifier::builder(blue.issuer().of_cluster("blue"))
+        .issuer(green.issuer().of_cluster("green"))
+        .audience("orders")
+        .min_refresh(often)
+        .max_refresh(often)
+        .build()
+        .unwrap();
+    verifier.refresh_now().await.unwrap();
+    assert!(!verifier.accept_issuer("https://new.example"), "nobody tells it");
+    green.rename("https://new.example");
+    while verifier.refresh_now().await.is_ok() {}
+    assert!(verifier.accept_issuer("https://new.example"));
+    let token =
+        |pod: &Pod, name: &str| pod.api_server.token().audience("orders").claim("iss", name).mint();
+    let caller = verifier.verify(&token(&green, "https://new.example")).await.unwrap();
+    assert_eq!(caller.cluster(), Some("green"));
+    let caller = verifier.verify(&token(&blue, CLUSTER)).await.unwrap();
+    assert_eq!(caller.cluster(), Some("blue"));
+    let other = token(&blue, "https://new.example");
+    assert!(verifier.verify(&other).await.is_err());
+}
+
+#[tokio::test]
 async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
     let pod = Pod::new();
     let leaked = pod.api_server.signing_key();

@@ -12,5 +12,6 @@ mod layer;
 mod operations;
 mod providers;
 mod secrets;
+mod shared_issuer;
 mod tokens;
 mod tower_contract;

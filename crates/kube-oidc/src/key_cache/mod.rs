@@ -122,6 +122,12 @@ impl KeyCache {
         (age < snapshot.usable_for).then_some(guard)
     }
 
+    /// Looks into the last set that was fetched, whether it may be used or not; without one,
+    /// `false`.
+    pub(crate) fn with_last(&self, look: impl FnOnce(&KeySet) -> bool) -> bool {
+        self.0.snapshot.load().as_ref().is_some_and(|snapshot| look(snapshot.keys()))
+    }
+
     /// Waits until there is a set in which `wanted` finds what it looks for.
     pub(crate) async fn wait_for(
         &self,

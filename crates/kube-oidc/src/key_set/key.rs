@@ -50,10 +50,15 @@ impl Key {
             .is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
     }
 
+    /// The same numbers, whatever the name.
+    pub(super) fn has_numbers_of(&self, other: &Self) -> bool {
+        self.material == other.material
+    }
+
     /// The same name, numbers and permitted algorithms.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.kid == other.kid
-            && self.material == other.material
+            && self.has_numbers_of(other)
             && self.algorithms().eq(other.algorithms())
     }
 

@@ -7,7 +7,7 @@ mod key;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::de::{Error as _, MapAccess};
 use serde_json::value::RawValue;
@@ -30,7 +30,7 @@ const MAX_CANDIDATES: usize = 4;
 /// The usable keys of one issuer.
 #[derive(Default)]
 pub(crate) struct KeySet {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
     by_kid: HashMap<Box<str>, Vec<usize>>,
 }
 
@@ -106,9 +106,9 @@ pub(crate) enum NoKey {
     Ambiguous,
 }
 
-impl Fitting<'_> {
+impl<'a> Fitting<'a> {
     /// The name that the keys share.
-    pub(crate) fn kid(&self) -> Option<&str> {
+    pub(crate) fn kid(&self) -> Option<&'a str> {
         let index = match self.indexes {
             Indexes::One(index) => Some(index),
             Indexes::Named(indexes) => indexes.first().copied(),
@@ -116,8 +116,8 @@ impl Fitting<'_> {
         self.set.keys.get(index?)?.kid()
     }
 
-    /// Whether one of the keys made this signature.
-    pub(crate) fn verify(self, message: &[u8], signature: &[u8]) -> bool {
+    /// The key that made this signature.
+    pub(crate) fn signer(&self, message: &[u8], signature: &[u8]) -> Option<&'a Arc<Key>> {
         let indexes = match &self.indexes {
             Indexes::One(index) => std::slice::from_ref(index),
             Indexes::Named(indexes) => indexes,
@@ -125,7 +125,7 @@ impl Fitting<'_> {
         indexes
             .iter()
             .filter_map(|index| self.set.keys.get(*index))
-            .any(|key| key.verifies(self.algorithm, message, signature))
+            .find(|key| key.verifies(self.algorithm, message, signature))
     }
 }
 
@@ -174,9 +174,22 @@ impl KeySet {
         fitting.next().filter(|_| fitting.next().is_none())
     }
 
+    /// A key that is in another set too.
+    pub(crate) fn shared_with(&self, other: &Self) -> Option<&Key> {
+        self.keys
+            .iter()
+            .find(|key| other.keys.iter().any(|other| other.has_numbers_of(key)))
+            .map(|key| &**key)
+    }
+
+    /// Whether a key of these numbers is in the set, by whatever name.
+    pub(crate) fn has_numbers_of(&self, key: &Key) -> bool {
+        self.keys.iter().any(|known| known.has_numbers_of(key))
+    }
+
     /// The keys by name, for people.
     pub(crate) fn describe(&self) -> Vec<KeyInfo> {
-        let describe = |key: &Key| KeyInfo {
+        let describe = |key: &Arc<Key>| KeyInfo {
             kid: key.kid().map(str::to_owned),
             algorithms: key.algorithms().collect(),
         };
@@ -204,7 +217,7 @@ impl KeySet {
             }
             named.push(self.keys.len());
         }
-        self.keys.push(key);
+        self.keys.push(Arc::new(key));
         Ok(())
     }
 }

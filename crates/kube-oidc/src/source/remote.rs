@@ -338,23 +338,19 @@ impl Remote {
     }
 }
 
-/// Pins the first name. Another one later may be an attack, and is for the operator to accept.
 fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
-    match name.get() {
-        None => {
-            tracing::info!(
-                issuer = %Shown(found),
-                "the API server says that it issues tokens by this name"
-            );
-            name.set(found);
-            Ok(())
-        }
-        Some(pinned) if *pinned == found => Ok(()),
-        Some(pinned) => Err(LoadError::IssuerChanged {
-            pinned: Shown(&pinned).to_string(),
-            found: Shown(found).to_string(),
-        }),
+    let first = !name.is_known();
+    name.tell(found).map_err(|pinned| LoadError::IssuerChanged {
+        pinned: Shown(&pinned).to_string(),
+        found: Shown(found).to_string(),
+    })?;
+    if first {
+        tracing::info!(
+            issuer = %Shown(found),
+            "the API server says that it issues tokens by this name"
+        );
     }
+    Ok(())
 }
 
 impl Validators {

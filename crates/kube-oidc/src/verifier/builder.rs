@@ -10,7 +10,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Inner, TrustedIssuer, Verifier, together};
+use super::{
+    Inner, Verifier,
+    trusted::{TrustedIssuer, TrustedIssuers},
+};
 use crate::{
     algorithm::Algorithm,
     claims::{Claims, ServiceAccountClaims},
@@ -110,16 +113,35 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// Trusts one more issuer, with the same expectations. Its tokens are checked with its own
-    /// keys only. Each issuer then needs the name of its cluster:
-    /// [`Issuer::of_cluster`].
+    /// keys only. Each issuer then needs the name of its cluster: [`Issuer::of_cluster`].
     ///
     /// ```
     /// use kube_oidc::{Issuer, Verifier};
     ///
-    /// let old = Issuer::new("https://old.example".parse()?).of_cluster("blue");
-    /// let new = Issuer::new("https://new.example".parse()?).of_cluster("blue");
+    /// let blue = Issuer::new("https://blue.example".parse()?).of_cluster("blue");
     /// let green = Issuer::new("https://green.example".parse()?).of_cluster("green");
-    /// let verifier = Verifier::builder(old).issuer(new).issuer(green).audience("orders").build()?;
+    /// let verifier = Verifier::builder(blue).issuer(green).audience("orders").build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Clusters may share the name of their issuer, as those do that were set up with
+    /// `https://kubernetes.default.svc.cluster.local`. Then a token is of the cluster whose key
+    /// signed it, so each needs a place of its own to read keys from, and a key that two of them
+    /// list is refused:
+    ///
+    /// ```
+    /// use kube_oidc::{Issuer, IssuerUrl, Verifier};
+    ///
+    /// let shared: IssuerUrl = "https://kubernetes.default.svc.cluster.local".parse()?;
+    /// let cluster = |name: &'static str| {
+    ///     Issuer::new(shared.clone())
+    ///         .with_jwks_uri(format!("https://{name}.example:6443/openid/v1/jwks"))
+    ///         .of_cluster(name)
+    /// };
+    /// let verifier = Verifier::builder(cluster("blue"))
+    ///     .issuer(cluster("green"))
+    ///     .audience("orders")
+    ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn issuer(mut self, issuer: impl Into<Issuer>) -> Self {
@@ -285,7 +307,7 @@ impl Plan {
         for issuer in &self.issuers {
             issuers.push(Arc::new(TrustedIssuer::new(issuer, &inner)?));
         }
-        inner.issuers.store(together(issuers)?);
+        inner.issuers.store(Arc::new(TrustedIssuers::new(issuers)?));
         Ok(inner)
     }
 }

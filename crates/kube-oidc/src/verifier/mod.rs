@@ -1,34 +1,33 @@
 //! [`Verifier`]: token in, claims out.
 
 mod builder;
+mod judge;
+mod trusted;
 
 use std::{
     fmt,
     marker::PhantomData,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::Poll,
-    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 pub use self::builder::VerifierBuilder;
+use self::{
+    judge::{Opened, Unverified, next_of},
+    trusted::{TrustedIssuer, TrustedIssuers},
+};
 use crate::{
     algorithm::Algorithm,
-    claims::{Claims, Payload, ServiceAccountClaims},
+    claims::{Claims, ServiceAccountClaims},
     clock::Clock,
-    error::{BuildError, KeysUnavailable, Refusal, VerifyError},
+    error::{BuildError, KeysUnavailable, VerifyError},
     incident::Incidents,
-    issuer::{Issuer, Names},
-    jws::{Compact, Header},
-    key_cache::{KeyCache, Missing, Settings},
-    key_set::{Fitting, KeySet, NoKey},
-    keys::Keys,
-    status::{IssuerStatus, KeyState},
+    issuer::Issuer,
+    key_cache::{KeyCache, Settings},
+    status::IssuerStatus,
     validation::Validation,
     verified::Verified,
 };
@@ -78,7 +77,7 @@ pub struct Verifier<C: Claims = ServiceAccountClaims> {
 }
 
 struct Inner {
-    issuers: ArcSwap<Vec<Arc<TrustedIssuer>>>,
+    issuers: ArcSwap<TrustedIssuers>,
     /// Held while the list of issuers is changed.
     changing: Mutex<()>,
     settings: Settings,
@@ -86,14 +85,6 @@ struct Inner {
     validation: Validation,
     incidents: Incidents,
     clock: Arc<dyn Clock>,
-}
-
-struct TrustedIssuer {
-    names: Names,
-    /// As the operator calls it.
-    cluster: Option<Arc<str>>,
-    keys: Keys,
-    last_seen: LastSeen,
 }
 
 impl Verifier<ServiceAccountClaims> {
@@ -122,25 +113,10 @@ impl<C: Claims> Verifier<C> {
     pub async fn verify(&self, token: &str) -> Result<Verified<C>, VerifyError> {
         let mut opened = Opened::default();
         let issuers = self.inner.issuers.load_full();
-        let unverified = self.open(token, &issuers, &mut opened)?;
-        if let Poll::Ready(result) = self.judge_now(&unverified) {
-            return result;
-        }
-        let found = |keys: &KeySet| !matches!(unverified.find(keys), Err(NoKey::UnknownKid));
-        let judged = unverified.issuer.keys.wait_for(found, |keys| match unverified.find(keys) {
-            Ok(fitting) => self.judge(&unverified, fitting),
-            Err(no_key) => Err(refused_for(no_key).into()),
-        });
-        let judged = judged.await;
-        // it may have been removed while the token waited for its keys
-        let issuers = self.inner.issuers.load();
-        if !issuers.iter().any(|issuer| Arc::ptr_eq(issuer, unverified.issuer)) {
-            return Err(Refusal::UnknownIssuer.into());
-        }
-        match judged {
-            Ok(result) => result,
-            Err(Missing::UnknownKey) => Err(Refusal::UnknownKey.into()),
-            Err(Missing::Unavailable(unavailable)) => Err(unavailable.into()),
+        let unverified = Unverified::open::<C>(&self.inner, token, &issuers, &mut opened)?;
+        match unverified.judge_now(&self.inner) {
+            Poll::Ready(verdict) => verdict,
+            Poll::Pending => unverified.judge_waiting(&self.inner).await,
         }
     }
 
@@ -152,8 +128,9 @@ impl<C: Claims> Verifier<C> {
     #[must_use = "a token counts only if the verdict is looked at"]
     pub fn verify_now(&self, token: &str) -> Poll<Result<Verified<C>, VerifyError>> {
         let mut opened = Opened::default();
-        match self.open(token, &self.inner.issuers.load(), &mut opened) {
-            Ok(unverified) => self.judge_now(&unverified),
+        let issuers = self.inner.issuers.load();
+        match Unverified::open::<C>(&self.inner, token, &issuers, &mut opened) {
+            Ok(unverified) => unverified.judge_now(&self.inner),
             Err(refusal) => Poll::Ready(Err(refusal.into())),
         }
     }
@@ -196,12 +173,7 @@ impl<C: Claims> Verifier<C> {
             return;
         }
         let caches = self.caches();
-        let mut waits: Vec<_> = caches.iter().map(|cache| Box::pin(cache.ready())).collect();
-        std::future::poll_fn(|context| {
-            let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
-            if ready { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        next_of(&mut caches.iter().map(|cache| Box::pin(cache.ready())).collect()).await;
     }
 
     /// Fetches the keys of every issuer now, and waits for them: a key that an issuer took back
@@ -241,32 +213,51 @@ impl<C: Claims> Verifier<C> {
     pub fn add_issuer(&self, issuer: impl Into<Issuer>) -> Result<(), BuildError> {
         let inner = &*self.inner;
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut issuers = Vec::clone(&inner.issuers.load());
-        issuers.push(Arc::new(TrustedIssuer::new(&issuer.into(), inner)?));
-        inner.issuers.store(together(issuers)?);
+        let more = inner.issuers.load().with(TrustedIssuer::new(&issuer.into(), inner)?)?;
+        inner.issuers.store(Arc::new(more));
         Ok(())
     }
 
     /// Trusts an issuer no more: its tokens are refused from now on, and its keys are forgotten.
-    /// `false`: it was not there.
+    /// Where clusters share the name, it ends for all of them: see
+    /// [`remove_cluster`](Self::remove_cluster). `false`: it was not there.
     #[must_use = "it says whether the issuer was there"]
     pub fn remove_issuer(&self, name: &str) -> bool {
+        self.remove(|issuer| issuer.names.answer_to(name))
+    }
+
+    /// Trusts a cluster no more, by the operator's name for it: all of its issuers are removed.
+    /// `false`: there were none.
+    #[must_use = "it says whether the cluster was there"]
+    pub fn remove_cluster(&self, name: &str) -> bool {
+        self.remove(|issuer| issuer.cluster.as_deref() == Some(name))
+    }
+
+    fn remove(&self, is_meant: impl Fn(&TrustedIssuer) -> bool) -> bool {
         let inner = &*self.inner;
         let _changing = inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let issuers = inner.issuers.load();
-        let others: Vec<_> =
-            issuers.iter().filter(|issuer| !issuer.names.answer_to(name)).cloned().collect();
-        let found = others.len() < issuers.len();
-        inner.issuers.store(Arc::new(others));
+        let others = inner.issuers.load().without(is_meant);
+        let found = others.is_some();
+        if let Some(others) = others {
+            inner.issuers.store(Arc::new(others));
+        }
         found
     }
 
-    /// Takes another name for the issuer of [`Issuer::in_cluster`], after the API server began to
-    /// issue tokens by it. Tokens of the old name are refused from then on, unless the issuer is
-    /// [`also_named`](Issuer::also_named) so. `false`: there is no such issuer in this verifier.
+    /// Takes another name for the issuer of [`Issuer::in_cluster`], after its API server began to
+    /// issue tokens by it, or before that if there is only one such issuer. Tokens of the old name
+    /// are refused from then on, unless the issuer is [`also_named`](Issuer::also_named) so.
+    /// `false`: there is no such issuer in this verifier.
     #[must_use = "it says whether there is such an issuer"]
     pub fn accept_issuer(&self, name: &str) -> bool {
-        self.inner.issuers.load().iter().any(|issuer| issuer.names.accept(name))
+        let issuers = self.inner.issuers.load();
+        let learning: Vec<_> = issuers.iter().filter_map(|issuer| issuer.names.learnt()).collect();
+        if let [only] = learning[..] {
+            only.accept(name);
+            return true;
+        }
+        // of several, those whose API server tells this name
+        learning.into_iter().filter(|learnt| learnt.accept_if_told(name)).count() > 0
     }
 
     /// Refuses the token of this `jti`, from now on and for as long as this verifier lives: for a
@@ -278,170 +269,6 @@ impl<C: Claims> Verifier<C> {
     fn caches(&self) -> Vec<KeyCache> {
         let issuers = self.inner.issuers.load();
         issuers.iter().filter_map(|issuer| issuer.keys.cache().cloned()).collect()
-    }
-
-    /// Takes a token apart, and does every check that needs no key.
-    fn open<'a>(
-        &self,
-        token: &'a str,
-        issuers: &'a [Arc<TrustedIssuer>],
-        opened: &'a mut Opened,
-    ) -> Result<Unverified<'a>, Refusal> {
-        let inner = &*self.inner;
-        let compact = Compact::parse(token)?;
-        opened.header = compact.decode_header()?;
-        let header = Header::parse(&opened.header, &inner.allowed)?;
-        inner.validation.check_type(&header)?;
-        opened.payload = compact.decode_payload()?;
-        let payload = Payload::parse(&opened.payload, C::KUBERNETES)?;
-        let issuer = issuers
-            .iter()
-            .find(|issuer| issuer.names.contain(&payload.iss))
-            .or_else(|| issuers.iter().find(|issuer| issuer.names.may_be_any()))
-            .ok_or(Refusal::UnknownIssuer)?;
-        let signature = compact.decode_signature()?;
-        let signing_input = compact.signing_input;
-        Ok(Unverified { signing_input, signature, header, payload, text: &opened.payload, issuer })
-    }
-
-    /// Judges with the keys that are here. A token that could not pass is refused rather than
-    /// sent to wait for keys.
-    fn judge_now(&self, unverified: &Unverified<'_>) -> Poll<Result<Verified<C>, VerifyError>> {
-        unverified.issuer.keys.with_current(|keys| {
-            let found = keys.map_or(Err(NoKey::UnknownKid), |keys| unverified.find(keys));
-            match found {
-                Ok(fitting) => Poll::Ready(self.judge(unverified, fitting)),
-                Err(NoKey::UnknownKid) if unverified.issuer.keys.may_change() => {
-                    let inner = &*self.inner;
-                    match inner.validation.check_hope(&unverified.payload, inner.clock.wall()) {
-                        Ok(()) => Poll::Pending,
-                        Err(refusal) => Poll::Ready(Err(refusal.into())),
-                    }
-                }
-                Err(no_key) => Poll::Ready(Err(refused_for(no_key).into())),
-            }
-        })
-    }
-
-    /// The checks that need a key: signature first, then what was signed.
-    fn judge(
-        &self,
-        unverified: &Unverified<'_>,
-        fitting: Fitting<'_>,
-    ) -> Result<Verified<C>, VerifyError> {
-        // the name of a pod's own cluster may have been learnt since
-        if !unverified.issuer.names.contain(&unverified.payload.iss) {
-            return Err(Refusal::UnknownIssuer.into());
-        }
-        if self.inner.incidents.is_distrusted(&unverified.issuer.names, fitting.kid()) {
-            return Err(Refusal::DistrustedKey.into());
-        }
-        if !fitting.verify(unverified.signing_input.as_bytes(), &unverified.signature) {
-            return Err(Refusal::Signature.into());
-        }
-        let inner = &*self.inner;
-        let now = inner.clock.wall();
-        inner.validation.check(&unverified.payload, now)?;
-        if inner.incidents.is_denied(unverified.payload.jti.as_deref()) {
-            return Err(Refusal::DeniedJti.into());
-        }
-        let kept = C::keep(&unverified.payload, unverified.text)?;
-        unverified.issuer.last_seen.note(now);
-        Ok(Verified::new(kept, unverified.issuer.cluster.clone()))
-    }
-}
-
-/// Checks that issuers may stand beside each other: each has a name of its own, and where there
-/// are several, that of its cluster.
-fn together(issuers: Vec<Arc<TrustedIssuer>>) -> Result<Arc<Vec<Arc<TrustedIssuer>>>, BuildError> {
-    for (index, issuer) in issuers.iter().enumerate() {
-        let label = issuer.names.label();
-        if issuers[..index].iter().any(|other| other.names.contain(label)) {
-            return Err(BuildError::DuplicateIssuer(label.to_string()));
-        }
-        if issuer.cluster.is_none() && issuers.len() > 1 {
-            return Err(BuildError::ClusterName(label.to_string()));
-        }
-    }
-    Ok(Arc::new(issuers))
-}
-
-impl TrustedIssuer {
-    fn new(issuer: &Issuer, inner: &Inner) -> Result<Self, BuildError> {
-        let (names, cluster) = (issuer.names(), issuer.cluster().cloned());
-        if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
-            return Err(BuildError::ClusterName(names.label().to_string()));
-        }
-        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
-        Ok(Self { names, cluster, keys, last_seen: LastSeen::default() })
-    }
-
-    fn status(&self) -> IssuerStatus {
-        let mut status = IssuerStatus {
-            issuer: self.names.shown(),
-            cluster: self.cluster.as_deref().map(str::to_owned),
-            state: KeyState::Empty,
-            keys: Vec::new(),
-            last_success: None,
-            last_error: None,
-            next_fetch: None,
-            fetches: 0,
-            failures: 0,
-            last_seen: self.last_seen.time(),
-        };
-        self.keys.describe(&mut status);
-        status
-    }
-}
-
-/// When a token was accepted for the last time, in seconds since the epoch; 0 for never.
-#[derive(Default)]
-struct LastSeen(AtomicU64);
-
-impl LastSeen {
-    fn note(&self, now: SystemTime) {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        // threads share this line of memory, so it is written once in a second only
-        if self.0.load(Ordering::Relaxed) != now {
-            self.0.store(now, Ordering::Relaxed);
-        }
-    }
-
-    fn time(&self) -> Option<SystemTime> {
-        let seconds = self.0.load(Ordering::Relaxed);
-        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-    }
-}
-
-fn refused_for(no_key: NoKey) -> Refusal {
-    match no_key {
-        NoKey::OtherAlgorithm => Refusal::KeyNotForAlgorithm,
-        NoKey::UnknownKid | NoKey::Ambiguous => Refusal::UnknownKey,
-    }
-}
-
-/// The decoded parts of a token, which the rest borrows from.
-#[derive(Default)]
-struct Opened {
-    header: String,
-    payload: String,
-}
-
-/// A token that was taken apart, of which nothing is believed.
-struct Unverified<'a> {
-    signing_input: &'a str,
-    signature: Vec<u8>,
-    header: Header<'a>,
-    payload: Payload<'a>,
-    /// The payload as text.
-    text: &'a str,
-    /// The issuer that the token names.
-    issuer: &'a Arc<TrustedIssuer>,
-}
-
-impl Unverified<'_> {
-    fn find<'k>(&self, keys: &'k KeySet) -> Result<Fitting<'k>, NoKey> {
-        keys.find(self.header.kid.as_deref(), self.header.algorithm)
     }
 }
 

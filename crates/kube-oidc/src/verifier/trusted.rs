@@ -1,0 +1,123 @@
+//! The issuers that a verifier trusts.
+
+use std::{ops::Deref, sync::Arc};
+
+use crate::{
+    error::BuildError,
+    issuer::{Issuer, Names},
+    key_set::Key,
+    keys::Keys,
+    status::{IssuerStatus, KeyState},
+};
+
+use super::Inner;
+
+/// An issuer, and its keys. One that is removed and added again is another.
+pub(super) struct TrustedIssuer {
+    pub(super) names: Names,
+    /// As the operator calls it.
+    pub(super) cluster: Option<Arc<str>>,
+    pub(super) keys: Keys,
+}
+
+/// Issuers that may stand beside each other: where there are several, each has the name of its
+/// cluster. Clusters may share the name of their issuer; what tells their tokens apart is the key.
+#[derive(Clone, Default)]
+pub(super) struct TrustedIssuers(Vec<Arc<TrustedIssuer>>);
+
+impl TrustedIssuers {
+    pub(super) fn new(issuers: Vec<Arc<TrustedIssuer>>) -> Result<Self, BuildError> {
+        for (index, issuer) in issuers.iter().enumerate() {
+            if issuer.cluster.is_none() && issuers.len() > 1 {
+                return Err(BuildError::ClusterName(issuer.names.label().to_string()));
+            }
+            for other in &issuers[..index] {
+                issuer.check_beside(other)?;
+            }
+        }
+        Ok(Self(issuers))
+    }
+
+    /// The same, and one more.
+    pub(super) fn with(&self, issuer: TrustedIssuer) -> Result<Self, BuildError> {
+        let mut issuers = self.0.clone();
+        issuers.push(Arc::new(issuer));
+        Self::new(issuers)
+    }
+
+    /// The same without some, or `None` where there are no such.
+    pub(super) fn without(&self, is_meant: impl Fn(&TrustedIssuer) -> bool) -> Option<Self> {
+        let others: Vec<_> = self.0.iter().filter(|issuer| !is_meant(issuer)).cloned().collect();
+        (others.len() < self.0.len()).then_some(Self(others))
+    }
+
+    /// Those whose token this may be, by its `iss`. The name of a pod's own cluster may not be
+    /// known yet.
+    pub(super) fn candidates(&self, iss: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
+        self.0.iter().filter(move |issuer| issuer.names.contain(iss) || issuer.names.may_be_any())
+    }
+
+    /// Whether this very one is still among them.
+    pub(super) fn contain(&self, issuer: &Arc<TrustedIssuer>) -> bool {
+        self.0.iter().any(|known| Arc::ptr_eq(known, issuer))
+    }
+
+    /// Whether another issuer of the same name lists a key too, in the last set that is known of
+    /// it: then nobody can tell whose tokens that key signs.
+    pub(super) fn share(&self, issuer: &Arc<TrustedIssuer>, iss: &str, key: &Key) -> bool {
+        self.candidates(iss)
+            .any(|other| !Arc::ptr_eq(other, issuer) && other.keys.last_had_numbers_of(key))
+    }
+}
+
+impl Deref for TrustedIssuers {
+    type Target = [Arc<TrustedIssuer>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl TrustedIssuer {
+    pub(super) fn new(issuer: &Issuer, inner: &Inner) -> Result<Self, BuildError> {
+        let (names, cluster) = (issuer.names(), issuer.cluster().cloned());
+        if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
+            return Err(BuildError::ClusterName(names.label().to_string()));
+        }
+        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
+        Ok(Self { names, cluster, keys })
+    }
+
+    /// Two issuers of one name are of two clusters, with keys of their own.
+    fn check_beside(&self, other: &Self) -> Result<(), BuildError> {
+        if !self.names.overlap(&other.names) {
+            return Ok(());
+        }
+        let issuer = self.names.label().to_string();
+        if self.cluster == other.cluster {
+            return Err(BuildError::DuplicateIssuer(issuer));
+        }
+        match self.keys.shared_with(&other.keys) {
+            Some(key) => Err(BuildError::SharedKey { issuer, key }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn status(&self) -> IssuerStatus {
+        let mut status = IssuerStatus {
+            issuer: self.names.shown(),
+            cluster: self.cluster.as_deref().map(str::to_owned),
+            state: KeyState::Empty,
+            keys: Vec::new(),
+            last_success: None,
+            last_error: None,
+            next_fetch: None,
+            fetches: 0,
+            failures: 0,
+            last_seen: self.names.last_seen(),
+            also_named: self.names.also_named(),
+        };
+        self.keys.describe(&mut status);
+        status
+    }
+}

@@ -1,0 +1,190 @@
+//! Clusters whose tokens all have one `iss`, as those that were set up with the API server's own
+//! name: what tells them apart is the key. And one cluster with two names.
+
+use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
+
+const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
+
+fn cluster() -> TestIssuer {
+    TestIssuer::builder().tls().origin(SHARED).start()
+}
+
+fn trusted(cluster: &TestIssuer, name: &'static str) -> Issuer {
+    Issuer::new(SHARED.parse().unwrap())
+        .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
+        .with_root_certificates_pem(cluster.ca_pem())
+        .of_cluster(name)
+}
+
+fn given(cluster: &TestIssuer, name: &'static str) -> Issuer {
+    Issuer::new(SHARED.parse().unwrap())
+        .with_key_set(cluster.key_set().to_string())
+        .of_cluster(name)
+}
+
+fn both(blue: &TestIssuer, green: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(trusted(blue, "blue")).issuer(trusted(green, "green")).audience("orders")
+}
+
+fn minted(cluster: &TestIssuer) -> TokenBuilder {
+    cluster.token().audience("orders").service_account("payments", "checkout")
+}
+
+async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
+    let verdict = verifier.verify(token).await;
+    verdict.map(|who| who.cluster().unwrap().to_owned()).map_err(|error| error.reason())
+}
+
+#[tokio::test]
+async fn a_token_is_of_the_cluster_whose_key_signed_it() {
+    let (blue, green) = (cluster(), cluster());
+    let verifier = both(&blue, &green).build().unwrap();
+    let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
+    for _ in 0..2 {
+        assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
+        assert_eq!(verdict(&verifier, &of_green).await, Ok("green".to_owned()));
+    }
+    let seen: Vec<bool> = verifier.status().iter().map(|one| one.last_seen.is_some()).collect();
+    assert_eq!(seen, [true, true]);
+    // a key of neither, and a signature of nobody's
+    let stranger = SigningKey::generate(SigningAlgorithm::Es256);
+    let junk = minted(&blue).signed_by(&stranger).mint();
+    assert_eq!(verdict(&verifier, &junk).await, Err(Reason::UnknownKey));
+    let forged = minted(&blue).forged_by(&stranger).mint();
+    assert_eq!(verdict(&verifier, &forged).await, Err(Reason::Signature));
+    assert!(blue.key_fetches() <= 2 && green.key_fetches() <= 2);
+}
+
+#[tokio::test]
+async fn a_kid_that_both_use_for_different_keys_tells_nothing() {
+    let (blue, green) = (cluster(), cluster());
+    for cluster in [&blue, &green] {
+        cluster.rotate_to(SigningKey::generate(SigningAlgorithm::Es256).with_kid("one"));
+    }
+    let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
+    // whichever is known first
+    for (first, second) in [(&of_blue, &of_green), (&of_green, &of_blue)] {
+        let verifier = both(&blue, &green).build().unwrap();
+        let mut clusters = Vec::new();
+        for token in [first, second, first] {
+            clusters.push(verdict(&verifier, token).await.unwrap());
+        }
+        let expected = if first == &of_blue { ["blue", "green"] } else { ["green", "blue"] };
+        assert_eq!(clusters, [expected[0], expected[1], expected[0]]);
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_down_does_not_touch_the_other() {
+    let (blue, green) = (cluster(), cluster());
+    green.go_down();
+    let verifier = both(&blue, &green).build().unwrap();
+    let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
+    assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
+    // it may be green's, so this is not the token's fault
+    assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::KeysUnavailable));
+    assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
+    green.come_up();
+    while verifier.refresh_now().await.is_err() {}
+    assert_eq!(verdict(&verifier, &of_green).await, Ok("green".to_owned()));
+    assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
+}
+
+#[tokio::test]
+async fn one_that_hangs_delays_no_token_whose_key_the_other_brings() {
+    let (blue, green) = (cluster(), cluster());
+    green.answer(Endpoint::Keys, Answer::never());
+    let verifier = both(&blue, &green).build().unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(verdict(&verifier, &minted(&blue).mint()).await, Ok("blue".to_owned()));
+    assert!(start.elapsed().as_secs() < 4, "the fetch timeout is 5 s");
+}
+
+#[tokio::test]
+async fn a_key_that_both_list_is_nobodys() {
+    let (blue, green) = (cluster(), cluster());
+    let common = SigningKey::generate(SigningAlgorithm::Es256);
+    blue.rotate_to(common.clone());
+    let verifier = both(&blue, &green).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let token = minted(&blue).mint();
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(verdict(&verifier, &token).await, Ok("blue".to_owned()));
+    // by another name, too
+    green.rotate_to(common.with_kid("another"));
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(verdict(&verifier, &token).await, Err(Reason::SharedKey));
+    let of_green = minted(&green).mint();
+    assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::SharedKey));
+    // the cluster's own keys are not touched
+    blue.rotate();
+    assert_eq!(verdict(&verifier, &minted(&blue).mint()).await, Ok("blue".to_owned()));
+    // without the other cluster nothing is doubtful
+    assert!(verifier.remove_cluster("green"));
+    assert!(!verifier.remove_cluster("green"));
+    assert_eq!(verdict(&verifier, &token).await, Ok("blue".to_owned()));
+}
+
+#[test]
+fn given_sets_with_a_key_in_common_are_a_build_error() {
+    let (blue, green) = (cluster(), cluster());
+    let build = || {
+        let builder = Verifier::builder(given(&blue, "blue")).issuer(given(&green, "green"));
+        builder.audience("orders").build()
+    };
+    build().unwrap();
+    let common = SigningKey::generate(SigningAlgorithm::Es256);
+    blue.rotate_to(common.clone());
+    green.rotate_to(common.clone());
+    match build().unwrap_err() {
+        BuildError::SharedKey { issuer, key, .. } => {
+            assert_eq!((issuer.as_str(), key.as_str()), (SHARED, common.kid()));
+        }
+        error => panic!("{error}"),
+    }
+    // at run time, too; and one cluster's issuer is given once
+    let verifier = Verifier::builder(given(&blue, "blue")).audience("orders").build().unwrap();
+    let shared = verifier.add_issuer(given(&green, "green"));
+    assert!(matches!(shared, Err(BuildError::SharedKey { .. })), "{shared:?}");
+    let twice = verifier.add_issuer(trusted(&green, "blue"));
+    assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))), "{twice:?}");
+    let nameless = Issuer::new(SHARED.parse().unwrap());
+    assert!(matches!(verifier.add_issuer(nameless), Err(BuildError::ClusterName(_))));
+}
+
+#[tokio::test]
+async fn junk_asks_each_of_them_no_more_than_alone() {
+    let (blue, green) = (cluster(), cluster());
+    let verifier = both(&blue, &green).build().unwrap();
+    let good = minted(&blue).mint();
+    assert!(verifier.verify(&good).await.is_ok());
+    let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
+    for index in 0..500 {
+        let key = stranger.clone().with_kid(&format!("junk-{index}"));
+        let junk = minted(&blue).signed_by(&key).mint();
+        assert_eq!(verdict(&verifier, &junk).await, Err(Reason::UnknownKey));
+    }
+    let fetches = (blue.key_fetches(), green.key_fetches());
+    assert!(fetches.0 <= 2 && fetches.1 <= 2, "{fetches:?}");
+}
+
+#[tokio::test]
+async fn a_migration_is_one_call_and_the_status_says_when_the_old_name_can_go() {
+    let issuer = TestIssuer::start();
+    let old = "https://old.example";
+    let trusted = Issuer::new(issuer.url().parse().unwrap()).also_named(old);
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let seen = || {
+        let status = verifier.status().remove(0);
+        assert_eq!(status.also_named[0].name, old);
+        (status.last_seen.is_some(), status.also_named[0].last_seen.is_some())
+    };
+    assert_eq!(seen(), (false, false));
+    let new_token = issuer.token().audience("orders").mint();
+    verifier.verify(&new_token).await.unwrap();
+    assert_eq!(seen(), (true, false));
+    let old_token = issuer.token().audience("orders").claim("iss", old).mint();
+    verifier.verify(&old_token).await.unwrap();
+    assert_eq!(seen(), (true, true));
+    assert_eq!(issuer.key_fetches(), 1);
+}
