@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -144,6 +145,8 @@ pub struct SeenRequest {
     pub path: String,
     /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl SeenRequest {
@@ -272,5 +275,6 @@ fn seen(request: &Request<Incoming>) -> SeenRequest {
                 (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect(),
+        at: Instant::now(),
     }
 }

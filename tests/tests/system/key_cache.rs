@@ -6,7 +6,6 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use kube_oidc::{Issuer, KeysUnavailableCause, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
-use kube_oidc_tests::Log;
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::OidcAuthLayer;
@@ -237,64 +236,6 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
 }
 
 #[tokio::test]
-async fn bad_answers_leave_the_last_good_set_in_use() {
-    let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
-    let good = token(&issuer);
-    assert!(verifier.verify(&good).await.is_ok());
-    let answers = [
-        Answer::new(429, "").with_header("retry-after", "0"),
-        Answer::new(500, "oops"),
-        Answer::new(200, "garbage"),
-        Answer::new(200, r#"{"keys":["#),
-        Answer::new(200, r#"{"keys":[]}"#),
-        Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
-        Answer::new(200, vec![b' '; 2 * 1024 * 1024]),
-        Answer::half(r#"{"keys":["#),
-        Answer::endless(),
-        Answer::new(304, ""),
-        Answer::new(302, "").with_header("location", "/elsewhere"),
-    ];
-    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
-    let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
-    for answer in answers {
-        let label = format!("{answer:.60?}");
-        issuer.answer(Endpoint::Keys, answer);
-        let before = issuer.key_fetches();
-        // an unknown key asks for a refresh, which fails: so 503, not 401
-        let retry_after = loop {
-            match verifier.verify(&unknown).await.unwrap_err() {
-                VerifyError::Unavailable(unavailable) if issuer.key_fetches() > before => {
-                    break unavailable.retry_after();
-                }
-                VerifyError::Unavailable(unavailable) => {
-                    // as a client does that honours Retry-After
-                    tokio::time::sleep(unavailable.retry_after()).await;
-                }
-                error => panic!("{label}: {error}"),
-            }
-        };
-        assert!(retry_after >= Duration::from_secs(1), "{label}");
-        assert!(verifier.verify(&good).await.is_ok(), "{label}");
-        // recovery, by itself
-        issuer.answer_normally(Endpoint::Keys);
-        loop {
-            match verifier.verify(&unknown).await.unwrap_err() {
-                VerifyError::Refused(_) => break,
-                VerifyError::Unavailable(unavailable) => {
-                    tokio::time::sleep(unavailable.retry_after()).await;
-                }
-                error => panic!("{label}: {error}"),
-            }
-        }
-    }
-    assert!(
-        !issuer.requests().iter().any(|request| request.path == "/elsewhere"),
-        "a redirect is not followed"
-    );
-}
-
-#[tokio::test]
 async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
     let address = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -387,44 +328,6 @@ fn one_verifier_serves_several_runtimes_one_after_the_other() {
         }
         other => panic!("{other:?}"),
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_tells_each_change_of_state_once() {
-    let log = Log::catch();
-    let issuer = TestIssuer::start();
-    let often = Duration::from_millis(100);
-    let verifier = builder(&issuer)
-        .min_refresh(often)
-        .max_refresh(often)
-        .back_off(often..=often)
-        .build()
-        .unwrap();
-    let good = token(&issuer);
-    let lines = |level: &str| log.lines_with(&[level, issuer.url()]).len();
-    issuer.answer(Endpoint::Keys, Answer::new(429, ""));
-    for _ in 0..20 {
-        assert!(verifier.verify(&good).await.is_err());
-    }
-    assert_eq!((lines("ERROR"), lines("WARN")), (1, 0), "not there at first");
-    issuer.answer_normally(Endpoint::Keys);
-    verifier.ready().await;
-    assert_eq!(log.lines_with(&["INFO", issuer.url(), "are here"]).len(), 1);
-
-    let some_fetches = || {
-        let after = issuer.key_fetches() + 4;
-        tokio::task::block_in_place(|| issuer.wait_for_key_fetches(after));
-    };
-    for answer in [Answer::new(500, ""), Answer::new(200, "garbage")] {
-        issuer.answer(Endpoint::Keys, answer);
-        some_fetches();
-    }
-    assert!(verifier.verify(&good).await.is_ok());
-    assert_eq!((lines("ERROR"), lines("WARN")), (1, 1), "then failing, however often");
-    issuer.answer_normally(Endpoint::Keys);
-    some_fetches();
-    assert_eq!(log.lines_with(&["INFO", issuer.url(), "answers again"]).len(), 1);
-    assert_eq!((lines("ERROR"), lines("WARN")), (1, 1));
 }
 
 #[tokio::test]

@@ -1,0 +1,285 @@
+//! What an issuer can do wrong in mid-life, and that requests with known keys feel nothing of it.
+
+use std::{
+    path::PathBuf,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use kube_oidc::{Issuer, KeyState, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
+use kube_oidc_tests::Log;
+use tokio::task::JoinSet;
+
+fn builder(issuer: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
+}
+
+fn token(issuer: &TestIssuer) -> String {
+    issuer.token().audience("orders").mint()
+}
+
+/// What happens to an issuer.
+#[derive(Clone, Debug)]
+enum Trouble {
+    Answers(Answer),
+    RefusesConnections,
+    /// Its certificate is of another authority than the one that is trusted.
+    WrongAuthority,
+}
+
+/// An https issuer, and the file with the authority that is trusted.
+struct Life {
+    issuer: TestIssuer,
+    authority: PathBuf,
+    verifier: Verifier,
+    good: String,
+}
+
+impl Life {
+    async fn begin() -> Self {
+        let issuer = TestIssuer::builder().tls().start();
+        let authority = std::env::temp_dir().join(format!("kube-oidc-ca-{}", fastrand::u64(..)));
+        std::fs::write(&authority, issuer.ca_pem()).unwrap();
+        let trusted = Issuer::new(issuer.url().parse().unwrap());
+        let often = Duration::from_millis(100);
+        let verifier = Verifier::builder(trusted.with_root_certificates_file(&authority))
+            .audience("orders")
+            .min_refresh(often)
+            .max_refresh(often)
+            .back_off(often..=often)
+            .fetch_timeout(Duration::from_millis(500))
+            .build()
+            .unwrap();
+        let good = token(&issuer);
+        verifier.ready().await;
+        Self { issuer, authority, verifier, good }
+    }
+
+    fn suffer(&self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Answers(answer) => self.issuer.answer(Endpoint::Keys, answer.clone()),
+            Trouble::RefusesConnections => self.issuer.go_down(),
+            Trouble::WrongAuthority => {
+                let other = TestIssuer::builder().tls().start();
+                std::fs::write(&self.authority, other.ca_pem()).unwrap();
+            }
+        }
+    }
+
+    fn heal(&self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Answers(_) => self.issuer.answer_normally(Endpoint::Keys),
+            Trouble::RefusesConnections => self.issuer.come_up(),
+            Trouble::WrongAuthority => {
+                std::fs::write(&self.authority, self.issuer.ca_pem()).unwrap();
+            }
+        }
+    }
+
+    /// Judges a good token again and again until something is seen in the status: it is accepted
+    /// each time, without waiting.
+    async fn judge_until(&self, seen: impl Fn(&kube_oidc::IssuerStatus) -> bool) -> usize {
+        let start = Instant::now();
+        let mut judged = 0;
+        while !seen(&self.verifier.status()[0]) {
+            assert!(start.elapsed().as_secs() < 30, "{}", self.verifier.status()[0]);
+            assert!(matches!(self.verifier.verify_now(&self.good), Poll::Ready(Ok(_))));
+            judged += 1;
+            tokio::task::yield_now().await;
+        }
+        judged
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.authority);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
+    let log = Log::catch();
+    let throttled = Answer::new(429, "").with_header("retry-after", "7");
+    let troubles = [
+        ("no answer within", Trouble::Answers(Answer::never())),
+        ("status 500", Trouble::Answers(Answer::new(500, "oops"))),
+        ("not well formed", Trouble::Answers(Answer::new(200, "garbage"))),
+        ("could not be read", Trouble::Answers(Answer::half(r#"{"keys":["#))),
+        ("could not be read", Trouble::Answers(Answer::new(200, vec![b' '; 64 << 20]))),
+        ("no usable key", Trouble::Answers(Answer::new(200, r#"{"keys":[]}"#))),
+        (
+            "no usable key",
+            Trouble::Answers(Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
+        ),
+        ("could not be read", Trouble::RefusesConnections),
+        ("could not be read", Trouble::WrongAuthority),
+    ];
+    let mut lives = JoinSet::new();
+    for (words, trouble) in troubles {
+        let log = log.clone();
+        lives.spawn(async move {
+            let life = Life::begin().await;
+            let url = life.issuer.url();
+            life.suffer(&trouble);
+            let judged = life.judge_until(|status| status.failures >= 3).await;
+            let error = life.verifier.status()[0].last_error.clone().unwrap().error;
+            assert!(error.contains(words), "{trouble:.60?}: {error}");
+            assert_eq!(log.lines_with(&[" WARN ", url]).len(), 1, "{trouble:.60?}, {judged} times");
+            life.heal(&trouble);
+            let successes = |status: &kube_oidc::IssuerStatus| status.fetches - status.failures;
+            let before = successes(&life.verifier.status()[0]);
+            life.judge_until(|status| {
+                successes(status) > before + 1 && status.state == KeyState::Fresh
+            })
+            .await;
+            assert_eq!(
+                log.lines_with(&[" INFO ", url, "answers again"]).len(),
+                1,
+                "{trouble:.60?}"
+            );
+            assert_eq!(log.lines_with(&[" WARN ", url]).len(), 1, "{trouble:.60?}");
+            assert_eq!(log.lines_with(&["ERROR ", url]).len(), 0, "{trouble:.60?}");
+        });
+    }
+    lives.spawn(async move {
+        let life = Life::begin().await;
+        life.suffer(&Trouble::Answers(throttled));
+        life.judge_until(|status| status.failures >= 1).await;
+        // as long as it asked for, and up to as much again
+        let next = life.verifier.status()[0].next_fetch.unwrap().as_secs();
+        assert!((6..=14).contains(&next), "{next}");
+        assert!(matches!(life.verifier.verify_now(&life.good), Poll::Ready(Ok(_))));
+    });
+    while let Some(lived) = lives.join_next().await {
+        lived.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_come_by_the_schedule() {
+    let issuer = TestIssuer::start();
+    let steps = [100, 200, 400, 400, 400].map(Duration::from_millis);
+    let often = Duration::from_millis(100);
+    let verifier = builder(&issuer)
+        .min_refresh(often)
+        .max_refresh(often)
+        .back_off(steps[0]..=steps[4])
+        .build()
+        .unwrap();
+    verifier.ready().await;
+    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    let first = issuer.key_fetches() + 1;
+    tokio::task::block_in_place(|| issuer.wait_for_key_fetches(first + steps.len()));
+    let times: Vec<Instant> = issuer
+        .requests()
+        .into_iter()
+        .filter(|request| request.path == "/openid/v1/jwks")
+        .map(|request| request.at)
+        .collect();
+    // counted from the first that may have failed; the one before it may still have been good
+    let gaps: Vec<Duration> =
+        times[first - 1..].windows(2).take(steps.len()).map(|two| two[1] - two[0]).collect();
+    for (gap, step) in gaps.iter().zip(steps) {
+        // somewhere within the step, and a busy machine may be late
+        let latest = step + Duration::from_secs(2);
+        assert!((often / 2..latest).contains(gap), "{gaps:?} for {steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn bad_answers_leave_the_last_good_set_in_use() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let good = token(&issuer);
+    assert!(verifier.verify(&good).await.is_ok());
+    let answers = [
+        Answer::new(429, "").with_header("retry-after", "0"),
+        Answer::new(500, "oops"),
+        Answer::new(200, "garbage"),
+        Answer::new(200, r#"{"keys":["#),
+        Answer::new(200, r#"{"keys":[]}"#),
+        Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        Answer::new(200, vec![b' '; 2 * 1024 * 1024]),
+        Answer::half(r#"{"keys":["#),
+        Answer::endless(),
+        Answer::new(304, ""),
+        Answer::new(302, "").with_header("location", "/elsewhere"),
+    ];
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
+    let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
+    for answer in answers {
+        let label = format!("{answer:.60?}");
+        issuer.answer(Endpoint::Keys, answer);
+        let before = issuer.key_fetches();
+        // an unknown key asks for a refresh, which fails: so 503, not 401
+        let retry_after = loop {
+            match verifier.verify(&unknown).await.unwrap_err() {
+                VerifyError::Unavailable(unavailable) if issuer.key_fetches() > before => {
+                    break unavailable.retry_after();
+                }
+                VerifyError::Unavailable(unavailable) => {
+                    // as a client does that honours Retry-After
+                    tokio::time::sleep(unavailable.retry_after()).await;
+                }
+                error => panic!("{label}: {error}"),
+            }
+        };
+        assert!(retry_after >= Duration::from_secs(1), "{label}");
+        assert!(verifier.verify(&good).await.is_ok(), "{label}");
+        // recovery, by itself
+        issuer.answer_normally(Endpoint::Keys);
+        loop {
+            match verifier.verify(&unknown).await.unwrap_err() {
+                VerifyError::Refused(_) => break,
+                VerifyError::Unavailable(unavailable) => {
+                    tokio::time::sleep(unavailable.retry_after()).await;
+                }
+                error => panic!("{label}: {error}"),
+            }
+        }
+    }
+    assert!(
+        !issuer.requests().iter().any(|request| request.path == "/elsewhere"),
+        "a redirect is not followed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_each_change_of_state_once() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let often = Duration::from_millis(100);
+    let verifier = builder(&issuer)
+        .min_refresh(often)
+        .max_refresh(often)
+        .back_off(often..=often)
+        .build()
+        .unwrap();
+    let good = token(&issuer);
+    let lines = |level: &str| log.lines_with(&[level, issuer.url()]).len();
+    issuer.answer(Endpoint::Keys, Answer::new(429, ""));
+    for _ in 0..20 {
+        assert!(verifier.verify(&good).await.is_err());
+    }
+    assert_eq!((lines("ERROR"), lines("WARN")), (1, 0), "not there at first");
+    issuer.answer_normally(Endpoint::Keys);
+    verifier.ready().await;
+    assert_eq!(log.lines_with(&["INFO", issuer.url(), "are here"]).len(), 1);
+
+    let some_fetches = || {
+        let after = issuer.key_fetches() + 4;
+        tokio::task::block_in_place(|| issuer.wait_for_key_fetches(after));
+    };
+    for answer in [Answer::new(500, ""), Answer::new(200, "garbage")] {
+        issuer.answer(Endpoint::Keys, answer);
+        some_fetches();
+    }
+    assert!(verifier.verify(&good).await.is_ok());
+    assert_eq!((lines("ERROR"), lines("WARN")), (1, 1), "then failing, however often");
+    issuer.answer_normally(Endpoint::Keys);
+    some_fetches();
+    assert_eq!(log.lines_with(&["INFO", issuer.url(), "answers again"]).len(), 1);
+    assert_eq!((lines("ERROR"), lines("WARN")), (1, 1));
+}
