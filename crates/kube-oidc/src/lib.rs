@@ -71,7 +71,7 @@ mod key_cache;
 mod key_set;
 mod keys;
 mod shown;
-#[cfg(feature = "_simulation")]
+#[cfg(any(test, feature = "_simulation"))]
 #[doc(hidden)]
 pub mod simulation;
 pub mod source;

@@ -161,7 +161,8 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How far the clocks of issuer and verifier may differ: 60 s unless set, at most 5 min.
+    /// How far the clocks of issuer and verifier may differ: 60 s unless set, as the API server
+    /// has it from go-jose; at most 5 min.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.plan.leeway = leeway;
         self.plan.leeway_limit = MAX_LEEWAY;
@@ -184,7 +185,8 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set, 100 ms to 1 h.
+    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set, as panva's
+    /// `jose` and Nimbus have it; 100 ms to 1 h.
     ///
     /// Within that time a token by a key that was published since is refused with 401, so an
     /// attacker who sends junk can delay a new key by as much, and a known key never.
@@ -201,14 +203,15 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// How long a fetch of discovery document and key set together may take, and how long a
-    /// request waits for it: 5 s unless set, 100 ms to 1 h.
+    /// request waits for it: 5 s unless set, as panva's `jose` has it; 100 ms to 1 h.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.plan.settings.fetch_timeout = timeout;
         self
     }
 
     /// The shortest lifetime of a key set, whatever its issuer says: 60 s unless set, at
-    /// least 100 ms.
+    /// least 100 ms. Issuers that forbid caching (`no-store`, `max-age=0`) still throttle: EKS
+    /// answers 429 and asks its callers to cache.
     pub fn min_refresh(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.min = lifetime;
         self
@@ -222,22 +225,25 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// At which part of its lifetime a key set is refreshed in the background: somewhere within
-    /// 0.75 to 0.85 unless set, each time anew, so that a fleet does not knock at once. Within 0.1
-    /// to 0.95.
+    /// 0.75 to 0.85 unless set, each time anew, so that a fleet does not knock at once: the width
+    /// is the jitter, and 0.2 of an hour is room for a dozen retries before the set is stale.
+    /// Within 0.1 to 0.95.
     pub fn refresh_at(mut self, part: RangeInclusive<f64>) -> Self {
         self.plan.settings.refresh_at = part;
         self
     }
 
     /// The first and the last step of the back-off after failed fetches: 1 s to 60 s unless set.
-    /// Steps double, and a retry comes somewhere within its step.
+    /// Steps double, and a retry comes somewhere within its step, at the earliest after 100 ms
+    /// ("full jitter", of AWS's architecture blog). A `Retry-After` is obeyed beside it: up to an
+    /// hour, and up to a minute while there are no keys.
     pub fn back_off(mut self, steps: RangeInclusive<Duration>) -> Self {
         self.plan.settings.back_off = steps;
         self
     }
 
     /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set, at most
-    /// 24 h. While its issuer answers, a key that was taken out of the set is refused at the
+    /// 24 h. EKS has sent `max-age=604800`, and those who obeyed it failed after a rotation. While its issuer answers, a key that was taken out of the set is refused at the
     /// latest after this time; while it does not, see [`max_stale`](Self::max_stale).
     pub fn max_refresh(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.max = lifetime;
