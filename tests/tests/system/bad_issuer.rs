@@ -37,7 +37,7 @@ struct Life {
 }
 
 impl Life {
-    async fn begin() -> Self {
+    async fn begin(fetch_timeout: Duration) -> Self {
         let issuer = TestIssuer::builder().tls().start();
         let authority = std::env::temp_dir().join(format!("kube-oidc-ca-{}", fastrand::u64(..)));
         std::fs::write(&authority, issuer.ca_pem()).unwrap();
@@ -48,7 +48,7 @@ impl Life {
             .min_refresh(often)
             .max_refresh(often)
             .back_off(often..=often)
-            .fetch_timeout(Duration::from_millis(500))
+            .fetch_timeout(fetch_timeout)
             .build()
             .unwrap();
         let good = token(&issuer);
@@ -83,7 +83,7 @@ impl Life {
         let start = Instant::now();
         let mut judged = 0;
         while !seen(&self.verifier.status()[0]) {
-            assert!(start.elapsed().as_secs() < 30, "{}", self.verifier.status()[0]);
+            assert!(start.elapsed().as_secs() < 60, "{}", self.verifier.status()[0]);
             assert!(matches!(self.verifier.verify_now(&self.good), Poll::Ready(Ok(_))));
             judged += 1;
             tokio::task::yield_now().await;
@@ -120,7 +120,9 @@ async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
     for (words, trouble) in troubles {
         let log = log.clone();
         lives.spawn(async move {
-            let life = Life::begin().await;
+            // long, so that a busy machine is no trouble of its own
+            let hangs = words == "no answer within";
+            let life = Life::begin(Duration::from_secs(if hangs { 2 } else { 20 })).await;
             let url = life.issuer.url();
             life.suffer(&trouble);
             let judged = life.judge_until(|status| status.failures >= 3).await;
@@ -144,7 +146,7 @@ async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
         });
     }
     lives.spawn(async move {
-        let life = Life::begin().await;
+        let life = Life::begin(Duration::from_secs(20)).await;
         life.suffer(&Trouble::Answers(throttled));
         life.judge_until(|status| status.failures >= 1).await;
         // as long as it asked for, and up to as much again
