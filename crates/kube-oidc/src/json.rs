@@ -17,15 +17,49 @@ use crate::shown::Cut;
 /// How deep arrays and objects may nest. A Kubernetes token needs 3.
 pub(crate) const MAX_DEPTH: u8 = 32;
 
-/// What is made of the members of one object.
+/// What is made of the members of one object. Those of other names are checked and skipped.
 pub(crate) trait Members<'de> {
-    /// Takes one member. It must read `value`, by one of its methods.
+    /// The names that count.
+    type Name: Name;
+
+    /// Takes one member, which does not come twice. It must read `value`, by one of its methods.
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: Self::Name,
         value: Value<'_, A>,
     ) -> Result<(), A::Error>;
 }
+
+/// A name of a member that counts: see [`names`].
+pub(crate) trait Name: Copy {
+    fn of(text: &str) -> Option<Self>;
+
+    /// A bit of its own.
+    fn bit(self) -> u32;
+}
+
+/// Makes an enum of the names of members that count, at most 32.
+macro_rules! names {
+    ($names:ident { $($name:ident = $text:literal),* $(,)? }) => {
+        #[derive(Clone, Copy)]
+        pub(crate) enum $names { $($name),* }
+
+        impl $crate::json::Name for $names {
+            fn of(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            fn bit(self) -> u32 {
+                1 << self as u32
+            }
+        }
+    };
+}
+
+pub(crate) use names;
 
 /// The value of a member, to be read once.
 pub(crate) struct Value<'a, A> {
@@ -42,6 +76,7 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
         self.map.next_value_seed(Object { members, depth: self.depth })
     }
 
+    /// Checks a value that does not count.
     pub(crate) fn skip(self) -> Result<(), A::Error> {
         self.map.next_value_seed(Skip { depth: self.depth })
     }
@@ -105,10 +140,25 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let depth = deeper::<A::Error>(self.depth)?;
-        let mut seen = Seen::default();
-        while let Some(name) = map.next_key_seed(Text)? {
-            self.members.member(&name, Value { map: &mut map, depth })?;
-            seen.insert(name)?;
+        let mut known = 0;
+        let mut unknown = Seen::default();
+        while let Some(text) = map.next_key_seed(Text)? {
+            let name = M::Name::of(&text);
+            let new = match name {
+                Some(name) => known & name.bit() == 0,
+                None => unknown.insert(text),
+            };
+            if !new {
+                return Err(A::Error::custom("a member stands twice"));
+            }
+            let value = Value { map: &mut map, depth };
+            match name {
+                Some(name) => {
+                    known |= name.bit();
+                    self.members.member(name, value)?;
+                }
+                None => value.skip()?,
+            }
         }
         Ok(())
     }
@@ -118,7 +168,7 @@ fn deeper<E: serde::de::Error>(depth: u8) -> Result<u8, E> {
     if depth > MAX_DEPTH { Err(E::custom("nested too deep")) } else { Ok(depth + 1) }
 }
 
-/// The names seen in one object. A list while they are few, for speed; then a set, so that an
+/// The names of no interest that were seen in one object. A list while they are few, for speed; then a set, so that an
 /// object of thousands of members costs no more than linear time.
 #[derive(Default)]
 struct Seen<'de> {
@@ -129,15 +179,15 @@ struct Seen<'de> {
 impl<'de> Seen<'de> {
     const FEW: usize = 16;
 
-    fn insert<E: serde::de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
-        let new = !self.few.contains(&name)
+    /// `false`: it was there already.
+    fn insert(&mut self, name: Cow<'de, str>) -> bool {
+        !self.few.contains(&name)
             && if self.few.len() < Self::FEW {
                 self.few.push(name);
                 true
             } else {
                 self.many.insert(name)
-            };
-        if new { Ok(()) } else { Err(E::custom("a member stands twice")) }
+            }
     }
 }
 
@@ -208,12 +258,27 @@ struct Skip {
     depth: u8,
 }
 
-/// The members of a skipped object.
+/// The members of a skipped object, of which none counts.
 struct SkipMembers;
 
+#[derive(Clone, Copy)]
+enum NoName {}
+
+impl Name for NoName {
+    fn of(_: &str) -> Option<Self> {
+        None
+    }
+
+    fn bit(self) -> u32 {
+        match self {}
+    }
+}
+
 impl<'de> Members<'de> for SkipMembers {
-    fn member<A: MapAccess<'de>>(&mut self, _: &str, value: Value<'_, A>) -> Result<(), A::Error> {
-        value.skip()
+    type Name = NoName;
+
+    fn member<A: MapAccess<'de>>(&mut self, name: NoName, _: Value<'_, A>) -> Result<(), A::Error> {
+        match name {}
     }
 }
 

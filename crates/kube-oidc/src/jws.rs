@@ -10,7 +10,7 @@ use crate::{
     algorithm::Algorithm,
     base64url,
     error::Refusal,
-    json::{self, Members, Value},
+    json::{self, Members, Value, names},
     key_set::MAX_KID_BYTES,
 };
 
@@ -96,6 +96,16 @@ impl<'h> Header<'h> {
     }
 }
 
+names!(HeaderName {
+    Alg = "alg",
+    Kid = "kid",
+    Typ = "typ",
+    Crit = "crit",
+    B64 = "b64",
+    Zip = "zip",
+    Enc = "enc",
+});
+
 #[derive(Default)]
 struct HeaderMembers<'h> {
     alg: Option<Cow<'h, str>>,
@@ -106,20 +116,21 @@ struct HeaderMembers<'h> {
 }
 
 impl<'de> Members<'de> for HeaderMembers<'de> {
+    type Name = HeaderName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: HeaderName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
         let slot = match name {
-            "alg" => &mut self.alg,
-            "kid" => &mut self.kid,
-            "typ" => &mut self.typ,
-            "crit" | "b64" | "zip" | "enc" => {
+            HeaderName::Alg => &mut self.alg,
+            HeaderName::Kid => &mut self.kid,
+            HeaderName::Typ => &mut self.typ,
+            HeaderName::Crit | HeaderName::B64 | HeaderName::Zip | HeaderName::Enc => {
                 self.demanding = true;
                 return value.skip();
             }
-            _ => return value.skip(),
         };
         *slot = Some(value.text()?);
         Ok(())

@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::{
     error::Refusal,
-    json::{self, Members, TextOrList, Value},
+    json::{self, Members, TextOrList, Value, names},
 };
 
 /// What a [`Verifier`](crate::Verifier) can make of a token.
@@ -132,26 +132,37 @@ struct PayloadMembers<'p> {
     kubernetes: Option<KubernetesClaim<'p>>,
 }
 
+names!(PayloadName {
+    Iss = "iss",
+    Aud = "aud",
+    Exp = "exp",
+    Nbf = "nbf",
+    Iat = "iat",
+    Sub = "sub",
+    Jti = "jti",
+    Kubernetes = "kubernetes.io",
+});
+
 impl<'de> Members<'de> for PayloadMembers<'de> {
+    type Name = PayloadName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: PayloadName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
         match name {
-            "iss" => self.iss = Some(value.text()?),
-            "aud" => self.aud = Some(value.seed(TextOrList)?),
-            "exp" => self.exp = Some(value.seed(NumericDate::SEED)?),
-            "nbf" => self.nbf = Some(value.seed(NumericDate::SEED)?),
-            "iat" => self.iat = Some(value.seed(NumericDate::SEED)?),
-            "sub" => self.sub = Some(value.text()?),
-            "jti" => self.jti = Some(value.text()?),
-            "kubernetes.io" if self.read_kubernetes => {
-                let mut claim = KubernetesClaim::default();
-                value.object(&mut claim)?;
-                self.kubernetes = Some(claim);
+            PayloadName::Iss => self.iss = Some(value.text()?),
+            PayloadName::Aud => self.aud = Some(value.seed(TextOrList)?),
+            PayloadName::Exp => self.exp = Some(value.seed(NumericDate::SEED)?),
+            PayloadName::Nbf => self.nbf = Some(value.seed(NumericDate::SEED)?),
+            PayloadName::Iat => self.iat = Some(value.seed(NumericDate::SEED)?),
+            PayloadName::Sub => self.sub = Some(value.text()?),
+            PayloadName::Jti => self.jti = Some(value.text()?),
+            PayloadName::Kubernetes if self.read_kubernetes => {
+                value.object(self.kubernetes.insert(KubernetesClaim::default()))?;
             }
-            _ => return value.skip(),
+            PayloadName::Kubernetes => value.skip()?,
         }
         Ok(())
     }

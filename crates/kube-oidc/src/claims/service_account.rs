@@ -7,7 +7,7 @@ use serde::de::MapAccess;
 use super::{NumericDate, Payload, RegisteredClaims, sealed};
 use crate::{
     error::Refusal,
-    json::{Members, Value},
+    json::{Members, Value, names},
 };
 
 /// The claims of a Kubernetes `ServiceAccount` token, as the API server's `TokenRequest` makes them
@@ -243,42 +243,56 @@ impl ObjectClaim<'_> {
     }
 }
 
+names!(KubernetesName {
+    Namespace = "namespace",
+    ServiceAccount = "serviceaccount",
+    Pod = "pod",
+    Node = "node",
+    Secret = "secret",
+    WarnAfter = "warnafter",
+});
+
 impl<'de> Members<'de> for KubernetesClaim<'de> {
+    type Name = KubernetesName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: KubernetesName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
         let object = match name {
-            "namespace" => {
+            KubernetesName::Namespace => {
                 self.namespace = Some(value.text()?);
                 return Ok(());
             }
-            "warnafter" => {
+            KubernetesName::WarnAfter => {
                 self.warn_after = Some(value.seed(NumericDate::SEED)?);
                 return Ok(());
             }
-            "serviceaccount" => &mut self.service_account,
-            "pod" => &mut self.pod,
-            "node" => &mut self.node,
-            "secret" => &mut self.secret,
-            _ => return value.skip(),
+            KubernetesName::ServiceAccount => &mut self.service_account,
+            KubernetesName::Pod => &mut self.pod,
+            KubernetesName::Node => &mut self.node,
+            KubernetesName::Secret => &mut self.secret,
         };
         value.object(object.insert(ObjectClaim::default()))
     }
 }
 
+names!(ObjectName { Name = "name", Uid = "uid" });
+
 impl<'de> Members<'de> for ObjectClaim<'de> {
+    type Name = ObjectName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: ObjectName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
-        match name {
-            "name" => self.name = Some(value.text()?),
-            "uid" => self.uid = Some(value.text()?),
-            _ => return value.skip(),
-        }
+        let slot = match name {
+            ObjectName::Name => &mut self.name,
+            ObjectName::Uid => &mut self.uid,
+        };
+        *slot = Some(value.text()?);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::key::{Key, MAX_KID_BYTES, Material};
 use crate::{
     algorithm::{Algorithm, Family},
     base64url,
-    json::{self, Members, TextOrList, Value},
+    json::{self, Members, TextOrList, Value, names},
 };
 
 /// RSA modulus lengths that are used, in bits: below is broken, above costs whoever checks.
@@ -63,27 +63,41 @@ struct Jwk<'a> {
     y: Option<Cow<'a, str>>,
 }
 
+names!(JwkName {
+    Kty = "kty",
+    Kid = "kid",
+    Alg = "alg",
+    Use = "use",
+    KeyOps = "key_ops",
+    Crv = "crv",
+    N = "n",
+    E = "e",
+    X = "x",
+    Y = "y",
+});
+
 impl<'de> Members<'de> for Jwk<'de> {
+    type Name = JwkName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: JwkName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
         let slot = match name {
-            "kty" => &mut self.kty,
-            "kid" => &mut self.kid,
-            "alg" => &mut self.alg,
-            "use" => &mut self.r#use,
-            "crv" => &mut self.crv,
-            "n" => &mut self.n,
-            "e" => &mut self.e,
-            "x" => &mut self.x,
-            "y" => &mut self.y,
-            "key_ops" => {
+            JwkName::Kty => &mut self.kty,
+            JwkName::Kid => &mut self.kid,
+            JwkName::Alg => &mut self.alg,
+            JwkName::Use => &mut self.r#use,
+            JwkName::Crv => &mut self.crv,
+            JwkName::N => &mut self.n,
+            JwkName::E => &mut self.e,
+            JwkName::X => &mut self.x,
+            JwkName::Y => &mut self.y,
+            JwkName::KeyOps => {
                 self.key_ops = Some(value.seed(TextOrList)?);
                 return Ok(());
             }
-            _ => return value.skip(),
         };
         *slot = Some(value.text()?);
         Ok(())

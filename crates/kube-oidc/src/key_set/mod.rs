@@ -9,13 +9,13 @@ mod tests;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use serde::de::{Error as _, MapAccess};
+use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
 pub(crate) use self::key::{Key, MAX_KID_BYTES};
 use crate::{
     algorithm::Algorithm,
-    json::{self, BoundedList, Members, Value},
+    json::{self, BoundedList, Members, Value, names},
     shown::Shown,
     status::KeyInfo,
 };
@@ -253,18 +253,17 @@ impl Reading<'_> {
     }
 }
 
+names!(KeySetName { Keys = "keys" });
+
 impl<'de> Members<'de> for Reading<'_> {
+    type Name = KeySetName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        KeySetName::Keys: KeySetName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
-        if name != "keys" {
-            return value.skip();
-        }
-        if std::mem::replace(&mut self.found, true) {
-            return Err(A::Error::custom("a member stands twice"));
-        }
+        self.found = true;
         value.seed(BoundedList { limit: MAX_KEYS, each: |text: &RawValue| self.key(text) })
     }
 }

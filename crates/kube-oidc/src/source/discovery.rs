@@ -10,7 +10,7 @@ use url::Url;
 use super::LoadError;
 use crate::{
     issuer_url::IssuerUrl,
-    json::{self, Members, Value},
+    json::{self, Members, Value, names},
     shown::Shown,
 };
 
@@ -24,17 +24,21 @@ struct Metadata<'a> {
     jwks_uri: Option<Cow<'a, str>>,
 }
 
+names!(MetadataName { Issuer = "issuer", JwksUri = "jwks_uri" });
+
 impl<'de> Members<'de> for Metadata<'de> {
+    type Name = MetadataName;
+
     fn member<A: MapAccess<'de>>(
         &mut self,
-        name: &str,
+        name: MetadataName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
-        match name {
-            "issuer" => self.issuer = Some(value.text()?),
-            "jwks_uri" => self.jwks_uri = Some(value.text()?),
-            _ => return value.skip(),
-        }
+        let slot = match name {
+            MetadataName::Issuer => &mut self.issuer,
+            MetadataName::JwksUri => &mut self.jwks_uri,
+        };
+        *slot = Some(value.text()?);
         Ok(())
     }
 }
