@@ -44,6 +44,11 @@ impl Moment {
         Self { wall: clock.wall(), monotonic: clock.monotonic() }
     }
 
+    /// The time of day, in whole seconds since the epoch.
+    pub(crate) fn seconds(self) -> u64 {
+        seconds(self.wall)
+    }
+
     /// How long ago `earlier` was: the greater of what both clocks say, negative counted as zero.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         let wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
@@ -54,6 +59,11 @@ impl Moment {
     pub(crate) fn left_of(self, span: Duration, start: Self) -> Duration {
         span.saturating_sub(self.since(start))
     }
+}
+
+/// Whole seconds since the epoch, as token times have them.
+pub(crate) fn seconds(wall: SystemTime) -> u64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A clock that stands still until it is turned by hand: for tests.

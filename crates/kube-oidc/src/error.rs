@@ -390,6 +390,9 @@ pub enum BuildError {
     /// The proxy for fetching keys is no URL of a proxy.
     #[error("the proxy for fetching keys cannot be used: {0}")]
     Proxy(String),
+    /// The sizes of the token cache cannot work together.
+    #[error("the token cache needs more bytes than entries")]
+    TokenCache,
     /// A fixed key set cannot be used.
     #[error(transparent)]
     KeySet(#[from] KeySetError),

@@ -337,7 +337,7 @@ impl Issuer {
             return Err(BuildError::EmptyIssuer);
         }
         if let Some(document) = &self.key_set {
-            let (keys, skipped) = KeySet::parse(document, allowed)?;
+            let (keys, skipped) = KeySet::parse(document, allowed, None)?;
             for skipped in skipped {
                 tracing::warn!(issuer = &*self.name, "a key of the issuer is not used: {skipped}");
             }
@@ -415,6 +415,18 @@ fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
     transport
         .parse_endpoint(text)
         .map_err(|source| BuildError::Url { url: text.to_owned(), source })
+}
+
+/// Tells an issuer from every other that this process ever trusted, also from one of the same
+/// name: one that was removed and added again has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IssuerId(u64);
+
+impl IssuerId {
+    pub(crate) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// The names that the tokens of one issuer may have in `iss`.

@@ -6,7 +6,7 @@
 //!
 //! [RFC 8725, 2.4 and RFC 7515, 4]: https://www.rfc-editor.org/rfc/rfc7515#section-4
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Deref};
 
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -218,11 +218,35 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
+/// Some strings. A single one, as nearly every token's audience is, needs no allocation.
+#[derive(Debug)]
+pub(crate) enum Texts<'de> {
+    One([Cow<'de, str>; 1]),
+    Several(Vec<Cow<'de, str>>),
+}
+
+impl Default for Texts<'_> {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl<'de> Deref for Texts<'de> {
+    type Target = [Cow<'de, str>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::One(one) => one,
+            Self::Several(several) => several,
+        }
+    }
+}
+
 /// One string, or a list of strings.
 pub(crate) struct TextOrList;
 
 impl<'de> DeserializeSeed<'de> for TextOrList {
-    type Value = Vec<Cow<'de, str>>;
+    type Value = Texts<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -230,26 +254,28 @@ impl<'de> DeserializeSeed<'de> for TextOrList {
 }
 
 impl<'de> Visitor<'de> for TextOrList {
-    type Value = Vec<Cow<'de, str>>;
+    type Value = Texts<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string or a list of strings")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(vec![Cow::Borrowed(text)])
+        Ok(Texts::One([Cow::Borrowed(text)]))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(vec![Cow::Owned(text.to_owned())])
+        Ok(Texts::One([Cow::Owned(text.to_owned())]))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut texts = Vec::new();
+        let Some(first) = list.next_element_seed(Text)? else { return Ok(Texts::default()) };
+        let Some(second) = list.next_element_seed(Text)? else { return Ok(Texts::One([first])) };
+        let mut texts = vec![first, second];
         while let Some(text) = list.next_element_seed(Text)? {
             texts.push(text);
         }
-        Ok(texts)
+        Ok(Texts::Several(texts))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::de::MapAccess;
 
 use crate::{
     algorithm::Algorithm,
-    base64url,
+    base64url::{self, Room},
     error::Refusal,
     json::{self, Members, Value, names},
     key_set::MAX_KID_BYTES,
@@ -43,24 +43,33 @@ impl<'t> Compact<'t> {
         Ok(Self { signing_input, header, payload, signature })
     }
 
-    pub(crate) fn decode_header(&self) -> Result<String, Refusal> {
-        decode_text(self.header, "its header is not base64url of UTF-8")
+    /// How many bytes of room its parts need to be decoded, at most.
+    pub(crate) fn room_for(token: &str) -> usize {
+        base64url::decoded_len(token.len())
     }
 
-    pub(crate) fn decode_payload(&self) -> Result<String, Refusal> {
-        decode_text(self.payload, "its payload is not base64url of UTF-8")
+    pub(crate) fn decode_header<'r>(&self, room: &mut Room<'r>) -> Result<&'r str, Refusal> {
+        decode_text(self.header, room, "its header is not base64url of UTF-8")
     }
 
-    pub(crate) fn decode_signature(&self) -> Result<Vec<u8>, Refusal> {
-        base64url::decode(self.signature)
+    pub(crate) fn decode_payload<'r>(&self, room: &mut Room<'r>) -> Result<&'r str, Refusal> {
+        decode_text(self.payload, room, "its payload is not base64url of UTF-8")
+    }
+
+    pub(crate) fn decode_signature<'r>(&self, room: &mut Room<'r>) -> Result<&'r [u8], Refusal> {
+        room.decode(self.signature)
             .filter(|signature| !signature.is_empty())
             .ok_or(Refusal::Malformed("its signature is missing or not base64url"))
     }
 }
 
-fn decode_text(part: &str, problem: &'static str) -> Result<String, Refusal> {
-    base64url::decode(part)
-        .and_then(|bytes| String::from_utf8(bytes).ok())
+fn decode_text<'r>(
+    part: &str,
+    room: &mut Room<'r>,
+    problem: &'static str,
+) -> Result<&'r str, Refusal> {
+    room.decode(part)
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
         .ok_or(Refusal::Malformed(problem))
 }
 
@@ -152,10 +161,14 @@ mod tests {
         }
         let compact = Compact::parse("e30.e30.AA").unwrap();
         assert_eq!(compact.signing_input, "e30.e30");
-        assert_eq!(compact.decode_header().unwrap(), "{}");
-        assert_eq!(compact.decode_signature().unwrap(), [0]);
-        assert!(Compact::parse("e30.e30.").unwrap().decode_signature().is_err());
-        assert!(Compact::parse(".e30.AA").unwrap().decode_header().unwrap().is_empty());
+        let mut bytes = vec![0; Compact::room_for("e30.e30.AA")];
+        let mut room = Room::new(&mut bytes);
+        assert_eq!(compact.decode_header(&mut room).unwrap(), "{}");
+        assert_eq!(compact.decode_payload(&mut room).unwrap(), "{}");
+        assert_eq!(compact.decode_signature(&mut room).unwrap(), [0]);
+        let mut none = Room::new(&mut []);
+        assert!(Compact::parse("e30.e30.").unwrap().decode_signature(&mut none).is_err());
+        assert!(Compact::parse(".e30.AA").unwrap().decode_header(&mut none).unwrap().is_empty());
     }
 
     #[test]

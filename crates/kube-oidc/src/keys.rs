@@ -1,6 +1,7 @@
 //! The keys of one issuer, wherever they come from.
 
 use crate::{
+    clock::Moment,
     key_cache::KeyCache,
     key_set::{Key, KeySet},
     status::{IssuerStatus, KeyState},
@@ -16,11 +17,15 @@ pub(crate) enum Keys {
 
 impl Keys {
     /// Shows the set that may be used now, or `None`. Never waits.
-    pub(crate) fn with_current<R>(&self, look: impl FnOnce(Option<&KeySet>) -> R) -> R {
+    pub(crate) fn with_current<R>(
+        &self,
+        now: Moment,
+        look: impl FnOnce(Option<&KeySet>) -> R,
+    ) -> R {
         match self {
             Self::Fixed(keys) => look(Some(keys)),
             Self::Fetched(cache) => {
-                let guard = cache.current();
+                let guard = cache.current(now);
                 look(guard.as_ref().and_then(|guard| guard.as_ref()).map(|set| set.keys()))
             }
         }

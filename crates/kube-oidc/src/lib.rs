@@ -70,12 +70,14 @@ mod jws;
 mod key_cache;
 mod key_set;
 mod keys;
+mod packed;
 mod shown;
 #[cfg(any(test, feature = "_simulation"))]
 #[doc(hidden)]
 pub mod simulation;
 pub mod source;
 mod status;
+mod token_cache;
 mod validation;
 mod verified;
 mod verifier;

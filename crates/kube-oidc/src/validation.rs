@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     claims::{NumericDate, Payload},
+    clock::seconds,
     error::{Reason, Refusal},
     jws::Header,
 };
@@ -76,9 +77,16 @@ impl Validation {
         }
     }
 
-    fn problem(&self, payload: &Payload<'_>, now: SystemTime) -> Option<Problem> {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    /// The seconds in which a payload passes the checks on times: from the first on, and before
+    /// the second.
+    pub(crate) fn good_seconds(&self, payload: &Payload<'_>) -> (u64, u64) {
         let leeway = self.leeway.as_secs();
+        let from = payload.nbf.max(payload.iat).map_or(0, NumericDate::seconds);
+        (from.saturating_sub(leeway), payload.exp.seconds().saturating_add(leeway))
+    }
+
+    fn problem(&self, payload: &Payload<'_>, now: SystemTime) -> Option<Problem> {
+        let (now, leeway) = (seconds(now), self.leeway.as_secs());
         let ahead = |date: Option<NumericDate>| {
             date.is_some_and(|date| date.seconds() > now.saturating_add(leeway))
         };

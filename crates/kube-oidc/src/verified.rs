@@ -1,8 +1,13 @@
 //! [`Verified`]: the proof that a token was checked.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, mem::size_of, ops::Deref, sync::Arc};
 
-use crate::claims::{Claims, RegisteredClaims, ServiceAccountClaims};
+use crate::{
+    claims::{Claims, RegisteredClaims, ServiceAccountClaims},
+    clock::Moment,
+    issuer::IssuerId,
+    key_set::KeyId,
+};
 
 /// Claims of a token that passed every check. Only a [`Verifier`](crate::Verifier) makes one, but
 /// for the `dangerous_` one of the feature `test-util`.
@@ -16,11 +21,35 @@ pub struct Verified<C: Claims = ServiceAccountClaims>(Arc<Inner<C>>);
 struct Inner<C: Claims> {
     kept: C::Kept,
     cluster: Option<Arc<str>>,
+    basis: Option<Basis>,
+}
+
+/// What a verdict rests on. While all of it holds, the token needs no check of its signature.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Basis {
+    pub(crate) issuer: IssuerId,
+    pub(crate) key: KeyId,
+    /// The seconds in which the token is good, leeway included.
+    pub(crate) good_from: u64,
+    pub(crate) good_until: u64,
+    /// When its signature was checked.
+    pub(crate) checked_at: Moment,
 }
 
 impl<C: Claims> Verified<C> {
-    pub(crate) fn new(kept: C::Kept, cluster: Option<Arc<str>>) -> Self {
-        Self(Arc::new(Inner { kept, cluster }))
+    pub(crate) fn new(kept: C::Kept, cluster: Option<Arc<str>>, basis: Basis) -> Self {
+        Self(Arc::new(Inner { kept, cluster, basis: Some(basis) }))
+    }
+
+    pub(crate) fn basis(&self) -> Option<Basis> {
+        self.0.basis
+    }
+
+    /// About how much memory it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        // claims of one's own are about as large as their text
+        let texts = self.registered().bytes() * if C::KUBERNETES { 1 } else { 2 };
+        size_of::<Inner<C>>() + 2 * size_of::<usize>() + texts
     }
 
     /// The claims.
@@ -50,13 +79,14 @@ impl Verified<ServiceAccountClaims> {
     /// [`ServiceAccountClaims::for_test`].
     #[must_use]
     pub fn dangerous_without_verification(claims: ServiceAccountClaims) -> Self {
-        Self::new(claims, None)
+        Self(Arc::new(Inner { kept: claims, cluster: None, basis: None }))
     }
 
     /// The same claims, as those of a cluster: see [`cluster`](Self::cluster).
     #[must_use]
     pub fn in_cluster_named(self, name: &str) -> Self {
-        Self::new(self.0.kept.clone(), Some(name.into()))
+        let kept = self.0.kept.clone();
+        Self(Arc::new(Inner { kept, cluster: Some(name.into()), basis: None }))
     }
 }
 

@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::{
     error::Refusal,
-    json::{self, Members, TextOrList, Value, names},
+    json::{self, Members, TextOrList, Texts, Value, names},
 };
 
 /// What a [`Verifier`](crate::Verifier) can make of a token.
@@ -63,7 +63,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
         let claims = serde_json::from_str(text).map_err(|error| {
             Refusal::Claims(format!("they do not fit the type: {}", json::place(&error)))
         })?;
-        Ok((claims, RegisteredClaims::from_payload(payload)))
+        Ok((claims, RegisteredClaims::from_payload(payload, text)))
     }
 
     fn claims(kept: &Self::Kept) -> &Self {
@@ -85,7 +85,7 @@ const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 #[expect(unnameable_types, reason = "a part of a sealed trait")]
 pub struct Payload<'p> {
     pub(crate) iss: Cow<'p, str>,
-    pub(crate) aud: Vec<Cow<'p, str>>,
+    pub(crate) aud: Texts<'p>,
     pub(crate) exp: NumericDate,
     pub(crate) nbf: Option<NumericDate>,
     pub(crate) iat: Option<NumericDate>,
@@ -123,7 +123,7 @@ impl<'p> Payload<'p> {
 struct PayloadMembers<'p> {
     read_kubernetes: bool,
     iss: Option<Cow<'p, str>>,
-    aud: Option<Vec<Cow<'p, str>>>,
+    aud: Option<Texts<'p>>,
     exp: Option<NumericDate>,
     nbf: Option<NumericDate>,
     iat: Option<NumericDate>,

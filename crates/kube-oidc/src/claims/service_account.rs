@@ -1,41 +1,45 @@
 //! [`ServiceAccountClaims`]: which workload of a cluster a token speaks of.
 
-use std::{borrow::Cow, ops::Deref, time::SystemTime};
+use std::{borrow::Cow, fmt, ops::Deref, time::SystemTime};
 
 use serde::de::MapAccess;
 
+#[cfg(feature = "test-util")]
+use super::registered::Audiences;
 use super::{NumericDate, Payload, RegisteredClaims, sealed};
 use crate::{
     error::Refusal,
     json::{Members, Value, names},
+    packed::{Packed, Span},
 };
 
 /// The claims of a Kubernetes `ServiceAccount` token, as the API server's `TokenRequest` makes them
 /// (`pkg/serviceaccount/claims.go`).
 ///
 /// The registered claims are here too: `claims.expires_at()`, `claims.audiences()`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ServiceAccountClaims {
+    /// The texts of all claims are with these.
     registered: RegisteredClaims,
-    namespace: String,
+    namespace: Span,
     service_account: Object,
     pod: Option<Object>,
     node: Option<Node>,
     secret: Option<Object>,
-    warn_after: Option<SystemTime>,
+    warn_after: Option<NumericDate>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Node {
-    name: String,
-    uid: Option<String>,
+    name: Span,
+    uid: Option<Span>,
 }
 
 /// A name and a uid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 struct Object {
-    name: String,
-    uid: String,
+    name: Span,
+    uid: Span,
 }
 
 /// A Kubernetes object that a token names.
@@ -83,43 +87,45 @@ impl<'a> NodeRef<'a> {
     }
 }
 
-impl Object {
-    fn view(&self) -> ObjectRef<'_> {
-        ObjectRef { name: &self.name, uid: &self.uid }
-    }
-}
-
 impl ServiceAccountClaims {
     /// The namespace of the service account, and of the pod or secret.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.text(self.namespace)
     }
 
     /// The service account.
     #[must_use]
     pub fn service_account(&self) -> ObjectRef<'_> {
-        self.service_account.view()
+        self.object(self.service_account)
     }
 
     /// The pod that the token is bound to, if it is bound to one.
     #[must_use]
     pub fn pod(&self) -> Option<ObjectRef<'_>> {
-        self.pod.as_ref().map(Object::view)
+        self.pod.map(|pod| self.object(pod))
     }
 
     /// The node that the pod runs on, or that the token is bound to. Kube-apiservers from 1.29
     /// or 1.30 on say so.
     #[must_use]
     pub fn node(&self) -> Option<NodeRef<'_>> {
-        let node = self.node.as_ref()?;
-        Some(NodeRef { name: &node.name, uid: node.uid.as_deref() })
+        let Node { name, uid } = self.node?;
+        Some(NodeRef { name: self.text(name), uid: uid.map(|uid| self.text(uid)) })
     }
 
     /// The secret that the token is bound to, if it is bound to one.
     #[must_use]
     pub fn secret(&self) -> Option<ObjectRef<'_>> {
-        self.secret.as_ref().map(Object::view)
+        self.secret.map(|secret| self.object(secret))
+    }
+
+    fn object(&self, Object { name, uid }: Object) -> ObjectRef<'_> {
+        ObjectRef { name: self.text(name), uid: self.text(uid) }
+    }
+
+    fn text(&self, span: Span) -> &str {
+        self.registered.texts.get(span)
     }
 
     /// `sub`: `system:serviceaccount:<namespace>:<name>`.
@@ -132,7 +138,35 @@ impl ServiceAccountClaims {
     /// expiry, `exp` is a year ahead, and this is the time that was asked for.
     #[must_use]
     pub fn warn_after(&self) -> Option<SystemTime> {
-        self.warn_after
+        self.warn_after.map(NumericDate::time)
+    }
+}
+
+impl PartialEq for ServiceAccountClaims {
+    fn eq(&self, other: &Self) -> bool {
+        self.registered == other.registered
+            && self.namespace() == other.namespace()
+            && self.service_account() == other.service_account()
+            && self.pod() == other.pod()
+            && self.node() == other.node()
+            && self.secret() == other.secret()
+            && self.warn_after == other.warn_after
+    }
+}
+
+impl Eq for ServiceAccountClaims {}
+
+impl fmt::Debug for ServiceAccountClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceAccountClaims")
+            .field("registered", &self.registered)
+            .field("namespace", &self.namespace())
+            .field("service_account", &self.service_account())
+            .field("pod", &self.pod())
+            .field("node", &self.node())
+            .field("secret", &self.secret())
+            .field("warn_after", &self.warn_after())
+            .finish()
     }
 }
 
@@ -149,8 +183,7 @@ impl sealed::FromPayload for ServiceAccountClaims {
 
     type Kept = Self;
 
-    fn keep(payload: &Payload<'_>, _: &str) -> Result<Self, Refusal> {
-        let registered = RegisteredClaims::from_payload(payload);
+    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self, Refusal> {
         let claim = payload.kubernetes.as_ref();
         let claim = claim.ok_or_else(|| problem("there is no kubernetes.io"))?;
         let namespace = claim
@@ -163,28 +196,28 @@ impl sealed::FromPayload for ServiceAccountClaims {
             .as_ref()
             .ok_or_else(|| problem("kubernetes.io has no serviceaccount"))?
             .check("serviceaccount")?;
-        let agrees = registered
-            .subject()
+        let agrees = payload
+            .sub
+            .as_deref()
             .and_then(|subject| subject.strip_prefix("system:serviceaccount:"))
             .and_then(|rest| rest.split_once(':'))
-            == Some((namespace, &*service_account.name));
+            == Some((namespace, service_account.name));
         if !agrees {
             return Err(Refusal::SubjectMismatch);
         }
-        let bound = |object: &Option<ObjectClaim<'_>>, kind| {
-            object.as_ref().map(|object| object.check(kind)).transpose()
-        };
+        let pod = bound(claim.pod.as_ref(), "pod")?;
+        let secret = bound(claim.secret.as_ref(), "secret")?;
+        let node = claim.node.as_ref().map(|node| node.check_node(pod.is_some())).transpose()?;
+
+        let mut registered = RegisteredClaims::from_payload(payload, text);
+        let texts = &mut registered.texts;
         Ok(Self {
-            namespace: namespace.to_owned(),
-            service_account,
-            pod: bound(&claim.pod, "pod")?,
-            node: claim
-                .node
-                .as_ref()
-                .map(|node| node.check_node(claim.pod.is_some()))
-                .transpose()?,
-            secret: bound(&claim.secret, "secret")?,
-            warn_after: claim.warn_after.map(NumericDate::time),
+            namespace: texts.push(namespace),
+            service_account: Object::keep(service_account, texts),
+            pod: pod.map(|pod| Object::keep(pod, texts)),
+            node: node.map(|node| Node::keep(node, texts)),
+            secret: secret.map(|secret| Object::keep(secret, texts)),
+            warn_after: claim.warn_after,
             registered,
         })
     }
@@ -196,6 +229,13 @@ impl sealed::FromPayload for ServiceAccountClaims {
     fn registered(kept: &Self) -> &RegisteredClaims {
         &kept.registered
     }
+}
+
+fn bound<'p>(
+    object: Option<&'p ObjectClaim<'_>>,
+    kind: &str,
+) -> Result<Option<ObjectRef<'p>>, Refusal> {
+    object.map(|object| object.check(kind)).transpose()
 }
 
 fn problem(text: &str) -> Refusal {
@@ -220,26 +260,38 @@ struct ObjectClaim<'p> {
 }
 
 impl ObjectClaim<'_> {
-    fn check(&self, kind: &str) -> Result<Object, Refusal> {
+    fn check(&self, kind: &str) -> Result<ObjectRef<'_>, Refusal> {
         match (&self.name, &self.uid) {
             (Some(name), Some(uid)) if is_dns_subdomain(name) && is_uid(uid) => {
-                Ok(Object { name: name.clone().into_owned(), uid: uid.clone().into_owned() })
+                Ok(ObjectRef { name, uid })
             }
             _ => Err(Refusal::Claims(format!("{kind} has no valid name and uid"))),
         }
     }
 
     /// Beside a pod a node may lack its uid: see [`NodeRef::uid`].
-    fn check_node(&self, beside_pod: bool) -> Result<Node, Refusal> {
+    fn check_node(&self, beside_pod: bool) -> Result<NodeRef<'_>, Refusal> {
         match (&self.name, &self.uid) {
             (Some(name), None) if beside_pod && is_dns_subdomain(name) => {
-                Ok(Node { name: name.clone().into_owned(), uid: None })
+                Ok(NodeRef { name, uid: None })
             }
             _ => {
-                let Object { name, uid } = self.check("node")?;
-                Ok(Node { name, uid: Some(uid) })
+                let ObjectRef { name, uid } = self.check("node")?;
+                Ok(NodeRef { name, uid: Some(uid) })
             }
         }
+    }
+}
+
+impl Object {
+    fn keep(object: ObjectRef<'_>, texts: &mut Packed) -> Self {
+        Self { name: texts.push(object.name), uid: texts.push(object.uid) }
+    }
+}
+
+impl Node {
+    fn keep(node: NodeRef<'_>, texts: &mut Packed) -> Self {
+        Self { name: texts.push(node.name), uid: node.uid.map(|uid| texts.push(uid)) }
     }
 }
 
@@ -339,71 +391,73 @@ impl ServiceAccountClaims {
     /// `https://issuer.test`, and an expiry at the end of the year 9999.
     #[must_use]
     pub fn for_test(namespace: &str, name: &str) -> Self {
+        let mut texts = Packed::with_capacity(256);
+        let uid = "00000000-0000-4000-8000-000000000000";
         Self {
-            registered: RegisteredClaims {
-                issuer: "https://issuer.test".to_owned(),
-                subject: Some(format!("system:serviceaccount:{namespace}:{name}")),
-                audiences: Vec::new(),
-                expires_at: NumericDate::LAST.time(),
-                not_before: None,
-                issued_at: None,
-                jti: None,
-            },
-            namespace: namespace.to_owned(),
-            service_account: Object::new(name, "00000000-0000-4000-8000-000000000000"),
+            namespace: texts.push(namespace),
+            service_account: Object::keep(ObjectRef { name, uid }, &mut texts),
             pod: None,
             node: None,
             secret: None,
             warn_after: None,
+            registered: RegisteredClaims {
+                issuer: texts.push("https://issuer.test"),
+                subject: Some(texts.push(&format!("system:serviceaccount:{namespace}:{name}"))),
+                audiences: Audiences::Several(Vec::new()),
+                expires_at: NumericDate::LAST,
+                not_before: None,
+                issued_at: None,
+                jti: None,
+                texts,
+            },
         }
+    }
+
+    fn texts(&mut self) -> &mut Packed {
+        &mut self.registered.texts
     }
 
     /// The same claims, of another issuer.
     #[must_use]
     pub fn with_issuer(mut self, issuer: &str) -> Self {
-        issuer.clone_into(&mut self.registered.issuer);
+        self.registered.issuer = self.texts().push(issuer);
         self
     }
 
     /// The same claims, for one more audience.
     #[must_use]
     pub fn with_audience(mut self, audience: &str) -> Self {
-        self.registered.audiences.push(audience.to_owned());
+        let mut audiences = self.registered.audiences.spans().to_vec();
+        audiences.push(self.texts().push(audience));
+        self.registered.audiences = Audiences::Several(audiences);
         self
     }
 
     /// The same claims, bound to a pod.
     #[must_use]
     pub fn with_pod(mut self, name: &str, uid: &str) -> Self {
-        self.pod = Some(Object::new(name, uid));
+        self.pod = Some(Object::keep(ObjectRef { name, uid }, self.texts()));
         self
     }
 
     /// The same claims, bound to a node.
     #[must_use]
     pub fn with_node(mut self, name: &str, uid: &str) -> Self {
-        self.node = Some(Node { name: name.to_owned(), uid: Some(uid.to_owned()) });
+        self.node = Some(Node::keep(NodeRef { name, uid: Some(uid) }, self.texts()));
         self
     }
 
     /// The same claims, bound to a secret.
     #[must_use]
     pub fn with_secret(mut self, name: &str, uid: &str) -> Self {
-        self.secret = Some(Object::new(name, uid));
+        self.secret = Some(Object::keep(ObjectRef { name, uid }, self.texts()));
         self
     }
 
     /// The same claims, with another end.
     #[must_use]
     pub fn with_expiry(mut self, time: SystemTime) -> Self {
-        self.registered.expires_at = time;
+        self.registered.expires_at = NumericDate::of(time);
         self
-    }
-}
-
-#[cfg(feature = "test-util")]
-impl Object {
-    fn new(name: &str, uid: &str) -> Self {
-        Self { name: name.to_owned(), uid: uid.to_owned() }
     }
 }

@@ -192,7 +192,7 @@ fn aud_is_a_text_or_a_list_of_texts() {
         (json!(""), &[""]),
     ] {
         let text = with("/aud", Some(aud.clone())).to_string();
-        assert_eq!(Payload::parse(&text, true).unwrap().aud, expected, "{aud}");
+        assert_eq!(&*Payload::parse(&text, true).unwrap().aud, expected, "{aud}");
     }
     for aud in [
         json!(null),
@@ -215,7 +215,7 @@ fn escapes_are_undone_once() {
         .replace("\"orders\"", r#""\u006frders""#)
         .replace("https://127.0.0.1:26443", r"https:\/\/127.0.0.1:26443");
     let payload = Payload::parse(&text, true).unwrap();
-    assert_eq!(payload.aud, ["orders", "vault"]);
+    assert_eq!(*payload.aud, ["orders", "vault"]);
     assert_eq!(payload.iss, "https://127.0.0.1:26443");
     let text = text.replace(r"\u006f", r"\\u006f");
     assert_eq!(Payload::parse(&text, true).unwrap().aud[0], r"\u006frders");

@@ -112,10 +112,10 @@ impl KeyCache {
     }
 
     /// The set that may be used now, if there is one. Never waits.
-    pub(crate) fn current(&self) -> Option<Guard<Option<Arc<Snapshot>>>> {
+    pub(crate) fn current(&self, now: Moment) -> Option<Guard<Option<Arc<Snapshot>>>> {
         let guard = self.0.snapshot.load();
         let snapshot = guard.as_ref()?;
-        let age = Moment::now(&*self.0.clock).since(snapshot.at);
+        let age = now.since(snapshot.at);
         if age_in_millis(age) >= snapshot.look_at_age.load(Ordering::Relaxed) {
             self.look_after_the_timer(snapshot, age);
         }
@@ -137,7 +137,8 @@ impl KeyCache {
         let unavailable = |wait, cause| Missing::Unavailable(KeysUnavailable::new(wait, cause));
         let Ok(runtime) = Handle::try_current() else {
             // nothing can be fetched here, so nothing is begun either
-            let snapshot = self.current().and_then(|guard| guard.as_ref().map(Arc::clone));
+            let now = Moment::now(&*self.0.clock);
+            let snapshot = self.current(now).and_then(|guard| guard.as_ref().map(Arc::clone));
             return match snapshot.filter(|snapshot| wanted(snapshot.keys())) {
                 Some(snapshot) => Ok(snapshot),
                 None => Err(unavailable(Duration::ZERO, KeysUnavailableCause::NoRuntime)),

@@ -186,7 +186,7 @@ fn spawn_get(cache: &KeyCache, kid: &str) -> task::JoinHandle<Result<(), Missing
 
 /// Whether the key is there without waiting.
 fn has(cache: &KeyCache, kid: &str) -> bool {
-    let guard = cache.current();
+    let guard = cache.current(Moment::now(&*cache.0.clock));
     let snapshot = guard.as_ref().and_then(|guard| guard.as_ref());
     snapshot.is_some_and(|set| set.keys().find(Some(kid), Algorithm::EdDsa).is_ok())
 }

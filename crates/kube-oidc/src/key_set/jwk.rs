@@ -11,7 +11,7 @@ use super::key::{Key, MAX_KID_BYTES, Material};
 use crate::{
     algorithm::{Algorithm, Family},
     base64url,
-    json::{self, Members, TextOrList, Value, names},
+    json::{self, Members, TextOrList, Texts, Value, names},
 };
 
 /// RSA modulus lengths that are used, in bits: below is broken, above costs whoever checks.
@@ -55,7 +55,7 @@ struct Jwk<'a> {
     kid: Option<Cow<'a, str>>,
     alg: Option<Cow<'a, str>>,
     r#use: Option<Cow<'a, str>>,
-    key_ops: Option<Vec<Cow<'a, str>>>,
+    key_ops: Option<Texts<'a>>,
     crv: Option<Cow<'a, str>>,
     n: Option<Cow<'a, str>>,
     e: Option<Cow<'a, str>>,

@@ -1,6 +1,9 @@
 //! One public key, prepared once for every algorithm that it may check.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aws_lc_rs::signature::ParsedPublicKey;
 
@@ -17,8 +20,21 @@ pub(crate) enum Material {
     Ed25519(Vec<u8>),
 }
 
+/// Tells a key from every other that this process ever prepared, also from one of the same name
+/// and numbers: one that left its set and came back has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyId(u64);
+
+impl KeyId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// A key that is ready to check signatures.
 pub(crate) struct Key {
+    id: KeyId,
     kid: Option<Box<str>>,
     material: Material,
     /// Never empty: one prepared key for each permitted algorithm.
@@ -31,7 +47,11 @@ impl Key {
         material: Material,
         prepared: Vec<(Algorithm, ParsedPublicKey)>,
     ) -> Self {
-        Self { kid, material, prepared }
+        Self { id: KeyId::next(), kid, material, prepared }
+    }
+
+    pub(crate) fn id(&self) -> KeyId {
+        self.id
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {

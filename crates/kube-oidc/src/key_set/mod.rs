@@ -7,12 +7,12 @@ mod key;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
-pub(crate) use self::key::{Key, MAX_KID_BYTES};
+pub(crate) use self::key::{Key, KeyId, MAX_KID_BYTES};
 use crate::{
     algorithm::Algorithm,
     json::{self, BoundedList, Members, Value, names},
@@ -30,8 +30,8 @@ const MAX_CANDIDATES: usize = 4;
 /// The usable keys of one issuer.
 #[derive(Default)]
 pub(crate) struct KeySet {
+    /// By name, those without one first.
     keys: Vec<Arc<Key>>,
-    by_kid: HashMap<Box<str>, Vec<usize>>,
 }
 
 /// Why a key set document cannot be used at all.
@@ -84,15 +84,8 @@ impl fmt::Display for Listed<'_> {
 /// The keys that a token's `kid` and `alg` lead to: at least one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fitting<'a> {
-    set: &'a KeySet,
-    indexes: Indexes<'a>,
+    keys: &'a [Arc<Key>],
     algorithm: Algorithm,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Indexes<'a> {
-    One(usize),
-    Named(&'a [usize]),
 }
 
 /// Why no key of a set may check a token.
@@ -109,31 +102,22 @@ pub(crate) enum NoKey {
 impl<'a> Fitting<'a> {
     /// The name that the keys share.
     pub(crate) fn kid(&self) -> Option<&'a str> {
-        let index = match self.indexes {
-            Indexes::One(index) => Some(index),
-            Indexes::Named(indexes) => indexes.first().copied(),
-        };
-        self.set.keys.get(index?)?.kid()
+        self.keys.first()?.kid()
     }
 
     /// The key that made this signature.
-    pub(crate) fn signer(&self, message: &[u8], signature: &[u8]) -> Option<&'a Arc<Key>> {
-        let indexes = match &self.indexes {
-            Indexes::One(index) => std::slice::from_ref(index),
-            Indexes::Named(indexes) => indexes,
-        };
-        indexes
-            .iter()
-            .filter_map(|index| self.set.keys.get(*index))
-            .find(|key| key.verifies(self.algorithm, message, signature))
+    pub(crate) fn signer(self, message: &[u8], signature: &[u8]) -> Option<&'a Arc<Key>> {
+        self.keys.iter().find(|key| key.verifies(self.algorithm, message, signature))
     }
 }
 
 impl KeySet {
-    /// Reads a document. Keys that cannot be used are skipped and returned beside the set.
+    /// Reads a document. Keys that cannot be used are skipped and returned beside the set. Those
+    /// that were in the last set are the same ones still.
     pub(crate) fn parse(
         document: &[u8],
         allowed: &[Algorithm],
+        last: Option<&Self>,
     ) -> Result<(Self, Vec<SkippedKey>), KeySetError> {
         let text = std::str::from_utf8(document).map_err(|_| KeySetError::Encoding)?;
         let mut reading =
@@ -146,7 +130,15 @@ impl KeySet {
         if reading.set.keys.is_empty() {
             return Err(KeySetError::NoUsableKey(reading.skipped));
         }
-        Ok((reading.set, reading.skipped))
+        let mut set = reading.set;
+        for key in &mut set.keys {
+            let known = last.and_then(|last| last.keys.iter().find(|known| known.is_same(key)));
+            if let Some(known) = known {
+                *key = Arc::clone(known);
+            }
+        }
+        set.keys.sort_by(|one, other| one.kid().cmp(&other.kid()));
+        Ok((set, reading.skipped))
     }
 
     /// The keys that may have signed a token with this header.
@@ -155,23 +147,30 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Fitting<'_>, NoKey> {
-        let indexes = match kid {
-            None => Indexes::One(self.only(algorithm).ok_or(NoKey::Ambiguous)?),
-            Some(kid) => {
-                let named = self.by_kid.get(kid).ok_or(NoKey::UnknownKid)?;
-                if !named.iter().any(|index| self.keys[*index].permits(algorithm)) {
-                    return Err(NoKey::OtherAlgorithm);
-                }
-                Indexes::Named(named)
-            }
-        };
-        Ok(Fitting { set: self, indexes, algorithm })
+        if kid.is_none() {
+            let keys = self.only(algorithm).ok_or(NoKey::Ambiguous)?;
+            return Ok(Fitting { keys, algorithm });
+        }
+        let keys = &self.keys[self.keys.partition_point(|key| key.kid() < kid)..];
+        let keys = &keys[..keys.partition_point(|key| key.kid() == kid)];
+        if keys.is_empty() {
+            return Err(NoKey::UnknownKid);
+        }
+        if !keys.iter().any(|key| key.permits(algorithm)) {
+            return Err(NoKey::OtherAlgorithm);
+        }
+        Ok(Fitting { keys, algorithm })
     }
 
-    /// The index of the only key that permits an algorithm.
-    fn only(&self, algorithm: Algorithm) -> Option<usize> {
-        let mut fitting = (0..self.keys.len()).filter(|index| self.keys[*index].permits(algorithm));
+    /// The only key that permits an algorithm.
+    fn only(&self, algorithm: Algorithm) -> Option<&[Arc<Key>]> {
+        let mut fitting = self.keys.chunks(1).filter(|one| one[0].permits(algorithm));
         fitting.next().filter(|_| fitting.next().is_none())
+    }
+
+    /// The key that was given this number, if it is in the set.
+    pub(crate) fn by_id(&self, id: KeyId) -> Option<&Key> {
+        self.keys.iter().find(|key| key.id() == id).map(|key| &**key)
     }
 
     /// A key that is in another set too.
@@ -206,16 +205,12 @@ impl KeySet {
         if self.keys.iter().any(|known| known.is_same(&key)) {
             return Ok(());
         }
-        if let Some(kid) = key.kid() {
-            let named = self.by_kid.entry(kid.into()).or_default();
-            let crowded = key.algorithms().any(|algorithm| {
-                let rivals = named.iter().filter(|index| self.keys[**index].permits(algorithm));
-                rivals.count() >= MAX_CANDIDATES
-            });
-            if crowded {
-                return Err("too many different keys have its kid");
-            }
-            named.push(self.keys.len());
+        let crowded = key.algorithms().any(|algorithm| {
+            let is_rival = |known: &&Arc<Key>| known.kid() == key.kid() && known.permits(algorithm);
+            self.keys.iter().filter(is_rival).count() >= MAX_CANDIDATES
+        });
+        if key.kid().is_some() && crowded {
+            return Err("too many different keys have its kid");
         }
         self.keys.push(Arc::new(key));
         Ok(())

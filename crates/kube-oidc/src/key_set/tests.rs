@@ -29,7 +29,7 @@ const APISERVER_EC_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InZBdjhYZU1kNGg3dD
 const MESSAGE: &[u8] = b"header.payload";
 
 fn parse(document: &str) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
-    KeySet::parse(document.as_bytes(), &Algorithm::ALL)
+    KeySet::parse(document.as_bytes(), &Algorithm::ALL, None)
 }
 
 fn parse_keys(keys: &[Value]) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
@@ -295,7 +295,8 @@ fn only_allowed_algorithms_are_prepared() {
         rsa.named("any"),
         with(&rsa.named("rs512"), &json!({ "alg": "RS512" })),
     ] });
-    let (set, skipped) = KeySet::parse(keys.to_string().as_bytes(), &[Algorithm::Rs256]).unwrap();
+    let (set, skipped) =
+        KeySet::parse(keys.to_string().as_bytes(), &[Algorithm::Rs256], None).unwrap();
     assert_eq!(set.len(), 1);
     assert!(set.find(Some("any"), Algorithm::Rs256).is_ok());
     assert_eq!(set.find(Some("any"), Algorithm::Ps256).unwrap_err(), NoKey::OtherAlgorithm);
@@ -574,7 +575,7 @@ fn a_document_that_is_no_key_set_is_an_error() {
     let mut document = format!(r#"{{"keys":[{key}],"x":"?"}}"#).into_bytes();
     let at = document.iter().position(|byte| *byte == b'?').unwrap();
     document[at] = 0xff;
-    let error = KeySet::parse(&document, &Algorithm::ALL).unwrap_err();
+    let error = KeySet::parse(&document, &Algorithm::ALL, None).unwrap_err();
     assert!(matches!(error, KeySetError::Encoding));
 }
 

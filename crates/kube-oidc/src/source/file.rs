@@ -36,7 +36,8 @@ impl KeySetFile {
         let set = if let Some(last) = last.filter(same) {
             Arc::clone(last)
         } else {
-            let (keys, skipped) = KeySet::parse(&text, manner.allowed)?;
+            let last = last.map(|last| &last.keys);
+            let (keys, skipped) = KeySet::parse(&text, manner.allowed, last)?;
             Arc::new(FetchedSet { keys, skipped, origin: SetOrigin::File { text } })
         };
         Ok(Loaded { lifetime: LOOK_EVERY, set })

@@ -244,7 +244,8 @@ impl Remote {
                 None => Err(LoadError::UnaskedNotModified { url: shown_url(url.as_str()) }),
             };
         }
-        let (keys, skipped) = KeySet::parse(response.body(), manner.allowed)?;
+        let last = last.map(|last| &last.keys);
+        let (keys, skipped) = KeySet::parse(response.body(), manner.allowed, last)?;
         let origin = SetOrigin::Url(Validators::of(&response, url));
         Ok(Loaded { lifetime, set: Arc::new(FetchedSet { keys, skipped, origin }) })
     }

@@ -22,6 +22,7 @@ use crate::{
     incident::Incidents,
     issuer::Issuer,
     key_cache::Settings,
+    token_cache::{TokenCache, TokenCacheSettings},
     validation::{API_SERVER_AUDIENCES, Validation},
 };
 
@@ -50,6 +51,7 @@ struct Plan {
     leeway_limit: Duration,
     token_type: Option<String>,
     settings: Settings,
+    token_cache: TokenCacheSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -66,6 +68,7 @@ impl VerifierBuilder {
             leeway_limit: MAX_LEEWAY,
             token_type: None,
             settings: Settings::default(),
+            token_cache: TokenCacheSettings::default(),
             clock: Arc::new(SystemClock),
         };
         Self { plan, claims: PhantomData }
@@ -257,6 +260,33 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
+    /// How many verified tokens are remembered, so that their signatures need not be checked again
+    /// when they come again: 10,000 unless set, and `0` for none.
+    ///
+    /// What is remembered is the token and its claims, for 10 minutes and never past the token's
+    /// end, and it counts only while its key is in its issuer's set. Memory holds it until others
+    /// push it out, or the verifier is dropped: who can read the memory of this process finds
+    /// tokens there, expired ones too. With [`token_cache_digests`](Self::token_cache_digests) it
+    /// finds none.
+    pub fn token_cache(mut self, tokens: usize) -> Self {
+        self.plan.token_cache.entries = tokens;
+        self
+    }
+
+    /// How much memory remembered tokens may take, in bytes: 32 MiB unless set. A token takes
+    /// about 2 KiB.
+    pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
+        self.plan.token_cache.bytes = bytes;
+        self
+    }
+
+    /// Remembers SHA-256 digests of tokens, and not the tokens. A hit costs somewhat more, the
+    /// digest, and less memory.
+    pub fn token_cache_digests(mut self) -> Self {
+        self.plan.token_cache.digests = true;
+        self
+    }
+
     /// Reads the time from another clock: for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.plan.clock = Arc::new(clock);
@@ -269,12 +299,12 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// No audience, or a setting that cannot work: see [`BuildError`].
     pub fn build(self) -> Result<Verifier<C>, BuildError> {
-        Ok(Verifier { inner: Arc::new(self.plan.build()?), claims: PhantomData })
+        Ok(Verifier { inner: Arc::new(self.plan.build()?) })
     }
 }
 
 impl Plan {
-    fn build(self) -> Result<Inner, BuildError> {
+    fn build<C: Claims>(self) -> Result<Inner<C>, BuildError> {
         if self.audiences.is_empty() {
             return Err(BuildError::NoAudience);
         }
@@ -307,6 +337,7 @@ impl Plan {
             allowed,
             validation,
             incidents: Incidents::default(),
+            tokens: TokenCache::new(&self.token_cache)?,
             clock: self.clock,
         };
         let mut issuers = Vec::with_capacity(self.issuers.len());

@@ -1,78 +1,133 @@
 //! The way of a token: taken apart, signature, then what was signed.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, pin::Pin, task::Poll};
 
-use super::{
-    Inner,
-    trusted::{TrustedIssuer, TrustedIssuers},
-};
+use super::{Inner, trusted::TrustedIssuer};
 use crate::{
+    base64url::Room,
     claims::{Claims, Payload},
+    clock::Moment,
     error::{Refusal, VerifyError},
-    jws::{Compact, Header},
+    jws::{Compact, Header, MAX_TOKEN_BYTES},
     key_cache::Missing,
     key_set::{Fitting, Key, KeySet, NoKey},
-    verified::Verified,
+    token_cache::REMEMBERED_FOR,
+    verified::{Basis, Verified},
 };
 
-/// The decoded parts of a token, which the rest borrows from.
-#[derive(Default)]
-pub(super) struct Opened {
-    header: String,
-    payload: String,
-}
+/// Room for the decoded parts of an ordinary token, on the stack.
+const ROOM: usize = 2048;
 
 /// A token that was taken apart, of which nothing is believed.
-pub(super) struct Unverified<'a> {
+struct Unverified<'a> {
+    token: &'a str,
     signing_input: &'a str,
-    signature: Vec<u8>,
+    signature: &'a [u8],
     header: Header<'a>,
     payload: Payload<'a>,
     /// The payload as text.
     text: &'a str,
-    issuers: &'a TrustedIssuers,
 }
 
 /// Who signed a token.
 struct Signer<'a> {
-    issuer: &'a Arc<TrustedIssuer>,
-    key: &'a Arc<Key>,
+    issuer: &'a TrustedIssuer,
+    key: &'a Key,
+}
+
+impl<C: Claims> Inner<C> {
+    /// What came of a token before, if all that it rests on still holds.
+    pub(super) fn recall(&self, token: &[u8], now: Moment) -> Option<Verified<C>> {
+        self.tokens.get(token).filter(|verified| self.still_holds(verified, now).is_some())
+    }
+
+    fn still_holds(&self, verified: &Verified<C>, now: Moment) -> Option<()> {
+        let basis = verified.basis()?;
+        let in_time = (basis.good_from..basis.good_until).contains(&now.seconds())
+            && now.since(basis.checked_at) < REMEMBERED_FOR;
+        let registered = verified.registered();
+        let (iss, jti) = (registered.issuer(), registered.jti());
+        let issuers = self.issuers.load();
+        let issuer = issuers.by_id(basis.issuer)?;
+        let holds = in_time
+            && issuer.names.contain(iss)
+            && !self.incidents.is_denied(jti)
+            && issuer.keys.with_current(now, |keys| {
+                keys.and_then(|keys| keys.by_id(basis.key)).is_some_and(|key| {
+                    !self.incidents.is_distrusted(&issuer.names, key.kid())
+                        && !issuers.share(issuer.id, iss, key)
+                })
+            });
+        if holds {
+            issuer.names.note_seen(iss, now.wall);
+        }
+        holds.then_some(())
+    }
+
+    /// Judges with the keys that are here.
+    pub(super) fn verify_now(
+        &self,
+        token: &str,
+        now: Moment,
+    ) -> Poll<Result<Verified<C>, VerifyError>> {
+        let (mut stack, mut heap);
+        let needed = Compact::room_for(token);
+        let room = if needed <= ROOM {
+            stack = [0; ROOM];
+            &mut stack[..]
+        } else if token.len() <= MAX_TOKEN_BYTES {
+            heap = vec![0; needed];
+            &mut heap[..]
+        } else {
+            // it is refused before anything of it is decoded
+            &mut []
+        };
+        match Unverified::open(self, token, &mut Room::new(room)) {
+            Ok(unverified) => unverified.judge_now(self, now),
+            Err(refusal) => Poll::Ready(Err(refusal.into())),
+        }
+    }
+
+    /// Judges with the keys that come.
+    #[cold]
+    pub(super) async fn verify_waiting(&self, token: &str) -> Result<Verified<C>, VerifyError> {
+        let mut room = vec![0; Compact::room_for(token)];
+        let unverified = Unverified::open(self, token, &mut Room::new(&mut room))?;
+        unverified.judge_waiting(self).await
+    }
 }
 
 impl<'a> Unverified<'a> {
     /// Takes a token apart, and does every check that needs no key.
-    pub(super) fn open<C: Claims>(
-        inner: &Inner,
+    fn open<C: Claims>(
+        inner: &Inner<C>,
         token: &'a str,
-        issuers: &'a TrustedIssuers,
-        opened: &'a mut Opened,
+        room: &mut Room<'a>,
     ) -> Result<Self, Refusal> {
         let compact = Compact::parse(token)?;
-        opened.header = compact.decode_header()?;
-        let header = Header::parse(&opened.header, &inner.allowed)?;
+        let header = Header::parse(compact.decode_header(room)?, &inner.allowed)?;
         inner.validation.check_type(&header)?;
-        opened.payload = compact.decode_payload()?;
-        let payload = Payload::parse(&opened.payload, C::KUBERNETES)?;
-        if issuers.candidates(&payload.iss).next().is_none() {
-            return Err(Refusal::UnknownIssuer);
-        }
-        let signature = compact.decode_signature()?;
+        let text = compact.decode_payload(room)?;
+        let payload = Payload::parse(text, C::KUBERNETES)?;
+        let signature = compact.decode_signature(room)?;
         let signing_input = compact.signing_input;
-        Ok(Self { signing_input, signature, header, payload, text: &opened.payload, issuers })
+        Ok(Self { token, signing_input, signature, header, payload, text })
     }
 
     /// Judges with the keys that are here. A token that could not pass is refused rather than
     /// sent to wait for keys.
-    pub(super) fn judge_now<C: Claims>(
+    fn judge_now<C: Claims>(
         &self,
-        inner: &Inner,
+        inner: &Inner<C>,
+        now: Moment,
     ) -> Poll<Result<Verified<C>, VerifyError>> {
-        let mut refused = Refusal::UnknownKey;
+        let mut refused = Refusal::UnknownIssuer;
         let mut keys_may_come = false;
-        for issuer in self.issuers.candidates(&self.payload.iss) {
-            let judged = issuer.keys.with_current(|keys| {
+        let issuers = inner.issuers.load();
+        for issuer in issuers.candidates(&self.payload.iss) {
+            let judged = issuer.keys.with_current(now, |keys| {
                 match keys.map_or(Err(NoKey::UnknownKid), |keys| self.find(keys)) {
-                    Ok(fitting) => Some(self.judge(inner, issuer, fitting)),
+                    Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
                     Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
                     Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
                 }
@@ -84,7 +139,7 @@ impl<'a> Unverified<'a> {
             }
         }
         if keys_may_come {
-            match inner.validation.check_hope(&self.payload, inner.clock.wall()) {
+            match inner.validation.check_hope(&self.payload, now.wall) {
                 Ok(()) => return Poll::Pending,
                 Err(hopeless) => refused = hopeless,
             }
@@ -93,39 +148,40 @@ impl<'a> Unverified<'a> {
     }
 
     /// Judges with the keys that come, as soon as those of one issuer decide.
-    pub(super) async fn judge_waiting<C: Claims>(
-        &self,
-        inner: &Inner,
-    ) -> Result<Verified<C>, VerifyError> {
+    async fn judge_waiting<C: Claims>(&self, inner: &Inner<C>) -> Result<Verified<C>, VerifyError> {
         let found = |keys: &KeySet| !matches!(self.find(keys), Err(NoKey::UnknownKid));
-        let mut waits: Vec<_> = self
-            .issuers
+        let issuers = inner.issuers.load_full();
+        let mut waits: Vec<_> = issuers
             .candidates(&self.payload.iss)
             .filter_map(|issuer| {
                 let cache = issuer.keys.cache()?;
                 Some(Box::pin(async move { (issuer, cache.wait_for(found).await) }))
             })
             .collect();
-        let mut refused = Refusal::UnknownKey;
+        let mut refused = Refusal::UnknownIssuer;
         let mut unavailable = None;
         while !waits.is_empty() {
-            match next_of(&mut waits).await {
+            let refusal = match next_of(&mut waits).await {
                 (issuer, Ok(snapshot)) => match self.find(snapshot.keys()) {
-                    Ok(fitting) => match self.judge(inner, issuer, fitting) {
-                        Judged::Signed(verdict) => return verdict.map_err(Into::into),
-                        Judged::NotSigned(refusal) => refused = more_telling(refused, refusal),
-                    },
-                    Err(no_key) => refused = more_telling(refused, refused_for(no_key)),
+                    Ok(fitting) => {
+                        let now = Moment::now(&*inner.clock);
+                        match self.judge(inner, issuer, fitting, now) {
+                            Judged::Signed(verdict) => return verdict.map_err(Into::into),
+                            Judged::NotSigned(refusal) => refusal,
+                        }
+                    }
+                    Err(no_key) => refused_for(no_key),
                 },
-                (_, Err(Missing::UnknownKey)) => {}
-                (_, Err(Missing::Unavailable(why))) => unavailable = Some(why),
-            }
+                (_, Err(Missing::UnknownKey)) => Refusal::UnknownKey,
+                (_, Err(Missing::Unavailable(why))) => {
+                    // it may be the one that has the key
+                    unavailable = Some(why);
+                    continue;
+                }
+            };
+            refused = more_telling(refused, refusal);
         }
-        match unavailable {
-            // it may be the one that has the key
-            Some(unavailable) => Err(unavailable.into()),
-            None => Err(refused.into()),
-        }
+        Err(unavailable.map_or_else(|| refused.into(), VerifyError::from))
     }
 
     fn find<'k>(&self, keys: &'k KeySet) -> Result<Fitting<'k>, NoKey> {
@@ -134,21 +190,22 @@ impl<'a> Unverified<'a> {
 
     fn judge<C: Claims>(
         &self,
-        inner: &Inner,
-        issuer: &Arc<TrustedIssuer>,
+        inner: &Inner<C>,
+        issuer: &TrustedIssuer,
         fitting: Fitting<'_>,
+        now: Moment,
     ) -> Judged<C> {
         match self.signer(inner, issuer, fitting) {
-            Ok(signer) => Judged::Signed(self.accept(inner, &signer)),
+            Ok(signer) => Judged::Signed(self.accept(inner, &signer, now)),
             Err(refusal) => Judged::NotSigned(refusal),
         }
     }
 
     /// Who of an issuer's keys signed the token, if one did.
-    fn signer<'k>(
+    fn signer<'k, C: Claims>(
         &self,
-        inner: &Inner,
-        issuer: &'k Arc<TrustedIssuer>,
+        inner: &Inner<C>,
+        issuer: &'k TrustedIssuer,
         fitting: Fitting<'k>,
     ) -> Result<Signer<'k>, Refusal> {
         // the name of a pod's own cluster may have been learnt since
@@ -158,33 +215,38 @@ impl<'a> Unverified<'a> {
         if inner.incidents.is_distrusted(&issuer.names, fitting.kid()) {
             return Err(Refusal::DistrustedKey);
         }
-        let key = fitting.signer(self.signing_input.as_bytes(), &self.signature);
+        let key = fitting.signer(self.signing_input.as_bytes(), self.signature);
         Ok(Signer { issuer, key: key.ok_or(Refusal::Signature)? })
     }
 
-    /// The checks on what was signed.
+    /// The checks on what was signed. What passes is remembered.
     fn accept<C: Claims>(
         &self,
-        inner: &Inner,
+        inner: &Inner<C>,
         signer: &Signer<'_>,
+        now: Moment,
     ) -> Result<Verified<C>, Refusal> {
         let Signer { issuer, key } = signer;
         // it may have been removed while the token waited for its keys
         let issuers = inner.issuers.load();
-        if !issuers.contain(issuer) {
+        if issuers.by_id(issuer.id).is_none() {
             return Err(Refusal::UnknownIssuer);
         }
-        if issuers.share(issuer, &self.payload.iss, key) {
+        if issuers.share(issuer.id, &self.payload.iss, key) {
             return Err(Refusal::SharedKey);
         }
-        let now = inner.clock.wall();
-        inner.validation.check(&self.payload, now)?;
+        inner.validation.check(&self.payload, now.wall)?;
         if inner.incidents.is_denied(self.payload.jti.as_deref()) {
             return Err(Refusal::DeniedJti);
         }
         let kept = C::keep(&self.payload, self.text)?;
-        issuer.names.note_seen(&self.payload.iss, now);
-        Ok(Verified::new(kept, issuer.cluster.clone()))
+        issuer.names.note_seen(&self.payload.iss, now.wall);
+        let (good_from, good_until) = inner.validation.good_seconds(&self.payload);
+        let (issuer_id, key) = (issuer.id, key.id());
+        let basis = Basis { issuer: issuer_id, key, good_from, good_until, checked_at: now };
+        let verified = Verified::new(kept, issuer.cluster.clone(), basis);
+        inner.tokens.insert(self.token.as_bytes(), &verified);
+        Ok(verified)
     }
 }
 
@@ -197,9 +259,13 @@ enum Judged<C: Claims> {
 }
 
 /// Of several issuers of one name: that it has the key and did not sign says more than that it
-/// has no such key.
+/// has no such key, and that more than that it is another.
 fn more_telling(one: Refusal, other: Refusal) -> Refusal {
-    if matches!(other, Refusal::UnknownKey) { one } else { other }
+    match (&one, &other) {
+        (Refusal::UnknownIssuer, _) => other,
+        (_, Refusal::UnknownIssuer | Refusal::UnknownKey) => one,
+        _ => other,
+    }
 }
 
 fn refused_for(no_key: NoKey) -> Refusal {

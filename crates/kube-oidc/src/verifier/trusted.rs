@@ -3,8 +3,9 @@
 use std::{ops::Deref, sync::Arc};
 
 use crate::{
+    claims::Claims,
     error::BuildError,
-    issuer::{Issuer, Names},
+    issuer::{Issuer, IssuerId, Names},
     key_set::Key,
     keys::Keys,
     status::{IssuerStatus, KeyState},
@@ -12,8 +13,9 @@ use crate::{
 
 use super::Inner;
 
-/// An issuer, and its keys. One that is removed and added again is another.
+/// An issuer, and its keys.
 pub(super) struct TrustedIssuer {
+    pub(super) id: IssuerId,
     pub(super) names: Names,
     /// As the operator calls it.
     pub(super) cluster: Option<Arc<str>>,
@@ -53,20 +55,25 @@ impl TrustedIssuers {
 
     /// Those whose token this may be, by its `iss`. The name of a pod's own cluster may not be
     /// known yet.
-    pub(super) fn candidates(&self, iss: &str) -> impl Iterator<Item = &Arc<TrustedIssuer>> {
-        self.0.iter().filter(move |issuer| issuer.names.contain(iss) || issuer.names.may_be_any())
+    pub(super) fn candidates(&self, iss: &str) -> impl Iterator<Item = &TrustedIssuer> {
+        let is_one = move |issuer: &&Arc<TrustedIssuer>| {
+            issuer.names.contain(iss) || issuer.names.may_be_any()
+        };
+        self.0.iter().filter(is_one).map(|issuer| &**issuer)
     }
 
-    /// Whether this very one is still among them.
-    pub(super) fn contain(&self, issuer: &Arc<TrustedIssuer>) -> bool {
-        self.0.iter().any(|known| Arc::ptr_eq(known, issuer))
+    /// The very one, if it is still among them.
+    pub(super) fn by_id(&self, id: IssuerId) -> Option<&TrustedIssuer> {
+        self.0.iter().find(|issuer| issuer.id == id).map(|issuer| &**issuer)
     }
 
     /// Whether another issuer of the same name lists a key too, in the last set that is known of
     /// it: then nobody can tell whose tokens that key signs.
-    pub(super) fn share(&self, issuer: &Arc<TrustedIssuer>, iss: &str, key: &Key) -> bool {
-        self.candidates(iss)
-            .any(|other| !Arc::ptr_eq(other, issuer) && other.keys.last_had_numbers_of(key))
+    pub(super) fn share(&self, issuer: IssuerId, iss: &str, key: &Key) -> bool {
+        self.0.len() > 1
+            && self
+                .candidates(iss)
+                .any(|other| other.id != issuer && other.keys.last_had_numbers_of(key))
     }
 }
 
@@ -79,13 +86,13 @@ impl Deref for TrustedIssuers {
 }
 
 impl TrustedIssuer {
-    pub(super) fn new(issuer: &Issuer, inner: &Inner) -> Result<Self, BuildError> {
+    pub(super) fn new<C: Claims>(issuer: &Issuer, inner: &Inner<C>) -> Result<Self, BuildError> {
         let (names, cluster) = (issuer.names(), issuer.cluster().cloned());
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
         let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
-        Ok(Self { names, cluster, keys })
+        Ok(Self { id: IssuerId::next(), names, cluster, keys })
     }
 
     /// Two issuers of one name are of two clusters, with keys of their own.
