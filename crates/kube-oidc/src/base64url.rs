@@ -18,11 +18,11 @@ impl<'r> Room<'r> {
     }
 
     /// Decodes `text` as [`decode`] does. Without room for it there is `None`, too.
-    pub(crate) fn decode(&mut self, text: &str) -> Option<&'r [u8]> {
+    pub(crate) fn decode(&mut self, text: &[u8]) -> Option<&'r [u8]> {
         let room = std::mem::take(&mut self.0);
         let (out, rest) = room.split_at_mut_checked(decoded_len(text.len()))?;
         self.0 = rest;
-        URL_SAFE_NO_PAD.decode(text.as_bytes(), out.as_out()).ok().map(|decoded| &*decoded)
+        URL_SAFE_NO_PAD.decode(text, out.as_out()).ok().map(|decoded| &*decoded)
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     fn decode_both(text: &str) -> Option<Vec<u8>> {
-        let decoded = Room::new(&mut [0; 4096]).decode(text).map(<[u8]>::to_vec);
+        let decoded = Room::new(&mut [0; 4096]).decode(text.as_bytes()).map(<[u8]>::to_vec);
         assert_eq!(decoded, decode(text), "{text:?}");
         decoded
     }
@@ -60,9 +60,9 @@ mod tests {
     fn parts_stand_side_by_side() {
         let mut bytes = [0; 5];
         let mut room = Room::new(&mut bytes);
-        let (one, other) = (room.decode("AQI").unwrap(), room.decode("AwQF").unwrap());
+        let (one, other) = (room.decode(b"AQI").unwrap(), room.decode(b"AwQF").unwrap());
         assert_eq!((one, other), (&[1, 2][..], &[3, 4, 5][..]));
-        assert_eq!(room.decode("AA"), None, "there is no more room");
+        assert_eq!(room.decode(b"AA"), None, "there is no more room");
     }
 
     proptest! {

@@ -22,29 +22,32 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 #[derive(Clone, Copy)]
 pub(crate) struct Compact<'t> {
     /// What was signed: the first two parts and the dot between, as received.
-    pub(crate) signing_input: &'t str,
-    header: &'t str,
-    payload: &'t str,
-    signature: &'t str,
+    pub(crate) signing_input: &'t [u8],
+    header: &'t [u8],
+    payload: &'t [u8],
+    signature: &'t [u8],
 }
 
 impl<'t> Compact<'t> {
-    pub(crate) fn parse(token: &'t str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(token: &'t [u8]) -> Result<Self, Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::TooLong { length: token.len(), limit: MAX_TOKEN_BYTES });
         }
-        let malformed = Refusal::Malformed("it has not three parts");
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(malformed.clone())?;
-        let (header, payload) = signing_input.split_once('.').ok_or(malformed.clone())?;
         // five parts are an encrypted token (JWE), which no Kubernetes issuer makes
-        if payload.contains('.') {
-            return Err(malformed);
-        }
-        Ok(Self { signing_input, header, payload, signature })
+        let mut dots = memchr::memchr_iter(b'.', token);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err(Refusal::Malformed("it has not three parts"));
+        };
+        Ok(Self {
+            signing_input: &token[..second],
+            header: &token[..first],
+            payload: &token[first + 1..second],
+            signature: &token[second + 1..],
+        })
     }
 
     /// How many bytes of room its parts need to be decoded, at most.
-    pub(crate) fn room_for(token: &str) -> usize {
+    pub(crate) fn room_for(token: &[u8]) -> usize {
         base64url::decoded_len(token.len())
     }
 
@@ -64,7 +67,7 @@ impl<'t> Compact<'t> {
 }
 
 fn decode_text<'r>(
-    part: &str,
+    part: &[u8],
     room: &mut Room<'r>,
     problem: &'static str,
 ) -> Result<&'r str, Refusal> {
@@ -156,27 +159,30 @@ mod tests {
 
     #[test]
     fn a_token_has_three_parts() {
-        for token in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", "...."] {
-            assert!(matches!(Compact::parse(token), Err(Refusal::Malformed(_))), "{token:?}");
+        for token in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", "....", "..."] {
+            assert!(
+                matches!(Compact::parse(token.as_bytes()), Err(Refusal::Malformed(_))),
+                "{token:?}"
+            );
         }
-        let compact = Compact::parse("e30.e30.AA").unwrap();
-        assert_eq!(compact.signing_input, "e30.e30");
-        let mut bytes = vec![0; Compact::room_for("e30.e30.AA")];
+        let compact = Compact::parse(b"e30.e30.AA").unwrap();
+        assert_eq!(compact.signing_input, b"e30.e30");
+        let mut bytes = vec![0; Compact::room_for(b"e30.e30.AA")];
         let mut room = Room::new(&mut bytes);
         assert_eq!(compact.decode_header(&mut room).unwrap(), "{}");
         assert_eq!(compact.decode_payload(&mut room).unwrap(), "{}");
         assert_eq!(compact.decode_signature(&mut room).unwrap(), [0]);
         let mut none = Room::new(&mut []);
-        assert!(Compact::parse("e30.e30.").unwrap().decode_signature(&mut none).is_err());
-        assert!(Compact::parse(".e30.AA").unwrap().decode_header(&mut none).unwrap().is_empty());
+        assert!(Compact::parse(b"e30.e30.").unwrap().decode_signature(&mut none).is_err());
+        assert!(Compact::parse(b".e30.AA").unwrap().decode_header(&mut none).unwrap().is_empty());
     }
 
     #[test]
     fn the_length_limit_is_exact() {
         let token = |length: usize| format!("a.b.{}", "c".repeat(length - 4));
-        assert!(Compact::parse(&token(MAX_TOKEN_BYTES)).is_ok());
+        assert!(Compact::parse(token(MAX_TOKEN_BYTES).as_bytes()).is_ok());
         assert!(matches!(
-            Compact::parse(&token(MAX_TOKEN_BYTES + 1)),
+            Compact::parse(token(MAX_TOKEN_BYTES + 1).as_bytes()),
             Err(Refusal::TooLong { length, .. }) if length == MAX_TOKEN_BYTES + 1
         ));
     }

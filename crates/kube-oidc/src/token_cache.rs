@@ -1,7 +1,7 @@
 //! Tokens that were verified, and need no signature check when they come again.
 //!
 //! What is remembered is found by the whole token. Whether it still holds is decided at each
-//! hit, by what is known then: see [`recall`](crate::verifier::Verifier::recall).
+//! hit by the verifier, by what is known then.
 
 use std::{
     fmt,

@@ -18,25 +18,24 @@ pub(crate) enum NoToken {
 
 const SCHEME: &[u8] = b"bearer";
 
-/// Marks the header sensitive, so that nothing which comes after prints it.
-pub(crate) fn hide(headers: &mut HeaderMap) {
-    if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
-        entry.iter_mut().for_each(|value| value.set_sensitive(true));
+/// The header's value that holds the token. It is marked sensitive, so that nothing which comes
+/// after prints it.
+pub(crate) fn find(headers: &mut HeaderMap) -> Result<&HeaderValue, NoToken> {
+    let several = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
+    if several {
+        if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
+            entry.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+        return Err(NoToken::Malformed("more than one Authorization header"));
     }
+    let value = headers.get_mut(AUTHORIZATION).ok_or(NoToken::NoCredentials)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
-/// The header's value that holds the token.
-pub(crate) fn find(headers: &HeaderMap) -> Result<&HeaderValue, NoToken> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Err(NoToken::NoCredentials),
-        (Some(value), None) => Ok(value),
-        (Some(_), Some(_)) => Err(NoToken::Malformed("more than one Authorization header")),
-    }
-}
-
-/// The token in the header's value.
-pub(crate) fn token(value: &HeaderValue) -> Result<&str, NoToken> {
+/// What stands in the header's value where the token should be. It may be anything: see
+/// [`check`].
+pub(crate) fn token(value: &HeaderValue) -> Result<&[u8], NoToken> {
     let bytes = value.as_bytes();
     let rest = match bytes.split_at_checked(SCHEME.len()) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
@@ -46,13 +45,16 @@ pub(crate) fn token(value: &HeaderValue) -> Result<&str, NoToken> {
     if rest.first().copied().is_some_and(is_name_byte) {
         return Err(NoToken::NoCredentials);
     }
-    let malformed = NoToken::Malformed("no single token after Bearer");
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
     let token = &rest[spaces..];
-    if spaces == 0 || !is_token68(token) {
-        return Err(malformed);
-    }
-    std::str::from_utf8(token).map_err(|_| malformed)
+    if spaces == 0 || token.is_empty() { Err(NO_TOKEN) } else { Ok(token) }
+}
+
+const NO_TOKEN: NoToken = NoToken::Malformed("no single token after Bearer");
+
+/// Whether it is one token, good or bad. A token that was accepted is, so nobody need look.
+pub(crate) fn check(token: &[u8]) -> Result<(), NoToken> {
+    if is_token68(token) { Ok(()) } else { Err(NO_TOKEN) }
 }
 
 /// `tchar` of [RFC 9110, 5.6.2]: what the name of a scheme is made of.
@@ -81,7 +83,9 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
-        token(find(&headers)?).map(str::to_owned)
+        let token = token(find(&mut headers)?)?;
+        check(token)?;
+        Ok(String::from_utf8(token.to_vec()).unwrap())
     }
 
     #[test]
@@ -127,9 +131,10 @@ mod tests {
     #[test]
     fn every_value_is_hidden() {
         let mut headers = HeaderMap::new();
-        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer a"));
-        headers.append(AUTHORIZATION, HeaderValue::from_static("Basic b"));
-        hide(&mut headers);
-        assert!(headers.get_all(AUTHORIZATION).iter().all(HeaderValue::is_sensitive));
+        for value in ["Bearer a", "Basic b", "Bearer c"] {
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            let _ = find(&mut headers);
+            assert!(headers.get_all(AUTHORIZATION).iter().all(HeaderValue::is_sensitive));
+        }
     }
 }

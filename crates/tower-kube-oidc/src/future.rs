@@ -45,7 +45,13 @@ pin_project! {
         /// The verdict needs keys.
         Waiting { waiting: Option<Box<Waiting<S, C, ReqBody>>> },
         /// The service is not called.
-        Rejected { rejection: Option<(Rejection, Realm)> },
+        Rejected { rejection: Option<Box<(Rejection, Realm)>> },
+    }
+}
+
+impl<S, C: Claims, ReqBody, F> State<S, C, ReqBody, F> {
+    fn rejected(rejection: Rejection, realm: Realm) -> Self {
+        Self::Rejected { rejection: Some(Box::new((rejection, realm))) }
     }
 }
 
@@ -69,7 +75,7 @@ where
     }
 
     pub(crate) fn rejected(rejection: Rejection, realm: &Realm) -> Self {
-        Self { state: State::Rejected { rejection: Some((rejection, realm.clone())) } }
+        Self { state: State::rejected(rejection, realm.clone()) }
     }
 
     pub(crate) fn waiting(
@@ -105,7 +111,8 @@ where
                 }
                 StateProjection::Rejected { rejection } => {
                     return match rejection.take() {
-                        Some((rejection, realm)) => {
+                        Some(rejected) => {
+                            let (rejection, realm) = *rejected;
                             Poll::Ready(Ok(rejection.into_response(&realm)))
                         }
                         // polled after it was done
@@ -124,7 +131,7 @@ where
                             State::Calling { future: service.call(request) }
                         }
                         Poll::Ready(Err(Stopped::Rejected(rejection))) => {
-                            State::Rejected { rejection: Some((rejection, ready.realm)) }
+                            State::rejected(rejection, ready.realm)
                         }
                         Poll::Ready(Err(Stopped::Failed(error))) => {
                             return Poll::Ready(Err(error));

@@ -10,7 +10,7 @@ use http::{Request, Response, header::AUTHORIZATION};
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 use tower_service::Service;
 
-use crate::{bearer, body::ResponseBody, future::ResponseFuture, settings::Settings};
+use crate::{body::ResponseBody, future::ResponseFuture, settings::Settings};
 
 /// Calls the inner service for requests with a good token: see
 /// [`OidcAuthLayer`](crate::OidcAuthLayer).
@@ -41,8 +41,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         // what is in the extensions afterwards was put there by this verification
         request.extensions_mut().remove::<Verified<C>>();
-        bearer::hide(request.headers_mut());
-        match self.settings.judge(&request) {
+        match self.settings.judge(request.headers_mut()) {
             Poll::Ready(Ok(caller)) => {
                 request.extensions_mut().insert(caller);
                 ResponseFuture::calling(self.inner.call(request))

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use http::{HeaderValue, Request};
+use http::{HeaderMap, HeaderValue};
 use kube_oidc::{Claims, Verified, Verifier, VerifyError};
 
 use crate::{
@@ -30,22 +30,25 @@ impl<C: Claims> Settings<C> {
 
     /// Judges a request by what is known now. `Pending`: keys are needed, see
     /// [`judge_waiting`](Self::judge_waiting).
-    pub(crate) fn judge<B>(&self, request: &Request<B>) -> Poll<Result<Verified<C>, Rejection>> {
-        match self.verifier_and_token(request) {
-            Ok((verifier, token)) => verifier.verify_now(token).map(|verdict| self.narrow(verdict)),
-            Err(rejection) => Poll::Ready(Err(rejection)),
+    pub(crate) fn judge(&self, headers: &mut HeaderMap) -> Poll<Result<Verified<C>, Rejection>> {
+        let header = bearer::find(headers);
+        let Some(verifier) = &self.verifier else {
+            return Poll::Ready(Err(Rejection::Misconfigured));
+        };
+        let token = match header.and_then(bearer::token) {
+            Ok(token) => token,
+            Err(no_token) => return Poll::Ready(Err(no_token.into())),
+        };
+        let verdict = verifier.verify_now(token);
+        if !matches!(verdict, Poll::Ready(Ok(_)))
+            && let Err(no_token) = bearer::check(token)
+        {
+            return Poll::Ready(Err(no_token.into()));
         }
+        verdict.map(|verdict| self.narrow(verdict))
     }
 
-    fn verifier_and_token<'a, B>(
-        &'a self,
-        request: &'a Request<B>,
-    ) -> Result<(&'a Verifier<C>, &'a str), Rejection> {
-        let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
-        Ok((verifier, bearer::token(bearer::find(request.headers())?)?))
-    }
-
-    /// Judges the token of a header, and waits for keys.
+    /// Judges the token of a header that was judged before, and waits for keys.
     pub(crate) async fn judge_waiting(
         &self,
         header: HeaderValue,

@@ -89,7 +89,7 @@ fn warming_up_fetches_before_the_first_request() {
     runtime.block_on(async {
         verifier.warm_up();
         verifier.ready().await;
-        assert!(matches!(verifier.verify_now(&token(&issuer)), std::task::Poll::Ready(Ok(_))));
+        assert!(matches!(verifier.verify_now(token(&issuer)), std::task::Poll::Ready(Ok(_))));
     });
     assert_eq!(issuer.key_fetches(), 1);
 }

@@ -20,8 +20,8 @@ const ROOM: usize = 2048;
 
 /// A token that was taken apart, of which nothing is believed.
 struct Unverified<'a> {
-    token: &'a str,
-    signing_input: &'a str,
+    token: &'a [u8],
+    signing_input: &'a [u8],
     signature: &'a [u8],
     header: Header<'a>,
     payload: Payload<'a>,
@@ -67,7 +67,7 @@ impl<C: Claims> Inner<C> {
     /// Judges with the keys that are here.
     pub(super) fn verify_now(
         &self,
-        token: &str,
+        token: &[u8],
         now: Moment,
     ) -> Poll<Result<Verified<C>, VerifyError>> {
         let (mut stack, mut heap);
@@ -90,7 +90,7 @@ impl<C: Claims> Inner<C> {
 
     /// Judges with the keys that come.
     #[cold]
-    pub(super) async fn verify_waiting(&self, token: &str) -> Result<Verified<C>, VerifyError> {
+    pub(super) async fn verify_waiting(&self, token: &[u8]) -> Result<Verified<C>, VerifyError> {
         let mut room = vec![0; Compact::room_for(token)];
         let unverified = Unverified::open(self, token, &mut Room::new(&mut room))?;
         unverified.judge_waiting(self).await
@@ -101,7 +101,7 @@ impl<'a> Unverified<'a> {
     /// Takes a token apart, and does every check that needs no key.
     fn open<C: Claims>(
         inner: &Inner<C>,
-        token: &'a str,
+        token: &'a [u8],
         room: &mut Room<'a>,
     ) -> Result<Self, Refusal> {
         let compact = Compact::parse(token)?;
@@ -215,7 +215,7 @@ impl<'a> Unverified<'a> {
         if inner.incidents.is_distrusted(&issuer.names, fitting.kid()) {
             return Err(Refusal::DistrustedKey);
         }
-        let key = fitting.signer(self.signing_input.as_bytes(), self.signature);
+        let key = fitting.signer(self.signing_input, self.signature);
         Ok(Signer { issuer, key: key.ok_or(Refusal::Signature)? })
     }
 
@@ -245,7 +245,7 @@ impl<'a> Unverified<'a> {
         let (issuer_id, key) = (issuer.id, key.id());
         let basis = Basis { issuer: issuer_id, key, good_from, good_until, checked_at: now };
         let verified = Verified::new(kept, issuer.cluster.clone(), basis);
-        inner.tokens.insert(self.token.as_bytes(), &verified);
+        inner.tokens.insert(self.token, &verified);
         Ok(verified)
     }
 }

@@ -101,6 +101,9 @@ impl Verifier<ServiceAccountClaims> {
 impl<C: Claims> Verifier<C> {
     /// Checks a token, and waits for keys if it has to: at most as long as a fetch may take.
     ///
+    /// A token that was verified before is remembered, and costs a hundredth of a signature check
+    /// when it comes again: see [`VerifierBuilder::token_cache`].
+    ///
     /// # Errors
     ///
     /// [`VerifyError::Refused`] for a bad token, [`VerifyError::Unavailable`] for one that needs
@@ -110,7 +113,8 @@ impl<C: Claims> Verifier<C> {
     ///
     /// Where it has to wait in a tokio runtime that was built without time (`enable_time`), as
     /// every timer of tokio does. Outside a runtime it does not panic.
-    pub async fn verify(&self, token: &str) -> Result<Verified<C>, VerifyError> {
+    pub async fn verify(&self, token: impl AsRef<[u8]>) -> Result<Verified<C>, VerifyError> {
+        let token = token.as_ref();
         match self.verify_now(token) {
             Poll::Ready(verdict) => verdict,
             Poll::Pending => self.inner.verify_waiting(token).await,
@@ -123,23 +127,12 @@ impl<C: Claims> Verifier<C> {
     /// [`verify`](Self::verify). Nothing is fetched by this call, but a set that is overdue is
     /// refreshed in the background.
     #[must_use = "a token counts only if the verdict is looked at"]
-    pub fn verify_now(&self, token: &str) -> Poll<Result<Verified<C>, VerifyError>> {
-        let now = Moment::now(&*self.inner.clock);
-        match self.inner.recall(token.as_bytes(), now) {
+    pub fn verify_now(&self, token: impl AsRef<[u8]>) -> Poll<Result<Verified<C>, VerifyError>> {
+        let (token, now) = (token.as_ref(), Moment::now(&*self.inner.clock));
+        match self.inner.recall(token, now) {
             Some(verified) => Poll::Ready(Ok(verified)),
             None => self.inner.verify_now(token, now),
         }
-    }
-
-    /// The verdict on a token that was verified before, if it is remembered and all that it rests
-    /// on still holds: its issuer is trusted, its key is in the issuer's set, which may be used,
-    /// it has not expired, and neither key nor token were taken back. It costs a hundredth of a
-    /// signature check.
-    ///
-    /// `None` says nothing about the token: ask [`verify_now`](Self::verify_now).
-    #[must_use]
-    pub fn recall(&self, token: &[u8]) -> Option<Verified<C>> {
-        self.inner.recall(token, Moment::now(&*self.inner.clock))
     }
 
     /// The audiences of which a token must have one.
