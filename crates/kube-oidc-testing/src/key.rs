@@ -120,6 +120,17 @@ impl SigningKey {
             }
             Scheme::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().expect("an Ed25519 key")),
         };
+        Self::of(algorithm, pair)
+    }
+
+    /// A new RSA key of 4096 bits, which signs RS256.
+    #[must_use]
+    pub fn generate_rsa_4096() -> Self {
+        let pair = rsa::KeyPair::generate(KeySize::Rsa4096).expect("an RSA key");
+        Self::of(SigningAlgorithm::Rs256, Pair::Rsa(pair))
+    }
+
+    fn of(algorithm: SigningAlgorithm, pair: Pair) -> Self {
         let kid = encode(digest::digest(&SHA256, pair.public_bytes()));
         Self { kid, algorithm, pair: Arc::new(pair) }
     }

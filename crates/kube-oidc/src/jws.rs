@@ -90,10 +90,8 @@ pub(crate) struct Header<'h> {
 impl<'h> Header<'h> {
     /// Reads a header. `alg` must be in `allowed`.
     pub(crate) fn parse(text: &'h str, allowed: &[Algorithm]) -> Result<Self, Refusal> {
-        let mut members = HeaderMembers::default();
-        if json::parse_object(text, &mut members).is_err() {
-            return Err(Refusal::Malformed("its header is not a well-formed JSON object"));
-        }
+        let members = json::parse_part(text, HeaderMembers::default)
+            .map_err(|_| Refusal::Malformed("its header is not a well-formed JSON object"))?;
         if members.demanding {
             return Err(Refusal::Malformed("its header has crit, b64, zip or enc"));
         }
@@ -109,13 +107,13 @@ impl<'h> Header<'h> {
 }
 
 names!(HeaderName {
-    Alg = "alg",
-    Kid = "kid",
-    Typ = "typ",
-    Crit = "crit",
-    B64 = "b64",
-    Zip = "zip",
-    Enc = "enc",
+    Alg = b"alg",
+    Kid = b"kid",
+    Typ = b"typ",
+    Crit = b"crit",
+    B64 = b"b64",
+    Zip = b"zip",
+    Enc = b"enc",
 });
 
 #[derive(Default)]

@@ -97,11 +97,10 @@ pub struct Payload<'p> {
 impl<'p> Payload<'p> {
     /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
     pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, Refusal> {
-        let mut members =
-            PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
-        if let Err(error) = json::parse_object(text, &mut members) {
-            return Err(Refusal::Claims(format!("they are not well formed: {}", error.place())));
-        }
+        let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
+        let members = json::parse_part(text, none).map_err(|error| {
+            Refusal::Claims(format!("they are not well formed: {}", error.place()))
+        })?;
         let iss = members.iss.ok_or_else(|| Refusal::Claims("there is no iss".to_owned()))?;
         if iss == LEGACY_ISSUER {
             return Err(Refusal::LegacyToken);
@@ -133,14 +132,14 @@ struct PayloadMembers<'p> {
 }
 
 names!(PayloadName {
-    Iss = "iss",
-    Aud = "aud",
-    Exp = "exp",
-    Nbf = "nbf",
-    Iat = "iat",
-    Sub = "sub",
-    Jti = "jti",
-    Kubernetes = "kubernetes.io",
+    Iss = b"iss",
+    Aud = b"aud",
+    Exp = b"exp",
+    Nbf = b"nbf",
+    Iat = b"iat",
+    Sub = b"sub",
+    Jti = b"jti",
+    Kubernetes = b"kubernetes.io",
 });
 
 impl<'de> Members<'de> for PayloadMembers<'de> {

@@ -238,6 +238,7 @@ fn bound<'p>(
     object.map(|object| object.check(kind)).transpose()
 }
 
+#[cold]
 fn problem(text: &str) -> Refusal {
     Refusal::Claims(text.to_owned())
 }
@@ -265,7 +266,7 @@ impl ObjectClaim<'_> {
             (Some(name), Some(uid)) if is_dns_subdomain(name) && is_uid(uid) => {
                 Ok(ObjectRef { name, uid })
             }
-            _ => Err(Refusal::Claims(format!("{kind} has no valid name and uid"))),
+            _ => Err(problem(&format!("{kind} has no valid name and uid"))),
         }
     }
 
@@ -296,12 +297,12 @@ impl Node {
 }
 
 names!(KubernetesName {
-    Namespace = "namespace",
-    ServiceAccount = "serviceaccount",
-    Pod = "pod",
-    Node = "node",
-    Secret = "secret",
-    WarnAfter = "warnafter",
+    Namespace = b"namespace",
+    ServiceAccount = b"serviceaccount",
+    Pod = b"pod",
+    Node = b"node",
+    Secret = b"secret",
+    WarnAfter = b"warnafter",
 });
 
 impl<'de> Members<'de> for KubernetesClaim<'de> {
@@ -330,7 +331,7 @@ impl<'de> Members<'de> for KubernetesClaim<'de> {
     }
 }
 
-names!(ObjectName { Name = "name", Uid = "uid" });
+names!(ObjectName { Name = b"name", Uid = b"uid" });
 
 impl<'de> Members<'de> for ObjectClaim<'de> {
     type Name = ObjectName;
@@ -351,25 +352,62 @@ impl<'de> Members<'de> for ObjectClaim<'de> {
 
 /// `IsDNS1123Label` of `k8s.io/apimachinery/pkg/util/validation`: what a namespace may be.
 fn is_dns_label(text: &str) -> bool {
-    text.len() <= 63 && is_label_of_any_length(text.as_bytes())
+    text.len() <= 63 && classes(text) & (NOT_IN_NAME | DOT) == 0 && has_alphanumeric_ends(text)
 }
 
 /// `IsDNS1123Subdomain`: what the name of a service account, pod, node or secret may be. Its
 /// labels have no length limit of their own.
 fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|label| is_label_of_any_length(label.as_bytes()))
-}
-
-fn is_label_of_any_length(label: &[u8]) -> bool {
-    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    label.first().is_some_and(alphanumeric)
-        && label.last().is_some_and(alphanumeric)
-        && label.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+    let classes = classes(text);
+    text.len() <= 253
+        && classes & NOT_IN_NAME == 0
+        && if classes & DOT == 0 {
+            has_alphanumeric_ends(text)
+        } else {
+            text.split('.').all(has_alphanumeric_ends)
+        }
 }
 
 /// A uid is opaque: Kubernetes makes UUIDs, and promises no form.
 fn is_uid(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=128).contains(&text.len()) && classes(text) & NOT_IN_UID == 0
+}
+
+/// What no label and no subdomain holds, a hyphen and a dot aside.
+const NOT_IN_NAME: u8 = 1;
+const DOT: u8 = 2;
+/// What is no visible ASCII.
+const NOT_IN_UID: u8 = 4;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
+        let character = byte as u8;
+        if !matches!(character, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.') {
+            classes[byte] |= NOT_IN_NAME;
+        }
+        if character == b'.' {
+            classes[byte] |= DOT;
+        }
+        if !character.is_ascii_graphic() {
+            classes[byte] |= NOT_IN_UID;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+/// The classes of all bytes together.
+fn classes(text: &str) -> u8 {
+    text.bytes().fold(0, |classes, byte| classes | CLASSES[usize::from(byte)])
+}
+
+/// For a text of which the rest is known: it neither begins nor ends with a hyphen, nor is empty.
+fn has_alphanumeric_ends(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(|first| *first != b'-') && bytes.last() != Some(&b'-')
 }
 
 /// Claims that no issuer signed, for unit tests of handlers and policies.

@@ -6,12 +6,15 @@
 //!
 //! [RFC 8725, 2.4 and RFC 7515, 4]: https://www.rfc-editor.org/rfc/rfc7515#section-4
 
-use std::{borrow::Cow, collections::HashSet, fmt, ops::Deref};
+mod plain;
+
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData, ops::Deref};
 
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+use self::plain::Plain;
 use crate::shown::Cut;
 
 /// How deep arrays and objects may nest. A Kubernetes token needs 3.
@@ -32,7 +35,7 @@ pub(crate) trait Members<'de> {
 
 /// A name of a member that counts: see [`names`].
 pub(crate) trait Name: Copy {
-    fn of(text: &str) -> Option<Self>;
+    fn of(text: &[u8]) -> Option<Self>;
 
     /// A bit of its own.
     fn bit(self) -> u32;
@@ -45,7 +48,7 @@ macro_rules! names {
         pub(crate) enum $names { $($name),* }
 
         impl $crate::json::Name for $names {
-            fn of(text: &str) -> Option<Self> {
+            fn of(text: &[u8]) -> Option<Self> {
                 match text {
                     $($text => Some(Self::$name),)*
                     _ => None,
@@ -97,6 +100,32 @@ pub(crate) fn parse_object<'de, M: Members<'de>>(
     object.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(Malformed)
 }
 
+/// The same for a part of a token, which comes with every request. `none` are the members of
+/// which none was read yet.
+pub(crate) fn parse_part<'de, M: Members<'de>>(
+    text: &'de str,
+    none: impl Fn() -> M,
+) -> Result<M, Malformed> {
+    if let Some(members) = parse_plain(text, none()) {
+        return Ok(members);
+    }
+    parse_other(text, none())
+}
+
+#[cold]
+#[inline(never)]
+fn parse_other<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Result<M, Malformed> {
+    parse_object(text, &mut members)?;
+    Ok(members)
+}
+
+fn parse_plain<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Option<M> {
+    let mut plain = Plain::new(text)?;
+    let object = Object { members: &mut members, depth: 1 };
+    object.deserialize(&mut plain).and_then(|()| plain.end()).ok()?;
+    Some(members)
+}
+
 /// Why a text is not what was expected. The library's own words may quote all of the text.
 #[derive(Debug)]
 pub(crate) struct Malformed(serde_json::Error);
@@ -138,29 +167,62 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
         f.write_str("an object")
     }
 
+    // once for each kind of object: what is small stays in the processor's nearest memory
+    #[inline(never)]
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let depth = deeper::<A::Error>(self.depth)?;
         let mut known = 0;
-        let mut unknown = Seen::default();
-        while let Some(text) = map.next_key_seed(Text)? {
-            let name = M::Name::of(&text);
-            let new = match name {
-                Some(name) => known & name.bit() == 0,
-                None => unknown.insert(text),
-            };
-            if !new {
-                return Err(A::Error::custom("a member stands twice"));
-            }
+        let mut unknown: Option<Seen<'de>> = None;
+        while let Some(name) = map.next_key_seed(NameSeed::<M::Name>(PhantomData))? {
             let value = Value { map: &mut map, depth };
+            let new = match &name {
+                Either::Known(name) => known & name.bit() == 0,
+                Either::Unknown(name) => unknown.get_or_insert_default().insert(name),
+            };
             match name {
-                Some(name) => {
+                _ if !new => return Err(A::Error::custom("a member stands twice")),
+                Either::Known(name) => {
                     known |= name.bit();
                     self.members.member(name, value)?;
                 }
-                None => value.skip()?,
+                Either::Unknown(_) => value.skip()?,
             }
         }
         Ok(())
+    }
+}
+
+/// A name that counts, or another.
+enum Either<'de, N> {
+    Known(N),
+    Unknown(Cow<'de, str>),
+}
+
+struct NameSeed<N>(PhantomData<N>);
+
+impl<'de, N: Name> DeserializeSeed<'de> for NameSeed<N> {
+    type Value = Either<'de, N>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, N: Name> Visitor<'de> for NameSeed<N> {
+    type Value = Either<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        let unknown = || Either::Unknown(Cow::Borrowed(text));
+        Ok(N::of(text.as_bytes()).map_or_else(unknown, Either::Known))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        let unknown = || Either::Unknown(Cow::Owned(text.to_owned()));
+        Ok(N::of(text.as_bytes()).map_or_else(unknown, Either::Known))
     }
 }
 
@@ -180,13 +242,14 @@ impl<'de> Seen<'de> {
     const FEW: usize = 16;
 
     /// `false`: it was there already.
-    fn insert(&mut self, name: Cow<'de, str>) -> bool {
-        !self.few.contains(&name)
+    #[expect(clippy::ptr_arg, reason = "a clone of it may be borrowed")]
+    fn insert(&mut self, name: &Cow<'de, str>) -> bool {
+        !self.few.contains(name)
             && if self.few.len() < Self::FEW {
-                self.few.push(name);
+                self.few.push(name.clone());
                 true
             } else {
-                self.many.insert(name)
+                self.many.insert(name.clone())
             }
     }
 }
@@ -291,7 +354,7 @@ struct SkipMembers;
 enum NoName {}
 
 impl Name for NoName {
-    fn of(_: &str) -> Option<Self> {
+    fn of(_: &[u8]) -> Option<Self> {
         None
     }
 
@@ -406,7 +469,9 @@ mod tests {
     use super::*;
 
     fn accepts(text: &str) -> bool {
-        parse_object(text, &mut SkipMembers).is_ok()
+        let accepted = parse_object(text, &mut SkipMembers).is_ok();
+        assert_eq!(parse_part(text, || SkipMembers).is_ok(), accepted, "{text:.80}");
+        accepted
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! What a check costs, as ratios: see the README beside.
+
+pub mod harness;
+pub mod inputs;
+pub mod jsonwebtoken_peer;
