@@ -56,8 +56,9 @@ impl<C: Claims> TokenCache<C> {
             .weight_capacity(bytes as u64)
             .build();
         let Ok(options) = options else { return Err(BuildError::TokenCache) };
-        // so that as many of the least weight fill it
-        let weighter = ByBytes { least: (bytes / entries).max(1) as u64 };
+        // so that as many of the least weight fit, and not one more
+        let least = bytes.saturating_mul(2) / entries.saturating_mul(2).saturating_add(1);
+        let weighter = ByBytes { least: least.max(1) as u64 };
         let (hasher, lifecycle) = (RandomState::new(), DefaultLifecycle::default());
         let remembered = Cache::with_options(options, weighter, hasher, lifecycle);
         Ok(Self { remembered: Some(remembered), digests })

@@ -2,6 +2,8 @@
 
 mod builder;
 mod judge;
+#[cfg(test)]
+mod tests;
 mod trusted;
 
 use std::{

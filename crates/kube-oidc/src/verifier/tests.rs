@@ -1,0 +1,337 @@
+//! What is remembered is never more than what would be found out: for any history, a verifier
+//! that remembers and one that does not say the same of every token.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    error::Reason,
+    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+};
+
+const AUDIENCE: &str = "orders";
+
+/// Two of them share a name.
+const ISSUERS: [(&str, &str); 3] = [
+    ("https://shared.test", "blue"),
+    ("https://shared.test", "green"),
+    ("https://own.test", "red"),
+];
+
+/// Names of keys: each is used for two different ones.
+const KIDS: [&str; 4] = ["one", "one", "two", "two"];
+
+fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_250_000)
+}
+
+fn keys() -> &'static [Ed25519KeyPair; 4] {
+    static KEYS: OnceLock<[Ed25519KeyPair; 4]> = OnceLock::new();
+    KEYS.get_or_init(|| [(); 4].map(|()| Ed25519KeyPair::generate().unwrap()))
+}
+
+fn jwk(index: usize) -> Value {
+    let x = URL_SAFE_NO_PAD.encode(keys()[index].public_key().as_ref());
+    json!({ "kty": "OKP", "crv": "Ed25519", "kid": KIDS[index], "x": x })
+}
+
+/// Tokens of every key for each name: one that lives long, one that ends soon, one that begins
+/// later.
+fn tokens() -> &'static [String] {
+    static TOKENS: OnceLock<Vec<String>> = OnceLock::new();
+    TOKENS.get_or_init(|| {
+        let mut tokens = Vec::new();
+        for iss in ["https://shared.test", "https://own.test", "https://nobody.test"] {
+            for (index, kid) in KIDS.into_iter().enumerate() {
+                for (from, until) in [(0, 1_000_000), (0, 300), (200, 5_000)] {
+                    let jti = format!("{iss} {index} {until}");
+                    tokens.push(mint(iss, index, kid, from, until, &jti));
+                }
+            }
+        }
+        tokens
+    })
+}
+
+fn mint(iss: &str, index: usize, kid: &str, from: u64, until: u64, jti: &str) -> String {
+    let now = crate::clock::seconds(start());
+    let header = json!({ "alg": "EdDSA", "kid": kid });
+    let payload = json!({
+        "iss": iss, "aud": [AUDIENCE], "exp": now + until, "nbf": now + from, "jti": jti,
+        "sub": "system:serviceaccount:payments:checkout",
+        "kubernetes.io": {
+            "namespace": "payments", "serviceaccount": { "name": "checkout", "uid": "1" },
+        },
+    });
+    let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let message = format!("{}.{}", encode(header), encode(payload));
+    let signature = keys()[index].sign(message.as_bytes());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The key sets of all issuers. `None`: it does not answer.
+#[derive(Clone, Debug, Default)]
+struct Published(Arc<Mutex<[Option<String>; 3]>>);
+
+impl Published {
+    /// Publishes the keys whose bits are set.
+    fn set(&self, issuer: usize, keys: Option<u8>) {
+        let document = keys.map(|keys| {
+            let listed = (0..4).filter(|index| keys & 1 << index != 0).map(jwk);
+            json!({ "keys": listed.collect::<Vec<_>>() }).to_string()
+        });
+        self.0.lock().unwrap()[issuer] = document;
+    }
+}
+
+impl Fetch for Published {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
+        let issuer: usize = request.url().rsplit('/').next().unwrap().parse().unwrap();
+        let answer = self.0.lock().unwrap()[issuer].clone();
+        Box::pin(async move {
+            let document = answer.ok_or_else(|| FetchError::new("it does not answer"))?;
+            Ok(FetchResponse::new(200, document))
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(usize, Option<u8>),
+    Refresh,
+    Advance(u64),
+    SetClock(i64),
+    Remove(usize),
+    Add(usize),
+    Distrust(usize, usize),
+    Deny(usize),
+    Verify(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let issuer = 0..3_usize;
+    prop_oneof![
+        4 => (issuer.clone(), prop::option::weighted(0.8, 0..16_u8))
+            .prop_map(|(issuer, keys)| Step::Publish(issuer, keys)),
+        6 => Just(Step::Refresh),
+        3 => prop_oneof![1..100_u64, 100..1_000_u64, 1_000..100_000_u64].prop_map(Step::Advance),
+        2 => (-2_000..2_000_i64).prop_map(Step::SetClock),
+        1 => issuer.clone().prop_map(Step::Remove),
+        2 => issuer.clone().prop_map(Step::Add),
+        1 => (issuer, 0..4_usize).prop_map(|(issuer, key)| Step::Distrust(issuer, key)),
+        1 => (0..36_usize).prop_map(Step::Deny),
+        6 => (0..36_usize).prop_map(Step::Verify),
+    ]
+}
+
+/// One verifier that remembers and one that does not, which share their issuers and keys.
+struct World {
+    warm: Verifier,
+    cold: Verifier,
+    published: Published,
+    clock: ManualClock,
+    runtime: Runtime,
+}
+
+impl World {
+    fn new(digests: bool) -> Self {
+        let (published, clock) = (Published::default(), ManualClock::at(start()));
+        for issuer in 0..3 {
+            // no key in common at first
+            published.set(issuer, Some([0b0001, 0b0010, 0b0101][issuer]));
+        }
+        let build = |tokens| {
+            let builder = Verifier::builder(trusted(0, &published))
+                .issuer(trusted(1, &published))
+                .issuer(trusted(2, &published))
+                .audience(AUDIENCE)
+                .max_stale(Duration::from_secs(10_000))
+                .token_cache(tokens)
+                .clock(clock.clone());
+            let builder = if digests { builder.token_cache_digests() } else { builder };
+            builder.build().unwrap()
+        };
+        let (warm, cold) = (build(1_000), build(0));
+        cold.inner.issuers.store(warm.inner.issuers.load_full());
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        Self { warm, cold, published, clock, runtime: runtime.unwrap() }
+    }
+
+    fn take(&self, step: &Step) {
+        match *step {
+            Step::Publish(issuer, keys) => self.published.set(issuer, keys),
+            Step::Refresh => {
+                let _ = self.runtime.block_on(self.warm.refresh_now());
+            }
+            Step::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
+            Step::SetClock(by) => {
+                let wall = crate::clock::seconds(self.clock.wall()).saturating_add_signed(by);
+                self.clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(wall));
+            }
+            Step::Remove(issuer) => {
+                let _ = self.warm.remove_cluster(ISSUERS[issuer].1);
+            }
+            Step::Add(issuer) => {
+                let _ = self.warm.add_issuer(trusted(issuer, &self.published));
+            }
+            Step::Distrust(issuer, key) => {
+                for verifier in [&self.warm, &self.cold] {
+                    verifier.distrust_key(ISSUERS[issuer].0, KIDS[key]);
+                }
+            }
+            Step::Deny(token) => {
+                let payload = tokens()[token].split('.').nth(1).unwrap();
+                let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
+                let payload: Value = serde_json::from_slice(&payload).unwrap();
+                for verifier in [&self.warm, &self.cold] {
+                    verifier.deny_jti(payload["jti"].as_str().unwrap());
+                }
+            }
+            Step::Verify(token) => {
+                let _ = self.runtime.block_on(self.warm.verify(&tokens()[token]));
+            }
+        }
+        self.cold.inner.issuers.store(self.warm.inner.issuers.load_full());
+    }
+
+    /// Compares what both say, and counts what was remembered.
+    fn compare(&self) -> Result<usize, TestCaseError> {
+        let mut remembered = 0;
+        for token in tokens() {
+            let now = Moment::now(&self.clock);
+            let cold = told(self.cold.inner.verify_now(token.as_bytes(), now));
+            if let Some(recalled) = self.warm.inner.recall(token.as_bytes(), now) {
+                prop_assert_eq!(told(Poll::Ready(Ok(recalled))), cold.clone());
+                remembered += 1;
+            }
+            prop_assert_eq!(told(self.warm.verify_now(token)), cold);
+        }
+        Ok(remembered)
+    }
+}
+
+fn trusted(issuer: usize, published: &Published) -> Issuer {
+    let (name, cluster) = ISSUERS[issuer];
+    Issuer::new(name.parse().unwrap())
+        .with_jwks_uri(format!("https://keys.test/{issuer}"))
+        .with_fetcher(published.clone())
+        .of_cluster(cluster)
+}
+
+type Told = Poll<Result<(Option<String>, ServiceAccountClaims), Reason>>;
+
+fn told(verdict: Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> Told {
+    verdict.map(|verdict| match verdict {
+        Ok(verified) => Ok((verified.cluster().map(str::to_owned), verified.claims().clone())),
+        Err(error) => Err(error.reason()),
+    })
+}
+
+fn live(steps: &[Step], digests: bool) -> Result<usize, TestCaseError> {
+    let world = World::new(digests);
+    let mut remembered = 0;
+    world.take(&Step::Refresh);
+    for step in steps {
+        world.take(step);
+        remembered += world.compare()?;
+    }
+    Ok(remembered)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn warm_and_cold_say_the_same(
+        steps in prop::collection::vec(step(), 1..40),
+        digests in any::<bool>(),
+    ) {
+        live(&steps, digests)?;
+    }
+}
+
+#[test]
+fn something_is_remembered_at_all() {
+    let steps = [Step::Verify(0), Step::Advance(60), Step::Advance(60), Step::Advance(600)];
+    let remembered: Vec<usize> =
+        (1..=steps.len()).map(|length| live(&steps[..length], false).unwrap()).collect();
+    // the comparison itself verifies every good token, so from the second step on all are there
+    assert!(remembered[0] > 0 && remembered[1] > remembered[0] && remembered[2] > remembered[1]);
+    // ten minutes later every signature is checked again
+    assert_eq!(remembered[3], remembered[2]);
+}
+
+/// Tokens of the first issuer alone, verified once.
+fn remembering(tokens: usize, bytes: usize, count: usize) -> Vec<bool> {
+    let published = Published::default();
+    published.set(0, Some(1));
+    let verifier = Verifier::builder(trusted(0, &published))
+        .audience(AUDIENCE)
+        .token_cache(tokens)
+        .token_cache_bytes(bytes)
+        .clock(ManualClock::at(start()))
+        .build()
+        .unwrap();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(verifier.refresh_now()).unwrap();
+    let minted: Vec<String> = (0..count)
+        .map(|number| mint(ISSUERS[0].0, 0, KIDS[0], 0, 1_000, &number.to_string()))
+        .collect();
+    for token in &minted {
+        assert!(matches!(verifier.verify_now(token), Poll::Ready(Ok(_))));
+        // often seen is not sooner forgotten
+        assert!(matches!(verifier.verify_now(token), Poll::Ready(Ok(_))));
+    }
+    let now = Moment::now(&*verifier.inner.clock);
+    minted.iter().map(|token| verifier.inner.recall(token.as_bytes(), now).is_some()).collect()
+}
+
+#[test]
+fn as_much_is_remembered_as_was_asked_for() {
+    let count = |remembered: Vec<bool>| remembered.into_iter().filter(|yes| *yes).count();
+    let plenty = 32 << 20;
+    assert_eq!(count(remembering(0, plenty, 10)), 0);
+    assert_eq!(count(remembering(10_000, plenty, 500)), 500);
+    for limit in [1, 2, 10, 100] {
+        let remembered = count(remembering(limit, plenty, 500));
+        assert!(remembered <= limit, "{remembered} of {limit}");
+        assert!(remembered * 10 >= limit * 8, "{remembered} of {limit}");
+    }
+    // a token of this kind takes more than half a kilobyte, and less than two
+    let remembered = count(remembering(10_000, 64 << 10, 500));
+    assert!((32..=128).contains(&remembered), "{remembered}");
+}
+
+#[test]
+fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
+    let world = World::new(false);
+    world.take(&Step::Refresh);
+    let good = &tokens()[0];
+    assert!(matches!(world.warm.verify_now(good), Poll::Ready(Ok(_))));
+    let now = Moment::now(&world.clock);
+    assert!(world.warm.inner.recall(good.as_bytes(), now).is_some());
+    for at in 0..good.len() {
+        for other in [b'A', b'_', b'.', b'='] {
+            let mut bytes = good.clone().into_bytes();
+            if bytes[at] != other {
+                bytes[at] = other;
+                assert!(world.warm.inner.recall(&bytes, now).is_none(), "{at}");
+            }
+        }
+        assert!(world.warm.inner.recall(&good.as_bytes()[at..], now).is_none() == (at > 0));
+        assert!(world.warm.inner.recall(&good.as_bytes()[..at], now).is_none());
+    }
+    let longer = format!("{good}A");
+    assert!(world.warm.inner.recall(longer.as_bytes(), now).is_none());
+}
