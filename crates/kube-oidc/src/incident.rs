@@ -3,16 +3,23 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::issuer::Names;
 
 /// Keys and tokens that are not believed any more, whatever their issuer says.
 #[derive(Default)]
-pub(crate) struct Incidents(ArcSwap<Denied>);
+pub(crate) struct Incidents {
+    /// Whether there were any: nobody pays for what nobody uses.
+    any: AtomicBool,
+    denied: ArcSwap<Denied>,
+}
 
 #[derive(Clone, Default)]
 struct Denied {
@@ -37,35 +44,37 @@ impl Incidents {
     }
 
     fn change(&self, change: impl Fn(&mut Denied)) {
-        self.0.rcu(|denied| {
+        self.denied.rcu(|denied| {
             let mut denied = Denied::clone(denied);
             change(&mut denied);
             denied
         });
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn denied(&self) -> Option<Guard<Arc<Denied>>> {
+        self.any.load(Ordering::Acquire).then(|| self.denied.load())
     }
 
     /// Whether a key of an issuer is distrusted by any name of the issuer.
     pub(crate) fn is_distrusted(&self, names: &Names, kid: Option<&str>) -> bool {
-        let denied = self.0.load();
-        // nobody pays for what nobody uses
-        !denied.keys.is_empty()
-            && kid
-                .and_then(|kid| denied.keys.get(kid))
-                .is_some_and(|issuers| issuers.iter().any(|issuer| names.answer_to(issuer)))
+        let (Some(denied), Some(kid)) = (self.denied(), kid) else { return false };
+        let issuers = denied.keys.get(kid);
+        issuers.is_some_and(|issuers| issuers.iter().any(|issuer| names.answer_to(issuer)))
     }
 
     pub(crate) fn is_denied(&self, jti: Option<&str>) -> bool {
-        let denied = self.0.load();
-        !denied.jtis.is_empty() && jti.is_some_and(|jti| denied.jtis.contains(jti))
+        let (Some(denied), Some(jti)) = (self.denied(), jti) else { return false };
+        denied.jtis.contains(jti)
     }
 }
 
 impl fmt::Debug for Incidents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let denied = self.0.load();
+        let denied = self.denied.load();
         f.debug_struct("Incidents")
             .field("distrusted_keys", &denied.keys.len())
             .field("denied_jtis", &denied.jtis.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -107,13 +107,13 @@ impl<'h> Header<'h> {
 }
 
 names!(HeaderName {
-    Alg = b"alg",
-    Kid = b"kid",
-    Typ = b"typ",
-    Crit = b"crit",
-    B64 = b"b64",
-    Zip = b"zip",
-    Enc = b"enc",
+    Alg = "alg",
+    Kid = "kid",
+    Typ = "typ",
+    Crit = "crit",
+    B64 = "b64",
+    Zip = "zip",
+    Enc = "enc",
 });
 
 #[derive(Default)]

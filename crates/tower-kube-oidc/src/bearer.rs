@@ -21,16 +21,23 @@ const SCHEME: &[u8] = b"bearer";
 /// The header's value that holds the token. It is marked sensitive, so that nothing which comes
 /// after prints it.
 pub(crate) fn find(headers: &mut HeaderMap) -> Result<&HeaderValue, NoToken> {
-    let several = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
-    if several {
-        if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
-            entry.iter_mut().for_each(|value| value.set_sensitive(true));
-        }
+    // mostly no header of any name comes twice, which costs nothing to know
+    if headers.len() > headers.keys_len() && hide_several(headers) {
         return Err(NoToken::Malformed("more than one Authorization header"));
     }
     let value = headers.get_mut(AUTHORIZATION).ok_or(NoToken::NoCredentials)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Marks all values sensitive if there are several.
+fn hide_several(headers: &mut HeaderMap) -> bool {
+    let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) else { return false };
+    let several = entry.iter().nth(1).is_some();
+    if several {
+        entry.iter_mut().for_each(|value| value.set_sensitive(true));
+    }
+    several
 }
 
 /// What stands in the header's value where the token should be. It may be anything: see

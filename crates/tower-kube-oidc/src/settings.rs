@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use http::{HeaderMap, HeaderValue};
-use kube_oidc::{Claims, Verified, Verifier, VerifyError};
+use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{
     bearer,
@@ -39,13 +39,14 @@ impl<C: Claims> Settings<C> {
             Ok(token) => token,
             Err(no_token) => return Poll::Ready(Err(no_token.into())),
         };
-        let verdict = verifier.verify_now(token);
-        if !matches!(verdict, Poll::Ready(Ok(_)))
-            && let Err(no_token) = bearer::check(token)
-        {
-            return Poll::Ready(Err(no_token.into()));
+        match verifier.verify_now(token) {
+            Poll::Ready(Ok(caller)) => Poll::Ready(self.narrow(caller)),
+            other => match (bearer::check(token), other) {
+                (Err(no_token), _) => Poll::Ready(Err(no_token.into())),
+                (Ok(()), Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+                (Ok(()), _) => Poll::Pending,
+            },
         }
-        verdict.map(|verdict| self.narrow(verdict))
     }
 
     /// Judges the token of a header that was judged before, and waits for keys.
@@ -54,11 +55,10 @@ impl<C: Claims> Settings<C> {
         header: HeaderValue,
     ) -> Result<Verified<C>, Rejection> {
         let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
-        self.narrow(verifier.verify(bearer::token(&header)?).await)
+        self.narrow(verifier.verify(bearer::token(&header)?).await?)
     }
 
-    fn narrow(&self, verdict: Result<Verified<C>, VerifyError>) -> Result<Verified<C>, Rejection> {
-        let caller = verdict?;
+    fn narrow(&self, caller: Verified<C>) -> Result<Verified<C>, Rejection> {
         let is_for = |ours: &Vec<String>| {
             caller.registered().audiences().any(|found| ours.iter().any(|ours| ours == found))
         };

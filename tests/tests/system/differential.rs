@@ -186,10 +186,17 @@ fn we_agree_with_jsonwebtoken_but_for_a_list_of_reasons() {
                 .pod(&format!("checkout-{}", fastrand::u32(..)))
                 .signed_by(key);
             let token = change(token);
-            let we = match verifier.verify_now(&token) {
-                Poll::Ready(verdict) => verdict.is_ok(),
+            let judge = || match verifier.verify_now(&token) {
+                Poll::Ready(verdict) => verdict.map_err(|error| error.reason()),
                 Poll::Pending => panic!("a fixed set never waits"),
             };
+            // the second time what was good is remembered
+            let (cold, warm) = (judge(), judge());
+            assert_eq!(
+                cold.as_ref().map(kube_oidc::Verified::claims),
+                warm.as_ref().map(kube_oidc::Verified::claims)
+            );
+            let we = cold.is_ok();
             let they = they_accept(&token, &theirs);
             let expect = match (*expect, key.algorithm()) {
                 (Both(true), SigningAlgorithm::Es512) => OnlyWe("it has no ES512"),

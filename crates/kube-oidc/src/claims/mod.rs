@@ -132,14 +132,14 @@ struct PayloadMembers<'p> {
 }
 
 names!(PayloadName {
-    Iss = b"iss",
-    Aud = b"aud",
-    Exp = b"exp",
-    Nbf = b"nbf",
-    Iat = b"iat",
-    Sub = b"sub",
-    Jti = b"jti",
-    Kubernetes = b"kubernetes.io",
+    Aud = "aud",
+    Exp = "exp",
+    Iat = "iat",
+    Iss = "iss",
+    Jti = "jti",
+    Kubernetes = "kubernetes.io",
+    Nbf = "nbf",
+    Sub = "sub",
 });
 
 impl<'de> Members<'de> for PayloadMembers<'de> {

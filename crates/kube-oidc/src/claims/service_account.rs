@@ -297,12 +297,12 @@ impl Node {
 }
 
 names!(KubernetesName {
-    Namespace = b"namespace",
-    ServiceAccount = b"serviceaccount",
-    Pod = b"pod",
-    Node = b"node",
-    Secret = b"secret",
-    WarnAfter = b"warnafter",
+    Namespace = "namespace",
+    Node = "node",
+    Pod = "pod",
+    Secret = "secret",
+    ServiceAccount = "serviceaccount",
+    WarnAfter = "warnafter",
 });
 
 impl<'de> Members<'de> for KubernetesClaim<'de> {
@@ -331,7 +331,7 @@ impl<'de> Members<'de> for KubernetesClaim<'de> {
     }
 }
 
-names!(ObjectName { Name = b"name", Uid = b"uid" });
+names!(ObjectName { Name = "name", Uid = "uid" });
 
 impl<'de> Members<'de> for ObjectClaim<'de> {
     type Name = ObjectName;
@@ -361,11 +361,21 @@ fn is_dns_subdomain(text: &str) -> bool {
     let classes = classes(text);
     text.len() <= 253
         && classes & NOT_IN_NAME == 0
-        && if classes & DOT == 0 {
-            has_alphanumeric_ends(text)
-        } else {
-            text.split('.').all(has_alphanumeric_ends)
-        }
+        && has_alphanumeric_ends(text)
+        && (classes & DOT == 0 || text.as_bytes().windows(2).all(|pair| !is_edge(pair)))
+}
+
+/// Whether a dot and a hyphen, or two dots, are neighbours.
+fn is_edge(pair: &[u8]) -> bool {
+    pair.contains(&b'.') && pair.iter().all(|byte| matches!(byte, b'.' | b'-'))
+}
+
+/// For a text of which the rest is known: it neither begins nor ends with a hyphen or a dot, nor
+/// is empty.
+fn has_alphanumeric_ends(text: &str) -> bool {
+    let is_inner = |byte: &u8| matches!(byte, b'-' | b'.');
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(|first| !is_inner(first)) && !bytes.last().is_some_and(is_inner)
 }
 
 /// A uid is opaque: Kubernetes makes UUIDs, and promises no form.
@@ -402,12 +412,6 @@ static CLASSES: [u8; 256] = {
 /// The classes of all bytes together.
 fn classes(text: &str) -> u8 {
     text.bytes().fold(0, |classes, byte| classes | CLASSES[usize::from(byte)])
-}
-
-/// For a text of which the rest is known: it neither begins nor ends with a hyphen, nor is empty.
-fn has_alphanumeric_ends(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(|first| *first != b'-') && bytes.last() != Some(&b'-')
 }
 
 /// Claims that no issuer signed, for unit tests of handlers and policies.

@@ -7,7 +7,9 @@
 use std::fmt;
 
 use serde::{
-    de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
+    de::{
+        self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
+    },
     forward_to_deserialize_any,
 };
 
@@ -125,11 +127,11 @@ impl<'de> Deserializer<'de> for &mut Plain<'de> {
             Some(b'0'..=b'9') => visitor.visit_u64(self.number()?),
             Some(b'{') => {
                 self.at += 1;
-                visitor.visit_map(Elements { plain: self, first: true })
+                visitor.visit_map(Elements::of(self))
             }
             Some(b'[') => {
                 self.at += 1;
-                visitor.visit_seq(Elements { plain: self, first: true })
+                visitor.visit_seq(Elements::of(self))
             }
             Some(b't') => self.word("true").and_then(|()| visitor.visit_bool(true)),
             Some(b'f') => self.word("false").and_then(|()| visitor.visit_bool(false)),
@@ -147,14 +149,21 @@ impl<'de> Deserializer<'de> for &mut Plain<'de> {
         visitor.visit_u64(self.number()?)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, NotPlain> {
+    /// Of the names in `expected`, quotes and colon included, those that come in this order are
+    /// told by their number.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        expected: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, NotPlain> {
         self.take(b'{')?;
-        visitor.visit_map(Elements { plain: self, first: true })
+        visitor.visit_map(Elements { expected, ..Elements::of(self) })
     }
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct struct enum identifier ignored_any
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -162,6 +171,26 @@ impl<'de> Deserializer<'de> for &mut Plain<'de> {
 struct Elements<'a, 'de> {
     plain: &'a mut Plain<'de>,
     first: bool,
+    expected: &'static [&'static str],
+    /// How many of the expected names came, or did not and will not be looked for.
+    past: usize,
+}
+
+impl<'a, 'de> Elements<'a, 'de> {
+    fn of(plain: &'a mut Plain<'de>) -> Self {
+        Self { plain, first: true, expected: &[], past: 0 }
+    }
+
+    /// The number of the expected name that comes next, if one does.
+    fn expected_name(&mut self) -> Option<u64> {
+        let rest = self.plain.text.as_bytes().get(self.plain.at..)?;
+        let candidates = self.expected.get(self.past..)?;
+        let skipped = candidates.iter().position(|name| rest.starts_with(name.as_bytes()))?;
+        let number = self.past + skipped;
+        self.plain.at += self.expected.get(number)?.len();
+        self.past = number + 1;
+        u64::try_from(number).ok()
+    }
 }
 
 impl<'de> MapAccess<'de> for Elements<'_, 'de> {
@@ -173,6 +202,9 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
     ) -> Result<Option<K::Value>, NotPlain> {
         if !self.plain.next(&mut self.first, b'}')? {
             return Ok(None);
+        }
+        if let Some(number) = self.expected_name() {
+            return seed.deserialize(number.into_deserializer()).map(Some);
         }
         // a text and nothing else, whatever the seed asks for
         if self.plain.peek() != Some(b'"') {

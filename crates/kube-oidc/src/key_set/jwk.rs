@@ -64,16 +64,16 @@ struct Jwk<'a> {
 }
 
 names!(JwkName {
-    Kty = b"kty",
-    Kid = b"kid",
-    Alg = b"alg",
-    Use = b"use",
-    KeyOps = b"key_ops",
-    Crv = b"crv",
-    N = b"n",
-    E = b"e",
-    X = b"x",
-    Y = b"y",
+    Kty = "kty",
+    Kid = "kid",
+    Alg = "alg",
+    Use = "use",
+    KeyOps = "key_ops",
+    Crv = "crv",
+    N = "n",
+    E = "e",
+    X = "x",
+    Y = "y",
 });
 
 impl<'de> Members<'de> for Jwk<'de> {

@@ -248,7 +248,7 @@ impl Reading<'_> {
     }
 }
 
-names!(KeySetName { Keys = b"keys" });
+names!(KeySetName { Keys = "keys" });
 
 impl<'de> Members<'de> for Reading<'_> {
     type Name = KeySetName;

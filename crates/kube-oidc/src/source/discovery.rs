@@ -24,7 +24,7 @@ struct Metadata<'a> {
     jwks_uri: Option<Cow<'a, str>>,
 }
 
-names!(MetadataName { Issuer = b"issuer", JwksUri = b"jwks_uri" });
+names!(MetadataName { Issuer = "issuer", JwksUri = "jwks_uri" });
 
 impl<'de> Members<'de> for Metadata<'de> {
     type Name = MetadataName;
