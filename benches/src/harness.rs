@@ -40,6 +40,21 @@ pub struct Measured {
     pub ratio: Quartiles,
     /// Allocations in one call.
     pub allocations: u64,
+    /// Nanoseconds for one call, of each round.
+    pub rounds: Vec<f64>,
+}
+
+impl Measured {
+    /// What is worked out in each round from the nanoseconds of some contestants of the same run.
+    pub fn each_round<const N: usize>(
+        contestants: [&Self; N],
+        work_out: impl Fn([f64; N]) -> f64,
+    ) -> Quartiles {
+        let rounds = contestants.map(|contestant| contestant.rounds.len());
+        let count = rounds.into_iter().min().unwrap_or_default();
+        let at = |round: usize| work_out(contestants.map(|contestant| contestant.rounds[round]));
+        Quartiles::of((0..count).map(at).collect())
+    }
 }
 
 /// Median and interquartile range.
@@ -80,9 +95,10 @@ pub fn measure(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Measure
         let ratios = times.iter().zip(&first).map(|(time, first)| time / first).collect();
         Measured {
             name: contestant.name.clone(),
-            nanoseconds: Quartiles::of(times).median,
+            nanoseconds: Quartiles::of(times.clone()).median,
             ratio: Quartiles::of(ratios),
             allocations: allocation_counter::measure(|| (contestant.once)()).count_total,
+            rounds: times,
         }
     });
     measured.collect()
@@ -102,12 +118,17 @@ pub fn print(title: &str, measured: &[Measured]) {
     println!("\n### {title}\n");
     println!("| what | ratio | quartiles | ns | allocations |");
     println!("| --- | ---: | --- | ---: | ---: |");
-    for Measured { name, nanoseconds, ratio, allocations } in measured {
+    for Measured { name, nanoseconds, ratio, allocations, .. } in measured {
         let Quartiles { low, median, high } = ratio;
         println!(
             "| {name} | {median:.4} | {low:.4} to {high:.4} | {nanoseconds:.0} | {allocations} |"
         );
     }
+}
+
+/// Shows one number in Markdown, as an item of a list.
+pub fn print_quartiles(what: &str, Quartiles { low, median, high }: Quartiles) {
+    println!("- {what}: {median:.4} ({low:.4} to {high:.4})");
 }
 
 /// Polls a future that is ready soon, without a runtime of its own.

@@ -3,3 +3,5 @@
 pub mod harness;
 pub mod inputs;
 pub mod jsonwebtoken_peer;
+pub mod layers;
+pub mod peers;

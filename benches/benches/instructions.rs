@@ -1,0 +1,57 @@
+//! Instructions of one verification, counted by callgrind: a figure that does not wobble.
+//!
+//! It needs valgrind and the runner of the same version: `cargo install gungraun-runner`.
+
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use kube_oidc::{Verified, Verifier};
+use kube_oidc_benches::inputs::{RawCheck, pod_token, verifier, verify};
+use kube_oidc_testing::TestIssuer;
+
+/// A verifier with keys, and a token that it has seen.
+fn prepared(token_cache: usize) -> (Verifier, String) {
+    let issuer = TestIssuer::start();
+    let token = pod_token(&issuer).mint();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let verifier = runtime.block_on(verifier(&issuer, token_cache));
+    verify(&verifier, &token);
+    (verifier, token)
+}
+
+fn prepared_raw() -> RawCheck {
+    let issuer = TestIssuer::start();
+    let raw = RawCheck::of(&pod_token(&issuer).mint(), &issuer.signing_key());
+    raw.check();
+    raw
+}
+
+#[library_benchmark]
+#[bench::rs256(prepared_raw())]
+fn signature_alone(raw: RawCheck) -> RawCheck {
+    raw.check();
+    raw
+}
+
+#[library_benchmark]
+#[bench::rs256(prepared(0))]
+fn cold((verifier, token): (Verifier, String)) -> (Verifier, Verified) {
+    let verified = verify(black_box(&verifier), black_box(&token));
+    (verifier, verified)
+}
+
+#[library_benchmark]
+#[bench::rs256(prepared(1_000))]
+fn warm((verifier, token): (Verifier, String)) -> (Verifier, Verified) {
+    let verified = verify(black_box(&verifier), black_box(&token));
+    (verifier, verified)
+}
+
+library_benchmark_group!(
+    name = instructions;
+    benchmarks = signature_alone, cold, warm
+);
+main!(library_benchmark_groups = instructions);

@@ -1,0 +1,126 @@
+//! How often memory is asked for on the way of a good token: a promise that no clock is needed for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use http::{Request, Response};
+use kube_oidc::{Issuer, Verifier};
+use kube_oidc_testing::TestIssuer;
+use tower::{Layer as _, Service};
+use tower_kube_oidc::{OidcAuthLayer, Verified};
+
+/// A verifier with fetched keys, and a token of a pod.
+fn prepared(token_cache: usize) -> (Verifier, String) {
+    let issuer = TestIssuer::start();
+    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+        .audience("orders")
+        .token_cache(token_cache)
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(verifier.ready());
+    let token = issuer.token().audience("orders").pod("checkout-7f9c").node("worker-1").mint();
+    // what is done once in a thread or process is done here
+    assert!(matches!(verifier.verify_now(&token), Poll::Ready(Ok(_))));
+    (verifier, token)
+}
+
+fn allocations(run: impl FnOnce()) -> u64 {
+    allocation_counter::measure(run).count_total
+}
+
+#[test]
+fn a_remembered_token_costs_none() {
+    let (verifier, token) = prepared(100);
+    let count = allocations(|| {
+        for _ in 0..100 {
+            assert!(matches!(verifier.verify_now(&token), Poll::Ready(Ok(_))));
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn claims_cost_two() {
+    let (verifier, token) = prepared(0);
+    // the texts, and what holds them; aws-lc's own are not Rust's to count
+    let count = allocations(|| {
+        assert!(matches!(verifier.verify_now(&token), Poll::Ready(Ok(_))));
+    });
+    assert_eq!(count, 2);
+}
+
+#[test]
+fn junk_that_is_refused_early_costs_none() {
+    let (verifier, token) = prepared(100);
+    let (head, _) = token.rsplit_once('.').unwrap();
+    let forged = format!("{head}.AAAA");
+    for junk in ["", "a.b.c", "not a token", &token[1..], &forged] {
+        let count = allocations(|| {
+            assert!(matches!(verifier.verify_now(junk), Poll::Ready(Err(_))));
+        });
+        assert_eq!(count, 0, "{junk:?}");
+    }
+}
+
+/// A service that needs no memory of its own.
+#[derive(Clone)]
+struct Empty;
+
+impl Service<Request<()>> for Empty {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        assert!(request.extensions().get::<Verified>().is_some());
+        ready(Ok(Response::new(())))
+    }
+}
+
+#[test]
+fn the_layer_costs_what_an_extension_does() {
+    let (verifier, token) = prepared(100);
+    let mut service = OidcAuthLayer::from(verifier.clone()).layer(Empty);
+    let Poll::Ready(Ok(caller)) = verifier.verify_now(&token) else { panic!() };
+    for others in [false, true] {
+        let request = || {
+            let mut request =
+                Request::builder().header("authorization", format!("Bearer {token}")).body(());
+            if others {
+                request.as_mut().unwrap().extensions_mut().insert(1_u8);
+            }
+            request.unwrap()
+        };
+        let (given, mut bare) = (request(), request());
+        let count = allocations(|| {
+            let mut context = Context::from_waker(Waker::noop());
+            let mut future = pin!(service.call(given));
+            assert!(matches!(future.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+        });
+        let insert = allocations(|| drop(bare.extensions_mut().insert(caller.clone())));
+        assert_eq!(count, insert);
+        assert_eq!(count, if others { 1 } else { 3 });
+    }
+}
+
+#[test]
+fn the_future_is_no_larger_than_the_inner_one() {
+    let (verifier, token) = prepared(100);
+    let mut service = OidcAuthLayer::from(verifier).layer(Empty);
+    let request = Request::builder().header("authorization", format!("Bearer {token}")).body(());
+    let future = service.call(request.unwrap());
+    println!("the layer's future: {} bytes", size_of_val(&future));
+    let inner = size_of::<<Empty as Service<Request<()>>>::Future>();
+    assert!(size_of_val(&future) <= inner + size_of::<usize>());
+}
