@@ -1,20 +1,9 @@
 //! `jsonwebtoken` with both of its backends in one process.
 
-use std::sync::{
-    Once,
-    atomic::{AtomicBool, Ordering},
-};
-
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation,
-    crypto::{CryptoProvider, aws_lc, rust_crypto},
-    decode,
-    jwk::Jwk,
-};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, jwk::Jwk};
 use kube_oidc_testing::{SigningKey, TestIssuer};
-use serde::Deserialize;
 
-use crate::inputs::AUDIENCE;
+use crate::{claims::PodClaims, inputs::AUDIENCE};
 
 /// Which of them checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,74 +14,40 @@ pub enum Backend {
     RustCrypto,
 }
 
-static PURE_RUST: AtomicBool = AtomicBool::new(false);
+/// Makes a provider for the whole process that asks the backend which is set, and the function
+/// that sets it: for each version of `jsonwebtoken` that others use.
+macro_rules! both_backends {
+    ($version:ident, $utils:ident: $type:ty) => {
+        static PURE_RUST: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-/// A provider for the whole process that asks the backend which is set.
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| (aws_lc::DEFAULT_PROVIDER.signer_factory)(algorithm, key),
-    verifier_factory: |algorithm, key| {
-        let provider = if PURE_RUST.load(Ordering::Relaxed) {
-            &rust_crypto::DEFAULT_PROVIDER
-        } else {
-            &aws_lc::DEFAULT_PROVIDER
+        static PROVIDER: $version::crypto::CryptoProvider = $version::crypto::CryptoProvider {
+            signer_factory: |algorithm, key| {
+                ($version::crypto::aws_lc::DEFAULT_PROVIDER.signer_factory)(algorithm, key)
+            },
+            verifier_factory: |algorithm, key| {
+                let provider = if PURE_RUST.load(std::sync::atomic::Ordering::Relaxed) {
+                    &$version::crypto::rust_crypto::DEFAULT_PROVIDER
+                } else {
+                    &$version::crypto::aws_lc::DEFAULT_PROVIDER
+                };
+                (provider.verifier_factory)(algorithm, key)
+            },
+            $utils: <$type>::new_unimplemented(),
         };
-        (provider.verifier_factory)(algorithm, key)
-    },
-    key_utils: jsonwebtoken::crypto::KeyUtils::new_unimplemented(),
-};
 
-/// Lets this backend check from now on.
-pub fn use_backend(backend: Backend) {
-    static INSTALL: Once = Once::new();
-    INSTALL.call_once(|| PROVIDER.install_default().expect("the first provider"));
-    PURE_RUST.store(backend == Backend::RustCrypto, Ordering::Relaxed);
+        /// Lets this backend check from now on.
+        pub fn use_backend(backend: $crate::jsonwebtoken_peer::Backend) {
+            static INSTALL: std::sync::Once = std::sync::Once::new();
+            INSTALL.call_once(|| PROVIDER.install_default().expect("the first provider"));
+            let pure_rust = backend == $crate::jsonwebtoken_peer::Backend::RustCrypto;
+            PURE_RUST.store(pure_rust, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
 }
 
-/// The claims of a service account, as one would write them by hand.
-#[derive(Debug, Deserialize)]
-pub struct Claims {
-    /// `iss`.
-    pub iss: String,
-    /// `sub`.
-    pub sub: String,
-    /// `aud`.
-    pub aud: Vec<String>,
-    /// `exp`.
-    pub exp: u64,
-    /// `iat`.
-    pub iat: u64,
-    /// `nbf`.
-    pub nbf: u64,
-    /// `jti`.
-    pub jti: Option<String>,
-    /// `kubernetes.io`.
-    #[serde(rename = "kubernetes.io")]
-    pub kubernetes: Kubernetes,
-}
+pub(crate) use both_backends;
 
-/// What stands in `kubernetes.io`.
-#[derive(Debug, Deserialize)]
-pub struct Kubernetes {
-    /// `namespace`.
-    pub namespace: String,
-    /// `serviceaccount`.
-    pub serviceaccount: Object,
-    /// `pod`.
-    pub pod: Option<Object>,
-    /// `node`.
-    pub node: Option<Object>,
-    /// `warnafter`.
-    pub warnafter: Option<u64>,
-}
-
-/// A name and a uid.
-#[derive(Debug, Deserialize)]
-pub struct Object {
-    /// `name`.
-    pub name: String,
-    /// `uid`.
-    pub uid: String,
-}
+both_backends!(jsonwebtoken, key_utils: jsonwebtoken::crypto::KeyUtils);
 
 /// `decode` with a key and a validation that were prepared before.
 pub struct Decoder {
@@ -113,7 +68,7 @@ impl Decoder {
     }
 
     /// Checks a token, which must be good.
-    pub fn decode(&self, token: &str) -> Claims {
+    pub fn decode(&self, token: &str) -> PodClaims {
         decode(token, &self.key, &self.validation).expect("a good token").claims
     }
 }

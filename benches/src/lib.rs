@@ -1,5 +1,6 @@
 //! What a check costs, as ratios: see the README beside.
 
+pub mod claims;
 pub mod harness;
 pub mod inputs;
 pub mod jsonwebtoken_peer;

@@ -7,7 +7,7 @@ use axum_jwks::{Claims, Jwks, ParseTokenClaims, TokenError};
 use http::StatusCode;
 use kube_oidc_testing::TestIssuer;
 
-use super::PodClaims;
+use crate::claims::PodClaims;
 use crate::{inputs::AUDIENCE, layers::hello};
 
 #[derive(Clone, FromRef)]

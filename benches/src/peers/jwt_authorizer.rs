@@ -4,7 +4,7 @@ use axum07::{Router, routing::get};
 use jwt_authorizer::{IntoLayer, JwtAuthorizer, JwtClaims, Validation};
 use kube_oidc_testing::TestIssuer;
 
-use super::PodClaims;
+use crate::claims::PodClaims;
 use crate::{inputs::AUDIENCE, layers::hello};
 
 /// A router behind the layer. The key set is fetched at the first request.

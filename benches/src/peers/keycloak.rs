@@ -14,7 +14,7 @@ use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer, TokenBuilder};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Kubernetes;
+use crate::claims::Kubernetes;
 use crate::{
     inputs::{AUDIENCE, pod_token},
     layers::hello,

@@ -5,7 +5,7 @@ use axum::{Extension, Router, routing::get};
 use kube_oidc_testing::TestIssuer;
 use tower_oauth2_resource_server::{server::OAuth2ResourceServer, tenant::TenantConfiguration};
 
-use super::PodClaims;
+use crate::claims::PodClaims;
 use crate::{inputs::AUDIENCE, layers::hello};
 
 /// A router behind the layer. It finds the key set by discovery, and fetches it in a task.
