@@ -27,6 +27,9 @@
 //! with a stable [`Reason`]. While the keys for a token are not here, its times and audience are
 //! looked at first: keys are only fetched for a token that could pass.
 //!
+//! A token that was verified is remembered, and not checked again while all that its verdict rests
+//! on still holds: see [`VerifierBuilder::token_cache`] for what is kept, and for how long.
+//!
 //! # What is not
 //!
 //! Whether the pod or the service account still exists, or whether a token was stolen: a signature

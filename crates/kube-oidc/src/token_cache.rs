@@ -55,7 +55,9 @@ impl<C: Claims> TokenCache<C> {
             .estimated_items_capacity(entries)
             .weight_capacity(bytes as u64)
             .build();
-        let Ok(options) = options else { return Err(BuildError::TokenCache) };
+        let Some(options) = options.ok().filter(|_| bytes > 0) else {
+            return Err(BuildError::TokenCache);
+        };
         // so that as many of the least weight fit, and not one more
         let least = bytes.saturating_mul(2) / entries.saturating_mul(2).saturating_add(1);
         let weighter = ByBytes { least: least.max(1) as u64 };

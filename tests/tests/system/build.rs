@@ -216,3 +216,20 @@ fn debug_shows_no_secret() {
         assert!(text.contains("issuer.example"), "{text}");
     }
 }
+
+#[test]
+fn a_token_cache_has_memory_or_is_off() {
+    let build = |tokens, bytes| {
+        Verifier::builder(Issuer::new("https://issuer.example".parse().unwrap()))
+            .audience("orders")
+            .token_cache(tokens)
+            .token_cache_bytes(bytes)
+            .build()
+            .map(|_| ())
+    };
+    assert!(matches!(build(1, 0), Err(BuildError::TokenCache)));
+    for (tokens, bytes) in [(0, 0), (0, 1), (1, 1), (usize::MAX, 1), (1, usize::MAX)] {
+        build(tokens, bytes).unwrap();
+    }
+    build(usize::MAX, usize::MAX).unwrap();
+}
