@@ -1,6 +1,7 @@
 //! The claims of a token: read once, borrowed, before anything is believed.
 
 mod numeric_date;
+mod object_name;
 mod registered;
 mod service_account;
 #[cfg(test)]
