@@ -390,8 +390,8 @@ pub enum BuildError {
     /// The proxy for fetching keys is no URL of a proxy.
     #[error("the proxy for fetching keys cannot be used: {0}")]
     Proxy(String),
-    /// The token cache is to remember tokens in no memory.
-    #[error("the token cache has no bytes: token_cache(0) switches it off")]
+    /// The token cache is to remember tokens in next to no memory.
+    #[error("the token cache needs at least 64 KiB: token_cache(0) switches it off")]
     TokenCache,
     /// A fixed key set cannot be used.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::issuer_url::IssuerUrlError;
 
@@ -76,7 +76,9 @@ pub(crate) struct LearntName(Arc<Told>);
 #[derive(Debug, Default)]
 struct Told {
     pinned: ArcSwapOption<String>,
-    /// What the API server told instead, last.
+    /// What was pinned before.
+    former: ArcSwap<Vec<Arc<String>>>,
+    /// What the API server tells instead, if it does.
     since: ArcSwapOption<String>,
 }
 
@@ -89,6 +91,11 @@ impl LearntName {
         self.0.pinned.load().as_ref().is_some_and(|known| **known == name)
     }
 
+    /// Whether it is the name, or was once.
+    pub(crate) fn was(&self, name: &str) -> bool {
+        self.is(name) || self.0.former.load().iter().any(|former| **former == name)
+    }
+
     pub(crate) fn is_known(&self) -> bool {
         self.0.pinned.load().is_some()
     }
@@ -96,25 +103,33 @@ impl LearntName {
     /// Takes what the API server tells: the first name is pinned. Another one later may be an
     /// attack, and is for the operator to accept; `Err` is the name that stays.
     pub(crate) fn tell(&self, name: &str) -> Result<(), Arc<String>> {
-        match self.get() {
-            None => {
-                self.accept(name);
-                Ok(())
+        let told = Arc::new(name.to_owned());
+        let none: Option<Arc<String>> = None;
+        let before = self.0.pinned.compare_and_swap(&none, Some(Arc::clone(&told)));
+        match &*before {
+            Some(pinned) if **pinned != name => {
+                self.0.since.store(Some(told));
+                Err(Arc::clone(pinned))
             }
-            Some(pinned) if *pinned == name => Ok(()),
-            Some(pinned) => {
-                self.0.since.store(Some(Arc::new(name.to_owned())));
-                Err(pinned)
+            _ => {
+                self.0.since.store(None);
+                Ok(())
             }
         }
     }
 
     /// Takes the operator's word for it.
     pub(crate) fn accept(&self, name: &str) {
-        self.0.pinned.store(Some(Arc::new(name.to_owned())));
+        if let Some(before) = self.0.pinned.swap(Some(Arc::new(name.to_owned()))) {
+            self.0.former.rcu(|former| {
+                let mut former = Vec::clone(former);
+                former.push(Arc::clone(&before));
+                former
+            });
+        }
     }
 
-    /// The same, if it is what the API server told. `false`: it is not.
+    /// The same, if it is what the API server tells. `false`: it is not.
     pub(crate) fn accept_if_told(&self, name: &str) -> bool {
         let told = self.0.since.load().as_ref().is_some_and(|told| **told == name);
         if told {

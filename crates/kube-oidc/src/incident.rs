@@ -24,7 +24,7 @@ pub(crate) struct Incidents {
 #[derive(Clone, Default)]
 struct Denied {
     /// By `kid`: the issuers of the key, by each name that is known of them.
-    keys: HashMap<Arc<str>, Vec<Arc<str>>>,
+    keys: HashMap<Arc<str>, HashSet<Arc<str>>>,
     jtis: HashSet<Arc<str>>,
 }
 
@@ -60,7 +60,7 @@ impl Incidents {
     pub(crate) fn is_distrusted(&self, names: &Names, kid: Option<&str>) -> bool {
         let (Some(denied), Some(kid)) = (self.denied(), kid) else { return false };
         let issuers = denied.keys.get(kid);
-        issuers.is_some_and(|issuers| issuers.iter().any(|issuer| names.answer_to(issuer)))
+        issuers.is_some_and(|issuers| issuers.iter().any(|issuer| names.ever_answered_to(issuer)))
     }
 
     pub(crate) fn is_denied(&self, jti: Option<&str>) -> bool {

@@ -15,10 +15,16 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-use crate::{claims::Claims, error::BuildError, verified::Verified};
+use crate::{claims::Claims, error::BuildError, jws::MAX_TOKEN_BYTES, verified::Verified};
 
 /// How long a token is remembered before its signature is checked again.
 pub(crate) const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+
+/// The least that is worth having: some tokens of the greatest length.
+const LEAST_BYTES: usize = 64 * 1024;
+
+/// What a token and its claims take, more or less.
+const ORDINARY_BYTES: usize = 2 * 1024;
 
 /// How much is remembered.
 #[derive(Clone, Debug)]
@@ -51,11 +57,12 @@ impl<C: Claims> TokenCache<C> {
         if entries == 0 {
             return Ok(Self { remembered: None, digests });
         }
+        // the cache is cut into parts, of which each must have room for some tokens
         let options = OptionsBuilder::new()
-            .estimated_items_capacity(entries)
+            .estimated_items_capacity(entries.min(bytes / ORDINARY_BYTES))
             .weight_capacity(bytes as u64)
             .build();
-        let Some(options) = options.ok().filter(|_| bytes > 0) else {
+        let Some(options) = options.ok().filter(|_| bytes >= LEAST_BYTES) else {
             return Err(BuildError::TokenCache);
         };
         // so that as many of the least weight fit, and not one more
@@ -70,6 +77,9 @@ impl<C: Claims> TokenCache<C> {
     /// question.
     pub(crate) fn get(&self, token: &[u8]) -> Option<Verified<C>> {
         let remembered = self.remembered.as_ref()?;
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
         if self.digests {
             remembered.get(&Asked(digest(&SHA256, token).as_ref()))
         } else {

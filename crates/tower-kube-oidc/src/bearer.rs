@@ -32,9 +32,8 @@ pub(crate) fn find(headers: &mut HeaderMap) -> Result<&HeaderValue, NoToken> {
 
 /// Marks all values sensitive if there are several.
 fn hide_several(headers: &mut HeaderMap) -> bool {
-    let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) else { return false };
-    let several = entry.iter().nth(1).is_some();
-    if several {
+    let several = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
+    if several && let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
         entry.iter_mut().for_each(|value| value.set_sensitive(true));
     }
     several

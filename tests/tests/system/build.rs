@@ -227,8 +227,11 @@ fn a_token_cache_has_memory_or_is_off() {
             .build()
             .map(|_| ())
     };
-    assert!(matches!(build(1, 0), Err(BuildError::TokenCache)));
-    for (tokens, bytes) in [(0, 0), (0, 1), (1, 1), (usize::MAX, 1), (1, usize::MAX)] {
+    for (tokens, bytes) in [(1, 0), (10_000, 1), (1, (64 << 10) - 1)] {
+        assert!(matches!(build(tokens, bytes), Err(BuildError::TokenCache)));
+    }
+    for (tokens, bytes) in [(0, 0), (0, 1), (1, 64 << 10), (usize::MAX, 64 << 10), (1, usize::MAX)]
+    {
         build(tokens, bytes).unwrap();
     }
     build(usize::MAX, usize::MAX).unwrap();

@@ -172,6 +172,41 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
     assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
     assert!(verifier.remove_issuer(pod.api_server.base_url()));
     assert_eq!(reason(&verifier, &new).await, Some(Reason::UnknownIssuer));
+    // and both: distrusted before the name is learnt, which then changes
+    let verifier = pod.builder().build().unwrap();
+    verifier.distrust_key(CLUSTER, leaked.kid());
+    assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::DistrustedKey));
+    assert!(verifier.accept_issuer("https://new.example"));
+    assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
+}
+
+#[tokio::test]
+async fn one_cluster_may_be_known_in_two_ways() {
+    let pod = Pod::new();
+    let by_name = Issuer::new(CLUSTER.parse().unwrap())
+        .with_jwks_uri(pod.api_server.jwks_uri().replace(CLUSTER, pod.api_server.base_url()))
+        .with_root_certificates_pem(pod.api_server.ca_pem())
+        .with_fetch_bearer_token("token-of-the-pod");
+    let build = |cluster: &'static str| {
+        let builder = Verifier::builder(pod.issuer().of_cluster("red"));
+        builder.issuer(by_name.clone().of_cluster(cluster)).audience("orders").build().unwrap()
+    };
+    // they have all keys in common, and whoever of them it is, the token is of that cluster
+    let same = build("red");
+    same.refresh_now().await.unwrap();
+    assert_eq!(same.verify(pod.token()).await.unwrap().cluster(), Some("red"));
+    // what was not known when it was built is known now
+    let again = same.add_issuer(by_name.clone().of_cluster("red"));
+    assert!(matches!(again, Err(kube_oidc::BuildError::DuplicateIssuer(_))), "{again:?}");
+    // two clusters are another matter
+    let log = kube_oidc_tests::Log::catch();
+    let different = build("blue");
+    different.refresh_now().await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(reason(&different, &pod.token()).await, Some(Reason::SharedKey));
+    }
+    let kid = pod.api_server.signing_key().kid().to_owned();
+    assert_eq!(log.lines_with(&[" WARN ", "list one key", &kid]).len(), 1);
 }
 
 #[tokio::test]

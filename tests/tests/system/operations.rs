@@ -114,6 +114,28 @@ async fn refresh_now_ends_a_key_at_once() {
     assert_eq!(issuer.key_fetches(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_now_asks_all_issuers_at_once() {
+    let (hangs, answers) = (TestIssuer::start(), TestIssuer::start());
+    hangs.answer(Endpoint::Keys, Answer::never());
+    let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
+    let verifier = Verifier::builder(trusted(&hangs).of_cluster("blue"))
+        .issuer(trusted(&answers).of_cluster("green"))
+        .audience("orders")
+        .fetch_timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let refresh = tokio::spawn({
+        let verifier = verifier.clone();
+        async move { verifier.refresh_now().await }
+    });
+    tokio::task::block_in_place(|| answers.wait_for_key_fetches(1));
+    assert!(!refresh.is_finished());
+    verifier.ready().await;
+    assert_eq!(reason(&verifier, &token(&answers)).await, None);
+    refresh.abort();
+}
+
 #[tokio::test]
 async fn refresh_now_heeds_retry_after_and_not_the_back_off() {
     let issuer = TestIssuer::start();

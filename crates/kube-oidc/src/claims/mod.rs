@@ -119,7 +119,7 @@ impl<'p> Payload<'p> {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct PayloadMembers<'p> {
     read_kubernetes: bool,
     iss: Option<Cow<'p, str>>,

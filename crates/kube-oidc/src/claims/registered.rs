@@ -64,7 +64,7 @@ impl RegisteredClaims {
 
     /// How much memory its texts hold, and those of the claims beside it.
     pub(crate) fn bytes(&self) -> usize {
-        self.texts.capacity()
+        self.texts.capacity() + size_of_val(self.audiences.spans())
     }
 
     /// `iss`: who made the token; one of the verifier's issuers, byte for byte.

@@ -72,12 +72,14 @@ impl Names {
 
     /// Whether a token may be of both, as far as their names are known.
     pub(crate) fn overlap(&self, other: &Self) -> bool {
-        let also =
-            |names: &Self, other: &Self| names.also.iter().any(|also| other.contain(&also.name));
-        *self.label == *other.label
-            || other.contain(&self.label)
-            || also(self, other)
-            || also(other, self)
+        let known = |names: &Self| {
+            let learnt = names.learnt.as_ref().and_then(LearntName::get);
+            let also = names.also.iter().map(|also| also.name.to_string());
+            let learnt = learnt.map(|learnt| String::clone(&learnt));
+            also.chain(learnt).chain([names.label.to_string()]).collect::<Vec<_>>()
+        };
+        let others = known(other);
+        known(self).iter().any(|name| others.contains(name))
     }
 
     /// Notes that a token of this name was accepted.
@@ -102,6 +104,11 @@ impl Names {
     /// Whether an operator means this issuer: by a name, or by the address of the API server.
     pub(crate) fn answer_to(&self, name: &str) -> bool {
         *self.label == *name || self.contain(name)
+    }
+
+    /// The same, and by a name that it had before.
+    pub(crate) fn ever_answered_to(&self, name: &str) -> bool {
+        self.answer_to(name) || self.learnt.as_ref().is_some_and(|learnt| learnt.was(name))
     }
 
     /// Whether the name is still to be learnt, so that it may be any.

@@ -67,6 +67,7 @@ macro_rules! names {
             }
 
             fn bit(self) -> u32 {
+                const { assert!(<$names as $crate::json::Name>::ALL.len() <= 32) };
                 1 << self as u32
             }
         }

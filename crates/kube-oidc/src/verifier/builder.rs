@@ -129,8 +129,9 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// Clusters may share the name of their issuer, as those do that were set up with
     /// `https://kubernetes.default.svc.cluster.local`. Then a token is of the cluster whose key
-    /// signed it, so each needs a place of its own to read keys from, and a key that two of them
-    /// list is refused:
+    /// signed it, so each needs a place of its own to read keys from. Tokens of a key that two of
+    /// them list are refused, which the log tells; so trust only clusters with this that do not
+    /// want each other out:
     ///
     /// ```
     /// use kube_oidc::{Issuer, IssuerUrl, Verifier};
@@ -273,8 +274,8 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How much memory remembered tokens may take, in bytes: 32 MiB unless set. A token takes
-    /// about 2 KiB.
+    /// How much memory remembered tokens may take, in bytes: 32 MiB unless set, at least 64 KiB. A
+    /// token takes about 2 KiB; claims of your own are counted as twice their text.
     pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
         self.plan.token_cache.bytes = bytes;
         self

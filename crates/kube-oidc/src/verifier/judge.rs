@@ -55,7 +55,7 @@ impl<C: Claims> Inner<C> {
             && issuer.keys.with_current(now, |keys| {
                 keys.and_then(|keys| keys.by_id(basis.key)).is_some_and(|key| {
                     !self.incidents.is_distrusted(&issuer.names, key.kid())
-                        && !issuers.share(issuer.id, iss, key)
+                        && issuers.sharer(issuer, iss, key).is_none()
                 })
             });
         if holds {
@@ -232,7 +232,8 @@ impl<'a> Unverified<'a> {
         if issuers.by_id(issuer.id).is_none() {
             return Err(Refusal::UnknownIssuer);
         }
-        if issuers.share(issuer.id, &self.payload.iss, key) {
+        if let Some(other) = issuers.sharer(issuer, &self.payload.iss, key) {
+            issuer.tell_shared(other, key);
             return Err(Refusal::SharedKey);
         }
         inner.validation.check(&self.payload, now.wall)?;
@@ -245,7 +246,10 @@ impl<'a> Unverified<'a> {
         let (issuer_id, key) = (issuer.id, key.id());
         let basis = Basis { issuer: issuer_id, key, good_from, good_until, checked_at: now };
         let verified = Verified::new(kept, issuer.cluster.clone(), basis);
-        inner.tokens.insert(self.token, &verified);
+        // without a name the key is the only one that fits, which may end while the key stays
+        if self.header.kid.is_some() {
+            inner.tokens.insert(self.token, &verified);
+        }
         Ok(verified)
     }
 }

@@ -188,22 +188,26 @@ impl<C: Claims> Verifier<C> {
     /// The keys of an issuer could not be fetched. Those of the others were, and the last good
     /// ones of this one stay in use.
     pub async fn refresh_now(&self) -> Result<(), KeysUnavailable> {
+        let caches = self.caches();
+        let mut refreshes =
+            caches.iter().map(|cache| Box::pin(cache.refresh())).collect::<Vec<_>>();
         let mut result = Ok(());
-        for cache in self.caches() {
-            result = result.and(cache.refresh().await);
+        while !refreshes.is_empty() {
+            result = result.and(next_of(&mut refreshes).await);
         }
         result
     }
 
     /// Refuses every token that a key of an issuer signed, from now on and for as long as this
     /// verifier lives, whatever its issuer says: for a key that leaked. The issuer may be one that
-    /// is added or whose name is learnt later. A key without a `kid` cannot be named.
+    /// is added or whose name is learnt later. It is the name of the key that counts: where an
+    /// issuer lists one key by several names, distrust each, and one without a `kid` cannot be named.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
         let issuers = self.inner.issuers.load();
-        let known = issuers.iter().find(|known| known.names.answer_to(issuer));
-        // the label stays when a learnt name changes; the name may be learnt later
-        let label = known.map(|known| &**known.names.label());
-        let names: Vec<&str> = label.into_iter().chain([issuer]).collect();
+        // the labels stay when a learnt name changes; the name may be learnt later
+        let known = issuers.iter().filter(|known| known.names.answer_to(issuer));
+        let labels = known.map(|known| &**known.names.label());
+        let names: Vec<&str> = labels.chain([issuer]).collect();
         self.inner.incidents.distrust_key(&names, kid);
     }
 

@@ -1,6 +1,12 @@
 //! The issuers that a verifier trusts.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{
     claims::Claims,
@@ -8,6 +14,7 @@ use crate::{
     issuer::{Issuer, IssuerId, Names},
     key_set::Key,
     keys::Keys,
+    shown::Shown,
     status::{IssuerStatus, KeyState},
 };
 
@@ -20,6 +27,8 @@ pub(super) struct TrustedIssuer {
     /// As the operator calls it.
     pub(super) cluster: Option<Arc<str>>,
     pub(super) keys: Keys,
+    /// Whether the log tells that another cluster lists a key of this one.
+    told_shared: AtomicBool,
 }
 
 /// Issuers that may stand beside each other: where there are several, each has the name of its
@@ -67,13 +76,19 @@ impl TrustedIssuers {
         self.0.iter().find(|issuer| issuer.id == id).map(|issuer| &**issuer)
     }
 
-    /// Whether another issuer of the same name lists a key too, in the last set that is known of
-    /// it: then nobody can tell whose tokens that key signs.
-    pub(super) fn share(&self, issuer: IssuerId, iss: &str, key: &Key) -> bool {
-        self.0.len() > 1
-            && self
-                .candidates(iss)
-                .any(|other| other.id != issuer && other.keys.last_had_numbers_of(key))
+    /// Another cluster's issuer of the same name that lists a key too, in the last set that is
+    /// known of it: then nobody can tell whose tokens that key signs.
+    pub(super) fn sharer(
+        &self,
+        issuer: &TrustedIssuer,
+        iss: &str,
+        key: &Key,
+    ) -> Option<&TrustedIssuer> {
+        if self.0.len() == 1 {
+            return None;
+        }
+        self.candidates(iss)
+            .find(|other| other.cluster != issuer.cluster && other.keys.last_had_numbers_of(key))
     }
 }
 
@@ -92,7 +107,7 @@ impl TrustedIssuer {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
         let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
-        Ok(Self { id: IssuerId::next(), names, cluster, keys })
+        Ok(Self { id: IssuerId::next(), names, cluster, keys, told_shared: AtomicBool::new(false) })
     }
 
     /// Two issuers of one name are of two clusters, with keys of their own.
@@ -107,6 +122,20 @@ impl TrustedIssuer {
         match self.keys.shared_with(&other.keys) {
             Some(key) => Err(BuildError::SharedKey { issuer, key }),
             None => Ok(()),
+        }
+    }
+
+    /// Tells once that tokens are refused for a key that is in another cluster's set as well.
+    pub(super) fn tell_shared(&self, other: &Self, key: &Key) {
+        if !self.told_shared.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                issuer = %self.names.label(),
+                cluster = self.cluster.as_deref(),
+                other_cluster = other.cluster.as_deref(),
+                kid = %Shown(key.kid().unwrap_or_default()),
+                "two clusters that share the name of their issuer list one key: the tokens that \
+                 it signs are refused"
+            );
         }
     }
 
