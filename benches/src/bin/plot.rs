@@ -30,9 +30,10 @@ fn main() {
         let (y, length) = (index * ROW + 10, length(*ratio));
         let colour = if name.contains("ours") { "#2a6fb0" } else { "#b8bec6" };
         println!(
-            r##"<text x="{}" y="{}" text-anchor="end">{name}</text><rect x="{NAMES}" y="{y}" width="{length:.0}" height="18" fill="{colour}"/><text x="{:.0}" y="{}">{ratio:.3}</text>"##,
+            r##"<text x="{}" y="{}" text-anchor="end">{}</text><rect x="{NAMES}" y="{y}" width="{length:.0}" height="18" fill="{colour}"/><text x="{:.0}" y="{}">{ratio:.3}</text>"##,
             NAMES - 8,
             y + 14,
+            name.replace('`', ""),
             NAMES as f64 + length + 6.0,
             y + 14
         );
