@@ -124,3 +124,14 @@ fn the_future_is_no_larger_than_the_inner_one() {
     let inner = size_of::<<Empty as Service<Request<()>>>::Future>();
     assert!(size_of_val(&future) <= inner + size_of::<usize>());
 }
+
+#[test]
+fn a_clone_of_a_layer_costs_none() {
+    // axum clones the layers of a handler with every request, and puts them around it
+    let layer = OidcAuthLayer::new("https://issuer.example".parse().unwrap())
+        .audience("orders")
+        .realm("shop");
+    drop(layer.layer(Empty));
+    let count = allocations(|| drop(layer.clone().layer(Empty)));
+    assert_eq!(count, 0);
+}

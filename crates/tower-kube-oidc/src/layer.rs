@@ -42,10 +42,13 @@ use crate::{rejection::Realm, service::OidcAuth, settings::Settings};
 ///
 /// Clones, and the services that it is put around, share one key cache.
 #[must_use]
-pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims> {
+pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims>(Arc<Planned<C>>);
+
+/// What clones of a layer share. Axum clones the layers of a handler with every request.
+struct Planned<C: Claims> {
     plan: Plan<C>,
-    /// Settled when first put around a service; clones of the same plan share it.
-    settled: Arc<OnceLock<Arc<Settings<C>>>>,
+    /// Settled when first put around a service.
+    settled: OnceLock<Arc<Settings<C>>>,
 }
 
 struct Plan<C: Claims> {
@@ -95,7 +98,7 @@ impl OidcAuthLayer<ServiceAccountClaims> {
     /// it: `OidcAuthLayer::from(verifier)`.
     pub fn new(issuer: IssuerUrl) -> Self {
         let builder = Box::new(Verifier::builder(issuer.clone()));
-        Self::planned(Source::Own { builder, issuer })
+        Self::from_source(Source::Own { builder, issuer })
     }
 
     /// Expects tokens of the cluster that this process is a pod of, for one audience: see
@@ -111,9 +114,19 @@ impl OidcAuthLayer<ServiceAccountClaims> {
 }
 
 impl<C: Claims> OidcAuthLayer<C> {
-    fn planned(source: Source<C>) -> Self {
-        let plan = Plan { source, audiences: None, api_server_audiences: false, realm: None };
-        Self { plan, settled: Arc::default() }
+    fn from_source(source: Source<C>) -> Self {
+        Self::planned(Plan { source, audiences: None, api_server_audiences: false, realm: None })
+    }
+
+    fn planned(plan: Plan<C>) -> Self {
+        Self(Arc::new(Planned { plan, settled: OnceLock::new() }))
+    }
+
+    /// The same layer by another plan, which is still to be settled.
+    fn replanned(self, change: impl FnOnce(&mut Plan<C>)) -> Self {
+        let mut plan = self.0.plan.clone();
+        change(&mut plan);
+        Self::planned(plan)
     }
 
     /// Accepts tokens for this audience, beside others that were given here. The first one
@@ -126,10 +139,11 @@ impl<C: Claims> OidcAuthLayer<C> {
     }
 
     /// Accepts tokens for each of these audiences: see [`audience`](Self::audience).
-    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let ours = self.plan.audiences.get_or_insert_default();
-        ours.extend(audiences.into_iter().map(Into::into));
-        self.replanned()
+    pub fn audiences(self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.replanned(|plan| {
+            let ours = plan.audiences.get_or_insert_default();
+            ours.extend(audiences.into_iter().map(Into::into));
+        })
     }
 
     /// Accepts tokens that were made for the API server: of the issuer's own name and of
@@ -139,15 +153,13 @@ impl<C: Claims> OidcAuthLayer<C> {
     /// at every other service that accepts it.
     ///
     /// A layer that was made from a [`Verifier`] cannot be told so: set it on the verifier.
-    pub fn dangerous_api_server_audiences(mut self) -> Self {
-        self.plan.api_server_audiences = true;
-        self.replanned()
+    pub fn dangerous_api_server_audiences(self) -> Self {
+        self.replanned(|plan| plan.api_server_audiences = true)
     }
 
     /// Names this realm in challenges: `kubernetes` unless set.
-    pub fn realm(mut self, realm: impl Into<String>) -> Self {
-        self.plan.realm = Some(realm.into());
-        self.replanned()
+    pub fn realm(self, realm: impl Into<String>) -> Self {
+        self.replanned(|plan| plan.realm = Some(realm.into()))
     }
 
     /// Checks the settings now, so that a service with a wrong one does not start.
@@ -159,17 +171,14 @@ impl<C: Claims> OidcAuthLayer<C> {
     ///
     /// A setting that cannot work: see [`LayerError`].
     pub fn build(self) -> Result<Self, LayerError> {
-        let settings = Arc::new(self.plan.settle()?);
-        Ok(Self { settled: Arc::new(OnceLock::from(settings)), ..self })
-    }
-
-    fn replanned(self) -> Self {
-        Self { settled: Arc::default(), ..self }
+        let settings = Arc::new(self.0.plan.settle()?);
+        let plan = self.0.plan.clone();
+        Ok(Self(Arc::new(Planned { plan, settled: OnceLock::from(settings) })))
     }
 
     fn settings(&self) -> Arc<Settings<C>> {
         let settle = || {
-            Arc::new(self.plan.settle().unwrap_or_else(|error| {
+            Arc::new(self.0.plan.settle().unwrap_or_else(|error| {
                 tracing::error!(
                     error = %error,
                     "the OIDC layer is set up wrong: every request is answered with 500"
@@ -177,7 +186,7 @@ impl<C: Claims> OidcAuthLayer<C> {
                 Settings::closed()
             }))
         };
-        Arc::clone(self.settled.get_or_init(settle))
+        Arc::clone(self.0.settled.get_or_init(settle))
     }
 }
 
@@ -236,7 +245,7 @@ fn check_audiences(audiences: &[String]) -> Result<(), BuildError> {
 
 impl<C: Claims> From<Verifier<C>> for OidcAuthLayer<C> {
     fn from(verifier: Verifier<C>) -> Self {
-        Self::planned(Source::Shared(verifier))
+        Self::from_source(Source::Shared(verifier))
     }
 }
 
@@ -250,33 +259,32 @@ impl<S, C: Claims> Layer<S> for OidcAuthLayer<C> {
 
 impl<C: Claims> Clone for OidcAuthLayer<C> {
     fn clone(&self) -> Self {
-        let Plan { source, audiences, api_server_audiences, realm } = &self.plan;
-        let source = match source {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Claims> Clone for Plan<C> {
+    fn clone(&self) -> Self {
+        let source = match &self.source {
             Source::Own { builder, issuer } => {
                 Source::Own { builder: builder.clone(), issuer: issuer.clone() }
             }
             Source::Shared(verifier) => Source::Shared(verifier.clone()),
         };
-        let plan = Plan {
-            source,
-            audiences: audiences.clone(),
-            api_server_audiences: *api_server_audiences,
-            realm: realm.clone(),
-        };
-        Self { plan, settled: Arc::clone(&self.settled) }
+        Self { source, audiences: self.audiences.clone(), realm: self.realm.clone(), ..*self }
     }
 }
 
 impl<C: Claims> fmt::Debug for OidcAuthLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut layer = f.debug_struct("OidcAuthLayer");
-        match &self.plan.source {
+        match &self.0.plan.source {
             Source::Own { issuer, .. } => layer.field("issuer", issuer),
             Source::Shared(verifier) => layer.field("verifier", verifier),
         };
         layer
-            .field("audiences", &self.plan.audiences)
-            .field("realm", &self.plan.realm)
+            .field("audiences", &self.0.plan.audiences)
+            .field("realm", &self.0.plan.realm)
             .finish_non_exhaustive()
     }
 }
