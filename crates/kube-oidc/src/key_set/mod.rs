@@ -175,10 +175,7 @@ impl KeySet {
 
     /// A key that is in another set too.
     pub(crate) fn shared_with(&self, other: &Self) -> Option<&Key> {
-        self.keys
-            .iter()
-            .find(|key| other.keys.iter().any(|other| other.has_numbers_of(key)))
-            .map(|key| &**key)
+        self.keys.iter().find(|key| other.has_numbers_of(key)).map(|key| &**key)
     }
 
     /// Whether a key of these numbers is in the set, by whatever name.
