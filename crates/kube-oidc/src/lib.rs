@@ -42,9 +42,10 @@
 //! | whom do I trust? | [`IssuerUrl`], [`Issuer`] |
 //! | check a token | [`Verifier`], [`VerifierBuilder`] |
 //! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
+//! | who may call? | [`Policy`], [`Callers`] |
 //! | why not? | [`VerifyError`], [`Refusal`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
-//! | are the keys here? | [`Verifier::status`], [`Verifier::ready`] |
+//! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
 //! | an incident | [`Verifier::refresh_now`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
 //! | what time is it? | [`clock`] |
 //!
@@ -74,6 +75,8 @@ mod key_cache;
 mod key_set;
 mod keys;
 mod packed;
+mod policy;
+mod readiness;
 mod shown;
 #[cfg(any(test, feature = "_simulation"))]
 #[doc(hidden)]
@@ -93,6 +96,10 @@ pub use self::{
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySetError, SkippedKey},
+    policy::{
+        Callers, Denied, Policy, PolicyError, in_any_cluster, in_cluster_named, in_namespace,
+    },
+    readiness::{Readiness, UnknownCluster},
     status::{FetchFailure, IssuerStatus, KeyInfo, KeyState, NameStatus},
     validation::API_SERVER_AUDIENCES,
     verified::Verified,

@@ -1,6 +1,12 @@
 //! [`Verified`]: the proof that a token was checked.
 
-use std::{fmt, mem::size_of, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    mem::size_of,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     claims::{Claims, RegisteredClaims, ServiceAccountClaims},
@@ -58,6 +64,12 @@ impl<C: Claims> Verified<C> {
         C::claims(&self.0.kept)
     }
 
+    /// When the verifier would stop to accept the token: its expiry and the leeway.
+    pub(crate) fn accepted_until(&self) -> SystemTime {
+        let until = |basis: Basis| UNIX_EPOCH.checked_add(Duration::from_secs(basis.good_until));
+        self.0.basis.and_then(until).unwrap_or_else(|| self.registered().expires_at())
+    }
+
     /// The registered claims, whatever the type of the others.
     #[must_use]
     pub fn registered(&self) -> &RegisteredClaims {
@@ -73,7 +85,7 @@ impl<C: Claims> Verified<C> {
     }
 }
 
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 impl Verified<ServiceAccountClaims> {
     /// Calls claims verified that nobody verified: for unit tests of handlers and policies, with
     /// [`ServiceAccountClaims::for_test`].

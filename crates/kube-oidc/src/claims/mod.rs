@@ -11,8 +11,11 @@ use std::borrow::Cow;
 
 use serde::de::{DeserializeOwned, MapAccess};
 
-pub(crate) use self::numeric_date::NumericDate;
 use self::service_account::KubernetesClaim;
+pub(crate) use self::{
+    numeric_date::NumericDate,
+    object_name::{is_dns_label, is_dns_subdomain},
+};
 pub use self::{
     registered::RegisteredClaims,
     service_account::{NodeRef, ObjectRef, ServiceAccountClaims},

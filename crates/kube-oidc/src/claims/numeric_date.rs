@@ -22,11 +22,11 @@ impl NumericDate {
     pub(crate) const SEED: Seed = Seed(PhantomData);
 
     /// The last date that is accepted.
-    #[cfg(feature = "test-util")]
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) const LAST: Self = Self(LAST_SECOND);
 
     /// The date of a time, as far as it can be one.
-    #[cfg(feature = "test-util")]
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn of(time: SystemTime) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(since.as_secs().min(LAST_SECOND))

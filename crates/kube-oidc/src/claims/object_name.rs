@@ -1,13 +1,13 @@
 //! What Kubernetes lets its objects be called.
 
 /// `IsDNS1123Label` of `k8s.io/apimachinery/pkg/util/validation`: what a namespace may be.
-pub(super) fn is_dns_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     text.len() <= 63 && classes(text) & (NOT_IN_NAME | DOT) == 0 && has_alphanumeric_ends(text)
 }
 
 /// `IsDNS1123Subdomain`: what the name of a service account, pod, node or secret may be. Its
 /// labels have no length limit of their own.
-pub(super) fn is_dns_subdomain(text: &str) -> bool {
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
     let classes = classes(text);
     text.len() <= 253
         && classes & NOT_IN_NAME == 0

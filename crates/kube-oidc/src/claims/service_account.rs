@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, ops::Deref, time::SystemTime};
 
 use serde::de::MapAccess;
 
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 use super::registered::Audiences;
 use super::{
     NumericDate, Payload, RegisteredClaims,
@@ -367,7 +367,7 @@ impl<'de> Members<'de> for ObjectClaim<'de> {
 /// assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
 /// assert_eq!(caller.pod().unwrap().name(), "checkout-7f9c");
 /// ```
-#[cfg(feature = "test-util")]
+#[cfg(any(test, feature = "test-util"))]
 impl ServiceAccountClaims {
     /// Claims of a service account, with a fixed uid, no bound object, no audience, the issuer
     /// `https://issuer.test`, and an expiry at the end of the year 9999.

@@ -528,7 +528,7 @@ proptest! {
                 && !text.starts_with('-')
                 && !text.ends_with('-')
         };
-        prop_assert_eq!(object_name::is_dns_label(&text), is_label(&text));
-        prop_assert_eq!(object_name::is_dns_subdomain(&text), text.split('.').all(is_label));
+        prop_assert_eq!(is_dns_label(&text), is_label(&text));
+        prop_assert_eq!(is_dns_subdomain(&text), text.split('.').all(is_label));
     }
 }

@@ -10,6 +10,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -26,7 +27,7 @@ use crate::{
     clock::{Clock, Moment},
     error::{BuildError, KeysUnavailable, VerifyError},
     incident::Incidents,
-    issuer::Issuer,
+    issuer::{Issuer, IssuerId},
     key_cache::{KeyCache, Settings},
     status::IssuerStatus,
     token_cache::TokenCache,
@@ -151,12 +152,36 @@ impl<C: Claims> Verifier<C> {
     /// Whether the keys of at least one issuer are here, fresh or stale: for a readiness probe.
     ///
     /// It fetches nothing. A service that gets no requests before it is ready calls
-    /// [`warm_up`](Self::warm_up) when it starts.
+    /// [`warm_up`](Self::warm_up) when it starts. [`Readiness`](crate::Readiness) asks for more.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        self.inner.issuers.load().iter().any(|issuer| self.has_keys_of(issuer))
+    }
+
+    fn has_keys_of(&self, issuer: &TrustedIssuer) -> bool {
+        issuer.keys.with_current(Moment::now(&*self.inner.clock), |keys| keys.is_some())
+    }
+
+    /// Whether keys of one of these issuers are here, or none of them is trusted any more.
+    pub(crate) fn has_keys_of_one(&self, ids: &[IssuerId]) -> bool {
         let issuers = self.inner.issuers.load();
-        let now = Moment::now(&*self.inner.clock);
-        issuers.iter().any(|issuer| issuer.keys.with_current(now, |keys| keys.is_some()))
+        let mut trusted = ids.iter().filter_map(|id| issuers.by_id(*id)).peekable();
+        trusted.peek().is_none() || trusted.any(|issuer| self.has_keys_of(issuer))
+    }
+
+    /// The issuers, each with the name of its cluster.
+    pub(crate) fn issuer_ids(&self) -> impl Iterator<Item = (IssuerId, Option<Arc<str>>)> {
+        let issuers = self.inner.issuers.load();
+        let ids: Vec<_> =
+            issuers.iter().map(|issuer| (issuer.id, issuer.cluster.clone())).collect();
+        ids.into_iter()
+    }
+
+    /// For how long from now on a caller's token would be accepted by its times: until its expiry
+    /// and the leeway are over, where it is zero.
+    #[must_use]
+    pub fn time_left(&self, caller: &Verified<C>) -> Duration {
+        caller.accepted_until().duration_since(self.inner.clock.wall()).unwrap_or_default()
     }
 
     /// Begins to fetch the keys of every issuer, and does not wait for them. It is never needed;

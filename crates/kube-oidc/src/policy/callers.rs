@@ -1,0 +1,205 @@
+//! [`Callers`]: workloads, by the names that their cluster gives them.
+
+use std::fmt;
+
+use super::{
+    Policy, PolicyError,
+    rule::{Plain, Truth, not_blank},
+};
+use crate::{
+    claims::{ServiceAccountClaims, is_dns_label, is_dns_subdomain},
+    shown::Shown,
+    verified::Verified,
+};
+
+/// Workloads by cluster, namespace and service account: the plainest [`Policy`].
+///
+/// Names are compared whole, letter by letter; `*` alone is any name.
+///
+/// ```
+/// use kube_oidc::{in_cluster_named, in_namespace};
+///
+/// // a verifier of one cluster, which has no name
+/// let refunds = in_namespace("payments").service_account("refunds");
+/// // one of several clusters
+/// let batch = in_cluster_named("green").namespace("batch").bound_to_pod();
+/// ```
+///
+/// A namespace and a service account of the same names exist in every cluster. So a rule that
+/// begins with [`in_namespace`] is for a verifier whose only cluster has no name: callers of a
+/// cluster with a name it does not allow, and the log says that the name is missing.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Callers {
+    cluster: Scope,
+    namespace: Option<String>,
+    service_account: Option<String>,
+    pod: bool,
+    node: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Scope {
+    /// The only cluster of a verifier.
+    Unnamed,
+    Named(String),
+    Any,
+}
+
+/// Workloads of a namespace, for a verifier of one cluster that has no name.
+pub fn in_namespace(namespace: impl Into<String>) -> Callers {
+    Callers::of(Scope::Unnamed).namespace(namespace)
+}
+
+/// Workloads of the cluster that the operator calls so:
+/// [`Issuer::of_cluster`](crate::Issuer::of_cluster).
+pub fn in_cluster_named(name: impl Into<String>) -> Callers {
+    Callers::of(Scope::Named(name.into()))
+}
+
+/// Workloads of every cluster that the verifier trusts: whoever may name things in one of them can
+/// be allowed by a name.
+pub fn in_any_cluster() -> Callers {
+    Callers::of(Scope::Any)
+}
+
+impl Callers {
+    fn of(cluster: Scope) -> Self {
+        Self { cluster, namespace: None, service_account: None, pod: false, node: false }
+    }
+
+    /// Only those of this namespace.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Only those of this service account of the namespace.
+    pub fn service_account(mut self, name: impl Into<String>) -> Self {
+        self.service_account = Some(name.into());
+        self
+    }
+
+    /// Only tokens that are bound to a pod, and end with it.
+    pub fn bound_to_pod(mut self) -> Self {
+        self.pod = true;
+        self
+    }
+
+    /// Only tokens that name the node. Kube-apiservers before 1.29 do not say it.
+    pub fn bound_to_node(mut self) -> Self {
+        self.node = true;
+        self
+    }
+
+    /// These and the callers that another policy allows.
+    pub fn or(self, other: impl Into<Policy>) -> Policy {
+        Policy::from(self).or(other)
+    }
+
+    /// Those of these that another policy allows too.
+    pub fn and(self, other: impl Into<Policy>) -> Policy {
+        Policy::from(self).and(other)
+    }
+
+    /// Everybody else.
+    #[expect(clippy::should_implement_trait, reason = "`!` would be read over")]
+    pub fn not(self) -> Policy {
+        Policy::from(self).not()
+    }
+
+    fn lacks_cluster(&self, caller: &Verified) -> bool {
+        matches!(self.cluster, Scope::Unnamed) && caller.cluster().is_some()
+    }
+
+    fn include(&self, caller: &Verified) -> bool {
+        let in_cluster = match &self.cluster {
+            Scope::Unnamed => caller.cluster().is_none(),
+            Scope::Named(name) => caller.cluster() == Some(name),
+            Scope::Any => true,
+        };
+        in_cluster
+            && matches(self.namespace.as_deref(), caller.namespace())
+            && matches(self.service_account.as_deref(), caller.service_account().name())
+            && (!self.pod || caller.pod().is_some())
+            && (!self.node || caller.node().is_some())
+    }
+}
+
+const ANY_NAME: &str = "*";
+
+fn matches(pattern: Option<&str>, name: &str) -> bool {
+    pattern.is_none_or(|pattern| pattern == ANY_NAME || pattern == name)
+}
+
+/// A pattern that no name fits is a slip.
+fn check_name(
+    of: &'static str,
+    pattern: Option<&String>,
+    is_name: fn(&str) -> bool,
+) -> Result<(), PolicyError> {
+    match pattern {
+        Some(name) if name != ANY_NAME && !is_name(name) => {
+            Err(PolicyError::Name { of, name: name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Plain<ServiceAccountClaims> for Callers {
+    fn holds_for(&self, caller: &Verified) -> Truth {
+        if self.lacks_cluster(caller) {
+            return Truth::Unknown;
+        }
+        self.include(caller).into()
+    }
+
+    fn validate(&self) -> Result<(), PolicyError> {
+        if let Scope::Named(name) = &self.cluster {
+            not_blank("cluster", name)?;
+        }
+        check_name("namespace", self.namespace.as_ref(), is_dns_label)?;
+        check_name("service account", self.service_account.as_ref(), is_dns_subdomain)?;
+        match (&self.namespace, &self.service_account) {
+            (None, Some(name)) => Err(PolicyError::NamespaceMissing(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn hint(&self, caller: &Verified) -> Option<&'static str> {
+        self.lacks_cluster(caller).then_some(
+            "it names no cluster, and the caller's has a name: in_cluster_named() or \
+             in_any_cluster()",
+        )
+    }
+}
+
+impl From<Callers> for Policy {
+    fn from(callers: Callers) -> Self {
+        Self::plain(callers)
+    }
+}
+
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("callers")?;
+        if let Some(name) = &self.service_account {
+            write!(f, " of the service account {}", Shown(name))?;
+        }
+        if let Some(name) = &self.namespace {
+            write!(f, " in the namespace {}", Shown(name))?;
+        }
+        match &self.cluster {
+            Scope::Unnamed => {}
+            Scope::Named(name) => write!(f, " of the cluster {}", Shown(name))?,
+            Scope::Any => f.write_str(" of any cluster")?,
+        }
+        if self.pod {
+            f.write_str(" with a pod")?;
+        }
+        if self.node {
+            f.write_str(" with a node")?;
+        }
+        Ok(())
+    }
+}

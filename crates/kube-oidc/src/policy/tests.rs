@@ -1,0 +1,146 @@
+use super::*;
+
+fn caller(cluster: Option<&str>, namespace: &str, name: &str) -> Verified {
+    let claims = ServiceAccountClaims::for_test(namespace, name).with_audience("refunds");
+    let verified = Verified::dangerous_without_verification(claims);
+    match cluster {
+        Some(cluster) => verified.in_cluster_named(cluster),
+        None => verified,
+    }
+}
+
+fn allows(policy: impl Into<Policy>, caller: &Verified) -> bool {
+    policy.into().check(caller).is_ok()
+}
+
+#[test]
+fn names_are_compared_whole() {
+    let caller = caller(None, "payments", "checkout");
+    let allows = |namespace: &str, name: &str| {
+        allows(in_namespace(namespace).service_account(name), &caller)
+    };
+    assert!(allows("payments", "checkout"));
+    assert!(allows("*", "checkout"));
+    assert!(allows("payments", "*"));
+    for (namespace, name) in [
+        ("payment", "checkout"),
+        ("payments2", "checkout"),
+        ("PAYMENTS", "checkout"),
+        ("pay*", "checkout"),
+        ("payments", "check*"),
+        ("payments", "check"),
+        ("payments", "**"),
+        (" payments", "checkout"),
+        ("", "checkout"),
+        ("payments", ""),
+    ] {
+        assert!(!allows(namespace, name), "{namespace} {name}");
+    }
+}
+
+#[test]
+fn a_name_belongs_to_a_cluster() {
+    let (blue, green) = (caller(Some("blue"), "ns", "sa"), caller(Some("green"), "ns", "sa"));
+    let of_blue = in_cluster_named("blue").namespace("ns").service_account("sa");
+    assert!(allows(of_blue.clone(), &blue));
+    assert!(!allows(of_blue.clone(), &green));
+    assert!(!allows(of_blue, &caller(None, "ns", "sa")));
+
+    let unnamed = in_namespace("ns");
+    for caller in [&blue, &green] {
+        let denied = Policy::from(unnamed.clone()).check(caller).unwrap_err();
+        assert!(denied.to_string().contains("it names no cluster"), "{denied}");
+        assert!(!allows(unnamed.clone().not(), caller), "nor by its negation");
+        assert!(allows(in_any_cluster().namespace("ns"), caller));
+    }
+    assert!(allows(unnamed, &caller(None, "ns", "sa")));
+}
+
+#[test]
+fn presence_audience_cluster_and_own_checks() {
+    let plain = caller(Some("blue"), "ns", "sa");
+    let with_pod = ServiceAccountClaims::for_test("ns", "sa").with_pod("p", "uid");
+    let with_pod = Verified::dangerous_without_verification(with_pod);
+    assert!(!allows(in_any_cluster().bound_to_pod(), &plain));
+    assert!(allows(in_any_cluster().bound_to_pod(), &with_pod));
+    assert!(!allows(in_any_cluster().bound_to_node(), &with_pod));
+    assert!(allows(Policy::audience("refunds"), &plain));
+    assert!(!allows(Policy::audience("refund"), &plain));
+    assert!(!allows(Policy::audience("refunds"), &with_pod));
+    assert!(allows(Policy::cluster("blue"), &plain));
+    assert!(!allows(Policy::cluster("green"), &plain));
+    assert!(allows(
+        Policy::when("the caller is sa", |who| who.service_account().name() == "sa"),
+        &plain
+    ));
+    assert!(!allows(Policy::when("never", |_| false), &plain));
+}
+
+#[test]
+fn joined() {
+    let caller = caller(None, "payments", "checkout");
+    let (yes, no) = (|| Policy::from(in_namespace("payments")), || Policy::from(in_namespace("x")));
+    for (policy, expected) in [
+        (yes().and(yes()), true),
+        (yes().and(no()), false),
+        (no().or(yes()), true),
+        (no().or(no()), false),
+        (no().not(), true),
+        (yes().not(), false),
+        (yes().or(no()).and(no().not()), true),
+        (Policy::any([in_namespace("x"), in_namespace("payments")]), true),
+        (Policy::all([in_namespace("payments"), in_namespace("*")]), true),
+        (Policy::all([in_namespace("payments"), in_namespace("x")]), false),
+    ] {
+        assert_eq!(allows(policy.clone(), &caller), expected, "{policy}");
+    }
+}
+
+#[test]
+fn a_slip_allows_nobody_and_is_an_error() {
+    let caller = caller(None, "payments", "checkout");
+    let nothing = || Vec::<Policy>::new();
+    let slips: [(Policy, &str); 12] = [
+        (Policy::any(nothing()), "no rules"),
+        (Policy::all(nothing()), "no rules"),
+        (in_namespace("").into(), "namespace"),
+        (in_namespace(" ").into(), "namespace"),
+        (in_namespace("Payments").into(), "namespace"),
+        (in_namespace("pay*").into(), "namespace"),
+        (in_namespace("payments").service_account("a/b").into(), "service account"),
+        (in_any_cluster().service_account("checkout").into(), "needs a namespace"),
+        (in_cluster_named("").into(), "cluster"),
+        (in_cluster_named("*").into(), "cluster"),
+        (Policy::cluster(" "), "cluster"),
+        (Policy::audience(""), "audience"),
+    ];
+    for (slip, text) in slips {
+        let error = slip.validate().unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+        let denied = slip.check(&caller).unwrap_err().to_string();
+        assert!(denied.contains(&error), "{denied}");
+        assert!(!allows(slip.clone().not(), &caller), "not {slip}");
+        assert!(!allows(slip.clone().not().not(), &caller), "not not {slip}");
+        assert!(!allows(slip.clone().and(in_namespace("payments")), &caller));
+        assert!(slip.clone().or(in_namespace("payments")).validate().is_err());
+        // the sound half still serves
+        assert!(allows(slip.or(in_namespace("payments")), &caller));
+    }
+}
+
+#[test]
+fn the_rule_that_refused_is_named() {
+    let caller = caller(None, "payments", "checkout");
+    let policy = in_namespace("payments")
+        .and(in_namespace("payments").service_account("refunds").or(Policy::audience("x")));
+    let denied = policy.check(&caller).unwrap_err();
+    assert_eq!(
+        denied.rule(),
+        r#"(callers of the service account "refunds" in the namespace "payments" or for the audience "x")"#
+    );
+    let policy = Policy::when("a\nb", |_| false).not().not();
+    assert_eq!(
+        policy.check(&caller).unwrap_err().to_string(),
+        r#""system:serviceaccount:payments:checkout" is not allowed: only not not when "a\nb""#
+    );
+}
