@@ -1,14 +1,20 @@
 //! The extractor for axum.
 
-use axum_core::{
+use ::axum::{
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, request::Parts};
+use bytes::Bytes;
+use http::request::Parts;
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
-use crate::rejection::problem;
+use crate::{
+    answer::Answering,
+    head::RequestHead,
+    passed::{self, Passed},
+    rejection::Rejection,
+};
 
 /// The workload that sent a request, in an axum handler behind an
 /// [`OidcAuthLayer`](crate::OidcAuthLayer).
@@ -19,11 +25,19 @@ use crate::rejection::problem;
 /// async fn hello(Caller(who): Caller) -> String {
 ///     format!("hello {}/{}", who.namespace(), who.service_account().name())
 /// }
+///
+/// // behind a layer whose credentials are `optional()`
+/// async fn welcome(caller: Option<Caller>) -> String {
+///     match caller {
+///         Some(Caller(who)) => format!("hello {}", who.subject()),
+///         None => "hello".to_owned(),
+///     }
+/// }
 /// ```
 ///
-/// Without the layer there is no caller to speak of: the answer is 500, and the log says why. So it
-/// is for `Option<Caller>`, which is never `None` by mistake; routes that need no caller stand
-/// outside the layer.
+/// Where the layer let a request pass without a caller, `Option<Caller>` is `None`, and `Caller`
+/// answers what the layer would have: 401. Without the layer nobody looked at the request, so both
+/// answer 500, and the log says why.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a newtype to be taken apart in a signature")]
 pub struct Caller<C: Claims = ServiceAccountClaims>(pub Verified<C>);
@@ -35,40 +49,54 @@ impl<C: Claims> Clone for Caller<C> {
 }
 
 impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
-    type Rejection = MissingLayer;
+    type Rejection = NoCaller;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        parts.extensions.get().cloned().map(Self).ok_or_else(|| {
-            tracing::error!(
-                "a handler wants the caller, but no OidcAuthLayer for its type of claims is around \
-                 it"
-            );
-            MissingLayer(())
-        })
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, NoCaller> {
+        <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?.ok_or_else(
+            || {
+                let passed = parts.extensions.get::<Passed<C>>();
+                let answering = passed.map(Passed::answering).cloned().unwrap_or_default();
+                NoCaller::new(passed::why_no_caller(passed), &answering, parts)
+            },
+        )
     }
 }
 
-/// A request that nobody looked at is not one without a caller: without the layer this is 500 as
-/// well, and never `None`.
 impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
-    type Rejection = MissingLayer;
+    type Rejection = NoCaller;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        state: &S,
-    ) -> Result<Option<Self>, MissingLayer> {
-        <Self as FromRequestParts<S>>::from_request_parts(parts, state).await.map(Some)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, NoCaller> {
+        match passed::caller(&parts.extensions) {
+            Ok(caller) => Ok(caller.cloned().map(Self)),
+            Err(nobody) => Err(NoCaller::new(nobody, &Answering::default(), parts)),
+        }
     }
 }
 
-/// A handler wants the caller, and no layer is there to say who it is.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no OidcAuthLayer is around the handler")]
-pub struct MissingLayer(());
+/// A handler wants the caller, and there is none.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{rejection}")]
+pub struct NoCaller {
+    rejection: Rejection,
+    answer: Box<http::Response<Bytes>>,
+}
 
-impl IntoResponse for MissingLayer {
+impl NoCaller {
+    fn new(rejection: Rejection, answering: &Answering, parts: &Parts) -> Self {
+        rejection.log(true);
+        let answer = answering.answer(rejection.clone(), RequestHead::of_parts(parts));
+        Self { rejection, answer: Box::new(answer) }
+    }
+
+    /// Why there is none.
+    #[must_use]
+    pub fn rejection(&self) -> &Rejection {
+        &self.rejection
+    }
+}
+
+impl IntoResponse for NoCaller {
     fn into_response(self) -> Response {
-        let detail = "the service is not set up to check tokens";
-        problem::<Body>(StatusCode::INTERNAL_SERVER_ERROR, detail).map(Body::new)
+        self.answer.map(Body::from)
     }
 }

@@ -1,9 +1,9 @@
-//! The `Authorization` header: exactly one bearer token ([RFC 6750, 2.1]), or not.
+//! The header with the token: exactly one bearer token ([RFC 6750, 2.1]), or not.
 //!
 //! [RFC 6750, 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, Entry},
 };
 
@@ -18,30 +18,77 @@ pub(crate) enum NoToken {
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The header's value that holds the token. It is marked sensitive, so that nothing which comes
-/// after prints it.
-pub(crate) fn find(headers: &mut HeaderMap) -> Result<&HeaderValue, NoToken> {
-    // mostly no header of any name comes twice, which costs nothing to know
-    if headers.len() > headers.keys_len() && hide_several(headers) {
-        return Err(NoToken::Malformed("more than one Authorization header"));
+/// Where the token is.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum TokenHeader {
+    #[default]
+    Authorization,
+    /// Another header, and only that.
+    Named(HeaderName),
+}
+
+impl TokenHeader {
+    pub(crate) fn named(name: HeaderName) -> Self {
+        if name == AUTHORIZATION { Self::Authorization } else { Self::Named(name) }
     }
-    let value = headers.get_mut(AUTHORIZATION).ok_or(NoToken::NoCredentials)?;
+
+    pub(crate) fn name(&self) -> HeaderName {
+        match self {
+            Self::Authorization => AUTHORIZATION,
+            Self::Named(name) => name.clone(),
+        }
+    }
+
+    /// The header's value that holds the token. It is marked sensitive, so that nothing which
+    /// comes after prints it.
+    pub(crate) fn find<'a>(&self, headers: &'a mut HeaderMap) -> Result<&'a HeaderValue, NoToken> {
+        match self {
+            Self::Authorization => find(headers, &AUTHORIZATION),
+            Self::Named(name) => {
+                // of two tokens nobody could say which one speaks
+                let beside = find(headers, &AUTHORIZATION).and_then(after_scheme);
+                let beside = !matches!(beside, Err(NoToken::NoCredentials));
+                let value = find(headers, name);
+                if beside { Err(TOKEN_BESIDE) } else { value }
+            }
+        }
+    }
+
+    /// What stands in the header's value where the token should be. It may be anything: see
+    /// [`check`].
+    pub(crate) fn token<'a>(&self, value: &'a HeaderValue) -> Result<&'a [u8], NoToken> {
+        match (self, after_scheme(value)) {
+            // a header that is named for the token may hold it bare
+            (Self::Named(_), Err(NoToken::NoCredentials)) => Ok(value.as_bytes()),
+            (_, token) => token,
+        }
+    }
+}
+
+const TOKEN_BESIDE: NoToken =
+    NoToken::Malformed("there is a bearer token in Authorization beside the header that is read");
+
+fn find<'a>(headers: &'a mut HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, NoToken> {
+    // mostly no header of any name comes twice, which costs nothing to know
+    if headers.len() > headers.keys_len() && hide_several(headers, name) {
+        return Err(NoToken::Malformed("there is more than one header for the token"));
+    }
+    let value = headers.get_mut(name).ok_or(NoToken::NoCredentials)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// Marks all values sensitive if there are several.
-fn hide_several(headers: &mut HeaderMap) -> bool {
-    let several = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
-    if several && let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
+fn hide_several(headers: &mut HeaderMap, name: &HeaderName) -> bool {
+    let several = headers.get_all(name).iter().nth(1).is_some();
+    if several && let Entry::Occupied(mut entry) = headers.entry(name) {
         entry.iter_mut().for_each(|value| value.set_sensitive(true));
     }
     several
 }
 
-/// What stands in the header's value where the token should be. It may be anything: see
-/// [`check`].
-pub(crate) fn token(value: &HeaderValue) -> Result<&[u8], NoToken> {
+/// What stands after `Bearer`.
+fn after_scheme(value: &HeaderValue) -> Result<&[u8], NoToken> {
     let bytes = value.as_bytes();
     let rest = match bytes.split_at_checked(SCHEME.len()) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
@@ -84,14 +131,44 @@ fn is_token68(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn read(values: &[&[u8]]) -> Result<String, NoToken> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+    fn read_from(place: &TokenHeader, headers: &[(HeaderName, &[u8])]) -> Result<String, NoToken> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        let token = token(find(&mut headers)?)?;
+        let token = place.token(place.find(&mut map)?)?;
         check(token)?;
         Ok(String::from_utf8(token.to_vec()).unwrap())
+    }
+
+    fn read(values: &[&[u8]]) -> Result<String, NoToken> {
+        let headers: Vec<_> = values.iter().map(|value| (AUTHORIZATION, *value)).collect();
+        read_from(&TokenHeader::default(), &headers)
+    }
+
+    #[test]
+    fn another_header_is_the_only_one_that_is_read() {
+        let name = HeaderName::from_static("x-workload-token");
+        let place = TokenHeader::named(name.clone());
+        let read = |headers: &[(HeaderName, &[u8])]| read_from(&place, headers);
+        assert_eq!(read(&[(name.clone(), b"a.b.c")]).unwrap(), "a.b.c");
+        assert_eq!(read(&[(name.clone(), b"Bearer a.b.c")]).unwrap(), "a.b.c");
+        assert_eq!(read(&[]), Err(NoToken::NoCredentials));
+        let basic = (AUTHORIZATION, &b"Basic dXNlcjpwYXNz"[..]);
+        assert_eq!(read(std::slice::from_ref(&basic)), Err(NoToken::NoCredentials));
+        assert_eq!(read(&[basic, (name.clone(), b"a.b.c")]).unwrap(), "a.b.c");
+        for value in [&b""[..], b"Basic x y", b"Bearer", b"a b", b"a,b", b"Bearer a b"] {
+            let malformed = read(&[(name.clone(), value)]);
+            assert!(matches!(malformed, Err(NoToken::Malformed(_))), "{value:?}");
+        }
+        let twice = read(&[(name.clone(), b"a"), (name.clone(), b"a")]);
+        assert!(matches!(twice, Err(NoToken::Malformed(_))));
+        for beside in [&b"Bearer x"[..], b"bearer", b"Bearer a b"] {
+            let beside = (AUTHORIZATION, beside);
+            assert_eq!(read(std::slice::from_ref(&beside)), Err(TOKEN_BESIDE));
+            assert_eq!(read(&[beside, (name.clone(), b"a.b.c")]), Err(TOKEN_BESIDE));
+        }
+        assert!(matches!(TokenHeader::named(AUTHORIZATION), TokenHeader::Authorization));
     }
 
     #[test]
@@ -136,11 +213,15 @@ mod tests {
 
     #[test]
     fn every_value_is_hidden() {
-        let mut headers = HeaderMap::new();
-        for value in ["Bearer a", "Basic b", "Bearer c"] {
-            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
-            let _ = find(&mut headers);
-            assert!(headers.get_all(AUTHORIZATION).iter().all(HeaderValue::is_sensitive));
+        let name = HeaderName::from_static("x-workload-token");
+        for place in [TokenHeader::default(), TokenHeader::named(name.clone())] {
+            let mut headers = HeaderMap::new();
+            for value in ["Bearer a", "Basic b", "Bearer c"] {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+                headers.append(place.name(), HeaderValue::from_static(value));
+                let _ = place.find(&mut headers);
+                assert!(headers.values().all(HeaderValue::is_sensitive));
+            }
         }
     }
 }

@@ -8,16 +8,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response};
-use kube_oidc::{Claims, Verified};
+use bytes::Bytes;
+use http::{Request, Response};
+use kube_oidc::Claims;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    bearer::NoToken,
     body::ResponseBody,
-    rejection::{Realm, Rejection},
-    settings::Settings,
+    expiry::Expiry,
+    rejection::Rejection,
+    settings::{Admission, Settings, Verdict},
 };
 
 pin_project! {
@@ -42,56 +43,71 @@ pin_project! {
     {
         /// The service was called.
         Calling { #[pin] future: F },
+        /// The service was called, and the token may expire before it answers.
+        Ending { ending: Pin<Box<Ending<F>>> },
         /// The verdict needs keys.
         Waiting { waiting: Option<Box<Waiting<S, C, ReqBody>>> },
         /// The service is not called.
-        Rejected { rejection: Option<Box<(Rejection, Realm)>> },
+        Answered { response: Option<Box<Response<Bytes>>> },
     }
 }
 
 impl<S, C: Claims, ReqBody, F> State<S, C, ReqBody, F> {
-    fn rejected(rejection: Rejection, realm: Realm) -> Self {
-        Self::Rejected { rejection: Some(Box::new((rejection, realm))) }
+    fn calling(future: F, expiry: Option<Expiry>) -> Self {
+        match expiry {
+            None => Self::Calling { future },
+            expiry => Self::Ending { ending: Box::pin(Ending { future, expiry }) },
+        }
+    }
+
+    fn answered(response: Response<Bytes>) -> Self {
+        Self::Answered { response: Some(Box::new(response)) }
+    }
+}
+
+pin_project! {
+    struct Ending<F> {
+        #[pin]
+        future: F,
+        expiry: Option<Expiry>,
     }
 }
 
 /// A request that waits for a verdict, then for the service to be ready.
 struct Waiting<S, C: Claims, ReqBody> {
-    verdict: Option<Verdict<C>>,
+    verdict: Option<Pin<Box<dyn Future<Output = Verdict<C>> + Send>>>,
+    expiry: Option<Expiry>,
     service: S,
     request: Request<ReqBody>,
-    realm: Realm,
+    settings: Arc<Settings<C>>,
 }
-
-type Verdict<C> = Pin<Box<dyn Future<Output = Result<Verified<C>, Rejection>> + Send>>;
 
 impl<S, C, ReqBody> ResponseFuture<S, C, ReqBody>
 where
     S: Service<Request<ReqBody>>,
     C: Claims,
 {
-    pub(crate) fn calling(future: S::Future) -> Self {
-        Self { state: State::Calling { future } }
+    pub(crate) fn calling(future: S::Future, expiry: Option<Expiry>) -> Self {
+        Self { state: State::calling(future, expiry) }
     }
 
-    pub(crate) fn rejected(rejection: Rejection, realm: &Realm) -> Self {
-        Self { state: State::rejected(rejection, realm.clone()) }
+    pub(crate) fn answered(response: Response<Bytes>) -> Self {
+        Self { state: State::answered(response) }
     }
 
     pub(crate) fn waiting(
         request: Request<ReqBody>,
         service: S,
         settings: &Arc<Settings<C>>,
-        header: Option<HeaderValue>,
     ) -> Self {
-        let Some(header) = header else {
-            return Self::rejected(NoToken::NoCredentials.into(), &settings.realm);
-        };
-        let realm = settings.realm.clone();
-        let settings = Arc::clone(settings);
-        let verdict: Verdict<C> = Box::pin(async move { settings.judge_waiting(header).await });
-        let waiting = Box::new(Waiting { verdict: Some(verdict), service, request, realm });
-        Self { state: State::Waiting { waiting: Some(waiting) } }
+        let header = request.headers().get(settings.manner.token_header.name()).cloned();
+        let (judge, settings) = (Arc::clone(settings), Arc::clone(settings));
+        let verdict =
+            Box::pin(
+                async move { judge.judge_waiting(header.ok_or(Rejection::NoCredentials)?).await },
+            );
+        let waiting = Waiting { verdict: Some(verdict), expiry: None, service, request, settings };
+        Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
     }
 }
 
@@ -107,14 +123,13 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Calling { future } => {
-                    return future.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+                    let inner = |body| ResponseBody::inner(body, None);
+                    return future.poll(cx).map_ok(|response| response.map(inner));
                 }
-                StateProjection::Rejected { rejection } => {
-                    return match rejection.take() {
-                        Some(rejected) => {
-                            let (rejection, realm) = *rejected;
-                            Poll::Ready(Ok(rejection.into_response(&realm)))
-                        }
+                StateProjection::Ending { ending } => return ending.as_mut().poll(cx),
+                StateProjection::Answered { response } => {
+                    return match response.take() {
+                        Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
                         // polled after it was done
                         None => Poll::Pending,
                     };
@@ -127,12 +142,10 @@ where
                             return Poll::Pending;
                         }
                         Poll::Ready(Ok(())) => {
-                            let Waiting { mut service, request, .. } = *ready;
-                            State::Calling { future: service.call(request) }
+                            let Waiting { mut service, request, expiry, .. } = *ready;
+                            State::calling(service.call(request), expiry)
                         }
-                        Poll::Ready(Err(Stopped::Rejected(rejection))) => {
-                            State::rejected(rejection, ready.realm)
-                        }
+                        Poll::Ready(Err(Stopped::Refused(response))) => State::answered(*response),
                         Poll::Ready(Err(Stopped::Failed(error))) => {
                             return Poll::Ready(Err(error));
                         }
@@ -144,9 +157,31 @@ where
     }
 }
 
+impl<F, ResBody, E> Future for Ending<F>
+where
+    F: Future<Output = Result<Response<ResBody>, E>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(response) = this.future.poll(cx) {
+            let expiry = this.expiry.take();
+            return Poll::Ready(
+                response.map(|response| response.map(|body| ResponseBody::inner(body, expiry))),
+            );
+        }
+        let over = this.expiry.as_mut().is_some_and(|expiry| expiry.poll_over(cx).is_ready());
+        match this.expiry.take_if(|_| over) {
+            Some(expiry) => Poll::Ready(Ok(expiry.into_answer().map(ResponseBody::own))),
+            None => Poll::Pending,
+        }
+    }
+}
+
 /// Why a request that waited is not handed on.
 enum Stopped<E> {
-    Rejected(Rejection),
+    Refused(Box<Response<Bytes>>),
     Failed(E),
 }
 
@@ -155,18 +190,15 @@ where
     S: Service<Request<ReqBody>>,
     C: Claims,
 {
-    /// Ready once the token is verified and the service can be called.
+    /// Ready once the request may pass and the service can be called.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped<S::Error>>> {
         if let Some(verdict) = &mut self.verdict {
             let verdict = ready!(verdict.as_mut().poll(cx));
             self.verdict = None;
-            match verdict {
-                Ok(caller) => {
-                    self.request.extensions_mut().insert(caller);
-                }
-                Err(rejection) => {
-                    rejection.log();
-                    return Poll::Ready(Err(Stopped::Rejected(rejection)));
+            match self.settings.admit(&mut self.request, verdict) {
+                Admission::Pass(expiry) => self.expiry = expiry,
+                Admission::Refuse(response) => {
+                    return Poll::Ready(Err(Stopped::Refused(Box::new(response))));
                 }
             }
         }
@@ -181,9 +213,9 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Calling { .. } => "Calling",
+            State::Calling { .. } | State::Ending { .. } => "Calling",
             State::Waiting { .. } => "Waiting",
-            State::Rejected { .. } => "Rejected",
+            State::Answered { .. } => "Answered",
         };
         f.debug_tuple("ResponseFuture").field(&state).finish()
     }

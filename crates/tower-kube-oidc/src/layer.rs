@@ -5,13 +5,22 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use kube_oidc::{
-    BuildError, Claims, InClusterError, Issuer, IssuerUrl, ServiceAccountClaims, Verifier,
-    VerifierBuilder,
-};
+use bytes::Bytes;
+use http::{HeaderName, Method, Response};
+use kube_oidc::{Claims, Issuer, IssuerUrl, ServiceAccountClaims, Verifier};
 use tower_layer::Layer;
 
-use crate::{rejection::Realm, service::OidcAuth, settings::Settings};
+use crate::{
+    answer::Answers,
+    bearer::TokenHeader,
+    head::RequestHead,
+    open::Open,
+    outcome::Outcome,
+    plan::{LayerError, Plan, Source},
+    rejection::Rejection,
+    service::OidcAuth,
+    settings::{Manner, Mode, Settings},
+};
 
 /// Lets only requests through that carry a good token of the issuer, and puts
 /// [`Verified`](crate::Verified) claims into their extensions.
@@ -51,40 +60,6 @@ struct Planned<C: Claims> {
     settled: OnceLock<Arc<Settings<C>>>,
 }
 
-struct Plan<C: Claims> {
-    source: Source<C>,
-    /// `None`: none was asked for.
-    audiences: Option<Vec<String>>,
-    api_server_audiences: bool,
-    realm: Option<String>,
-}
-
-enum Source<C: Claims> {
-    /// A verifier of the layer's own, still without audiences.
-    Own { builder: Box<VerifierBuilder<C>>, issuer: IssuerUrl },
-    /// A verifier that exists, whose expectations the layer cannot loosen.
-    Shared(Verifier<C>),
-}
-
-/// Why a layer cannot work.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayerError {
-    /// The verifier cannot be built.
-    #[error(transparent)]
-    Verifier(#[from] BuildError),
-    /// This process is no pod, or its service account's files are missing.
-    #[error(transparent)]
-    InCluster(#[from] InClusterError),
-    /// A layer that was made from a verifier cannot accept more than that does.
-    #[error("the API server's audiences are to be set on the verifier that the layer is made from")]
-    SharedVerifier,
-    /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
-    /// backslash.
-    #[error("the realm must be printable ASCII without quotes and backslashes")]
-    Realm,
-}
-
 impl OidcAuthLayer<ServiceAccountClaims> {
     /// Expects tokens of one cluster, by its issuer. Nothing is fetched before the first request.
     ///
@@ -115,7 +90,7 @@ impl OidcAuthLayer<ServiceAccountClaims> {
 
 impl<C: Claims> OidcAuthLayer<C> {
     fn from_source(source: Source<C>) -> Self {
-        Self::planned(Plan { source, audiences: None, api_server_audiences: false, realm: None })
+        Self::planned(Plan::new(source))
     }
 
     fn planned(plan: Plan<C>) -> Self {
@@ -157,9 +132,152 @@ impl<C: Claims> OidcAuthLayer<C> {
         self.replanned(|plan| plan.api_server_audiences = true)
     }
 
+    /// Lets requests without credentials pass too, as those of nobody: `Option<Caller>` is `None`,
+    /// and a [policy](crate::Allow) allows them nothing.
+    ///
+    /// Without credentials is a request that has no `Authorization`, or one of another scheme.
+    /// Whoever sends a bearer token has to send a good one: it is answered as if it were required.
+    pub fn optional(self) -> Self {
+        self.in_mode(Mode::Optional)
+    }
+
+    /// Refuses nobody: says in the log what would be refused and why, marks the request
+    /// ([`Passed::would_be_rejected`](crate::Passed::would_be_rejected)), and lets it pass. For a roll-out, until nothing is
+    /// reported any more.
+    ///
+    /// [`Verified`](crate::Verified) claims are there for good tokens only, so handlers take
+    /// `Option<Caller>` meanwhile. A [policy](crate::Allow) below reports as well, and refuses
+    /// nobody. A request may wait for keys as it would if they counted.
+    pub fn dangerous_report_only(self) -> Self {
+        self.in_mode(Mode::ReportOnly)
+    }
+
+    fn in_mode(self, mode: Mode) -> Self {
+        self.mannered(|manner| manner.mode = mode)
+    }
+
+    /// Lets GET and HEAD requests for this path pass, whoever sends them: for health probes.
+    ///
+    /// The path is compared byte for byte with that of the request: `/healthz/`, `/healthz;a` and
+    /// `/%68ealthz` are others. In an axum router that is nested in another it is the whole path
+    /// that counts, which needs the feature `axum`. No token is looked at. A
+    /// [policy](crate::Allow) below lets such requests pass only if it says so.
+    pub fn open_path(self, path: impl Into<String>) -> Self {
+        self.open(Open::Path { path: path.into(), methods: None })
+    }
+
+    /// [`open_path`](Self::open_path) for these methods only, instead of GET and HEAD.
+    pub fn open_path_for(
+        self,
+        methods: impl IntoIterator<Item = Method>,
+        path: impl Into<String>,
+    ) -> Self {
+        let methods = Some(methods.into_iter().collect());
+        self.open(Open::Path { path: path.into(), methods })
+    }
+
+    /// Lets calls of this gRPC method pass, whoever makes them, by its full name:
+    /// `/grpc.health.v1.Health/Check`.
+    pub fn open_grpc_method(self, method: impl Into<String>) -> Self {
+        self.open_path_for([Method::POST], method)
+    }
+
+    /// Lets requests pass that fit a predicate, whoever sends them. What it lets through is open
+    /// to everybody, so look at what a caller cannot choose, and compare whole paths.
+    pub fn open_when(
+        self,
+        is_open: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.open(Open::When(Arc::new(is_open)))
+    }
+
+    fn open(self, open: Open) -> Self {
+        self.mannered(|manner| manner.open.push(open))
+    }
+
+    /// Reads the token from this header, and from no other: with `Bearer` before it or bare.
+    ///
+    /// Only for a proxy that moves it there. A request with a bearer token in `Authorization` is
+    /// then refused with 400, since nobody could say which of the two speaks for it.
+    pub fn token_header(self, name: HeaderName) -> Self {
+        self.mannered(|manner| manner.token_header = TokenHeader::named(name))
+    }
+
+    /// Takes the header with the token away before the service is called, so that it can neither
+    /// pass it on nor log it. Layers further in do not see it either.
+    pub fn remove_token_header(self) -> Self {
+        self.mannered(|manner| manner.remove_token_header = true)
+    }
+
+    /// Ends a call when its token expires, leeway included; without this a stream goes on for as
+    /// long as both ends want.
+    ///
+    /// A call that was not answered by then is answered with 401 or `UNAUTHENTICATED`, and the
+    /// service's future is dropped. A body that has begun ends with that status where it is gRPC,
+    /// and breaks off elsewhere. What a connection is upgraded to, such as a WebSocket, is not
+    /// seen from here.
+    pub fn end_streams_at_expiry(self) -> Self {
+        self.mannered(|manner| manner.end_streams = true)
+    }
+
+    /// In which form refusals are answered: HTTP or gRPC, as the request is, unless set.
+    pub fn answers(self, answers: Answers) -> Self {
+        self.mannered(|manner| manner.answering.answers(answers))
+    }
+
     /// Names this realm in challenges: `kubernetes` unless set.
     pub fn realm(self, realm: impl Into<String>) -> Self {
-        self.replanned(|plan| plan.realm = Some(realm.into()))
+        self.mannered(|manner| manner.answering.realm(realm.into()))
+    }
+
+    /// Lets a function change each answer to a refused request, or write another. The service is
+    /// not called, whatever the answer. The rejection is for operators: tell callers no more than
+    /// they need.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// # use tower_kube_oidc::{IssuerUrl, OidcAuthLayer};
+    /// # fn f(issuer: IssuerUrl) {
+    /// let layer = OidcAuthLayer::new(issuer).audience("orders").map_rejection(
+    ///     |rejection, _request, mut answer| {
+    ///         answer.headers_mut().insert("x-refused", HeaderValue::from_static(rejection.reason()));
+    ///         answer
+    ///     },
+    /// );
+    /// # }
+    /// ```
+    pub fn map_rejection(
+        self,
+        map: impl Fn(&Rejection, RequestHead<'_>, Response<Bytes>) -> Response<Bytes>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.mannered(|manner| manner.answering.map(map))
+    }
+
+    /// Shows a function what becomes of each request, before the service is called or the answer
+    /// sent: for counting, and for logs of your own.
+    ///
+    /// ```
+    /// # use tower_kube_oidc::{IssuerUrl, OidcAuthLayer, Outcome};
+    /// # fn f(issuer: IssuerUrl) {
+    /// let layer = OidcAuthLayer::new(issuer).audience("orders").on_outcome(|outcome, request| {
+    ///     if let Outcome::Rejected(why) = outcome {
+    ///         eprintln!("{} {}: {why}", request.method, request.uri.path());
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn on_outcome(
+        self,
+        on_outcome: impl Fn(Outcome<'_, C>, RequestHead<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.mannered(|manner| manner.on_outcome = Some(Arc::new(on_outcome)))
+    }
+
+    fn mannered(self, change: impl FnOnce(&mut Manner<C>)) -> Self {
+        self.replanned(|plan| change(&mut plan.manner))
     }
 
     /// Checks the settings now, so that a service with a wrong one does not start.
@@ -183,63 +301,10 @@ impl<C: Claims> OidcAuthLayer<C> {
                     error = %error,
                     "the OIDC layer is set up wrong: every request is answered with 500"
                 );
-                Settings::closed()
+                Settings::closed(self.0.plan.manner.clone())
             }))
         };
         Arc::clone(self.0.settled.get_or_init(settle))
-    }
-}
-
-impl<C: Claims> Plan<C> {
-    fn settle(&self) -> Result<Settings<C>, LayerError> {
-        let realm = match &self.realm {
-            Some(realm) => Realm::parse(realm).ok_or(LayerError::Realm)?,
-            None => Realm::DEFAULT,
-        };
-        if let Some(audiences) = &self.audiences {
-            check_audiences(audiences)?;
-        }
-        let (verifier, narrower) = match (&self.source, &self.audiences) {
-            (Source::Shared(_), _) if self.api_server_audiences => {
-                return Err(LayerError::SharedVerifier);
-            }
-            (Source::Shared(verifier), narrower) => (verifier.clone(), narrower.clone()),
-            (Source::Own { builder, issuer }, audiences) => {
-                let builder = VerifierBuilder::clone(builder);
-                let builder = match audiences {
-                    Some(audiences) => builder.audiences(audiences.iter().cloned()),
-                    None if self.api_server_audiences => builder,
-                    None => {
-                        tracing::warn!(
-                            issuer = issuer.as_str(),
-                            "no audience is set: tokens for the issuer's default audience are \
-                             accepted. Whoever receives such a token can replay it to the API \
-                             server and to every other service on the default; give the layer an \
-                             audience of its own"
-                        );
-                        builder.audience(issuer.as_str())
-                    }
-                };
-                let builder = if self.api_server_audiences {
-                    builder.dangerous_api_server_audiences()
-                } else {
-                    builder
-                };
-                (builder.build()?, None)
-            }
-        };
-        Ok(Settings::new(verifier, narrower, realm))
-    }
-}
-
-/// The list of a layer that narrows is checked like a verifier's own.
-fn check_audiences(audiences: &[String]) -> Result<(), BuildError> {
-    if audiences.is_empty() {
-        Err(BuildError::NoAudience)
-    } else if audiences.iter().any(|audience| audience.trim().is_empty()) {
-        Err(BuildError::EmptyAudience)
-    } else {
-        Ok(())
     }
 }
 
@@ -263,18 +328,6 @@ impl<C: Claims> Clone for OidcAuthLayer<C> {
     }
 }
 
-impl<C: Claims> Clone for Plan<C> {
-    fn clone(&self) -> Self {
-        let source = match &self.source {
-            Source::Own { builder, issuer } => {
-                Source::Own { builder: builder.clone(), issuer: issuer.clone() }
-            }
-            Source::Shared(verifier) => Source::Shared(verifier.clone()),
-        };
-        Self { source, audiences: self.audiences.clone(), realm: self.realm.clone(), ..*self }
-    }
-}
-
 impl<C: Claims> fmt::Debug for OidcAuthLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut layer = f.debug_struct("OidcAuthLayer");
@@ -284,7 +337,8 @@ impl<C: Claims> fmt::Debug for OidcAuthLayer<C> {
         };
         layer
             .field("audiences", &self.0.plan.audiences)
-            .field("realm", &self.0.plan.realm)
+            .field("mode", &self.0.plan.manner.mode)
+            .field("open", &self.0.plan.manner.open)
             .finish_non_exhaustive()
     }
 }

@@ -57,25 +57,55 @@
 //! | `test-util` | no | claims without a token, for unit tests |
 //!
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
-#![cfg_attr(not(feature = "axum"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(
+    not(all(feature = "axum", feature = "tonic", feature = "tonic-health")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
+mod allow;
+mod answer;
 #[cfg(feature = "axum")]
 mod axum;
 mod bearer;
 mod body;
+mod expiry;
 mod future;
+mod grpc;
+mod head;
+#[cfg(feature = "tonic-health")]
+mod health;
 mod layer;
+mod open;
+mod outcome;
+mod passed;
+mod plan;
+mod ready;
 mod rejection;
 mod service;
 mod settings;
+#[cfg(feature = "tonic")]
+mod tonic;
 
 pub use kube_oidc::{self, *};
 
 #[cfg(feature = "axum")]
-pub use self::axum::{Caller, MissingLayer};
+pub use self::axum::{Caller, NoCaller};
+#[cfg(feature = "tonic-health")]
+pub use self::health::report_health;
+#[cfg(feature = "tonic")]
+pub use self::tonic::CallerExt;
 pub use self::{
+    allow::{Allow, AllowError, Allowed, AllowedFuture},
+    answer::Answers,
     body::ResponseBody,
+    expiry::Expired,
     future::ResponseFuture,
-    layer::{LayerError, OidcAuthLayer},
+    head::RequestHead,
+    layer::OidcAuthLayer,
+    outcome::Outcome,
+    passed::Passed,
+    plan::LayerError,
+    ready::Ready,
+    rejection::Rejection,
     service::OidcAuth,
 };

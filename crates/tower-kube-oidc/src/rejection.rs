@@ -1,29 +1,50 @@
-//! What is answered instead of calling the service.
+//! [`Rejection`]: why a request goes no further, and what its sender is told.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
-};
-use kube_oidc::{Reason, Refusal, VerifyError};
+use http::StatusCode;
+use kube_oidc::{Denied, Reason, Refusal, VerifyError};
 
-use crate::{bearer::NoToken, body::ResponseBody};
+use crate::bearer::NoToken;
 
 /// Why a request goes no further.
-#[derive(Debug)]
-pub(crate) enum Rejection {
-    NoToken(NoToken),
+///
+/// It is for the service: `Debug` and `Display` say what an operator wants to know. Callers are
+/// told less. Answers carry it in their extensions, for layers that log or count them.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// There are no credentials, or those of another scheme.
+    #[error("there is no bearer token")]
+    NoCredentials,
+    /// The credentials cannot be read ([RFC 6750, 3.1]).
+    ///
+    /// [RFC 6750, 3.1]: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    /// The token was not accepted, or needs keys that are not here.
+    #[error(transparent)]
     Token(VerifyError),
-    /// The token is good, and for another audience than this layer's.
+    /// The token is good for the verifier, and not for the audiences that the layer narrows it to.
+    #[error("the token is for the verifier, and not for this layer's audiences")]
     NarrowerAudience,
-    /// The layer was set up wrong: the log said so.
-    Misconfigured,
+    /// The token expired during the call, where that [ends it](crate::OidcAuthLayer::end_streams_at_expiry).
+    #[error("the token expired during the call")]
+    ExpiredMeanwhile,
+    /// The token is good, and a policy does not allow its workload to call.
+    #[error(transparent)]
+    Policy(Denied),
+    /// The service is set up wrong, so that nobody is let through.
+    #[error("{0}")]
+    Misconfigured(&'static str),
 }
 
 impl From<NoToken> for Rejection {
     fn from(no_token: NoToken) -> Self {
-        Self::NoToken(no_token)
+        match no_token {
+            NoToken::NoCredentials => Self::NoCredentials,
+            NoToken::Malformed(detail) => Self::InvalidRequest(detail),
+        }
     }
 }
 
@@ -33,142 +54,131 @@ impl From<VerifyError> for Rejection {
     }
 }
 
-/// What a caller is told.
-struct Told {
+/// What a sender is told of a kind of rejection.
+struct Kind {
     status: StatusCode,
+    grpc_code: u16,
+    /// The code of [RFC 6750, 3.1](https://www.rfc-editor.org/rfc/rfc6750#section-3.1).
     error: Option<&'static str>,
-    description: &'static str,
-    retry_after: Option<Duration>,
 }
 
-const NOT_ACCEPTED: &str = "the token was not accepted";
-const EXPIRED: &str = "the token has expired";
-const OTHER_AUDIENCE: &str = "the token is for another audience";
+const NO_CREDENTIALS: Kind =
+    Kind { status: StatusCode::UNAUTHORIZED, grpc_code: UNAUTHENTICATED, error: None };
+const INVALID_REQUEST: Kind = Kind {
+    status: StatusCode::BAD_REQUEST,
+    grpc_code: UNAUTHENTICATED,
+    error: Some("invalid_request"),
+};
+const INVALID_TOKEN: Kind = Kind {
+    status: StatusCode::UNAUTHORIZED,
+    grpc_code: UNAUTHENTICATED,
+    error: Some("invalid_token"),
+};
+const DENIED: Kind = Kind {
+    status: StatusCode::FORBIDDEN,
+    grpc_code: PERMISSION_DENIED,
+    error: Some("insufficient_scope"),
+};
+const NO_KEYS: Kind =
+    Kind { status: StatusCode::SERVICE_UNAVAILABLE, grpc_code: UNAVAILABLE, error: None };
+const MISCONFIGURED: Kind =
+    Kind { status: StatusCode::INTERNAL_SERVER_ERROR, grpc_code: INTERNAL, error: None };
+
+// https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+const PERMISSION_DENIED: u16 = 7;
+const INTERNAL: u16 = 13;
+const UNAVAILABLE: u16 = 14;
+const UNAUTHENTICATED: u16 = 16;
 
 impl Rejection {
-    /// One event for each refusal. Nothing in it comes from a token that was not verified.
-    pub(crate) fn log(&self) {
-        let reason = self.reason();
+    /// The stable code for logs and metrics: that of a [`Reason`], or `no_credentials`,
+    /// `invalid_request`, `policy` or `misconfigured`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoToken(NoToken::NoCredentials) => tracing::debug!(reason, "refused"),
-            Self::NoToken(NoToken::Malformed(detail)) => {
-                tracing::info!(reason, %detail, "refused");
-            }
-            Self::Token(VerifyError::Refused(refusal)) => {
-                tracing::info!(reason, detail = %refusal, "refused");
-            }
-            Self::Token(error) => tracing::info!(reason, detail = %error, "refused"),
-            Self::NarrowerAudience => {
-                let detail = "the token is for the verifier, and not for this layer's audiences";
-                tracing::info!(reason, %detail, "refused");
-            }
-            Self::Misconfigured => tracing::error!(reason, "refused"),
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::NoToken(NoToken::NoCredentials) => "no_credentials",
-            Self::NoToken(NoToken::Malformed(_)) => "invalid_request",
+            Self::NoCredentials => "no_credentials",
+            Self::InvalidRequest(_) => "invalid_request",
             Self::Token(error) => error.reason().code(),
             Self::NarrowerAudience => Reason::Audience.code(),
-            Self::Misconfigured => "misconfigured",
+            Self::ExpiredMeanwhile => Reason::Expired.code(),
+            Self::Policy(_) => "policy",
+            Self::Misconfigured(_) => "misconfigured",
         }
     }
 
-    pub(crate) fn into_response<B>(self, realm: &Realm) -> Response<ResponseBody<B>> {
-        let told = self.told();
-        let mut response = problem(told.status, told.description);
-        if matches!(told.status, StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST) {
-            let challenge = realm.challenge(told.error, told.description);
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        if let Some(retry_after) = told.retry_after {
-            // whole seconds, and not too early
-            let more = u64::from(retry_after.subsec_nanos() > 0);
-            let seconds = retry_after.as_secs().saturating_add(more);
-            response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
-        }
-        response
+    /// The status of the HTTP answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.kind().status
     }
 
-    fn told(&self) -> Told {
-        let invalid_token = |description| Told {
-            status: StatusCode::UNAUTHORIZED,
-            error: Some("invalid_token"),
-            description,
-            retry_after: None,
-        };
+    /// The code of the gRPC answer.
+    #[must_use]
+    pub fn grpc_code(&self) -> u16 {
+        self.kind().grpc_code
+    }
+
+    /// When asking again may help, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoToken(NoToken::NoCredentials) => Told {
-                status: StatusCode::UNAUTHORIZED,
-                error: None,
-                description: "a bearer token is needed",
-                retry_after: None,
-            },
-            Self::NoToken(NoToken::Malformed(_)) => Told {
-                status: StatusCode::BAD_REQUEST,
-                error: Some("invalid_request"),
-                description: "the Authorization header does not hold one bearer token",
-                retry_after: None,
-            },
-            Self::Token(VerifyError::Refused(Refusal::Expired { .. })) => invalid_token(EXPIRED),
-            Self::Token(VerifyError::Refused(Refusal::Audience { .. }))
-            | Self::NarrowerAudience => invalid_token(OTHER_AUDIENCE),
-            Self::Token(VerifyError::Unavailable(unavailable)) => Told {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                error: None,
-                description: "the keys to check the token with are not available",
-                retry_after: Some(unavailable.retry_after()),
-            },
-            Self::Token(_) => invalid_token(NOT_ACCEPTED),
-            Self::Misconfigured => Told {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                error: None,
-                description: "the service is not set up to check tokens",
-                retry_after: None,
-            },
+            Self::Token(VerifyError::Unavailable(unavailable)) => Some(unavailable.retry_after()),
+            _ => None,
         }
     }
-}
 
-/// A problem document (RFC 9457).
-pub(crate) fn problem<B>(status: StatusCode, detail: &str) -> Response<ResponseBody<B>> {
-    let document = serde_json::json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(),
-        "detail": detail,
-    });
-    let mut response = Response::new(ResponseBody::own(document.to_string()));
-    *response.status_mut() = status;
-    let media_type = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(CONTENT_TYPE, media_type);
-    response
-}
-
-/// The protection space that a challenge names.
-#[derive(Clone, Debug)]
-pub(crate) struct Realm(Cow<'static, str>);
-
-impl Realm {
-    pub(crate) const DEFAULT: Self = Self(Cow::Borrowed("kubernetes"));
-
-    /// A realm of printable ASCII without quotes and backslashes.
-    pub(crate) fn parse(realm: &str) -> Option<Self> {
-        let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
-        realm.bytes().all(plain).then(|| Self(Cow::Owned(realm.to_owned())))
+    /// The code for a challenge.
+    pub(crate) fn error(&self) -> Option<&'static str> {
+        self.kind().error
     }
 
-    fn challenge(&self, error: Option<&str>, description: &str) -> HeaderValue {
-        let realm = &self.0;
-        let challenge = match error {
-            None => format!("Bearer realm=\"{realm}\""),
-            Some(error) => format!(
-                "Bearer realm=\"{realm}\", error=\"{error}\", error_description=\"{description}\""
-            ),
-        };
-        // all parts are printable ASCII; without a realm it would still be a challenge
-        HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Bearer"))
+    /// What the sender is told: printable ASCII without quotes, backslashes and percent signs, and
+    /// nothing of a token.
+    pub(crate) fn told(&self) -> &'static str {
+        match self {
+            Self::NoCredentials => "a bearer token is needed",
+            Self::InvalidRequest(_) => "there is not exactly one readable bearer token",
+            Self::Token(VerifyError::Refused(Refusal::Expired { .. })) | Self::ExpiredMeanwhile => {
+                "the token has expired"
+            }
+            Self::Token(VerifyError::Refused(Refusal::Audience { .. }))
+            | Self::NarrowerAudience => "the token is for another audience",
+            Self::Token(VerifyError::Unavailable(_)) => {
+                "the keys to check the token with are not available"
+            }
+            Self::Token(_) => "the token was not accepted",
+            Self::Policy(_) => "the caller is not allowed to do this",
+            Self::Misconfigured(_) => "the service is not set up to check tokens",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoCredentials => NO_CREDENTIALS,
+            Self::InvalidRequest(_) => INVALID_REQUEST,
+            Self::Token(VerifyError::Unavailable(_)) => NO_KEYS,
+            Self::Token(_) | Self::NarrowerAudience | Self::ExpiredMeanwhile => INVALID_TOKEN,
+            Self::Policy(_) => DENIED,
+            Self::Misconfigured(_) => MISCONFIGURED,
+        }
+    }
+
+    /// One event for each refusal, and for each that only would have been one. Nothing in it comes
+    /// from a token that was not verified.
+    pub(crate) fn log(&self, enforced: bool) {
+        let (reason, detail) = (self.reason(), self.detail());
+        match self {
+            _ if !enforced => tracing::info!(reason, %detail, "would be refused"),
+            Self::NoCredentials => tracing::debug!(reason, "refused"),
+            Self::Misconfigured(_) => tracing::error!(reason, %detail, "refused"),
+            _ => tracing::info!(reason, %detail, "refused"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Token(VerifyError::Refused(refusal)) => refusal.to_string(),
+            other => other.to_string(),
+        }
     }
 }

@@ -6,11 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
-use kube_oidc::{Claims, ServiceAccountClaims, Verified};
+use http::{Request, Response};
+use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
-use crate::{body::ResponseBody, future::ResponseFuture, settings::Settings};
+use crate::{
+    body::ResponseBody,
+    future::ResponseFuture,
+    passed,
+    settings::{Admission, Settings},
+};
 
 /// Calls the inner service for requests with a good token: see
 /// [`OidcAuthLayer`](crate::OidcAuthLayer).
@@ -39,23 +44,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        // what is in the extensions afterwards was put there by this verification
-        request.extensions_mut().remove::<Verified<C>>();
-        match self.settings.judge(request.headers_mut()) {
-            Poll::Ready(Ok(caller)) => {
-                request.extensions_mut().insert(caller);
-                ResponseFuture::calling(self.inner.call(request))
-            }
-            Poll::Ready(Err(rejection)) => {
-                rejection.log();
-                ResponseFuture::rejected(rejection, &self.settings.realm)
-            }
-            Poll::Pending => {
-                let header = request.headers().get(AUTHORIZATION).cloned();
+        passed::clear::<C>(request.extensions_mut());
+        let admission = match self.settings.admit_open(&mut request) {
+            Some(admission) => admission,
+            None => match self.settings.judge(request.headers_mut()) {
+                Poll::Ready(verdict) => self.settings.admit(&mut request, verdict),
                 // a clone that was not polled ready: while it waits it holds no permit of the
                 // inner service, and the one that is ready stays for a request that can use it
-                ResponseFuture::waiting(request, self.inner.clone(), &self.settings, header)
-            }
+                Poll::Pending => {
+                    return ResponseFuture::waiting(request, self.inner.clone(), &self.settings);
+                }
+            },
+        };
+        match admission {
+            Admission::Pass(expiry) => ResponseFuture::calling(self.inner.call(request), expiry),
+            Admission::Refuse(response) => ResponseFuture::answered(response),
         }
     }
 }

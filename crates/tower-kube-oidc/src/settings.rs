@@ -1,41 +1,89 @@
-//! What the service around each route works by: it judges a request.
+//! What the service around each route works by: it judges a request, and lets it pass or not.
 
 use std::task::Poll;
 
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{
-    bearer,
-    rejection::{Realm, Rejection},
+    answer::Answering,
+    bearer::{self, TokenHeader},
+    expiry::Expiry,
+    head::RequestHead,
+    open::Open,
+    outcome::{OnOutcome, Outcome},
+    passed::{How, Passed},
+    rejection::Rejection,
 };
 
 /// The settled settings of a layer, shared by the services that it made.
 pub(crate) struct Settings<C: Claims> {
     /// `None`: the layer was set up wrong, and lets nobody through.
-    verifier: Option<Verifier<C>>,
+    pub(crate) verifier: Option<Verifier<C>>,
     /// Beside the verifier's own.
-    narrower: Option<Vec<String>>,
-    pub(crate) realm: Realm,
+    pub(crate) narrower: Option<Vec<String>>,
+    pub(crate) manner: Manner<C>,
 }
 
+/// How a layer deals with requests, whatever it expects of tokens.
+pub(crate) struct Manner<C: Claims> {
+    pub(crate) mode: Mode,
+    pub(crate) token_header: TokenHeader,
+    pub(crate) remove_token_header: bool,
+    pub(crate) open: Vec<Open>,
+    pub(crate) end_streams: bool,
+    pub(crate) on_outcome: Option<OnOutcome<C>>,
+    pub(crate) answering: Answering,
+}
+
+/// Who has to bring a good token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    #[default]
+    Required,
+    /// Whoever brings a token at all.
+    Optional,
+    /// Nobody: it is looked at only.
+    ReportOnly,
+}
+
+/// What is done with a request.
+pub(crate) enum Admission {
+    /// The service is called. The call ends when the token expires, if that was asked for.
+    Pass(Option<Expiry>),
+    /// It is answered.
+    Refuse(Response<Bytes>),
+}
+
+pub(crate) type Verdict<C> = Result<Verified<C>, Rejection>;
+
 impl<C: Claims> Settings<C> {
-    pub(crate) fn new(verifier: Verifier<C>, narrower: Option<Vec<String>>, realm: Realm) -> Self {
-        Self { verifier: Some(verifier), narrower, realm }
+    /// Lets nobody through.
+    pub(crate) fn closed(manner: Manner<C>) -> Self {
+        let manner = Manner { mode: Mode::Required, open: Vec::new(), ..manner };
+        Self { verifier: None, narrower: None, manner }
     }
 
-    pub(crate) fn closed() -> Self {
-        Self { verifier: None, narrower: None, realm: Realm::DEFAULT }
+    /// Lets a request pass whose path is open.
+    pub(crate) fn admit_open<B>(&self, request: &mut Request<B>) -> Option<Admission> {
+        let manner = &self.manner;
+        let is_open = |open: &Open| open.includes(RequestHead::of(request));
+        if !manner.open.iter().any(is_open) {
+            return None;
+        }
+        // it is not looked at, and no more to be printed for that
+        let _ = manner.token_header.find(request.headers_mut());
+        Some(self.pass(request, Outcome::OpenPath, How::OpenPath))
     }
 
     /// Judges a request by what is known now. `Pending`: keys are needed, see
     /// [`judge_waiting`](Self::judge_waiting).
-    pub(crate) fn judge(&self, headers: &mut HeaderMap) -> Poll<Result<Verified<C>, Rejection>> {
-        let header = bearer::find(headers);
-        let Some(verifier) = &self.verifier else {
-            return Poll::Ready(Err(Rejection::Misconfigured));
-        };
-        let token = match header.and_then(bearer::token) {
+    pub(crate) fn judge(&self, headers: &mut HeaderMap) -> Poll<Verdict<C>> {
+        let place = &self.manner.token_header;
+        let header = place.find(headers);
+        let Some(verifier) = &self.verifier else { return Poll::Ready(Err(MISCONFIGURED)) };
+        let token = match header.and_then(|header| place.token(header)) {
             Ok(token) => token,
             Err(no_token) => return Poll::Ready(Err(no_token.into())),
         };
@@ -50,15 +98,12 @@ impl<C: Claims> Settings<C> {
     }
 
     /// Judges the token of a header that was judged before, and waits for keys.
-    pub(crate) async fn judge_waiting(
-        &self,
-        header: HeaderValue,
-    ) -> Result<Verified<C>, Rejection> {
-        let verifier = self.verifier.as_ref().ok_or(Rejection::Misconfigured)?;
-        self.narrow(verifier.verify(bearer::token(&header)?).await?)
+    pub(crate) async fn judge_waiting(&self, header: HeaderValue) -> Verdict<C> {
+        let verifier = self.verifier.as_ref().ok_or(MISCONFIGURED)?;
+        self.narrow(verifier.verify(self.manner.token_header.token(&header)?).await?)
     }
 
-    fn narrow(&self, caller: Verified<C>) -> Result<Verified<C>, Rejection> {
+    fn narrow(&self, caller: Verified<C>) -> Verdict<C> {
         let is_for = |ours: &Vec<String>| {
             caller.registered().audiences().any(|found| ours.iter().any(|ours| ours == found))
         };
@@ -66,6 +111,110 @@ impl<C: Claims> Settings<C> {
             Ok(caller)
         } else {
             Err(Rejection::NarrowerAudience)
+        }
+    }
+
+    /// Does with a request what its verdict and the mode say.
+    pub(crate) fn admit<B>(&self, request: &mut Request<B>, verdict: Verdict<C>) -> Admission {
+        match (verdict, self.manner.mode) {
+            (Ok(caller), mode) => self.admit_caller(request, caller, mode),
+            (Err(Rejection::NoCredentials), Mode::Optional) => {
+                self.pass(request, Outcome::Anonymous, How::Anonymous)
+            }
+            (Err(rejection), Mode::ReportOnly) => {
+                rejection.log(false);
+                let would_be = rejection.clone();
+                let how = move |answering| How::ReportOnly(answering, Some(would_be));
+                self.pass(request, Outcome::WouldBeRejected(&rejection), how)
+            }
+            (Err(rejection), Mode::Required | Mode::Optional) => self.refuse(request, rejection),
+        }
+    }
+
+    fn admit_caller<B>(
+        &self,
+        request: &mut Request<B>,
+        caller: Verified<C>,
+        mode: Mode,
+    ) -> Admission {
+        let manner = &self.manner;
+        self.tell(request, Outcome::Verified(&caller));
+        if manner.remove_token_header {
+            request.headers_mut().remove(manner.token_header.name());
+        }
+        let expiry = manner.end_streams.then(|| self.expiry(request, &caller)).flatten();
+        if mode == Mode::ReportOnly {
+            let how = How::ReportOnly(manner.answering.clone(), None);
+            request.extensions_mut().insert(Passed::<C>::by(how));
+        }
+        request.extensions_mut().insert(caller);
+        Admission::Pass(expiry)
+    }
+
+    /// Lets a request pass that has no caller.
+    fn pass<B>(
+        &self,
+        request: &mut Request<B>,
+        outcome: Outcome<'_, C>,
+        how: impl FnOnce(Answering) -> How,
+    ) -> Admission {
+        self.tell(request, outcome);
+        if self.manner.remove_token_header {
+            request.headers_mut().remove(self.manner.token_header.name());
+        }
+        let passed = Passed::<C>::by(how(self.manner.answering.clone()));
+        request.extensions_mut().insert(passed);
+        Admission::Pass(None)
+    }
+
+    pub(crate) fn refuse<B>(&self, request: &Request<B>, rejection: Rejection) -> Admission {
+        rejection.log(true);
+        self.tell(request, Outcome::Rejected(&rejection));
+        Admission::Refuse(self.manner.answering.answer(rejection, RequestHead::of(request)))
+    }
+
+    fn tell<B>(&self, request: &Request<B>, outcome: Outcome<'_, C>) {
+        if let Some(on_outcome) = &self.manner.on_outcome {
+            on_outcome(outcome, RequestHead::of(request));
+        }
+    }
+
+    fn expiry<B>(&self, request: &Request<B>, caller: &Verified<C>) -> Option<Expiry> {
+        let verifier = self.verifier.as_ref()?;
+        let answering = &self.manner.answering;
+        let flavour = answering.flavour(RequestHead::of(request));
+        let answer = answering.plain_answer(&Rejection::ExpiredMeanwhile, flavour);
+        Some(Expiry::of(verifier.clone(), caller.clone(), flavour, answer))
+    }
+}
+
+const MISCONFIGURED: Rejection =
+    Rejection::Misconfigured("the OIDC layer is set up wrong: the log said how");
+
+impl<C: Claims> Clone for Manner<C> {
+    fn clone(&self) -> Self {
+        Self {
+            mode: self.mode,
+            token_header: self.token_header.clone(),
+            remove_token_header: self.remove_token_header,
+            open: self.open.clone(),
+            end_streams: self.end_streams,
+            on_outcome: self.on_outcome.clone(),
+            answering: self.answering.clone(),
+        }
+    }
+}
+
+impl<C: Claims> Default for Manner<C> {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            token_header: TokenHeader::default(),
+            remove_token_header: false,
+            open: Vec::new(),
+            end_streams: false,
+            on_outcome: None,
+            answering: Answering::default(),
         }
     }
 }

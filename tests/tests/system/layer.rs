@@ -79,7 +79,7 @@ async fn the_table_of_answers() {
     }
 
     let nothing = "Bearer realm=\"kubernetes\"";
-    let request = "Bearer realm=\"kubernetes\", error=\"invalid_request\", error_description=\"the Authorization header does not hold one bearer token\"";
+    let request = "Bearer realm=\"kubernetes\", error=\"invalid_request\", error_description=\"there is not exactly one readable bearer token\"";
     let token = |text: &str| {
         format!(
             "Bearer realm=\"kubernetes\", error=\"invalid_token\", error_description=\"{text}\""

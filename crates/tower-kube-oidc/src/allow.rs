@@ -1,0 +1,291 @@
+//! [`Allow`]: a policy around a route or a service.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Once},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use kube_oidc::{Claims, Policy, PolicyError, ServiceAccountClaims, Verified};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    answer::{Answering, Answers},
+    body::ResponseBody,
+    head::RequestHead,
+    passed::{How, Passed},
+    rejection::Rejection,
+};
+
+/// Lets only those callers through that a [`Policy`] allows; it goes further in than the
+/// [`OidcAuthLayer`](crate::OidcAuthLayer) that says who they are.
+///
+/// ```
+/// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use axum::{Router, routing::{get, post}};
+/// use tower_kube_oidc::{Allow, IssuerUrl, OidcAuthLayer, in_namespace};
+///
+/// # async fn list() {} async fn refund() {}
+/// let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
+/// let payments = in_namespace("payments");
+/// let refunds = Allow::only(payments.clone().service_account("refunds")).build()?;
+/// let app: Router = Router::new()
+///     .route("/orders", get(list))
+///     .route("/refunds", post(refund).layer(refunds))
+///     .layer(Allow::only(payments.or(in_namespace("batch"))).build()?)
+///     .layer(OidcAuthLayer::new(issuer).audience("orders").build()?);
+/// # Ok(()) }
+/// ```
+///
+/// In tonic it goes around a single service with `tonic::service::LayerExt::named_layer`.
+///
+/// | who | answer |
+/// | --- | --- |
+/// | a caller that the policy does not allow | 403 `insufficient_scope`, `PERMISSION_DENIED` |
+/// | nobody: credentials are [optional](crate::OidcAuthLayer::optional), or the path [is open](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
+/// | whoever was looked at by no layer, since it is missing or further in | 500, `INTERNAL`, and the log says so |
+///
+/// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too,
+/// and lets everybody through.
+#[must_use]
+pub struct Allow<C: Claims = ServiceAccountClaims>(Arc<Settings<C>>);
+
+struct Settings<C: Claims> {
+    policy: Policy<C>,
+    and_open_paths: bool,
+    answering: Answering,
+    /// Done once the log was told of a slip, if there is one.
+    told: Once,
+}
+
+/// Why an [`Allow`] cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllowError {
+    /// A part of the policy can allow nobody.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
+    /// backslash.
+    #[error("the realm must be printable ASCII without quotes and backslashes")]
+    Realm,
+}
+
+impl<C: Claims> Allow<C> {
+    /// Allows the callers that the policy allows, and nobody else.
+    pub fn only(policy: impl Into<Policy<C>>) -> Self {
+        let (policy, answering) = (policy.into(), Answering::default());
+        Self(Arc::new(Settings { policy, and_open_paths: false, answering, told: Once::new() }))
+    }
+
+    /// Lets requests pass as well whose path the layer further out has opened, so that a probe's
+    /// path can be among the routes of an app that has one policy for all.
+    pub fn and_open_paths(self) -> Self {
+        self.changed(|settings| settings.and_open_paths = true)
+    }
+
+    /// In which form refusals are answered: HTTP or gRPC, as the request is, unless set.
+    pub fn answers(self, answers: Answers) -> Self {
+        self.changed(|settings| settings.answering.answers(answers))
+    }
+
+    /// Names this realm in challenges: `kubernetes` unless set.
+    pub fn realm(self, realm: impl Into<String>) -> Self {
+        self.changed(|settings| settings.answering.realm(realm.into()))
+    }
+
+    /// Lets a function change each answer to a refused request: see
+    /// [`OidcAuthLayer::map_rejection`](crate::OidcAuthLayer::map_rejection).
+    pub fn map_rejection(
+        self,
+        map: impl Fn(&Rejection, RequestHead<'_>, Response<Bytes>) -> Response<Bytes>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.changed(|settings| settings.answering.map(map))
+    }
+
+    /// Checks the policy now, so that a service with a slip in it does not start. Without it the
+    /// slip is logged as an error, and allows nobody.
+    ///
+    /// # Errors
+    ///
+    /// What can never allow anybody: see [`AllowError`].
+    pub fn build(self) -> Result<Self, AllowError> {
+        self.validate()?;
+        Ok(self)
+    }
+
+    fn validate(&self) -> Result<(), AllowError> {
+        self.0.policy.validate()?;
+        if self.0.answering.is_sound() { Ok(()) } else { Err(AllowError::Realm) }
+    }
+
+    fn changed(self, change: impl FnOnce(&mut Settings<C>)) -> Self {
+        let mut settings = Settings::clone(&self.0);
+        change(&mut settings);
+        Self(Arc::new(settings))
+    }
+}
+
+impl<C: Claims> Settings<C> {
+    fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
+        let extensions = request.extensions();
+        let how = extensions.get::<Passed<C>>().map(Passed::how);
+        let verdict = match (extensions.get::<Verified<C>>(), how) {
+            (Some(caller), _) => self.policy.check(caller).map_err(Rejection::Policy),
+            (None, Some(How::OpenPath(_))) if self.and_open_paths => Ok(()),
+            (None, Some(How::ReportOnly(_, rejection))) => {
+                // the layer has told already why there is no caller
+                return rejection.as_ref().map_or(Err(NOBODY_LOOKED), |_| Ok(()));
+            }
+            (None, Some(How::OpenPath(_) | How::Anonymous(_))) => Err(Rejection::NoCredentials),
+            (None, None) => Err(NOBODY_LOOKED),
+        };
+        match (verdict, how) {
+            (Err(rejection @ Rejection::Policy(_)), Some(How::ReportOnly(..))) => {
+                rejection.log(false);
+                Ok(())
+            }
+            (verdict, _) => verdict.inspect_err(|rejection| rejection.log(true)),
+        }
+    }
+
+    fn answer<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
+        // a token is wanted as the layer wants it, which would have asked for it
+        let passed = request.extensions().get::<Passed<C>>();
+        let answering = match (&rejection, passed) {
+            (Rejection::NoCredentials, Some(passed)) => passed.answering(),
+            _ => &self.answering,
+        };
+        answering.answer(rejection, RequestHead::of(request))
+    }
+}
+
+const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
+    "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
+);
+
+impl<S, C: Claims> Layer<S> for Allow<C> {
+    type Service = Allowed<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.0.told.call_once(|| {
+            if let Err(error) = self.validate() {
+                tracing::error!(%error, policy = %self.0.policy, "a policy has a slip in it");
+            }
+        });
+        Allowed { inner, settings: Arc::clone(&self.0) }
+    }
+}
+
+/// Calls the inner service for callers that a policy allows: see [`Allow`].
+pub struct Allowed<S, C: Claims = ServiceAccountClaims> {
+    inner: S,
+    settings: Arc<Settings<C>>,
+}
+
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Allowed<S, C>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    C: Claims,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = AllowedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let state = match self.settings.check(&request) {
+            Ok(()) => State::Calling { future: self.inner.call(request) },
+            Err(rejection) => {
+                let response = self.settings.answer(rejection, &request);
+                State::Answered { response: Some(Box::new(response)) }
+            }
+        };
+        AllowedFuture { state }
+    }
+}
+
+pin_project! {
+    /// The future of [`Allowed`].
+    #[derive(Debug)]
+    pub struct AllowedFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = StateProjection]
+    enum State<F> {
+        Calling { #[pin] future: F },
+        Answered { response: Option<Box<Response<Bytes>>> },
+    }
+}
+
+impl<F, ResBody, E> Future for AllowedFuture<F>
+where
+    F: Future<Output = Result<Response<ResBody>, E>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Calling { future } => {
+                let inner = |body| ResponseBody::inner(body, None);
+                future.poll(cx).map_ok(|response| response.map(inner))
+            }
+            StateProjection::Answered { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
+                // polled after it was done
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<C: Claims> Clone for Settings<C> {
+    fn clone(&self) -> Self {
+        let (policy, answering) = (self.policy.clone(), self.answering.clone());
+        Self { policy, and_open_paths: self.and_open_paths, answering, told: Once::new() }
+    }
+}
+
+impl<C: Claims> Clone for Allow<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Clone, C: Claims> Clone for Allowed<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::clone(&self.settings) }
+    }
+}
+
+impl<C: Claims> fmt::Debug for Allow<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Allow").field(&self.0.policy).finish()
+    }
+}
+
+impl<S: fmt::Debug, C: Claims> fmt::Debug for Allowed<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Allowed")
+            .field("inner", &self.inner)
+            .field("policy", &self.settings.policy)
+            .finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! [`Passed`]: the mark of a request that passed without a caller, or was only looked at.
+
+use std::{fmt, marker::PhantomData};
+
+use http::Extensions;
+use kube_oidc::{Claims, ServiceAccountClaims, Verified};
+
+use crate::{answer::Answering, rejection::Rejection};
+
+/// Says in the extensions of a request how it came through an
+/// [`OidcAuthLayer`](crate::OidcAuthLayer) that lets more pass than callers with a good token: by
+/// an open path, without credentials, or because the layer only reports.
+///
+/// A request that has neither this nor [`Verified`] claims was seen by no layer.
+pub struct Passed<C: Claims = ServiceAccountClaims> {
+    how: How,
+    /// The layer's type of claims: one that is for others says nothing about these.
+    claims: PhantomData<fn() -> C>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum How {
+    OpenPath(Answering),
+    Anonymous(Answering),
+    /// What would have happened.
+    ReportOnly(Answering, Option<Rejection>),
+}
+
+impl<C: Claims> Passed<C> {
+    pub(crate) fn by(how: How) -> Self {
+        Self { how, claims: PhantomData }
+    }
+
+    pub(crate) fn how(&self) -> &How {
+        &self.how
+    }
+
+    /// Whether its path is open to everybody. No token was looked at.
+    #[must_use]
+    pub fn is_open_path(&self) -> bool {
+        matches!(self.how, How::OpenPath(_))
+    }
+
+    /// Whether it brought no credentials, where they are
+    /// [`optional`](crate::OidcAuthLayer::optional).
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self.how, How::Anonymous(_))
+    }
+
+    /// Whether the layer [only reports](crate::OidcAuthLayer::dangerous_report_only).
+    #[must_use]
+    pub fn is_report_only(&self) -> bool {
+        matches!(self.how, How::ReportOnly(..))
+    }
+
+    /// Why a layer that only reports would have refused it.
+    #[must_use]
+    pub fn would_be_rejected(&self) -> Option<&Rejection> {
+        match &self.how {
+            How::ReportOnly(_, rejection) => rejection.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// How the layer answers, for what wants a caller after it.
+    pub(crate) fn answering(&self) -> &Answering {
+        match &self.how {
+            How::OpenPath(answering)
+            | How::Anonymous(answering)
+            | How::ReportOnly(answering, _) => answering,
+        }
+    }
+}
+
+impl<C: Claims> Clone for Passed<C> {
+    fn clone(&self) -> Self {
+        Self::by(self.how.clone())
+    }
+}
+
+impl<C: Claims> fmt::Debug for Passed<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Passed").field(&self.how).finish()
+    }
+}
+
+/// Who sent a request; `None` where a layer let it pass without a caller.
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) fn caller<C: Claims>(
+    extensions: &Extensions,
+) -> Result<Option<&Verified<C>>, Rejection> {
+    match extensions.get::<Verified<C>>() {
+        None if extensions.get::<Passed<C>>().is_none() => Err(Rejection::Misconfigured(
+            "a handler wants the caller, but no OidcAuthLayer for its type of claims is around it",
+        )),
+        caller => Ok(caller),
+    }
+}
+
+/// Why a request that passed has no caller.
+#[cfg(any(feature = "axum", feature = "tonic"))]
+pub(crate) fn why_no_caller<C: Claims>(passed: Option<&Passed<C>>) -> Rejection {
+    let reported = passed.and_then(Passed::would_be_rejected);
+    reported.cloned().unwrap_or(Rejection::NoCredentials)
+}
+
+/// Takes out what a layer puts in, before it decides: what is there afterwards is its own.
+pub(crate) fn clear<C: Claims>(extensions: &mut Extensions) {
+    extensions.remove::<Verified<C>>();
+    extensions.remove::<Passed<C>>();
+}

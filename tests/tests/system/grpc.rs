@@ -1,0 +1,1 @@
+//! gRPC: who is answered in it, and how.

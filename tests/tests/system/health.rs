@@ -1,0 +1,1 @@
+//! Readiness and health, by the keys that are here.

@@ -1,0 +1,1 @@
+//! What a layer can be told beside what it expects of tokens.

@@ -1,0 +1,1 @@
+//! What is open to everybody, and what only looks so.
