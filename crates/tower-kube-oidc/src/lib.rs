@@ -20,38 +20,65 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A service that is no axum app finds [`Verified`]`<`[`ServiceAccountClaims`]`>` in the extensions
-//! of the request.
+//! A tonic handler asks [`request.caller()`](CallerExt::caller), and any other service finds
+//! [`Verified`]`<`[`ServiceAccountClaims`]`>` in the extensions of the request.
 //!
 //! # What callers see
 //!
-//! | case | answer |
-//! | --- | --- |
-//! | no credentials, or another scheme | 401, `WWW-Authenticate: Bearer realm="kubernetes"` |
-//! | `Bearer` alone, two headers, two tokens, not a token | 400, `error="invalid_request"` |
-//! | a bad token, whatever the reason | 401, `error="invalid_token"` |
-//! | the token needs keys that are not here | 503, `Retry-After` |
+//! | case | HTTP | gRPC |
+//! | --- | --- | --- |
+//! | no credentials, or another scheme | 401, `WWW-Authenticate: Bearer realm="kubernetes"` | `UNAUTHENTICATED` |
+//! | `Bearer` alone, two headers, two tokens, not a token | 400, `error="invalid_request"` | `UNAUTHENTICATED` |
+//! | a bad token, whatever the reason | 401, `error="invalid_token"` | `UNAUTHENTICATED` |
+//! | a good token of a caller that a policy does not allow | 403, `error="insufficient_scope"` | `PERMISSION_DENIED` |
+//! | the token needs keys that are not here | 503, `Retry-After` | `UNAVAILABLE`, `grpc-retry-pushback-ms` |
+//! | the layer is set up wrong, or missing | 500 | `INTERNAL` |
 //!
-//! Bodies are problem documents ([RFC 9457]). Why a token was refused is not a caller's business,
-//! but for two hints after a good signature: that it expired, or is for another audience.
+//! HTTP bodies are problem documents ([RFC 9457]). Why a token was refused is not a caller's
+//! business, but for two hints after a good signature: that it expired, or is for another audience.
 //! These hints need the issuer's keys; before they are here, such a token is not accepted either.
 //! Operators find the reason in `tracing`, of the target `tower_kube_oidc`: an event `refused` with
-//! a field `reason`, whose values are those of [`Reason`], `no_credentials` (at debug level),
-//! `invalid_request` and `misconfigured`. No part of a token is in any
-//! answer or event, and the `Authorization` value is marked sensitive for what comes after.
+//! a field `reason`, whose values are those of [`Rejection::reason`]; without credentials it is at
+//! debug level. No part of a token is in any answer or event, and the header with it is marked
+//! sensitive for what comes after.
+//!
+//! gRPC is answered to POST requests of its media types, for gRPC proper only with `te: trailers`:
+//! as HTTP 200, since gRPC has its own status. **Behind nginx's `auth_request` or a `ForwardAuth`
+//! the HTTP status is all that counts, and a caller could choose that form: there it must be
+//! [`Answers::Http`].**
+//!
+//! # Who may do what
+//!
+//! [`Allow`] is a layer for a route, a router or a gRPC service, further in than the
+//! `OidcAuthLayer`; [`Policy`] and [`Callers`] say whom it allows. Where the layer is told that
+//! credentials are [optional](OidcAuthLayer::optional), that a path
+//! [is open](OidcAuthLayer::open_path), or that it
+//! [only reports](OidcAuthLayer::dangerous_report_only), requests pass that have no caller, with a
+//! mark ([`Passed`]) that says why.
 //!
 //! # Where the layer goes
 //!
-//! Axum's `Router::layer` puts it before every route that was added so far; what comes after, such
-//! as a health probe, is open. It also covers paths that do not exist, with 401;
-//! `Router::route_layer` leaves those to be 404. CORS preflights carry no credentials: put `CorsLayer` outside.
-//! Behind nginx's `auth_request` or a `ForwardAuth` the status is what counts, and it is as above.
+//! Axum's `Router::layer` puts it before every route that was added so far; what comes after is
+//! open. It also covers paths that do not exist, with 401; `Router::route_layer` leaves those to be
+//! 404. In tonic `Server::builder().layer(..)` puts it before every service; gRPC-Web's own layer
+//! may be on either side. CORS preflights carry no credentials: put `CorsLayer` outside.
+//!
+//! Several layers may be around each other, each with an issuer of its own: then a token has to be
+//! good for all of them. Whatever a request's extensions hold of a layer's type of claims when it
+//! comes to the layer is taken out first.
+//!
+//! # Health
+//!
+//! [`Ready`] answers a readiness probe, and [`report_health`] keeps the health service of gRPC
+//! informed; both go by whether keys are here, fresh or stale.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `axum` | no | the extractor [`Caller`] |
+//! | `axum` | no | the extractor [`Caller`], and open paths in nested routers |
+//! | `tonic` | no | [`CallerExt`] |
+//! | `tonic-health` | no | [`report_health`] |
 //! | `remote` | yes | fetches keys over HTTP with reqwest, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
 //! | `test-util` | no | claims without a token, for unit tests |

@@ -2,26 +2,19 @@
 
 use std::time::SystemTime;
 
-use axum::{Json, Router, http::StatusCode, routing::get};
+use axum::{Json, Router, routing::get};
 use serde::Serialize;
-use tower_kube_oidc::{Caller, NodeRef, ObjectRef, OidcAuthLayer, Verifier};
+use tower_kube_oidc::{Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, Ready, Verifier};
 
 /// `/whoami` behind the layer, the probes beside it.
 pub(crate) fn router(verifier: Verifier) -> Router {
-    let ready = verifier.clone();
+    let ready = Ready::when(Readiness::any(&verifier));
     Router::new()
         .route("/whoami", get(whoami))
         .layer(OidcAuthLayer::from(verifier))
-        .route("/readyz", get(move || std::future::ready(readiness(&ready))))
         // added after the layer, so open: a kubelet's probe has no token
+        .route_service("/readyz", ready)
         .route("/healthz", get(|| async { "ok\n" }))
-}
-
-/// Whether keys are here, and a line for each issuer.
-fn readiness(verifier: &Verifier) -> (StatusCode, String) {
-    let status = if verifier.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let lines = verifier.status().into_iter().map(|issuer| format!("{issuer}\n"));
-    (status, lines.collect())
 }
 
 async fn whoami(Caller(who): Caller) -> Json<WhoAmI> {

@@ -1,1 +1,274 @@
 //! Who may call what.
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use http::{StatusCode, header::AUTHORIZATION};
+use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::{HttpServer, Log};
+use tower_kube_oidc::{
+    Allow, AllowError, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, Verified, Verifier,
+    in_any_cluster, in_cluster_named, in_namespace,
+};
+
+fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
+    OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders")
+}
+
+fn token(issuer: &TestIssuer, namespace: &str, name: &str) -> String {
+    issuer.token().audience("orders").service_account(namespace, name).mint()
+}
+
+struct Answered {
+    status: StatusCode,
+    challenge: Option<String>,
+    body: String,
+}
+
+async fn send(request: reqwest::RequestBuilder, token: Option<&str>) -> Answered {
+    let request = match token {
+        Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+        None => request,
+    };
+    let response = request.send().await.unwrap();
+    let challenge = response.headers().get("www-authenticate");
+    let challenge = challenge.map(|value| value.to_str().unwrap().to_owned());
+    Answered { status: response.status(), challenge, body: response.text().await.unwrap() }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn status_of(app: Router, token: Option<&str>) -> StatusCode {
+    let server = HttpServer::start(app).await;
+    send(client().get(server.url()), token).await.status
+}
+
+async fn ok() -> &'static str {
+    "ok"
+}
+
+#[tokio::test]
+async fn rules_for_a_route_and_for_a_router() {
+    let issuer = TestIssuer::start();
+    let payments = in_namespace("payments");
+    let refunds = Allow::only(payments.clone().service_account("refunds")).build().unwrap();
+    let anyone = Allow::only(payments.or(in_namespace("batch"))).build().unwrap();
+    let app = Router::new()
+        .route("/orders", get(ok))
+        .route("/refunds", post(ok).layer(refunds))
+        .layer(anyone)
+        .layer(layer(&issuer));
+    let server = HttpServer::start(app).await;
+    let orders = || client().get(format!("{}/orders", server.url()));
+    let refunds = || client().post(format!("{}/refunds", server.url()));
+    for (namespace, name, may_order, may_refund) in [
+        ("payments", "refunds", true, true),
+        ("payments", "checkout", true, false),
+        ("batch", "refunds", true, false),
+        ("batch", "nightly", true, false),
+        ("payments2", "refunds", false, false),
+        ("payment", "refunds", false, false),
+        ("kube-system", "refunds", false, false),
+    ] {
+        let token = token(&issuer, namespace, name);
+        for (request, may) in [(orders(), may_order), (refunds(), may_refund)] {
+            let answered = send(request, Some(&token)).await;
+            let expected = if may { StatusCode::OK } else { StatusCode::FORBIDDEN };
+            assert_eq!(answered.status, expected, "{namespace}/{name}");
+        }
+    }
+    // who is not even known is not told that something is forbidden
+    assert_eq!(send(refunds(), None).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(send(refunds(), Some("garbage")).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_refusal_says_little_to_the_caller_and_the_rule_to_the_log() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let allow = Allow::only(in_namespace("ledger").service_account("audit")).realm("orders");
+    let app = Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer));
+    let server = HttpServer::start(app).await;
+    let token = token(&issuer, "payments", "a-denied-one");
+    let answered = send(client().get(server.url()), Some(&token)).await;
+    assert_eq!(answered.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        answered.challenge.unwrap(),
+        "Bearer realm=\"orders\", error=\"insufficient_scope\", \
+         error_description=\"the caller is not allowed to do this\""
+    );
+    let problem: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+    assert_eq!(problem["status"], 403);
+    assert!(!answered.body.contains("audit") && !answered.body.contains("a-denied-one"));
+
+    let line = log.lines_with(&["refused", "a-denied-one"]).pop().unwrap();
+    for text in [
+        "reason=\"policy\"",
+        "system:serviceaccount:payments:a-denied-one",
+        "callers of the service account \"audit\" in the namespace \"ledger\"",
+    ] {
+        assert!(line.contains(text), "{line}");
+    }
+    assert!(!log.text().contains(&token));
+}
+
+/// Two clusters that have a namespace, a service account and a uid of the same names.
+#[tokio::test]
+async fn a_name_belongs_to_a_cluster() {
+    let log = Log::catch();
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    let of = |issuer: &TestIssuer, name: &'static str| {
+        Issuer::new(issuer.url().parse().unwrap()).of_cluster(name)
+    };
+    let verifier = Verifier::builder(of(&blue, "blue"))
+        .issuer(of(&green, "green"))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let mint = |issuer: &TestIssuer| token(issuer, "payments", "twin-of-two");
+    let (from_blue, from_green) = (mint(&blue), mint(&green));
+    let blue_claims = verifier.verify(&from_blue).await.unwrap();
+    let green_claims = verifier.verify(&from_green).await.unwrap();
+    assert_eq!(blue_claims.service_account(), green_claims.service_account(), "uid and all");
+
+    let named = || in_cluster_named("blue").namespace("payments").service_account("twin-of-two");
+    let unnamed = || in_namespace("payments").service_account("twin-of-two");
+    let any = || in_any_cluster().namespace("payments").service_account("twin-of-two");
+    let yes = StatusCode::OK;
+    let no = StatusCode::FORBIDDEN;
+    for (policy, blue, green) in [
+        (Policy::from(named()), yes, no),
+        (unnamed().into(), no, no),
+        // what matches nothing is not turned into everything
+        (unnamed().not(), no, no),
+        (any().into(), yes, yes),
+        (Policy::cluster("green"), no, yes),
+        (named().or(Policy::cluster("green")), yes, yes),
+        (any().and(named().not()), no, yes),
+    ] {
+        let app = || {
+            let allow = Allow::only(policy.clone()).build().unwrap();
+            let layer = OidcAuthLayer::from(verifier.clone());
+            Router::new().route("/", get(ok)).layer(allow).layer(layer)
+        };
+        // cold or warm, it is the same
+        for _ in 0..2 {
+            assert_eq!(status_of(app(), Some(&from_blue)).await, blue, "{policy}");
+            assert_eq!(status_of(app(), Some(&from_green)).await, green, "{policy}");
+        }
+    }
+    let lines = log.lines_with(&["twin-of-two", "it names no cluster"]);
+    assert!(!lines.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_layer_around_it_nobody_is_let_through() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let token = token(&issuer, "payments", "checkout");
+    let allow = || Allow::only(in_namespace("payments"));
+    let none = Router::new().route("/", get(ok)).layer(allow());
+    let wrong_order = Router::new().route("/", get(ok)).layer(layer(&issuer)).layer(allow());
+    let right_order = Router::new().route("/", get(ok)).layer(allow()).layer(layer(&issuer));
+    for (app, expected) in [
+        (none, StatusCode::INTERNAL_SERVER_ERROR),
+        (wrong_order, StatusCode::INTERNAL_SERVER_ERROR),
+        (right_order, StatusCode::OK),
+    ] {
+        assert_eq!(status_of(app, Some(&token)).await, expected);
+    }
+    let told = log.lines_with(&["ERROR", "no OidcAuthLayer for its type of claims is around it"]);
+    assert!(told.len() >= 2);
+}
+
+#[tokio::test]
+async fn nobody_is_not_somebody() {
+    let issuer = TestIssuer::start();
+    let anyone = || Allow::only(Policy::when("anyone", |_| true)).realm("inner");
+    let anonymous = layer(&issuer).optional().realm("outer");
+    let app = Router::new().route("/", get(ok)).layer(anyone()).layer(anonymous);
+    let server = HttpServer::start(app).await;
+    let answered = send(client().get(server.url()), None).await;
+    assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
+    // it is the layer's token that is asked for
+    assert_eq!(answered.challenge.unwrap(), "Bearer realm=\"outer\"");
+    let token = token(&issuer, "payments", "checkout");
+    assert_eq!(send(client().get(server.url()), Some(&token)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_slip_is_found_at_the_start_and_allows_nobody() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let token = token(&issuer, "payments", "checkout");
+    let nothing = Vec::<Policy>::new;
+    for slip in [
+        Policy::any(nothing()),
+        Policy::all(nothing()),
+        Policy::all(nothing()).not(),
+        in_namespace("").into(),
+        in_namespace("").not(),
+        in_namespace("paymentS").into(),
+        in_namespace("pay*").into(),
+        in_any_cluster().service_account("checkout").into(),
+        Policy::audience(" "),
+        Policy::audience("").not(),
+    ] {
+        let error = Allow::only(slip.clone()).build().unwrap_err();
+        assert!(matches!(error, AllowError::Policy(_)), "{error}");
+        let allow = Allow::only(slip.clone());
+        let app = Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer));
+        assert_eq!(status_of(app, Some(&token)).await, StatusCode::FORBIDDEN, "{slip}");
+    }
+    assert!(log.lines_with(&["ERROR", "a policy has a slip in it"]).len() >= 10);
+    let empty = Allow::only(Policy::any(nothing())).build();
+    assert_eq!(empty.unwrap_err(), AllowError::Policy(PolicyError::Empty));
+    let realm = Allow::only(in_namespace("payments")).realm("a\"b").build();
+    assert_eq!(realm.unwrap_err(), AllowError::Realm);
+}
+
+#[tokio::test]
+async fn a_policy_is_a_check_on_claims_too() {
+    let issuer = TestIssuer::start();
+    let verifier =
+        Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders").build();
+    let verifier = verifier.unwrap();
+    let with_pod = issuer.token().audience("orders").pod("p-1").node("n-1").mint();
+    let caller = verifier.verify(&with_pod).await.unwrap();
+    let allows = |policy: Policy| policy.check(&caller).is_ok();
+    assert!(allows(in_namespace("*").bound_to_pod().bound_to_node().into()));
+    assert!(allows(Policy::audience("orders")));
+    assert!(!allows(Policy::audience("order")));
+    assert!(allows(Policy::when("its pod", |who| who
+        .pod()
+        .is_some_and(|pod| pod.name() == "p-1"))));
+    let bare = verifier.verify(issuer.token().audience("orders").mint()).await.unwrap();
+    assert!(Policy::from(in_namespace("*").bound_to_pod()).check(&bare).is_err());
+}
+
+#[tokio::test]
+async fn claims_of_ones_own_have_policies_too() {
+    #[derive(serde::Deserialize)]
+    struct Worker {
+        client_id: String,
+    }
+    let issuer = TestIssuer::start();
+    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+        .claims::<Worker>()
+        .audience("orders")
+        .build()
+        .unwrap();
+    let policy = Policy::claims("client 7", |who: &Verified<Worker>| who.client_id == "7");
+    let greet = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
+    let app = Router::new()
+        .route("/", get(greet))
+        .layer(Allow::only(policy))
+        .layer(OidcAuthLayer::from(verifier));
+    for (client_id, expected) in [("7", StatusCode::OK), ("8", StatusCode::FORBIDDEN)] {
+        let token = issuer.token().bare().audience("orders").claim("client_id", client_id).mint();
+        assert_eq!(status_of(app.clone(), Some(&token)).await, expected);
+    }
+}
