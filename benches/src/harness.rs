@@ -38,8 +38,6 @@ pub struct Measured {
     pub nanoseconds: f64,
     /// Against the first contestant of the same round.
     pub ratio: Quartiles,
-    /// Allocations in one call.
-    pub allocations: u64,
     /// Nanoseconds for one call, of each round.
     pub rounds: Vec<f64>,
 }
@@ -97,7 +95,6 @@ pub fn measure(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Measure
             name: contestant.name.clone(),
             nanoseconds: Quartiles::of(times.clone()).median,
             ratio: Quartiles::of(ratios),
-            allocations: allocation_counter::measure(|| (contestant.once)()).count_total,
             rounds: times,
         }
     });
@@ -113,16 +110,40 @@ fn calls_in_a_turn(contestant: &mut Contestant<'_>) -> u32 {
     count.max(4) / 2
 }
 
-/// Shows a table in Markdown.
-pub fn print(title: &str, measured: &[Measured]) {
+/// Measures, and shows a table in Markdown. With the feature `allocations` it counts these and
+/// nothing else: an allocator that counts would take its time of those who allocate.
+pub fn report(
+    title: &str,
+    rounds: usize,
+    contestants: &mut [Contestant<'_>],
+) -> Option<Vec<Measured>> {
     println!("\n### {title}\n");
-    println!("| what | ratio | quartiles | ns | allocations |");
-    println!("| --- | ---: | --- | ---: | ---: |");
-    for Measured { name, nanoseconds, ratio, allocations, .. } in measured {
+    if cfg!(feature = "allocations") {
+        count_allocations(contestants);
+        return None;
+    }
+    let measured = measure(rounds, contestants);
+    println!("| what | ratio | quartiles | ns |");
+    println!("| --- | ---: | --- | ---: |");
+    for Measured { name, nanoseconds, ratio, .. } in &measured {
         let Quartiles { low, median, high } = ratio;
-        println!(
-            "| {name} | {median:.4} | {low:.4} to {high:.4} | {nanoseconds:.0} | {allocations} |"
-        );
+        println!("| {name} | {median:.4} | {low:.4} to {high:.4} | {nanoseconds:.0} |");
+    }
+    println!();
+    Some(measured)
+}
+
+#[cfg(not(feature = "allocations"))]
+fn count_allocations(_: &mut [Contestant<'_>]) {}
+
+#[cfg(feature = "allocations")]
+fn count_allocations(contestants: &mut [Contestant<'_>]) {
+    println!("| what | allocations |");
+    println!("| --- | ---: |");
+    for Contestant { name, once } in contestants {
+        // what is set up at first use does not count
+        once();
+        println!("| {name} | {} |", allocation_counter::measure(once).count_total);
     }
 }
 

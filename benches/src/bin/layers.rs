@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum07::body::Body as Body07;
 use http::Request;
 use kube_oidc_benches::{
-    harness::{Contestant, Measured, measure, print, print_quartiles},
+    harness::{Contestant, Measured, print_quartiles, report},
     inputs::{RawCheck, builder, pod_token, verifier},
     jsonwebtoken_peer::{Backend, use_backend},
     layers::{
@@ -104,12 +104,13 @@ async fn main() {
         Contestant::new("router, `axum-jwks`, ring", || ask(&jwks, get())),
         Contestant::new("router, `axum-keycloak-auth`, ring", || ask(&keycloak, get_keycloak())),
     ];
+    let title = format!("RS256, a token of {} bytes, one request", token.len());
     // locks of tokio would want to yield to a runtime after some requests
-    let measured = unconstrained(async { measure(rounds, &mut contestants) }).await;
-    print(&format!("RS256, a token of {} bytes, one request", token.len()), &measured);
-    println!();
-    print_derived(&measured);
-    print_sizes(&empty_warm, get_empty);
+    if let Some(measured) = unconstrained(async { report(&title, rounds, &mut contestants) }).await
+    {
+        print_derived(&measured);
+        print_sizes(&empty_warm, get_empty);
+    }
 }
 
 /// What is worked out from several contestants, in the order of the table.

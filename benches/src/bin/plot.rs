@@ -45,7 +45,10 @@ fn main() {
 fn row(line: &str) -> Option<(&str, f64)> {
     let mut cells = line.split('|').map(str::trim).skip(1);
     let name = cells.next().filter(|name| name.starts_with("router"))?;
-    Some((name, cells.next()?.parse().ok()?))
+    let ratio = cells.next()?.parse().ok()?;
+    // other tables have no quartiles
+    cells.next().filter(|quartiles| quartiles.contains(" to "))?;
+    Some((name, ratio))
 }
 
 fn length(ratio: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! One token, cold and warm, beside the check of its signature alone and `jsonwebtoken`.
 
 use kube_oidc_benches::{
-    harness::{Contestant, measure, print},
+    harness::{Contestant, report},
     inputs::{ALGORITHMS, RawCheck, builder, pod_token, verifier, verify},
     jsonwebtoken_peer::{Backend, Decoder, use_backend},
 };
@@ -25,7 +25,8 @@ async fn main() {
         let digests = builder(&issuer).token_cache_digests().build().expect("good settings");
         digests.ready().await;
         let (peer, pure) = (Decoder::of(&issuer, &key), Decoder::of(&issuer, &key));
-        let measured = measure(
+        report(
+            &format!("{name}, a token of {} bytes", token.len()),
             rounds,
             &mut [
                 Contestant::new("the check of the signature alone", || raw.check()),
@@ -42,6 +43,5 @@ async fn main() {
                 }),
             ],
         );
-        print(&format!("{name}, a token of {} bytes", token.len()), &measured);
     }
 }
