@@ -126,6 +126,38 @@ pub enum Refusal {
         /// What was allowed.
         leeway: Duration,
     },
+    /// It was issued longer ago than the verifier takes, and its signature is good.
+    #[error("it was issued {} ago, and {} is the most", Ago(*.issued_at, *.now), Span(*.limit))]
+    #[non_exhaustive]
+    TooOld {
+        /// Its `iat`.
+        issued_at: SystemTime,
+        /// The time of the check.
+        now: SystemTime,
+        /// How old it may be.
+        limit: Duration,
+    },
+    /// It should have been replaced, and its signature is good; the verifier takes no such tokens.
+    #[error("it should have been replaced {} ago (warnafter): the caller does not read its token file again", Ago(*.warn_after, *.now))]
+    #[non_exhaustive]
+    PastWarnAfter {
+        /// Its `warnafter`.
+        warn_after: SystemTime,
+        /// The time of the check.
+        now: SystemTime,
+    },
+    /// It is good for longer than the verifier takes, and its signature is good.
+    #[error("it is good for {}, and {} is the most", Span(*.lifetime), Span(*.limit))]
+    #[non_exhaustive]
+    LivesTooLong {
+        /// From its `iat` to its `exp`.
+        lifetime: Duration,
+        /// How long it may be.
+        limit: Duration,
+    },
+    /// It has no `iat`, and the verifier limits age or lifetime. Its signature is good.
+    #[error("it has no iat, so nobody knows how old it is")]
+    NoIssuedAt,
     /// It is for somebody else, and its signature is good.
     #[error("it is for {}, and one of {} is expected", ShownList(.found), ShownList(.expected))]
     #[non_exhaustive]
@@ -188,6 +220,10 @@ impl Refusal {
             Self::Expired { .. } => Reason::Expired,
             Self::NotYetValid { .. } => Reason::NotYetValid,
             Self::IssuedInFuture { .. } => Reason::IssuedInFuture,
+            Self::TooOld { .. } => Reason::TooOld,
+            Self::PastWarnAfter { .. } => Reason::PastWarnAfter,
+            Self::LivesTooLong { .. } => Reason::LivesTooLong,
+            Self::NoIssuedAt => Reason::NoIssuedAt,
             Self::Audience { .. } => Reason::Audience,
             Self::SeveralAudiences { .. } => Reason::SeveralAudiences,
             Self::ApiServerAudience { .. } => Reason::ApiServerAudience,
@@ -309,6 +345,14 @@ reasons! {
     NotYetValid = "not_yet_valid",
     /// The token's `iat` is ahead.
     IssuedInFuture = "issued_in_future",
+    /// The token was issued longer ago than the verifier takes.
+    TooOld = "too_old",
+    /// The token should have been replaced.
+    PastWarnAfter = "past_warn_after",
+    /// The token is good for longer than the verifier takes.
+    LivesTooLong = "lives_too_long",
+    /// The token does not say when it was issued.
+    NoIssuedAt = "no_issued_at",
     /// The token is for another audience.
     Audience = "audience",
     /// The token is for this service and for others, which the verifier does not take.

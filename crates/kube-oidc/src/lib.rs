@@ -43,6 +43,7 @@
 //! | check a token | [`Verifier`], [`VerifierBuilder`] |
 //! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
 //! | who may call? | [`Policy`], [`Callers`] |
+//! | who would the API server say it is? | [`UserInfo`] |
 //! | why not? | [`VerifyError`], [`Refusal`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
@@ -84,6 +85,7 @@ pub mod simulation;
 pub mod source;
 mod status;
 mod token_cache;
+mod user_info;
 mod validation;
 mod verified;
 mod verifier;
@@ -101,6 +103,7 @@ pub use self::{
     },
     readiness::{Readiness, UnknownCluster},
     status::{FetchFailure, IssuerStatus, KeyInfo, KeyState, NameStatus},
+    user_info::UserInfo,
     validation::API_SERVER_AUDIENCES,
     verified::Verified,
     verifier::{Verifier, VerifierBuilder},

@@ -38,6 +38,12 @@ pub struct IssuerStatus {
     pub last_seen: Option<SystemTime>,
     /// The same of each further name: see [`Issuer::also_named`](crate::Issuer::also_named).
     pub also_named: Vec<NameStatus>,
+    /// How many requests were accepted with a token that should have been replaced (`warnafter`):
+    /// their callers do not read their token files again.
+    pub past_warn_after: u64,
+    /// How many requests were accepted with a token that is for the API server as well, which this
+    /// service could replay there.
+    pub for_api_server: u64,
 }
 
 /// A further name of an issuer.

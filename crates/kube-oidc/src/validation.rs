@@ -19,6 +19,7 @@ pub const API_SERVER_AUDIENCES: [&str; 2] =
 
 /// What a verifier expects of every token, whoever its issuer is.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Validation {
     pub(crate) audiences: Arc<[String]>,
     /// Whether a token for its own issuer is for us: the API server's default audience.
@@ -27,6 +28,12 @@ pub(crate) struct Validation {
     pub(crate) single_audience: bool,
     /// Whether a token that is for the API server too is refused.
     pub(crate) refuse_api_server_audiences: bool,
+    /// Whether a token that should have been replaced is refused.
+    pub(crate) refuse_past_warn_after: bool,
+    /// How old a token may be, by its `iat`.
+    pub(crate) max_age: Option<Duration>,
+    /// How long a token may be good, from its `iat` to its `exp`.
+    pub(crate) max_lifetime: Option<Duration>,
     pub(crate) leeway: Duration,
     /// The `typ` that a token must have; `None` is a service account's: absent or `JWT`.
     pub(crate) token_type: Option<String>,
@@ -54,6 +61,19 @@ impl Validation {
         let or_now = |date: Option<NumericDate>| date.map_or(now, time);
         Err(match problem {
             Problem::Expired => Refusal::Expired { expired_at: time(payload.exp), now, leeway },
+            Problem::TooOld => Refusal::TooOld {
+                issued_at: or_now(payload.iat),
+                now,
+                limit: self.max_age.unwrap_or_default(),
+            },
+            Problem::PastWarnAfter => {
+                Refusal::PastWarnAfter { warn_after: or_now(payload.warn_after()), now }
+            }
+            Problem::LivesTooLong => Refusal::LivesTooLong {
+                lifetime: lifetime(payload).unwrap_or_default(),
+                limit: self.max_lifetime.unwrap_or_default(),
+            },
+            Problem::NoIssuedAt => Refusal::NoIssuedAt,
             Problem::NotYetValid => {
                 Refusal::NotYetValid { not_before: or_now(payload.nbf), now, leeway }
             }
@@ -80,9 +100,24 @@ impl Validation {
     /// The seconds in which a payload passes the checks on times: from the first on, and before
     /// the second.
     pub(crate) fn good_seconds(&self, payload: &Payload<'_>) -> (u64, u64) {
-        let leeway = self.leeway.as_secs();
         let from = payload.nbf.max(payload.iat).map_or(0, NumericDate::seconds);
-        (from.saturating_sub(leeway), payload.exp.seconds().saturating_add(leeway))
+        let ends = self.ends(payload).into_iter().flatten();
+        let until = ends.map(|(end, _)| end).min().unwrap_or_default();
+        (from.saturating_sub(self.leeway.as_secs()), until)
+    }
+
+    /// The seconds from which on a payload does not pass any more, each with its reason.
+    fn ends(&self, payload: &Payload<'_>) -> [Option<(u64, Problem)>; 3] {
+        // RFC 7519, 4.1.4: "on or after which the JWT MUST NOT be accepted"
+        let expired = payload.exp.seconds().saturating_add(self.leeway.as_secs());
+        let warned = payload.warn_after().filter(|_| self.refuse_past_warn_after);
+        let too_old = self.max_age.zip(payload.iat);
+        [
+            Some((expired, Problem::Expired)),
+            too_old
+                .map(|(age, iat)| (iat.seconds().saturating_add(age.as_secs()), Problem::TooOld)),
+            warned.map(|warned| (warned.seconds(), Problem::PastWarnAfter)),
+        ]
     }
 
     fn problem(&self, payload: &Payload<'_>, now: SystemTime) -> Option<Problem> {
@@ -90,13 +125,17 @@ impl Validation {
         let ahead = |date: Option<NumericDate>| {
             date.is_some_and(|date| date.seconds() > now.saturating_add(leeway))
         };
-        // RFC 7519, 4.1.4: "on or after which the JWT MUST NOT be accepted"
-        if now >= payload.exp.seconds().saturating_add(leeway) {
-            Some(Problem::Expired)
+        let ended = self.ends(payload).into_iter().flatten().find(|(end, _)| now >= *end);
+        if let Some((_, problem)) = ended {
+            Some(problem)
         } else if ahead(payload.nbf) {
             Some(Problem::NotYetValid)
         } else if ahead(payload.iat) {
             Some(Problem::IssuedInFuture)
+        } else if payload.iat.is_none() && (self.max_age.is_some() || self.max_lifetime.is_some()) {
+            Some(Problem::NoIssuedAt)
+        } else if self.max_lifetime.zip(lifetime(payload)).is_some_and(|(max, has)| has > max) {
+            Some(Problem::LivesTooLong)
         } else if !self.is_for_us(payload) {
             Some(Problem::Audience)
         } else if self.single_audience && payload.aud.len() > 1 {
@@ -116,8 +155,13 @@ impl Validation {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Problem {
     Expired,
+    TooOld,
+    PastWarnAfter,
+    LivesTooLong,
+    NoIssuedAt,
     NotYetValid,
     IssuedInFuture,
     Audience,
@@ -126,9 +170,13 @@ enum Problem {
 }
 
 impl Problem {
-    fn reason(&self) -> Reason {
+    fn reason(self) -> Reason {
         match self {
             Self::Expired => Reason::Expired,
+            Self::TooOld => Reason::TooOld,
+            Self::PastWarnAfter => Reason::PastWarnAfter,
+            Self::LivesTooLong => Reason::LivesTooLong,
+            Self::NoIssuedAt => Reason::NoIssuedAt,
             Self::NotYetValid => Reason::NotYetValid,
             Self::IssuedInFuture => Reason::IssuedInFuture,
             Self::Audience => Reason::Audience,
@@ -138,8 +186,14 @@ impl Problem {
     }
 }
 
+/// How long a token is good. It cannot be told of one that does not say when it was made.
+fn lifetime(payload: &Payload<'_>) -> Option<Duration> {
+    let seconds = payload.exp.seconds().saturating_sub(payload.iat?.seconds());
+    Some(Duration::from_secs(seconds))
+}
+
 /// The default audience of a token is its issuer.
-fn is_for_api_server(payload: &Payload<'_>) -> bool {
+pub(crate) fn is_for_api_server(payload: &Payload<'_>) -> bool {
     let known = |audience: &str| API_SERVER_AUDIENCES.contains(&audience);
     payload.aud.iter().any(|audience| *audience == payload.iss || known(audience))
 }

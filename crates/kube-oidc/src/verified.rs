@@ -27,6 +27,7 @@ pub struct Verified<C: Claims = ServiceAccountClaims>(Arc<Inner<C>>);
 struct Inner<C: Claims> {
     kept: C::Kept,
     cluster: Option<Arc<str>>,
+    user_prefix: Option<Arc<str>>,
     basis: Option<Basis>,
 }
 
@@ -38,13 +39,22 @@ pub(crate) struct Basis {
     /// The seconds in which the token is good, leeway included.
     pub(crate) good_from: u64,
     pub(crate) good_until: u64,
+    /// The second from which on it should have been replaced.
+    pub(crate) warn_from: Option<u64>,
+    /// Whether it is good for the API server as well.
+    pub(crate) for_api_server: bool,
     /// When its signature was checked.
     pub(crate) checked_at: Moment,
 }
 
 impl<C: Claims> Verified<C> {
-    pub(crate) fn new(kept: C::Kept, cluster: Option<Arc<str>>, basis: Basis) -> Self {
-        Self(Arc::new(Inner { kept, cluster, basis: Some(basis) }))
+    pub(crate) fn new(
+        kept: C::Kept,
+        cluster: Option<Arc<str>>,
+        user_prefix: Option<Arc<str>>,
+        basis: Basis,
+    ) -> Self {
+        Self(Arc::new(Inner { kept, cluster, user_prefix, basis: Some(basis) }))
     }
 
     pub(crate) fn basis(&self) -> Option<Basis> {
@@ -83,6 +93,10 @@ impl<C: Claims> Verified<C> {
     pub fn cluster(&self) -> Option<&str> {
         self.0.cluster.as_deref()
     }
+
+    pub(crate) fn user_prefix(&self) -> Option<&str> {
+        self.0.user_prefix.as_deref()
+    }
 }
 
 #[cfg(any(test, feature = "test-util"))]
@@ -91,14 +105,15 @@ impl Verified<ServiceAccountClaims> {
     /// [`ServiceAccountClaims::for_test`].
     #[must_use]
     pub fn dangerous_without_verification(claims: ServiceAccountClaims) -> Self {
-        Self(Arc::new(Inner { kept: claims, cluster: None, basis: None }))
+        Self(Arc::new(Inner { kept: claims, cluster: None, user_prefix: None, basis: None }))
     }
 
     /// The same claims, as those of a cluster: see [`cluster`](Self::cluster).
     #[must_use]
     pub fn in_cluster_named(self, name: &str) -> Self {
         let kept = self.0.kept.clone();
-        Self(Arc::new(Inner { kept, cluster: Some(name.into()), basis: None }))
+        let cluster = Some(name.into());
+        Self(Arc::new(Inner { kept, cluster, user_prefix: None, basis: None }))
     }
 }
 

@@ -99,6 +99,11 @@ pub struct Payload<'p> {
 }
 
 impl<'p> Payload<'p> {
+    /// When the token should have been replaced, if it says so.
+    pub(crate) fn warn_after(&self) -> Option<NumericDate> {
+        self.kubernetes.as_ref()?.warn_after()
+    }
+
     /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
     pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, Refusal> {
         let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };

@@ -258,6 +258,12 @@ pub(super) struct KubernetesClaim<'p> {
     warn_after: Option<NumericDate>,
 }
 
+impl KubernetesClaim<'_> {
+    pub(super) fn warn_after(&self) -> Option<NumericDate> {
+        self.warn_after
+    }
+}
+
 #[derive(Debug, Default)]
 struct ObjectClaim<'p> {
     name: Option<Cow<'p, str>>,

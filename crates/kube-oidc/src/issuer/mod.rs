@@ -43,6 +43,7 @@ use crate::{
 pub struct Issuer {
     name: Arc<str>,
     cluster: Option<Arc<str>>,
+    user_prefix: Option<Arc<str>>,
     /// `None`: the name is no URL.
     url: Option<IssuerUrl>,
     jwks_uri: Option<String>,
@@ -177,6 +178,7 @@ impl Issuer {
         Self {
             name,
             cluster: None,
+            user_prefix: None,
             url,
             jwks_uri: None,
             key_set: None,
@@ -198,6 +200,14 @@ impl Issuer {
     #[must_use]
     pub fn of_cluster(mut self, name: impl Into<Arc<str>>) -> Self {
         self.cluster = Some(name.into());
+        self
+    }
+
+    /// Puts a prefix before the user name and the groups of this cluster's callers, such as
+    /// `blue:`: see [`UserInfo`](crate::UserInfo).
+    #[must_use]
+    pub fn with_user_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.user_prefix = Some(prefix.into());
         self
     }
 
@@ -319,6 +329,10 @@ impl Issuer {
 
     pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
         self.cluster.as_ref()
+    }
+
+    pub(crate) fn user_prefix(&self) -> Option<&Arc<str>> {
+        self.user_prefix.as_ref()
     }
 
     /// Makes the place where the keys of this issuer are.

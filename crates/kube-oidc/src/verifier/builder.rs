@@ -43,13 +43,10 @@ pub struct VerifierBuilder<C: Claims = ServiceAccountClaims> {
 struct Plan {
     issuers: Vec<Issuer>,
     audiences: Vec<String>,
-    issuer_is_audience: bool,
-    single_audience: bool,
-    refuse_api_server_audiences: bool,
     algorithms: Vec<Algorithm>,
-    leeway: Duration,
+    /// Of which the audiences come last.
+    validation: Validation,
     leeway_limit: Duration,
-    token_type: Option<String>,
     settings: Settings,
     token_cache: TokenCacheSettings,
     clock: Arc<dyn Clock>,
@@ -60,13 +57,19 @@ impl VerifierBuilder {
         let plan = Plan {
             issuers: vec![issuer],
             audiences: Vec::new(),
-            issuer_is_audience: false,
-            single_audience: false,
-            refuse_api_server_audiences: false,
             algorithms: Algorithm::ALL.to_vec(),
-            leeway: DEFAULT_LEEWAY,
+            validation: Validation {
+                audiences: Arc::new([]),
+                issuer_is_audience: false,
+                single_audience: false,
+                refuse_api_server_audiences: false,
+                refuse_past_warn_after: false,
+                max_age: None,
+                max_lifetime: None,
+                leeway: DEFAULT_LEEWAY,
+                token_type: None,
+            },
             leeway_limit: MAX_LEEWAY,
-            token_type: None,
             settings: Settings::default(),
             token_cache: TokenCacheSettings::default(),
             clock: Arc::new(SystemClock),
@@ -97,21 +100,48 @@ impl<C: Claims> VerifierBuilder<C> {
     /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
     /// at every other service that accepts it.
     pub fn dangerous_api_server_audiences(mut self) -> Self {
-        self.plan.issuer_is_audience = true;
+        self.plan.validation.issuer_is_audience = true;
         self.audiences(API_SERVER_AUDIENCES)
     }
 
     /// Refuses tokens that are for others as well: whoever else receives such a token can replay
     /// it here, and this service can replay it there.
     pub fn single_audience(mut self) -> Self {
-        self.plan.single_audience = true;
+        self.plan.validation.single_audience = true;
         self
     }
 
     /// Refuses tokens that are for the API server as well, by the issuer's name or one of
     /// [`API_SERVER_AUDIENCES`]: a caller should not hand out the key to the API server.
     pub fn refuse_api_server_audiences(mut self) -> Self {
-        self.plan.refuse_api_server_audiences = true;
+        self.plan.validation.refuse_api_server_audiences = true;
+        self
+    }
+
+    /// Refuses tokens that should have been replaced by now.
+    ///
+    /// A kubelet that asks for an hour gets a token that is good for a year from an API server with
+    /// `--service-account-extend-token-expiration`, which is its default; what was asked for is in
+    /// `warnafter`. Without this a token is accepted after that, logged, and counted:
+    /// [`IssuerStatus::past_warn_after`](crate::IssuerStatus::past_warn_after). A caller that
+    /// uses one does not read its token file again.
+    pub fn refuse_past_warn_after(mut self) -> Self {
+        self.plan.validation.refuse_past_warn_after = true;
+        self
+    }
+
+    /// Refuses tokens that were issued longer ago than this, by `iat`, however long they are good.
+    /// One without `iat` is refused too.
+    pub fn max_token_age(mut self, age: Duration) -> Self {
+        self.plan.validation.max_age = Some(age);
+        self
+    }
+
+    /// Refuses tokens that are good for longer than this from `iat` to `exp`, from their first
+    /// second on. One without `iat` is refused too. A year and some minutes is what an API server
+    /// extends lifetimes to.
+    pub fn max_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.plan.validation.max_lifetime = Some(lifetime);
         self
     }
 
@@ -168,14 +198,14 @@ impl<C: Claims> VerifierBuilder<C> {
     /// How far the clocks of issuer and verifier may differ: 60 s unless set, as the API server
     /// has it from go-jose; at most 5 min.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.plan.leeway = leeway;
+        self.plan.validation.leeway = leeway;
         self.plan.leeway_limit = MAX_LEEWAY;
         self
     }
 
     /// A leeway without a limit: an expired token is accepted for as long.
     pub fn dangerous_leeway(mut self, leeway: Duration) -> Self {
-        self.plan.leeway = leeway;
+        self.plan.validation.leeway = leeway;
         self.plan.leeway_limit = Duration::MAX;
         self
     }
@@ -185,7 +215,7 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
     pub fn token_type(mut self, typ: impl Into<String>) -> Self {
-        self.plan.token_type = Some(typ.into());
+        self.plan.validation.token_type = Some(typ.into());
         self
     }
 
@@ -315,22 +345,23 @@ impl Plan {
         if self.algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
         }
-        if self.leeway > self.leeway_limit {
+        if self.validation.leeway > self.leeway_limit {
             return Err(BuildError::Duration {
                 name: "leeway",
                 range: "at most 5 min; dangerous_leeway has no limit",
             });
         }
+        for (name, limit) in [
+            ("max_token_age", self.validation.max_age),
+            ("max_token_lifetime", self.validation.max_lifetime),
+        ] {
+            if limit.is_some_and(|limit| limit < Duration::from_secs(1)) {
+                return Err(BuildError::Duration { name, range: "at least 1 s" });
+            }
+        }
         self.settings.check()?;
         let allowed: Arc<[Algorithm]> = self.algorithms.into();
-        let validation = Validation {
-            audiences: self.audiences.into(),
-            issuer_is_audience: self.issuer_is_audience,
-            single_audience: self.single_audience,
-            refuse_api_server_audiences: self.refuse_api_server_audiences,
-            leeway: self.leeway,
-            token_type: self.token_type,
-        };
+        let validation = Validation { audiences: self.audiences.into(), ..self.validation };
         let inner = Inner {
             issuers: ArcSwap::default(),
             changing: Mutex::default(),

@@ -2,16 +2,21 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
-use super::{Inner, trusted::TrustedIssuer};
+use super::{
+    Inner,
+    trusted::{Noted, TrustedIssuer},
+};
 use crate::{
     base64url::Room,
-    claims::{Claims, Payload},
+    claims::{Claims, NumericDate, Payload},
     clock::Moment,
     error::{Refusal, VerifyError},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
     key_cache::Missing,
     key_set::{Fitting, Key, KeySet, NoKey},
+    shown::Shown,
     token_cache::REMEMBERED_FOR,
+    validation::is_for_api_server,
     verified::{Basis, Verified},
 };
 
@@ -59,7 +64,7 @@ impl<C: Claims> Inner<C> {
                 })
             });
         if holds {
-            issuer.names.note_seen(iss, now.wall);
+            issuer.note_accepted(iss, &basis, now);
         }
         holds.then_some(())
     }
@@ -241,11 +246,27 @@ impl<'a> Unverified<'a> {
             return Err(Refusal::DeniedJti);
         }
         let kept = C::keep(&self.payload, self.text)?;
-        issuer.names.note_seen(&self.payload.iss, now.wall);
         let (good_from, good_until) = inner.validation.good_seconds(&self.payload);
-        let (issuer_id, key) = (issuer.id, key.id());
-        let basis = Basis { issuer: issuer_id, key, good_from, good_until, checked_at: now };
-        let verified = Verified::new(kept, issuer.cluster.clone(), basis);
+        let basis = Basis {
+            issuer: issuer.id,
+            key: key.id(),
+            good_from,
+            good_until,
+            warn_from: self.payload.warn_after().map(NumericDate::seconds),
+            for_api_server: is_for_api_server(&self.payload),
+            checked_at: now,
+        };
+        if issuer.note_accepted(&self.payload.iss, &basis, now) == Noted::PastWarnAfter {
+            tracing::info!(
+                issuer = %Shown(&self.payload.iss),
+                cluster = issuer.cluster.as_deref(),
+                subject = %Shown(self.payload.sub.as_deref().unwrap_or_default()),
+                "a token is used that should have been replaced (warnafter): its caller does not \
+                 read its token file again"
+            );
+        }
+        let (cluster, user_prefix) = (issuer.cluster.clone(), issuer.user_prefix.clone());
+        let verified = Verified::new(kept, cluster, user_prefix, basis);
         // without a name the key is the only one that fits, which may end while the key stays
         if self.header.kid.is_some() {
             inner.tokens.insert(self.token, &verified);

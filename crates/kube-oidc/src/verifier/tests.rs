@@ -77,9 +77,11 @@ fn mint(iss: &str, index: usize, kid: Option<&str>, from: u64, until: u64, jti: 
     };
     let payload = json!({
         "iss": iss, "aud": [AUDIENCE], "exp": now + until, "nbf": now + from, "jti": jti,
+        "iat": now + from,
         "sub": "system:serviceaccount:payments:checkout",
         "kubernetes.io": {
             "namespace": "payments", "serviceaccount": { "name": "checkout", "uid": "1" },
+            "warnafter": now + until / 2,
         },
     });
     let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
@@ -153,7 +155,7 @@ struct World {
 }
 
 impl World {
-    fn new(digests: bool) -> Self {
+    fn new(digests: bool, strict: bool) -> Self {
         let (published, clock) = (Published::default(), ManualClock::at(start()));
         for issuer in 0..3 {
             // no key in common at first
@@ -168,6 +170,11 @@ impl World {
                 .token_cache(tokens)
                 .clock(clock.clone());
             let builder = if digests { builder.token_cache_digests() } else { builder };
+            let builder = if strict {
+                builder.refuse_past_warn_after().max_token_age(Duration::from_secs(4_000))
+            } else {
+                builder
+            };
             builder.build().unwrap()
         };
         let (warm, cold) = (build(1_000), build(0));
@@ -246,8 +253,8 @@ fn told(verdict: Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> T
     })
 }
 
-fn live(steps: &[Step], digests: bool) -> Result<usize, TestCaseError> {
-    let world = World::new(digests);
+fn live(steps: &[Step], digests: bool, strict: bool) -> Result<usize, TestCaseError> {
+    let world = World::new(digests, strict);
     let mut remembered = 0;
     world.take(&Step::Refresh);
     for step in steps {
@@ -264,8 +271,9 @@ proptest! {
     fn warm_and_cold_say_the_same(
         steps in prop::collection::vec(step(), 1..40),
         digests in any::<bool>(),
+        strict in any::<bool>(),
     ) {
-        live(&steps, digests)?;
+        live(&steps, digests, strict)?;
     }
 }
 
@@ -273,7 +281,7 @@ proptest! {
 fn something_is_remembered_at_all() {
     let steps = [Step::Verify(0), Step::Advance(60), Step::Advance(60), Step::Advance(600)];
     let remembered: Vec<usize> =
-        (1..=steps.len()).map(|length| live(&steps[..length], false).unwrap()).collect();
+        (1..=steps.len()).map(|length| live(&steps[..length], false, false).unwrap()).collect();
     // the comparison itself verifies every good token, so from the second step on all are there
     assert!(remembered[0] > 0 && remembered[1] > remembered[0] && remembered[2] > remembered[1]);
     // ten minutes later every signature is checked again
@@ -321,9 +329,24 @@ fn as_much_is_remembered_as_was_asked_for() {
     assert!((32..=128).contains(&remembered), "{remembered}");
 }
 
+/// One that should be replaced in 150 s is not taken after that, though it is remembered.
+#[test]
+fn what_a_verifier_limits_ends_remembered_tokens_too() {
+    let steps = [Step::Verify(1), Step::Advance(149), Step::Advance(1)];
+    let is_remembered = |steps: &[Step]| {
+        let world = World::new(false, true);
+        world.take(&Step::Refresh);
+        steps.iter().for_each(|step| world.take(step));
+        let now = Moment::now(&world.clock);
+        world.warm.inner.recall(tokens()[1].as_bytes(), now).is_some()
+    };
+    assert!(is_remembered(&steps[..2]));
+    assert!(!is_remembered(&steps));
+}
+
 #[test]
 fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
-    let world = World::new(false);
+    let world = World::new(false, false);
     world.take(&Step::Refresh);
     let good = &tokens()[0];
     assert!(matches!(world.warm.verify_now(good), Poll::Ready(Ok(_))));

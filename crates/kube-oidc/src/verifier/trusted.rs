@@ -4,18 +4,20 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use crate::{
     claims::Claims,
+    clock::Moment,
     error::BuildError,
     issuer::{Issuer, IssuerId, Names},
     key_set::Key,
     keys::Keys,
     shown::Shown,
     status::{IssuerStatus, KeyState},
+    verified::Basis,
 };
 
 use super::Inner;
@@ -26,9 +28,23 @@ pub(super) struct TrustedIssuer {
     pub(super) names: Names,
     /// As the operator calls it.
     pub(super) cluster: Option<Arc<str>>,
+    /// Before the names of its users.
+    pub(super) user_prefix: Option<Arc<str>>,
     pub(super) keys: Keys,
+    /// How many tokens were accepted that should have been replaced.
+    past_warn_after: AtomicU64,
+    /// How many that are for the API server too.
+    for_api_server: AtomicU64,
     /// Whether the log tells that another cluster lists a key of this one.
     told_shared: AtomicBool,
+}
+
+/// What is to be said of a token that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    Ordinary,
+    /// It should have been replaced.
+    PastWarnAfter,
 }
 
 /// Issuers that may stand beside each other: where there are several, each has the name of its
@@ -107,7 +123,29 @@ impl TrustedIssuer {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
         let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
-        Ok(Self { id: IssuerId::next(), names, cluster, keys, told_shared: AtomicBool::new(false) })
+        Ok(Self {
+            id: IssuerId::next(),
+            names,
+            cluster,
+            user_prefix: issuer.user_prefix().cloned(),
+            keys,
+            past_warn_after: AtomicU64::new(0),
+            for_api_server: AtomicU64::new(0),
+            told_shared: AtomicBool::new(false),
+        })
+    }
+
+    /// Counts a token that is accepted.
+    pub(super) fn note_accepted(&self, iss: &str, basis: &Basis, now: Moment) -> Noted {
+        self.names.note_seen(iss, now.wall);
+        if basis.for_api_server {
+            self.for_api_server.fetch_add(1, Ordering::Relaxed);
+        }
+        if basis.warn_from.is_some_and(|from| now.seconds() >= from) {
+            self.past_warn_after.fetch_add(1, Ordering::Relaxed);
+            return Noted::PastWarnAfter;
+        }
+        Noted::Ordinary
     }
 
     /// Two issuers of one name are of two clusters, with keys of their own.
@@ -152,6 +190,8 @@ impl TrustedIssuer {
             failures: 0,
             last_seen: self.names.last_seen(),
             also_named: self.names.also_named(),
+            past_warn_after: self.past_warn_after.load(Ordering::Relaxed),
+            for_api_server: self.for_api_server.load(Ordering::Relaxed),
         };
         self.keys.describe(&mut status);
         status

@@ -1,0 +1,96 @@
+//! A caller as the API server would call it, beside what one really answered.
+
+use std::collections::BTreeMap;
+
+use kube_oidc::{Issuer, ServiceAccountClaims, UserInfo, Verified, Verifier, clock::ManualClock};
+use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::{Capture, decoded, fixture, pinned_time};
+use serde_json::{Value, json};
+
+/// As a `TokenReview` has it.
+fn as_json(user: &UserInfo) -> Value {
+    let mut json = json!({ "username": user.username, "uid": user.uid, "groups": user.groups });
+    if !user.extra.is_empty() {
+        json["extra"] = json!(user.extra);
+    }
+    json
+}
+
+async fn verify(token: &str, issuer: Issuer, audience: &str) -> Verified {
+    let verifier = Verifier::builder(issuer).audience(audience);
+    let verifier = verifier.clock(ManualClock::at(pinned_time())).build().unwrap();
+    verifier.verify(token).await.unwrap()
+}
+
+fn captured() -> Issuer {
+    let keys = Capture::read("jwks.http").body;
+    Issuer::new("https://127.0.0.1:26443".parse().unwrap()).with_key_set(keys)
+}
+
+#[tokio::test]
+async fn it_is_what_the_api_server_answered() {
+    for (review, token, audience) in [
+        ("valid-plain.tokenreview.json", "plain.jwt", "https://127.0.0.1:26443"),
+        ("valid-pod.tokenreview.json", "pod-bound.jwt", "orders"),
+    ] {
+        let review = decoded(review);
+        let token = fixture(token);
+        assert_eq!(review["spec"]["token"], token.trim(), "the review is of this token");
+        let caller = verify(&token, captured(), audience).await;
+        assert_eq!(as_json(&caller.user_info()), review["status"]["user"]);
+        assert_eq!(caller.user_info().cluster, None);
+    }
+}
+
+#[tokio::test]
+async fn newer_servers_say_more() {
+    let issuer = TestIssuer::start();
+    let token = issuer
+        .token()
+        .audience("orders")
+        .service_account("payments", "checkout")
+        .pod("checkout-7f9c")
+        .node("node-1")
+        .claim("jti", "0c8f7f0e")
+        .mint();
+    let trusted = Issuer::new(issuer.url().parse().unwrap());
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let caller = verifier.verify(&token).await.unwrap();
+    let (pod, node) = (caller.pod().unwrap().uid(), caller.node().unwrap().uid().unwrap());
+    let expected = [
+        ("pod-name", "checkout-7f9c"),
+        ("pod-uid", pod),
+        ("node-name", "node-1"),
+        ("node-uid", node),
+        ("credential-id", "JTI=0c8f7f0e"),
+    ];
+    let expected: BTreeMap<String, Vec<String>> = expected
+        .map(|(name, value)| {
+            (format!("authentication.kubernetes.io/{name}"), vec![value.to_owned()])
+        })
+        .into();
+    assert_eq!(caller.user_info().extra, expected);
+}
+
+#[tokio::test]
+async fn a_prefix_tells_clusters_apart() {
+    let blue = captured().of_cluster("blue").with_user_prefix("blue:");
+    let user = verify(&fixture("pod-bound.jwt"), blue, "orders").await.user_info();
+    assert_eq!(user.username, "blue:system:serviceaccount:payments:checkout");
+    assert_eq!(
+        user.groups,
+        [
+            "blue:system:serviceaccounts",
+            "blue:system:serviceaccounts:payments",
+            "system:authenticated"
+        ]
+    );
+    assert_eq!(user.cluster.as_deref(), Some("blue"));
+}
+
+#[test]
+fn it_is_there_for_unit_tests() {
+    let claims = ServiceAccountClaims::for_test("payments", "checkout");
+    let user = Verified::dangerous_without_verification(claims).user_info();
+    assert_eq!(user.username, "system:serviceaccount:payments:checkout");
+}
