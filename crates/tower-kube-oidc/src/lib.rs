@@ -95,6 +95,7 @@ mod answer;
 mod axum;
 mod bearer;
 mod body;
+mod client;
 mod expiry;
 mod future;
 mod grpc;
@@ -125,6 +126,10 @@ pub use self::{
     allow::{Allow, AllowError, Allowed, AllowedFuture},
     answer::Answers,
     body::ResponseBody,
+    client::{
+        CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
+        TokenError, TokenFileError, TokenForOrigin,
+    },
     expiry::Expired,
     future::ResponseFuture,
     head::RequestHead,

@@ -1,0 +1,260 @@
+//! [`ServiceAccountTokenLayer`]: puts the token into requests, and only into those it is for.
+
+use std::{
+    fmt,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, header::AUTHORIZATION};
+use kube_oidc::clock::Clock;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    origin::Origin,
+    token_file::{TokenFile, TokenFileError},
+};
+
+/// Sends the token of this pod's service account with each request: the calling side of an
+/// [`OidcAuthLayer`](crate::OidcAuthLayer), for tower HTTP clients and tonic channels.
+///
+/// ```
+/// use tower_kube_oidc::ServiceAccountTokenLayer;
+///
+/// let orders = ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/orders")
+///     .for_origin("https://orders.shop.svc".parse()?);
+/// # Ok::<(), tower_kube_oidc::OriginError>(())
+/// ```
+///
+/// The file is a projected volume's, with the audience of the other side. It is read again every
+/// minute, as the kubelet replaces the token before it expires; a thousand calls in that minute
+/// read it once.
+///
+/// A token is sent to the origin that it was named for, and to nobody else: scheme, host and port
+/// of the request's URI count, whatever its `Host` header says. A request to another origin fails
+/// before anything is sent. So a client that follows redirects goes *outside* of this layer, and
+/// each hop comes by here; one that follows them inside would have the header before this layer
+/// knows. An `Authorization` header that a request brings is replaced.
+///
+/// Several servers have a token each:
+///
+/// ```
+/// # use tower_kube_oidc::{OriginError, ServiceAccountTokenLayer};
+/// let tokens = ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/orders")
+///     .for_origin("https://orders.shop.svc".parse()?)
+///     .and(
+///         ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/ledger")
+///             .for_origin("https://ledger.shop.svc:8443".parse()?),
+///     );
+/// # Ok::<(), OriginError>(())
+/// ```
+///
+/// A tonic channel hides from layers where it goes, so it has a layer made for it:
+/// [`for_channel_to`](TokenForOrigin::for_channel_to).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServiceAccountTokenLayer {
+    tokens: Arc<[Named]>,
+}
+
+/// A token, and whom it is for.
+#[derive(Clone, Debug)]
+struct Named {
+    origin: Origin,
+    /// Whether requests that do not say where they go are for it.
+    for_channel: bool,
+    file: Arc<TokenFile>,
+}
+
+impl ServiceAccountTokenLayer {
+    /// Begins a layer with the token in this file: say next whom it is for. The file is read when
+    /// the first request is sent.
+    pub fn from_file(path: impl Into<PathBuf>) -> TokenForOrigin {
+        TokenForOrigin { file: TokenFile::at(path.into()) }
+    }
+
+    /// With the tokens of another layer for its origins. Where both name one, this layer's counts.
+    #[expect(clippy::needless_pass_by_value, reason = "layers are put together as they are made")]
+    pub fn and(self, other: Self) -> Self {
+        Self { tokens: self.tokens.iter().chain(other.tokens.iter()).cloned().collect() }
+    }
+
+    fn header<B>(&self, request: &Request<B>) -> Result<http::HeaderValue, TokenError> {
+        let named = if request.uri().authority().is_none() {
+            let mut channels = self.tokens.iter().filter(|named| named.for_channel);
+            match (channels.next(), channels.next()) {
+                (Some(only), None) => only,
+                _ => return Err(TokenError::NoOrigin),
+            }
+        } else {
+            let origin = Origin::of(request.uri()).map_err(|_| TokenError::NoOrigin)?;
+            let named = self.tokens.iter().find(|named| named.origin == origin);
+            named.ok_or(TokenError::OtherOrigin(origin))?
+        };
+        Ok(named.file.header()?)
+    }
+}
+
+/// A token of which it is not said yet whom it is for.
+#[derive(Debug)]
+#[must_use = "it has to be for somebody"]
+pub struct TokenForOrigin {
+    file: TokenFile,
+}
+
+impl TokenForOrigin {
+    /// Sends the token to this origin.
+    pub fn for_origin(self, origin: Origin) -> ServiceAccountTokenLayer {
+        self.named(origin, false)
+    }
+
+    /// Sends the token over a channel that leads to this origin, and hides that from layers: with
+    /// every request that does not say where it goes, which with tonic is every one. Put the layer
+    /// around this channel and no other.
+    ///
+    /// ```
+    /// use tower::ServiceBuilder;
+    /// use tower_kube_oidc::ServiceAccountTokenLayer;
+    ///
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// let orders = "https://orders.shop.svc:50051";
+    /// let channel = tonic::transport::Channel::from_static(orders).connect_lazy();
+    /// let channel = ServiceBuilder::new()
+    ///     .layer(
+    ///         ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/orders")
+    ///             .for_channel_to(orders.parse()?),
+    ///     )
+    ///     .service(channel);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn for_channel_to(self, origin: Origin) -> ServiceAccountTokenLayer {
+        self.named(origin, true)
+    }
+
+    fn named(self, origin: Origin, for_channel: bool) -> ServiceAccountTokenLayer {
+        let named = Named { origin, for_channel, file: Arc::new(self.file) };
+        ServiceAccountTokenLayer { tokens: Arc::new([named]) }
+    }
+
+    /// Sends the token even if it opens the API server, which whoever receives it can do then.
+    pub fn dangerous_api_server_audience(self) -> Self {
+        Self { file: self.file.may_open_api_server() }
+    }
+
+    /// Reads the time from another clock: for tests.
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self { file: self.file.by_clock(Arc::new(clock)) }
+    }
+}
+
+/// Why a request was not sent.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// There is no token to send.
+    #[error(transparent)]
+    File(#[from] TokenFileError),
+    /// The request is for an origin that no token is named for.
+    #[error("no token is named for {0}, so the request was not sent")]
+    OtherOrigin(Origin),
+    /// The request does not say where it goes, and the layer was not made for one channel.
+    #[error("the request does not say where it goes, so it was not sent: for_channel_to()")]
+    NoOrigin,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError<E> {
+    /// Nothing was sent.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The client's own error.
+    #[error(transparent)]
+    Client(E),
+}
+
+impl<S> Layer<S> for ServiceAccountTokenLayer {
+    type Service = ServiceAccountToken<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ServiceAccountToken { inner, layer: self.clone() }
+    }
+}
+
+/// A client that sends a token with each request: see [`ServiceAccountTokenLayer`].
+#[derive(Clone, Debug)]
+pub struct ServiceAccountToken<S> {
+    inner: S,
+    layer: ServiceAccountTokenLayer,
+}
+
+impl<S, B> Service<Request<B>> for ServiceAccountToken<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = CallError<S::Error>;
+    type Future = CallFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(CallError::Client)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let state = match self.layer.header(&request) {
+            Ok(header) => {
+                request.headers_mut().insert(AUTHORIZATION, header);
+                State::Calling { future: self.inner.call(request) }
+            }
+            Err(error) => State::Failed { error: Some(error) },
+        };
+        CallFuture { state }
+    }
+}
+
+pin_project! {
+    /// The future of [`ServiceAccountToken`].
+    pub struct CallFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Calling { #[pin] future: F },
+        Failed { error: Option<TokenError> },
+    }
+}
+
+impl<F, R, E> Future for CallFuture<F>
+where
+    F: Future<Output = Result<R, E>>,
+{
+    type Output = Result<R, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Calling { future } => future.poll(cx).map_err(CallError::Client),
+            StateProjection::Failed { error } => match error.take() {
+                Some(error) => Poll::Ready(Err(error.into())),
+                // polled after it was done
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<F> fmt::Debug for CallFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallFuture").finish_non_exhaustive()
+    }
+}

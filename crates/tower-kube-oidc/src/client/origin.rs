@@ -1,0 +1,147 @@
+//! [`Origin`]: to whom a token may be sent.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use http::Uri;
+
+/// Scheme, host and port of a server: whom a token is for.
+///
+/// ```
+/// use tower_kube_oidc::Origin;
+///
+/// let orders: Origin = "https://orders.shop.svc".parse()?;
+/// assert_eq!(orders.to_string(), "https://orders.shop.svc:443");
+/// # Ok::<(), tower_kube_oidc::OriginError>(())
+/// ```
+///
+/// Whoever reads a token on its way can use it, so it has to be https, but for `localhost` and
+/// addresses of loopback; [`dangerous_plain_http`](Self::dangerous_plain_http) is for those whose
+/// mesh encrypts beneath.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// A text is no origin to send a token to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// It is no URL with a host.
+    #[error("it is no URL with a scheme and a host")]
+    Url,
+    /// Its scheme is neither `https` nor `http`.
+    #[error("its scheme is neither https nor http")]
+    Scheme,
+    /// It says more than scheme, host and port.
+    #[error("an origin is scheme, host and port, and nothing else")]
+    More,
+    /// It is plain http, where everybody on the way can read the token.
+    #[error("plain http shows the token to everybody on the way: Origin::dangerous_plain_http")]
+    PlainHttp,
+}
+
+impl Origin {
+    /// An origin that may be plain http: whoever can read the connection reads the token. For
+    /// networks that are encrypted beneath, as in a service mesh.
+    ///
+    /// # Errors
+    ///
+    /// It is no origin: see [`OriginError`].
+    pub fn dangerous_plain_http(text: &str) -> Result<Self, OriginError> {
+        let uri: Uri = text.parse().map_err(|_| OriginError::Url)?;
+        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !text.contains('#');
+        let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if !bare || user { Err(OriginError::More) } else { Self::of(&uri) }
+    }
+
+    /// Where a request goes; its `Host` header has no say in it.
+    pub(super) fn of(uri: &Uri) -> Result<Self, OriginError> {
+        let scheme = match uri.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            Some(_) => return Err(OriginError::Scheme),
+            None => return Err(OriginError::Url),
+        };
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(OriginError::Url)?;
+        let port = match (uri.port(), scheme) {
+            (Some(port), _) => port.as_u16(),
+            (None, Scheme::Https) => 443,
+            (None, Scheme::Http) => 80,
+        };
+        Ok(Self { scheme, host: host.to_ascii_lowercase(), port })
+    }
+
+    fn is_loopback(&self) -> bool {
+        let address = self.host.trim_start_matches('[').trim_end_matches(']');
+        self.host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let origin = Self::dangerous_plain_http(text)?;
+        match origin.scheme {
+            Scheme::Http if !origin.is_loopback() => Err(OriginError::PlainHttp),
+            _ => Ok(origin),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_host_and_port() {
+        for (text, shown) in [
+            ("https://orders.shop.svc", "https://orders.shop.svc:443"),
+            ("https://Orders.Shop.svc:8443/", "https://orders.shop.svc:8443"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://127.0.0.1", "http://127.0.0.1:80"),
+            ("http://[::1]:1", "http://[::1]:1"),
+        ] {
+            assert_eq!(text.parse::<Origin>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin() {
+        for (text, error) in [
+            ("", OriginError::Url),
+            ("orders.shop.svc", OriginError::Url),
+            ("/orders", OriginError::Url),
+            ("https://", OriginError::Url),
+            ("ftp://orders.shop.svc", OriginError::Scheme),
+            ("https://orders.shop.svc/v1", OriginError::More),
+            ("https://orders.shop.svc/?a", OriginError::More),
+            ("https://orders.shop.svc#a", OriginError::More),
+            ("https://me@orders.shop.svc", OriginError::More),
+            ("http://orders.shop.svc", OriginError::PlainHttp),
+            ("http://127.0.0.1.evil.test", OriginError::PlainHttp),
+            ("http://localhost.evil.test", OriginError::PlainHttp),
+        ] {
+            assert_eq!(text.parse::<Origin>(), Err(error), "{text}");
+        }
+        assert!(Origin::dangerous_plain_http("http://orders.shop.svc").is_ok());
+    }
+}
