@@ -19,7 +19,7 @@ use crate::{
     answer::{Answering, Answers},
     body::ResponseBody,
     head::RequestHead,
-    passed::{How, Passed},
+    passed::{Passed, Why},
     rejection::Rejection,
 };
 
@@ -139,39 +139,41 @@ impl<C: Claims> Settings<C> {
     fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
         let extensions = request.extensions();
         let how = extensions.get::<Passed<C>>().map(Passed::how);
-        let verdict = match (extensions.get::<Verified<C>>(), how) {
+        let verdict = match (extensions.get::<Verified<C>>(), how.map(|how| &how.why)) {
             (Some(caller), _) => self.policy.check(caller).map_err(Rejection::Policy),
-            (None, Some(How::OpenPath(_))) if self.and_open_paths => Ok(()),
-            (None, Some(How::ReportOnly(_, rejection))) => {
-                // the layer has told already why there is no caller
-                return rejection.as_ref().map_or(Err(NOBODY_LOOKED), |_| Ok(()));
-            }
-            (None, Some(How::OpenPath(_) | How::Anonymous(_))) => Err(Rejection::NoCredentials),
-            (None, None) => Err(NOBODY_LOOKED),
+            // the layer has told already why there is no caller
+            (None, Some(Why::WouldBeRejected(_))) => return Ok(()),
+            (None, Some(Why::OpenPath)) if self.and_open_paths => return Ok(()),
+            (None, Some(Why::OpenPath)) => Err(Rejection::PolicyOnOpenPath),
+            (None, Some(Why::Anonymous)) => Err(Rejection::NoCredentials),
+            (None, Some(Why::Verified) | None) => return Err(nobody_looked()),
         };
-        match (verdict, how) {
-            (Err(rejection @ Rejection::Policy(_)), Some(How::ReportOnly(..))) => {
-                rejection.log(false);
-                Ok(())
-            }
-            (verdict, _) => verdict.inspect_err(|rejection| rejection.log(true)),
-        }
+        let enforced = how.is_none_or(|how| !how.report_only);
+        let verdict = verdict.inspect_err(|rejection| rejection.log(enforced));
+        if enforced { verdict } else { Ok(()) }
     }
 
     fn answer<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
         // a token is wanted as the layer wants it, which would have asked for it
         let passed = request.extensions().get::<Passed<C>>();
         let answering = match (&rejection, passed) {
-            (Rejection::NoCredentials, Some(passed)) => passed.answering(),
+            (Rejection::NoCredentials | Rejection::PolicyOnOpenPath, Some(passed)) => {
+                &passed.how().answering
+            }
             _ => &self.answering,
         };
         answering.answer(rejection, RequestHead::of(request))
     }
 }
 
-const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
-    "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
-);
+/// No layer has looked at the request, which the log tells.
+fn nobody_looked() -> Rejection {
+    let nobody = Rejection::Misconfigured(
+        "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
+    );
+    nobody.log(true);
+    nobody
+}
 
 impl<S, C: Claims> Layer<S> for Allow<C> {
     type Service = Allowed<S, C>;

@@ -8,7 +8,11 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::{grpc::Flavour, head::RequestHead, rejection::Rejection};
+use crate::{
+    grpc::Flavour,
+    head::{OwnedHead, RequestHead},
+    rejection::Rejection,
+};
 
 /// In which form refusals are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +79,10 @@ impl Answering {
     }
 
     pub(crate) fn answer(&self, rejection: Rejection, request: RequestHead<'_>) -> Response<Bytes> {
-        let mut response = self.plain_answer(&rejection, self.flavour(request));
+        let mut response = match self.flavour(request) {
+            Some(flavour) => flavour.answer(&rejection),
+            None => self.0.realm.http_answer(&rejection),
+        };
         if let Some(map) = &self.0.map {
             response = map(&rejection, request, response);
         }
@@ -83,16 +90,10 @@ impl Answering {
         response
     }
 
-    /// An answer that nobody changed.
-    pub(crate) fn plain_answer(
-        &self,
-        rejection: &Rejection,
-        flavour: Option<Flavour>,
-    ) -> Response<Bytes> {
-        match flavour {
-            Some(flavour) => flavour.answer(rejection),
-            None => self.0.realm.http_answer(rejection),
-        }
+    /// What it takes to answer a request that is handed on before.
+    pub(crate) fn later(&self, request: RequestHead<'_>) -> Later {
+        let flavour = self.flavour(request);
+        Later { answering: self.clone(), flavour, head: OwnedHead::of(request) }
     }
 }
 
@@ -102,6 +103,24 @@ impl fmt::Debug for Answering {
             .field("realm", &self.0.realm.0)
             .field("answers", &self.0.answers)
             .finish_non_exhaustive()
+    }
+}
+
+/// Answers a request that is handed on already.
+pub(crate) struct Later {
+    answering: Answering,
+    flavour: Option<Flavour>,
+    head: OwnedHead,
+}
+
+impl Later {
+    /// The gRPC that the answer would be in.
+    pub(crate) fn flavour(&self) -> Option<Flavour> {
+        self.flavour
+    }
+
+    pub(crate) fn answer(&self, rejection: Rejection) -> Response<Bytes> {
+        self.answering.answer(rejection, self.head.as_ref())
     }
 }
 

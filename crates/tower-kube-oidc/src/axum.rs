@@ -55,7 +55,8 @@ impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
         <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?.ok_or_else(
             || {
                 let passed = parts.extensions.get::<Passed<C>>();
-                let answering = passed.map(Passed::answering).cloned().unwrap_or_default();
+                let answering =
+                    passed.map(|passed| passed.how().answering.clone()).unwrap_or_default();
                 NoCaller::new(passed::why_no_caller(passed), &answering, parts)
             },
         )

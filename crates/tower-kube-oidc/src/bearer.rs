@@ -46,10 +46,13 @@ impl TokenHeader {
             Self::Authorization => find(headers, &AUTHORIZATION),
             Self::Named(name) => {
                 // of two tokens nobody could say which one speaks
-                let beside = find(headers, &AUTHORIZATION).and_then(after_scheme);
-                let beside = !matches!(beside, Err(NoToken::NoCredentials));
+                let beside = match find(headers, &AUTHORIZATION).map(after_scheme) {
+                    Err(NoToken::NoCredentials) | Ok(Err(NoToken::NoCredentials)) => None,
+                    Err(several) => Some(several),
+                    Ok(_) => Some(TOKEN_BESIDE),
+                };
                 let value = find(headers, name);
-                if beside { Err(TOKEN_BESIDE) } else { value }
+                beside.map_or(value, Err)
             }
         }
     }
@@ -71,7 +74,7 @@ const TOKEN_BESIDE: NoToken =
 fn find<'a>(headers: &'a mut HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, NoToken> {
     // mostly no header of any name comes twice, which costs nothing to know
     if headers.len() > headers.keys_len() && hide_several(headers, name) {
-        return Err(NoToken::Malformed("there is more than one header for the token"));
+        return Err(NoToken::Malformed("there is more than one such header"));
     }
     let value = headers.get_mut(name).ok_or(NoToken::NoCredentials)?;
     value.set_sensitive(true);

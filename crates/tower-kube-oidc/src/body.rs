@@ -80,7 +80,7 @@ where
                     None => body
                         .poll_frame(cx)
                         .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-                    Some(mut ended) => {
+                    Some(ended) => {
                         // the service's body is dropped, and whatever it holds
                         self.set(Self::default());
                         Poll::Ready(Some(ended.end().map(Frame::trailers).map_err(Into::into)))

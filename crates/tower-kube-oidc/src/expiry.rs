@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, header::CONTENT_TYPE};
 use kube_oidc::{Claims, Verified, Verifier};
 
-use crate::{grpc::Flavour, rejection::Rejection};
+use crate::{answer::Later, grpc::Flavour, rejection::Rejection};
 
 /// How often the time of day is looked at: timers stand still while a machine is suspended.
 const LOOK: Duration = Duration::from_secs(10);
@@ -22,18 +22,13 @@ pub(crate) struct Expiry(Box<Inner>);
 
 struct Inner {
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
-    flavour: Option<Flavour>,
-    /// For a call that was not answered yet.
-    answer: Response<Bytes>,
+    later: Later,
+    /// Whether a body that has begun can end with trailers that say so.
+    has_trailers: bool,
 }
 
 impl Expiry {
-    pub(crate) fn of<C: Claims>(
-        verifier: Verifier<C>,
-        caller: Verified<C>,
-        flavour: Option<Flavour>,
-        answer: Response<Bytes>,
-    ) -> Self {
+    pub(crate) fn of<C: Claims>(verifier: Verifier<C>, caller: Verified<C>, later: Later) -> Self {
         let over = Box::pin(async move {
             loop {
                 let left = verifier.time_left(&caller);
@@ -43,7 +38,7 @@ impl Expiry {
                 tokio::time::sleep(left.min(LOOK)).await;
             }
         });
-        Self(Box::new(Inner { over, flavour, answer }))
+        Self(Box::new(Inner { over, later, has_trailers: false }))
     }
 
     /// Ready once the token has expired. Not to be polled after that.
@@ -54,20 +49,27 @@ impl Expiry {
     /// What is answered if the service did not answer yet.
     pub(crate) fn into_answer(self) -> Response<Bytes> {
         Rejection::ExpiredMeanwhile.log(true);
-        self.0.answer
+        self.0.later.answer(Rejection::ExpiredMeanwhile)
+    }
+
+    /// The same for the body of a response with these headers.
+    pub(crate) fn ending(mut self, headers: &HeaderMap) -> Self {
+        let answer = self.0.later.flavour();
+        let body = headers.get(CONTENT_TYPE).and_then(Flavour::of_media_type);
+        self.0.has_trailers = answer == Some(Flavour::Grpc) && body == answer;
+        self
     }
 
     /// How a body ends that has begun: gRPC has words for it. Elsewhere a body that just ended
     /// would seem whole, so it breaks off.
-    pub(crate) fn end(&mut self) -> Result<HeaderMap, Expired> {
-        Rejection::ExpiredMeanwhile.log(true);
-        match self.0.flavour {
-            Some(Flavour::Grpc) => {
-                let mut trailers = std::mem::take(self.0.answer.headers_mut());
-                trailers.remove(http::header::CONTENT_TYPE);
-                Ok(trailers)
-            }
-            Some(Flavour::GrpcWeb | Flavour::GrpcWebText) | None => Err(Expired(())),
+    pub(crate) fn end(self) -> Result<HeaderMap, Expired> {
+        if self.0.has_trailers {
+            let (mut answer, _) = self.into_answer().into_parts();
+            answer.headers.remove(CONTENT_TYPE);
+            Ok(answer.headers)
+        } else {
+            Rejection::ExpiredMeanwhile.log(true);
+            Err(Expired(()))
         }
     }
 }

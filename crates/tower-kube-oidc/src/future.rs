@@ -167,9 +167,10 @@ where
         let this = self.project();
         if let Poll::Ready(response) = this.future.poll(cx) {
             let expiry = this.expiry.take();
-            return Poll::Ready(
-                response.map(|response| response.map(|body| ResponseBody::inner(body, expiry))),
-            );
+            return Poll::Ready(response.map(|response| {
+                let expiry = expiry.map(|expiry| expiry.ending(response.headers()));
+                response.map(|body| ResponseBody::inner(body, expiry))
+            }));
         }
         let over = this.expiry.as_mut().is_some_and(|expiry| expiry.poll_over(cx).is_ready());
         match this.expiry.take_if(|_| over) {
@@ -202,7 +203,14 @@ where
                 }
             }
         }
-        self.service.poll_ready(cx).map_err(Stopped::Failed)
+        if let Poll::Ready(ready) = self.service.poll_ready(cx) {
+            return Poll::Ready(ready.map_err(Stopped::Failed));
+        }
+        let over = self.expiry.as_mut().is_some_and(|expiry| expiry.poll_over(cx).is_ready());
+        match self.expiry.take_if(|_| over) {
+            Some(expiry) => Poll::Ready(Err(Stopped::Refused(Box::new(expiry.into_answer())))),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! gRPC: which requests are, and what a refusal looks like there.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderValue, Method, Response,
     header::{CONTENT_TYPE, TE},
@@ -25,7 +27,13 @@ impl Flavour {
         if *request.method != Method::POST {
             return None;
         }
-        let media_type = request.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let flavour = Self::of_media_type(request.headers.get(CONTENT_TYPE)?)?;
+        (flavour != Self::Grpc || wants_trailers(request.headers)).then_some(flavour)
+    }
+
+    /// Which one a message of this media type is in.
+    pub(crate) fn of_media_type(content_type: &HeaderValue) -> Option<Self> {
+        let media_type = content_type.to_str().ok()?;
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
         let (prefix, rest) = media_type.split_at_checked(PREFIX.len())?;
         if !prefix.eq_ignore_ascii_case(PREFIX) {
@@ -34,7 +42,7 @@ impl Flavour {
         // `+proto` and the like name what is inside
         let flavour = rest.split('+').next().unwrap_or_default();
         if flavour.is_empty() {
-            wants_trailers(request.headers).then_some(Self::Grpc)
+            Some(Self::Grpc)
         } else if flavour.eq_ignore_ascii_case("-web") {
             Some(Self::GrpcWeb)
         } else if flavour.eq_ignore_ascii_case("-web-text") {
@@ -51,10 +59,10 @@ impl Flavour {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type()));
         headers.insert("grpc-status", rejection.grpc_code().into());
-        headers.insert("grpc-message", percent_encoded(rejection.told()));
+        // printable ASCII without a `%` stands for itself there
+        headers.insert("grpc-message", HeaderValue::from_static(rejection.told()));
         if let Some(retry_after) = rejection.retry_after() {
-            let milliseconds = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-            headers.insert("grpc-retry-pushback-ms", milliseconds.into());
+            headers.insert(PUSHBACK, milliseconds(retry_after).into());
         }
         response
     }
@@ -68,15 +76,17 @@ impl Flavour {
     }
 }
 
+/// When to ask again ([retry design](https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback)).
+pub(crate) const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+pub(crate) fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 const PREFIX: &str = "application/grpc";
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
     let mut codings = values.flat_map(|value| value.split(','));
     codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
-}
-
-/// Our texts are printable ASCII without a `%`, which stand for themselves in a `grpc-message`.
-fn percent_encoded(text: &'static str) -> HeaderValue {
-    HeaderValue::from_static(text)
 }

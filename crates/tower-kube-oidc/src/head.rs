@@ -15,6 +15,8 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// The extensions.
     pub extensions: &'a Extensions,
+    /// What routers go by, which may be the rest of the path.
+    routed_path: &'a str,
 }
 
 impl<'a> RequestHead<'a> {
@@ -34,8 +36,42 @@ impl<'a> RequestHead<'a> {
         headers: &'a HeaderMap,
         extensions: &'a Extensions,
     ) -> Self {
+        let routed_path = uri.path();
         #[cfg(feature = "axum")]
         let uri = extensions.get::<::axum::extract::OriginalUri>().map_or(uri, |whole| &whole.0);
-        Self { method, uri, headers, extensions }
+        Self { method, uri, headers, extensions, routed_path }
+    }
+
+    /// Whether routers go by this path, or what is left of it in a nested one. After an internal
+    /// rewrite they go by another.
+    pub(crate) fn is_routed_by(&self, path: &str) -> bool {
+        // all of it was stripped
+        self.routed_path == "/" || path.ends_with(self.routed_path)
+    }
+}
+
+/// The same, for when the request is gone.
+pub(crate) struct OwnedHead {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    extensions: Extensions,
+    routed_path: String,
+}
+
+impl OwnedHead {
+    pub(crate) fn of(request: RequestHead<'_>) -> Self {
+        Self {
+            method: request.method.clone(),
+            uri: request.uri.clone(),
+            headers: request.headers.clone(),
+            extensions: request.extensions.clone(),
+            routed_path: request.routed_path.to_owned(),
+        }
+    }
+
+    pub(crate) fn as_ref(&self) -> RequestHead<'_> {
+        let Self { method, uri, headers, extensions, routed_path } = self;
+        RequestHead { method, uri, headers, extensions, routed_path }
     }
 }

@@ -147,7 +147,8 @@ impl<C: Claims> OidcAuthLayer<C> {
     ///
     /// [`Verified`](crate::Verified) claims are there for good tokens only, so handlers take
     /// `Option<Caller>` meanwhile. A [policy](crate::Allow) below reports as well, and refuses
-    /// nobody. A request may wait for keys as it would if they counted.
+    /// nobody, even if a layer further out does. A request may wait for keys as it would if they
+    /// counted.
     pub fn dangerous_report_only(self) -> Self {
         self.in_mode(Mode::ReportOnly)
     }
@@ -204,7 +205,8 @@ impl<C: Claims> OidcAuthLayer<C> {
     }
 
     /// Takes the header with the token away before the service is called, so that it can neither
-    /// pass it on nor log it. Layers further in do not see it either.
+    /// pass it on nor log it: the whole header, whatever its scheme. Layers further in do not see it
+    /// either.
     pub fn remove_token_header(self) -> Self {
         self.mannered(|manner| manner.remove_token_header = true)
     }

@@ -27,18 +27,19 @@ impl Open {
                     None => matches!(*request.method, Method::GET | Method::HEAD),
                     Some(methods) => methods.contains(request.method),
                 };
-                method && request.uri.path() == path
+                method && request.uri.path() == path && request.is_routed_by(path)
             }
             Self::When(is_open) => is_open(request),
         }
     }
 
-    /// Whether it can be what somebody meant: a path of visible ASCII, without a query.
+    /// Whether it can be what somebody meant: a path of visible ASCII, without a query, and
+    /// without what would be a pattern elsewhere.
     pub(crate) fn is_sound(&self) -> bool {
         match self {
             Self::Path { path, methods } => {
                 path.starts_with('/')
-                    && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+                    && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#*{}".contains(&byte))
                     && methods.as_ref().is_none_or(|methods| !methods.is_empty())
             }
             Self::When(_) => true,

@@ -19,11 +19,21 @@ pub struct Passed<C: Claims = ServiceAccountClaims> {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum How {
-    OpenPath(Answering),
-    Anonymous(Answering),
-    /// What would have happened.
-    ReportOnly(Answering, Option<Rejection>),
+pub(crate) struct How {
+    pub(crate) why: Why,
+    /// Whether the layer only reports, and so what comes after it.
+    pub(crate) report_only: bool,
+    /// How the layer answers, for what wants a caller after it.
+    pub(crate) answering: Answering,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Why {
+    OpenPath,
+    Anonymous,
+    /// It has a caller, and a layer that only reports.
+    Verified,
+    WouldBeRejected(Rejection),
 }
 
 impl<C: Claims> Passed<C> {
@@ -38,37 +48,28 @@ impl<C: Claims> Passed<C> {
     /// Whether its path is open to everybody. No token was looked at.
     #[must_use]
     pub fn is_open_path(&self) -> bool {
-        matches!(self.how, How::OpenPath(_))
+        matches!(self.how.why, Why::OpenPath)
     }
 
     /// Whether it brought no credentials, where they are
     /// [`optional`](crate::OidcAuthLayer::optional).
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
-        matches!(self.how, How::Anonymous(_))
+        matches!(self.how.why, Why::Anonymous)
     }
 
     /// Whether the layer [only reports](crate::OidcAuthLayer::dangerous_report_only).
     #[must_use]
     pub fn is_report_only(&self) -> bool {
-        matches!(self.how, How::ReportOnly(..))
+        self.how.report_only
     }
 
     /// Why a layer that only reports would have refused it.
     #[must_use]
     pub fn would_be_rejected(&self) -> Option<&Rejection> {
-        match &self.how {
-            How::ReportOnly(_, rejection) => rejection.as_ref(),
+        match &self.how.why {
+            Why::WouldBeRejected(rejection) => Some(rejection),
             _ => None,
-        }
-    }
-
-    /// How the layer answers, for what wants a caller after it.
-    pub(crate) fn answering(&self) -> &Answering {
-        match &self.how {
-            How::OpenPath(answering)
-            | How::Anonymous(answering)
-            | How::ReportOnly(answering, _) => answering,
         }
     }
 }

@@ -37,7 +37,9 @@ pub enum LayerError {
     #[error("the realm must be printable ASCII without quotes and backslashes")]
     Realm,
     /// An open path can never be the path of a request, or is for no method.
-    #[error("the open path {0} must begin with a slash, have no query, and be for some method")]
+    #[error(
+        "the open path {0} must begin with a slash, be no pattern, have no query, and be for some method"
+    )]
     OpenPath(String),
 }
 

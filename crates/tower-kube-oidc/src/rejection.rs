@@ -34,6 +34,9 @@ pub enum Rejection {
     /// The token is good, and a policy does not allow its workload to call.
     #[error(transparent)]
     Policy(Denied),
+    /// The path is open to everybody by the layer, and not by a policy further in.
+    #[error("the path is open, but not by the policy: see Allow::and_open_paths")]
+    PolicyOnOpenPath,
     /// The service is set up wrong, so that nobody is let through.
     #[error("{0}")]
     Misconfigured(&'static str),
@@ -96,7 +99,7 @@ impl Rejection {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoCredentials => "no_credentials",
+            Self::NoCredentials | Self::PolicyOnOpenPath => "no_credentials",
             Self::InvalidRequest(_) => "invalid_request",
             Self::Token(error) => error.reason().code(),
             Self::NarrowerAudience => Reason::Audience.code(),
@@ -136,7 +139,7 @@ impl Rejection {
     /// nothing of a token.
     pub(crate) fn told(&self) -> &'static str {
         match self {
-            Self::NoCredentials => "a bearer token is needed",
+            Self::NoCredentials | Self::PolicyOnOpenPath => "a bearer token is needed",
             Self::InvalidRequest(_) => "there is not exactly one readable bearer token",
             Self::Token(VerifyError::Refused(Refusal::Expired { .. })) | Self::ExpiredMeanwhile => {
                 "the token has expired"
@@ -154,7 +157,7 @@ impl Rejection {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::NoCredentials => NO_CREDENTIALS,
+            Self::NoCredentials | Self::PolicyOnOpenPath => NO_CREDENTIALS,
             Self::InvalidRequest(_) => INVALID_REQUEST,
             Self::Token(VerifyError::Unavailable(_)) => NO_KEYS,
             Self::Token(_) | Self::NarrowerAudience | Self::ExpiredMeanwhile => INVALID_TOKEN,

@@ -13,7 +13,7 @@ use crate::{
     head::RequestHead,
     open::Open,
     outcome::{OnOutcome, Outcome},
-    passed::{How, Passed},
+    passed::{How, Passed, Why},
     rejection::Rejection,
 };
 
@@ -68,13 +68,14 @@ impl<C: Claims> Settings<C> {
     /// Lets a request pass whose path is open.
     pub(crate) fn admit_open<B>(&self, request: &mut Request<B>) -> Option<Admission> {
         let manner = &self.manner;
-        let is_open = |open: &Open| open.includes(RequestHead::of(request));
-        if !manner.open.iter().any(is_open) {
+        if manner.open.is_empty() {
             return None;
         }
-        // it is not looked at, and no more to be printed for that
+        // hidden before a predicate sees it, and where nobody else will look at it
         let _ = manner.token_header.find(request.headers_mut());
-        Some(self.pass(request, Outcome::OpenPath, How::OpenPath))
+        let is_open = |open: &Open| open.includes(RequestHead::of(request));
+        let is_open = manner.open.iter().any(is_open);
+        is_open.then(|| self.pass(request, Outcome::OpenPath, Why::OpenPath))
     }
 
     /// Judges a request by what is known now. `Pending`: keys are needed, see
@@ -91,7 +92,10 @@ impl<C: Claims> Settings<C> {
             Poll::Ready(Ok(caller)) => Poll::Ready(self.narrow(caller)),
             other => match (bearer::check(token), other) {
                 (Err(no_token), _) => Poll::Ready(Err(no_token.into())),
-                (Ok(()), Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+                (Ok(()), Poll::Ready(Err(error))) => {
+                    explain(verifier, token);
+                    Poll::Ready(Err(error.into()))
+                }
                 (Ok(()), _) => Poll::Pending,
             },
         }
@@ -100,7 +104,9 @@ impl<C: Claims> Settings<C> {
     /// Judges the token of a header that was judged before, and waits for keys.
     pub(crate) async fn judge_waiting(&self, header: HeaderValue) -> Verdict<C> {
         let verifier = self.verifier.as_ref().ok_or(MISCONFIGURED)?;
-        self.narrow(verifier.verify(self.manner.token_header.token(&header)?).await?)
+        let token = self.manner.token_header.token(&header)?;
+        let verdict = verifier.verify(token).await;
+        self.narrow(verdict.inspect_err(|_| explain(verifier, token))?)
     }
 
     fn narrow(&self, caller: Verified<C>) -> Verdict<C> {
@@ -119,13 +125,12 @@ impl<C: Claims> Settings<C> {
         match (verdict, self.manner.mode) {
             (Ok(caller), mode) => self.admit_caller(request, caller, mode),
             (Err(Rejection::NoCredentials), Mode::Optional) => {
-                self.pass(request, Outcome::Anonymous, How::Anonymous)
+                self.pass(request, Outcome::Anonymous, Why::Anonymous)
             }
             (Err(rejection), Mode::ReportOnly) => {
                 rejection.log(false);
-                let would_be = rejection.clone();
-                let how = move |answering| How::ReportOnly(answering, Some(would_be));
-                self.pass(request, Outcome::WouldBeRejected(&rejection), how)
+                let why = Why::WouldBeRejected(rejection.clone());
+                self.pass(request, Outcome::WouldBeRejected(&rejection), why)
             }
             (Err(rejection), Mode::Required | Mode::Optional) => self.refuse(request, rejection),
         }
@@ -142,29 +147,30 @@ impl<C: Claims> Settings<C> {
         if manner.remove_token_header {
             request.headers_mut().remove(manner.token_header.name());
         }
-        let expiry = manner.end_streams.then(|| self.expiry(request, &caller)).flatten();
-        if mode == Mode::ReportOnly {
-            let how = How::ReportOnly(manner.answering.clone(), None);
-            request.extensions_mut().insert(Passed::<C>::by(how));
+        let report_only = mode == Mode::ReportOnly;
+        let ends = manner.end_streams && !report_only;
+        let expiry = ends.then(|| self.expiry(request, &caller)).flatten();
+        if report_only {
+            request.extensions_mut().insert(self.passed(Why::Verified));
         }
         request.extensions_mut().insert(caller);
         Admission::Pass(expiry)
     }
 
     /// Lets a request pass that has no caller.
-    fn pass<B>(
-        &self,
-        request: &mut Request<B>,
-        outcome: Outcome<'_, C>,
-        how: impl FnOnce(Answering) -> How,
-    ) -> Admission {
+    fn pass<B>(&self, request: &mut Request<B>, outcome: Outcome<'_, C>, why: Why) -> Admission {
         self.tell(request, outcome);
         if self.manner.remove_token_header {
             request.headers_mut().remove(self.manner.token_header.name());
         }
-        let passed = Passed::<C>::by(how(self.manner.answering.clone()));
-        request.extensions_mut().insert(passed);
+        request.extensions_mut().insert(self.passed(why));
         Admission::Pass(None)
+    }
+
+    fn passed(&self, why: Why) -> Passed<C> {
+        let Manner { mode, answering, .. } = &self.manner;
+        let report_only = *mode == Mode::ReportOnly;
+        Passed::by(How { why, report_only, answering: answering.clone() })
     }
 
     pub(crate) fn refuse<B>(&self, request: &Request<B>, rejection: Rejection) -> Admission {
@@ -181,10 +187,15 @@ impl<C: Claims> Settings<C> {
 
     fn expiry<B>(&self, request: &Request<B>, caller: &Verified<C>) -> Option<Expiry> {
         let verifier = self.verifier.as_ref()?;
-        let answering = &self.manner.answering;
-        let flavour = answering.flavour(RequestHead::of(request));
-        let answer = answering.plain_answer(&Rejection::ExpiredMeanwhile, flavour);
-        Some(Expiry::of(verifier.clone(), caller.clone(), flavour, answer))
+        let later = self.manner.answering.later(RequestHead::of(request));
+        Some(Expiry::of(verifier.clone(), caller.clone(), later))
+    }
+}
+
+/// Tells the log at debug level what each check has found.
+fn explain<C: Claims>(verifier: &Verifier<C>, token: &[u8]) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        tracing::debug!(explanation = %verifier.explain(token).one_line(), "explained");
     }
 }
 

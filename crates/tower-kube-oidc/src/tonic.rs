@@ -4,6 +4,7 @@ use ::tonic::{Code, Request, Status};
 use kube_oidc::{Claims, Verified};
 
 use crate::{
+    grpc::{PUSHBACK, milliseconds},
     passed::{self, Passed},
     rejection::Rejection,
 };
@@ -74,6 +75,10 @@ fn status(rejection: &Rejection) -> Status {
 /// What the caller of a gRPC method is told.
 impl From<&Rejection> for Status {
     fn from(rejection: &Rejection) -> Self {
-        Self::new(Code::from_i32(rejection.grpc_code().into()), rejection.told())
+        let mut status = Self::new(Code::from_i32(rejection.grpc_code().into()), rejection.told());
+        if let Some(retry_after) = rejection.retry_after() {
+            status.metadata_mut().insert(PUSHBACK, milliseconds(retry_after).into());
+        }
+        status
     }
 }
