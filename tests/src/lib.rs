@@ -4,13 +4,17 @@
 #![allow(clippy::expect_used, clippy::missing_panics_doc)]
 
 mod capture;
+mod grpc_server;
 mod http_server;
+mod judge;
 mod log;
 mod mapped;
 
 pub use self::{
     capture::{Capture, decoded, fixture, pinned_time},
+    grpc_server::{GrpcServer, WhoAmI},
     http_server::HttpServer,
+    judge::Judge,
     log::Log,
     mapped::MappedFetcher,
 };

@@ -365,6 +365,67 @@ reasons! {
     TooManyWaiting = "too_many_waiting",
 }
 
+impl Reason {
+    /// What to do about it, for operators.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::TooLong | Self::Malformed => {
+                "is it a ServiceAccount token, whole and without anything beside it?"
+            }
+            Self::Algorithm => "allow it on the verifier, if the issuer really signs with it",
+            Self::Type => "it is another kind of token, such as an ID token or a logout token",
+            Self::UnknownIssuer => {
+                "is the caller of another cluster, or has the cluster's issuer changed? Compare \
+                 every letter, a slash at the end too"
+            }
+            Self::LegacyToken => {
+                "the caller should use a projected volume, and not the token of a Secret"
+            }
+            Self::NoExpiry | Self::NoIssuedAt => {
+                "no kube-apiserver issues such tokens: where does it come from?"
+            }
+            Self::Claims | Self::SubjectMismatch => {
+                "it is no token of a service account: does something else sign with this issuer's \
+                 keys?"
+            }
+            Self::UnknownKey => {
+                "was the issuer's key changed less than a minute ago, or taken back? Or is it the \
+                 token of another cluster with this issuer's name?"
+            }
+            Self::SharedKey => "clusters that share an issuer's name must not share keys",
+            Self::DistrustedKey | Self::DeniedJti => {
+                "an operator said so: the caller needs a new token"
+            }
+            Self::KeyAlgorithm => "the issuer's key is for another alg: is the token forged?",
+            Self::Signature => {
+                "the token was changed on its way, or forged, or another cluster uses this kid"
+            }
+            Self::Expired => {
+                "the caller should read its token file again: the kubelet replaces it in time"
+            }
+            Self::NotYetValid | Self::IssuedInFuture => "compare the clocks of both machines",
+            Self::TooOld | Self::PastWarnAfter => {
+                "the caller should read its token file again, as the kubelet replaces it"
+            }
+            Self::LivesTooLong => {
+                "does the API server extend lifetimes? See \
+                 --service-account-extend-token-expiration"
+            }
+            Self::Audience => {
+                "the caller should ask for this service's audience in its projected volume"
+            }
+            Self::SeveralAudiences | Self::ApiServerAudience => {
+                "the caller should project a token for this service alone"
+            }
+            Self::KeysUnavailable => {
+                "status() and the log say why the issuer's keys could not be fetched"
+            }
+            Self::TooManyWaiting => "the issuer is slow or away, and many callers bring new keys",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())

@@ -31,6 +31,17 @@ impl Keys {
         }
     }
 
+    /// The same, for who only wants to know: nothing is fetched for it.
+    pub(crate) fn peek<R>(&self, now: Moment, look: impl FnOnce(Option<&KeySet>) -> R) -> R {
+        match self {
+            Self::Fixed(keys) => look(Some(keys)),
+            Self::Fetched(cache) => {
+                let guard = cache.peek(now);
+                look(guard.as_ref().and_then(|guard| guard.as_ref()).map(|set| set.keys()))
+            }
+        }
+    }
+
     /// The set that is fetched, if it is one.
     pub(crate) fn cache(&self) -> Option<&KeyCache> {
         match self {

@@ -44,7 +44,7 @@
 //! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
 //! | who may call? | [`Policy`], [`Callers`] |
 //! | who would the API server say it is? | [`UserInfo`] |
-//! | why not? | [`VerifyError`], [`Refusal`], [`Reason`] |
+//! | why not? | [`Verifier::explain`], [`VerifyError`], [`Refusal`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
 //! | an incident | [`Verifier::refresh_now`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
@@ -64,6 +64,7 @@ mod base64url;
 mod claims;
 pub mod clock;
 mod error;
+mod explanation;
 mod in_cluster;
 mod incident;
 mod issuer;
@@ -94,6 +95,7 @@ pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
     error::{BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, VerifyError},
+    explanation::{Check, Explanation, Finding, Step},
     in_cluster::InClusterError,
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},

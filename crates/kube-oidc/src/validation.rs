@@ -9,7 +9,9 @@ use crate::{
     claims::{NumericDate, Payload},
     clock::seconds,
     error::{Reason, Refusal},
+    explanation::Check,
     jws::Header,
+    shown::{ShownList, Span},
 };
 
 /// Audiences that API servers accept for themselves, beside their issuer's own name: the first is
@@ -54,12 +56,50 @@ impl Validation {
 
     /// The checks on times and audience, for a payload whose signature is good.
     pub(crate) fn check(&self, payload: &Payload<'_>, now: SystemTime) -> Result<(), Refusal> {
-        let Some(problem) = self.problem(payload, now) else { return Ok(()) };
+        self.problem(payload, now)
+            .map_or(Ok(()), |problem| Err(self.refusal(problem, payload, now)))
+    }
+
+    /// The same checks one by one, for people: what each has found, or what it refuses.
+    pub(crate) fn explain(
+        &self,
+        payload: &Payload<'_>,
+        now: SystemTime,
+    ) -> [(Check, Result<String, Refusal>); 4] {
+        let seconds = seconds(now);
+        let from_now = |time: SystemTime| time.duration_since(now).unwrap_or_default();
+        let ago = |time: SystemTime| now.duration_since(time).unwrap_or_default();
+        let expires = || {
+            let left = Span(from_now(payload.exp.time()));
+            format!("expires in {left} (leeway {})", Span(self.leeway))
+        };
+        let begins = || match payload.iat {
+            Some(iat) => format!("issued {} ago", Span(ago(iat.time()))),
+            None => "it does not say when it was issued".to_owned(),
+        };
+        let lives = || match lifetime(payload) {
+            Some(lifetime) => format!("good for {}", Span(lifetime)),
+            None => "it does not say for how long it is good".to_owned(),
+        };
+        let audience = || ShownList(&payload.aud).to_string();
+        let finding = |problem: Option<Problem>, found: &dyn Fn() -> String| match problem {
+            None => Ok(found()),
+            Some(problem) => Err(self.refusal(problem, payload, now)),
+        };
+        [
+            (Check::Expiry, finding(self.end_problem(payload, seconds), &expires)),
+            (Check::Start, finding(self.start_problem(payload, seconds), &begins)),
+            (Check::Lifetime, finding(self.lifetime_problem(payload), &lives)),
+            (Check::Audience, finding(self.audience_problem(payload), &audience)),
+        ]
+    }
+
+    fn refusal(&self, problem: Problem, payload: &Payload<'_>, now: SystemTime) -> Refusal {
         let leeway = self.leeway;
         let time = NumericDate::time;
         let found = || payload.aud.iter().map(|audience| audience.clone().into_owned()).collect();
         let or_now = |date: Option<NumericDate>| date.map_or(now, time);
-        Err(match problem {
+        match problem {
             Problem::Expired => Refusal::Expired { expired_at: time(payload.exp), now, leeway },
             Problem::TooOld => Refusal::TooOld {
                 issued_at: or_now(payload.iat),
@@ -85,7 +125,7 @@ impl Validation {
             }
             Problem::SeveralAudiences => Refusal::SeveralAudiences { found: found() },
             Problem::ApiServerAudience => Refusal::ApiServerAudience { found: found() },
-        })
+        }
     }
 
     /// The same checks on a payload of which nothing is believed: whether it would be worth
@@ -121,29 +161,44 @@ impl Validation {
     }
 
     fn problem(&self, payload: &Payload<'_>, now: SystemTime) -> Option<Problem> {
-        let (now, leeway) = (seconds(now), self.leeway.as_secs());
-        let ahead = |date: Option<NumericDate>| {
-            date.is_some_and(|date| date.seconds() > now.saturating_add(leeway))
-        };
-        let ended = self.ends(payload).into_iter().flatten().find(|(end, _)| now >= *end);
-        if let Some((_, problem)) = ended {
-            Some(problem)
-        } else if ahead(payload.nbf) {
+        let now = seconds(now);
+        self.end_problem(payload, now)
+            .or_else(|| self.start_problem(payload, now))
+            .or_else(|| self.lifetime_problem(payload))
+            .or_else(|| self.audience_problem(payload))
+    }
+
+    fn end_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Problem> {
+        let mut ends = self.ends(payload).into_iter().flatten();
+        ends.find(|(end, _)| now >= *end).map(|(_, problem)| problem)
+    }
+
+    fn start_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Problem> {
+        let latest = now.saturating_add(self.leeway.as_secs());
+        let ahead = |date: Option<NumericDate>| date.is_some_and(|date| date.seconds() > latest);
+        if ahead(payload.nbf) {
             Some(Problem::NotYetValid)
-        } else if ahead(payload.iat) {
-            Some(Problem::IssuedInFuture)
-        } else if payload.iat.is_none() && (self.max_age.is_some() || self.max_lifetime.is_some()) {
-            Some(Problem::NoIssuedAt)
-        } else if self.max_lifetime.zip(lifetime(payload)).is_some_and(|(max, has)| has > max) {
-            Some(Problem::LivesTooLong)
-        } else if !self.is_for_us(payload) {
+        } else {
+            ahead(payload.iat).then_some(Problem::IssuedInFuture)
+        }
+    }
+
+    fn lifetime_problem(&self, payload: &Payload<'_>) -> Option<Problem> {
+        if payload.iat.is_none() && (self.max_age.is_some() || self.max_lifetime.is_some()) {
+            return Some(Problem::NoIssuedAt);
+        }
+        let too_long = self.max_lifetime.zip(lifetime(payload)).is_some_and(|(max, has)| has > max);
+        too_long.then_some(Problem::LivesTooLong)
+    }
+
+    fn audience_problem(&self, payload: &Payload<'_>) -> Option<Problem> {
+        if !self.is_for_us(payload) {
             Some(Problem::Audience)
         } else if self.single_audience && payload.aud.len() > 1 {
             Some(Problem::SeveralAudiences)
-        } else if self.refuse_api_server_audiences && is_for_api_server(payload) {
-            Some(Problem::ApiServerAudience)
         } else {
-            None
+            let refused = self.refuse_api_server_audiences && is_for_api_server(payload);
+            refused.then_some(Problem::ApiServerAudience)
         }
     }
 

@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use kube_oidc::{Issuer, Verifier};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TokenBuilder};
+use kube_oidc_tests::Judge as _;
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example/id/7";
@@ -186,7 +187,7 @@ fn we_agree_with_jsonwebtoken_but_for_a_list_of_reasons() {
                 .pod(&format!("checkout-{}", fastrand::u32(..)))
                 .signed_by(key);
             let token = change(token);
-            let judge = || match verifier.verify_now(&token) {
+            let judge = || match verifier.judge_now(&token) {
                 Poll::Ready(verdict) => verdict.map_err(|error| error.reason()),
                 Poll::Pending => panic!("a fixed set never waits"),
             };

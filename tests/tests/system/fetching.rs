@@ -7,7 +7,7 @@ use kube_oidc::{
     source::{Fetch, FetchFuture, FetchRequest, HttpFetcher},
 };
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{Judge as _, Log};
 
 fn verifier(issuer: Issuer) -> Verifier {
     Verifier::builder(issuer).audience("orders").build().unwrap()
@@ -19,7 +19,7 @@ fn trusted(issuer: &TestIssuer) -> Issuer {
 
 async fn is_unavailable(verifier: &Verifier, issuer: &TestIssuer) -> bool {
     let token = issuer.token().audience("orders").mint();
-    matches!(verifier.verify(&token).await, Err(VerifyError::Unavailable(_)))
+    matches!(verifier.judge(&token).await, Err(VerifyError::Unavailable(_)))
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn discovery_over_tls_with_a_private_authority() {
     assert!(issuer.url().starts_with("https://127.0.0.1:"));
     let verifier = verifier(trusted(&issuer).with_root_certificates_pem(issuer.ca_pem()));
     let token = issuer.token().audience("orders").mint();
-    assert!(verifier.verify(&token).await.is_ok());
+    assert!(verifier.judge(&token).await.is_ok());
     assert_eq!((issuer.discovery_fetches(), issuer.key_fetches()), (1, 1));
 }
 
@@ -107,7 +107,7 @@ async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
         .unwrap();
     assert!(is_unavailable(&verifier, &issuer).await);
     let token = issuer.token().audience("orders").mint();
-    while let Err(error) = verifier.verify(&token).await {
+    while let Err(error) = verifier.judge(&token).await {
         let VerifyError::Unavailable(unavailable) = error else { panic!("{error}") };
         tokio::time::sleep(unavailable.retry_after()).await;
     }

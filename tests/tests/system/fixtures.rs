@@ -6,7 +6,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kube_oidc::{
     Issuer, Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
 };
-use kube_oidc_tests::{Capture, HttpServer, MappedFetcher, decoded, fixture, pinned_time};
+use kube_oidc_tests::{
+    Capture, HttpServer, Judge as _, MappedFetcher, decoded, fixture, pinned_time,
+};
 use serde_json::{Value, json};
 
 /// Where the captured server said it was.
@@ -75,7 +77,7 @@ fn verifier_with_keys(issuer: &str, audience: &str, time: SystemTime, keys: &str
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> Reason {
-    verifier.verify(token).await.unwrap_err().reason()
+    verifier.judge(token).await.unwrap_err().reason()
 }
 
 /// The claims as the payload that they came from.
@@ -131,7 +133,7 @@ async fn every_good_token_verifies_by_discovery_and_its_claims_are_what_was_issu
             .build()
             .unwrap();
 
-        let caller: Verified<ServiceAccountClaims> = verifier.verify(&case.jwt()).await.unwrap();
+        let caller: Verified<ServiceAccountClaims> = verifier.judge(&case.jwt()).await.unwrap();
         assert_eq!(as_payload(&caller), case.decoded()["payload"], "{}", case.token);
         assert_eq!(caller.jti(), None);
         assert_eq!(caller.warn_after(), None);
@@ -162,15 +164,15 @@ async fn no_other_byte_anywhere_is_accepted() {
     for case in &CASES {
         let verifier = case.verifier();
         let token = case.jwt();
-        assert!(verifier.verify(&token).await.is_ok());
+        assert!(verifier.judge(&token).await.is_ok());
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(verifier.verify(&changed).await.is_err(), "{} at byte {at}", case.token);
+            assert!(verifier.judge(&changed).await.is_err(), "{} at byte {at}", case.token);
         }
         let cut = &token[..token.len() - 1];
-        assert!(verifier.verify(cut).await.is_err(), "{} cut", case.token);
+        assert!(verifier.judge(cut).await.is_err(), "{} cut", case.token);
     }
 }
 
@@ -185,10 +187,10 @@ async fn the_same_tokens_are_refused_at_another_time() {
         let expiry = case.payload("exp").as_u64().unwrap();
         let issued = case.payload("iat").as_u64().unwrap();
         // the leeway is 60 s, to the second
-        assert!(at(expiry + 59).verify(&token).await.is_ok());
+        assert!(at(expiry + 59).judge(&token).await.is_ok());
         assert_eq!(reason(&at(expiry + 60), &token).await, Reason::Expired);
         assert_eq!(reason(&at(expiry + 86_400), &token).await, Reason::Expired);
-        assert!(at(issued - 60).verify(&token).await.is_ok());
+        assert!(at(issued - 60).judge(&token).await.is_ok());
         assert_eq!(reason(&at(issued - 61), &token).await, Reason::NotYetValid);
     }
 }
@@ -236,7 +238,7 @@ async fn what_only_the_api_server_knows_is_not_claimed_to_be_known() {
     // the pod is deleted: signature and times are still good, and offline nothing says otherwise
     let review = decoded("deleted-pod.tokenreview.json");
     let token = review["spec"]["token"].as_str().unwrap();
-    assert!(CASES[1].verifier().verify(token).await.is_ok());
+    assert!(CASES[1].verifier().judge(token).await.is_ok());
 
     let review = decoded("wrong-audience.tokenreview.json");
     let token = review["spec"]["token"].as_str().unwrap();
@@ -259,7 +261,7 @@ async fn an_unauthorised_key_fetch_is_unavailable_and_never_a_refusal() {
                 .clock(ManualClock::at(pinned_time()))
                 .build()
                 .unwrap();
-        let error = verifier.verify(&case.jwt()).await.unwrap_err();
+        let error = verifier.judge(&case.jwt()).await.unwrap_err();
         assert!(matches!(error, VerifyError::Unavailable(_)), "{capture}: {error}");
     }
 }

@@ -1,1 +1,412 @@
 //! Readiness and health, by the keys that are here.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use axum::{Router, routing::get};
+use http::StatusCode;
+use kube_oidc::{
+    clock::ManualClock,
+    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+};
+use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::{GrpcServer, HttpServer};
+use tokio::time::timeout;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Server},
+};
+use tonic_health::{
+    pb::{
+        HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+        health_client::HealthClient, health_server::Health as _,
+    },
+    server::{HealthReporter, HealthService, health_reporter},
+};
+use tower_kube_oidc::{
+    Issuer, KeyState, OidcAuthLayer, Readiness, Ready, Verifier, VerifierBuilder, report_health,
+};
+
+/// Far more than anything here takes.
+const LONG: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn trusted(issuer: &TestIssuer) -> Issuer {
+    Issuer::new(issuer.url().parse().unwrap())
+}
+
+fn builder(issuer: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(trusted(issuer)).audience("orders")
+}
+
+fn of_service(service: &str) -> Request<HealthCheckRequest> {
+    Request::new(HealthCheckRequest { service: service.to_owned() })
+}
+
+fn status<E: std::fmt::Debug>(message: Result<HealthCheckResponse, E>) -> ServingStatus {
+    message.unwrap().status()
+}
+
+fn health_client(server: &GrpcServer) -> HealthClient<Channel> {
+    HealthClient::new(Channel::from_shared(server.url()).unwrap().connect_lazy())
+}
+
+#[tokio::test]
+async fn a_health_service_serves_once_the_keys_are_here() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let (reporter, health) = health_reporter();
+    for service in ["", "shop.Orders"] {
+        let readiness = Readiness::any(&verifier);
+        tokio::spawn(report_health(readiness, reporter.clone(), service));
+    }
+    let layer = OidcAuthLayer::from(verifier.clone())
+        .open_grpc_method("/grpc.health.v1.Health/Check")
+        .open_grpc_method("/grpc.health.v1.Health/Watch")
+        .build()
+        .unwrap();
+    let server = GrpcServer::start(|incoming| {
+        Server::builder().layer(layer).add_service(health).serve_with_incoming(incoming)
+    })
+    .await;
+
+    // a probe has no token, and causes no fetch
+    let mut client = health_client(&server);
+    let mut changes = Vec::new();
+    for service in ["", "shop.Orders"] {
+        let checked = client.check(of_service(service)).await.unwrap();
+        assert_eq!(checked.into_inner().status(), ServingStatus::NotServing);
+        let mut watched = client.watch(of_service(service)).await.unwrap().into_inner();
+        assert_eq!(status(watched.next().await.unwrap()), ServingStatus::NotServing);
+        changes.push(watched);
+    }
+    assert_eq!(issuer.key_fetches(), 0);
+
+    verifier.warm_up();
+    for (mut watched, service) in changes.into_iter().zip(["", "shop.Orders"]) {
+        let change = timeout(LONG, watched.next()).await.expect("a change");
+        assert_eq!(status(change.unwrap()), ServingStatus::Serving);
+        let checked = client.check(of_service(service)).await.unwrap();
+        assert_eq!(checked.into_inner().status(), ServingStatus::Serving);
+    }
+}
+
+/// A key set that is handed out while a switch is on.
+#[derive(Debug)]
+struct Switched {
+    on: Arc<AtomicBool>,
+    keys: String,
+}
+
+impl Fetch for Switched {
+    fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
+        let answer = if self.on.load(Ordering::Relaxed) {
+            Ok(FetchResponse::new(200, self.keys.clone()))
+        } else {
+            Err(FetchError::new("switched off"))
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// What a watcher is told until nothing happens for a while.
+async fn changes(
+    watched: &mut (impl Stream<Item = Result<HealthCheckResponse, Status>> + Unpin),
+) -> Vec<ServingStatus> {
+    let mut told = Vec::new();
+    while let Ok(change) = timeout(Duration::from_secs(10), watched.next()).await {
+        told.push(change.unwrap().unwrap().status());
+    }
+    told
+}
+
+// In memory, so that time can be paused: then it passes only when nobody has anything to do, and
+// the reporter has surely looked.
+#[tokio::test(start_paused = true)]
+async fn a_health_service_serves_with_stale_keys_and_not_without() {
+    let issuer = TestIssuer::start();
+    let on = Arc::new(AtomicBool::new(true));
+    let fetcher = Switched { on: Arc::clone(&on), keys: issuer.key_set().to_string() };
+    let trusted = trusted(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier = Verifier::builder(trusted)
+        .audience("orders")
+        .default_refresh(HOUR)
+        .max_stale(3 * HOUR)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let reporter = HealthReporter::new();
+    let health = HealthService::from_health_reporter(reporter.clone());
+    tokio::spawn(report_health(Readiness::any(&verifier), reporter, ""));
+    let mut watched = health.watch(of_service("")).await.unwrap().into_inner();
+
+    assert_eq!(changes(&mut watched).await.last(), Some(&ServingStatus::NotServing));
+    verifier.ready().await;
+    assert_eq!(changes(&mut watched).await, [ServingStatus::Serving]);
+
+    on.store(false, Ordering::Relaxed);
+    for state in [KeyState::Fresh, KeyState::Stale, KeyState::Stale] {
+        assert_eq!(verifier.status()[0].state, state);
+        assert_eq!(changes(&mut watched).await, []);
+        // the issuer is asked meanwhile, in vain
+        assert_eq!(verifier.status()[0].failures > 0, state == KeyState::Stale);
+        clock.advance(HOUR + HOUR / 4);
+    }
+    clock.advance(HOUR);
+    assert_eq!(verifier.status()[0].state, KeyState::Empty);
+    assert_eq!(changes(&mut watched).await, [ServingStatus::NotServing]);
+
+    on.store(true, Ordering::Relaxed);
+    clock.advance(HOUR);
+    verifier.ready().await;
+    assert_eq!(changes(&mut watched).await, [ServingStatus::Serving]);
+}
+
+#[tokio::test]
+async fn only_the_methods_that_are_named_are_open() {
+    let issuer = TestIssuer::start();
+    let serve = async |layer: OidcAuthLayer| {
+        let (reporter, health) = health_reporter();
+        reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        GrpcServer::start(|incoming| {
+            Server::builder().layer(layer).add_service(health).serve_with_incoming(incoming)
+        })
+        .await
+    };
+    let layer = OidcAuthLayer::from(builder(&issuer).build().unwrap());
+    let closed = serve(layer.clone()).await;
+    let open = serve(layer.open_grpc_method("/grpc.health.v1.Health/Check")).await;
+    let token = issuer.token().audience("orders").mint();
+
+    let refused = health_client(&closed).check(of_service("")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let refused = health_client(&open).watch(of_service("")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "it is another method");
+    for authorization in [None, Some("Bearer garbage"), Some("Bearer")] {
+        let mut request = of_service("");
+        if let Some(authorization) = authorization {
+            request.metadata_mut().insert("authorization", authorization.parse().unwrap());
+        }
+        let checked = health_client(&open).check(request).await.unwrap();
+        assert_eq!(checked.into_inner().status(), ServingStatus::Serving);
+    }
+
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let call = async |path: &str, authorization: Option<&str>| {
+        let mut request = http
+            .post(format!("{}{path}", open.url()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = request.send().await.unwrap();
+        response.headers().get("grpc-status").map(|code| code.to_str().unwrap().to_owned())
+    };
+    for path in [
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/check",
+        "/grpc.health.v1.health/Check",
+        "/grpc.health.v1.Health/Check/",
+        "/grpc.health.v1.Health//Check",
+        "/grpc.health.v1.Health/Chec%6b",
+        "/grpc.health.v1.Health/Check;a",
+        "/grpc.health.v1.Health/",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/shop.Orders/Check",
+    ] {
+        assert_eq!(call(path, None).await.as_deref(), Some("16"), "{path}");
+        // a good token comes through, to where there is no such method
+        let code = call(path, Some(&format!("Bearer {token}"))).await;
+        assert_eq!(code.as_deref(), Some("12"), "{path}");
+    }
+    let got = http.get(format!("{}/grpc.health.v1.Health/Check", open.url())).send().await.unwrap();
+    assert_eq!(got.status(), StatusCode::UNAUTHORIZED, "a call is a POST");
+}
+
+/// What a probe at `/readyz` gets.
+async fn probe(server: &HttpServer) -> (StatusCode, Vec<String>) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let response = client.get(format!("{}/readyz", server.url())).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    let status = response.status();
+    (status, response.text().await.unwrap().lines().map(str::to_owned).collect())
+}
+
+async fn serve(readiness: Readiness) -> HttpServer {
+    let layer = OidcAuthLayer::from(readiness.verifier().clone()).open_path("/readyz");
+    let app = Router::new()
+        .route("/", get(async || "hello"))
+        .route_service("/readyz", Ready::when(readiness))
+        .layer(layer.build().unwrap());
+    HttpServer::start(app).await
+}
+
+#[tokio::test]
+async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
+    let issuer = TestIssuer::start();
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let server = serve(Readiness::any(&verifier)).await;
+    let probe = async || {
+        let (status, lines) = probe(&server).await;
+        let [line] = lines.try_into().unwrap();
+        (status.as_u16(), line)
+    };
+    let says = |line: &str, state: &str| line.starts_with(&format!("{}: {state}, ", issuer.url()));
+
+    assert_eq!(probe().await, (503, format!("{}: empty, 0 keys", issuer.url())));
+    assert_eq!(issuer.requests().len(), 0, "a probe fetches nothing");
+
+    verifier.warm_up();
+    timeout(LONG, verifier.ready()).await.unwrap();
+    let (status, line) = probe().await;
+    assert!(status == 200 && says(&line, "fresh") && line.contains("1 key,"), "{status} {line}");
+
+    issuer.go_down();
+    // its lifetime is an hour, and it is kept for a day beyond
+    for _ in 0..2 {
+        clock.advance(12 * HOUR);
+        let (status, line) = probe().await;
+        assert!(status == 200 && says(&line, "stale"), "{status} {line}");
+    }
+    clock.advance(HOUR);
+    let (status, line) = probe().await;
+    assert!(status == 503 && says(&line, "empty"), "{status} {line}");
+
+    issuer.come_up();
+    clock.advance(HOUR);
+    timeout(LONG, verifier.ready()).await.unwrap();
+    let (status, line) = probe().await;
+    assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
+}
+
+/// Two clusters, of which the second is down, and a verifier that has the keys of the first.
+async fn blue_and_green() -> (TestIssuer, TestIssuer, Verifier) {
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    green.go_down();
+    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
+        .issuer(trusted(&green).of_cluster("green"))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let readiness = [Readiness::any(&verifier), Readiness::all(&verifier)];
+    assert!(readiness.iter().all(|readiness| !readiness.is_ready()));
+    verifier.warm_up();
+    timeout(LONG, verifier.ready()).await.unwrap();
+    (blue, green, verifier)
+}
+
+fn clusters(verifier: &Verifier, names: &[&str]) -> Readiness {
+    Readiness::clusters(verifier, names).unwrap()
+}
+
+#[tokio::test]
+async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
+    let (blue, green, verifier) = blue_and_green().await;
+    let modes = [
+        (Readiness::any(&verifier), true),
+        (Readiness::all(&verifier), false),
+        (clusters(&verifier, &["blue"]), true),
+        (clusters(&verifier, &["green"]), false),
+        (clusters(&verifier, &["blue", "green"]), false),
+    ];
+    for (readiness, ready) in &modes {
+        assert_eq!(readiness.is_ready(), *ready, "{readiness:?}");
+        let (status, lines) = probe(&serve(readiness.clone()).await).await;
+        assert_eq!(status, if *ready { 200 } else { 503 });
+        let [of_blue, of_green] = <[String; 2]>::try_from(lines).unwrap();
+        assert!(of_blue.starts_with(&format!("{} (blue): fresh", blue.url())), "{of_blue}");
+        assert!(of_green.starts_with(&format!("{} (green): empty", green.url())), "{of_green}");
+    }
+    green.come_up();
+    verifier.refresh_now().await.unwrap();
+    for (readiness, _) in &modes {
+        assert!(readiness.is_ready(), "{readiness:?}");
+        assert_eq!(probe(&serve(readiness.clone()).await).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn of_a_cluster_with_several_issuers_one_is_enough() {
+    let (old, new) = (TestIssuer::start(), TestIssuer::start());
+    old.go_down();
+    let verifier = Verifier::builder(trusted(&old).of_cluster("blue"))
+        .issuer(trusted(&new).of_cluster("blue"))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let blue = clusters(&verifier, &["blue"]);
+    assert!(!blue.is_ready());
+    verifier.warm_up();
+    timeout(LONG, verifier.ready()).await.unwrap();
+    assert!(blue.is_ready());
+    assert!(!Readiness::all(&verifier).is_ready());
+}
+
+#[test]
+fn a_cluster_that_nobody_knows_is_an_error() {
+    let issuer = TestIssuer::start();
+    let verifier =
+        Verifier::builder(trusted(&issuer).of_cluster("blue")).audience("orders").build().unwrap();
+    for names in [&["red"][..], &["blue", "red"], &["red", "blue"]] {
+        let unknown = Readiness::clusters(&verifier, names).unwrap_err();
+        assert_eq!(unknown.to_string(), "the verifier has no issuer of a cluster \"red\"");
+    }
+    for name in ["", "Blue", "blue "] {
+        assert!(Readiness::clusters(&verifier, [name]).is_err(), "{name:?}");
+    }
+    // an issuer without a name is of no cluster
+    let nameless = builder(&issuer).build().unwrap();
+    assert!(Readiness::clusters(&nameless, [issuer.url()]).is_err());
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_added_makes_nobody_unready() {
+    let (blue, red) = (TestIssuer::start(), TestIssuer::start());
+    red.go_down();
+    let verifier =
+        Verifier::builder(trusted(&blue).of_cluster("blue")).audience("orders").build().unwrap();
+    let modes =
+        [Readiness::any(&verifier), Readiness::all(&verifier), clusters(&verifier, &["blue"])];
+    let all_ready = || modes.iter().all(Readiness::is_ready);
+    verifier.warm_up();
+    timeout(LONG, verifier.ready()).await.unwrap();
+    assert!(all_ready());
+
+    verifier.add_issuer(trusted(&red).of_cluster("red")).unwrap();
+    assert!(all_ready());
+    let token = red.token().audience("orders").mint();
+    assert!(verifier.verify(&token).await.is_err());
+    assert!(verifier.status()[1].failures > 0, "it was asked, in vain");
+    assert!(all_ready());
+    // who asks after it was added waits for it
+    assert!(!Readiness::all(&verifier).is_ready());
+    assert!(!clusters(&verifier, &["red"]).is_ready());
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_removed_is_not_missed() {
+    let (blue, green, verifier) = blue_and_green().await;
+    let modes = [
+        Readiness::any(&verifier),
+        Readiness::all(&verifier),
+        clusters(&verifier, &["green"]),
+        clusters(&verifier, &["blue", "green"]),
+    ];
+    let ready = || modes.each_ref().map(Readiness::is_ready);
+    assert_eq!(ready(), [true, false, false, false]);
+    assert!(verifier.remove_issuer(green.url()));
+    assert_eq!(ready(), [true; 4]);
+    // without any keys nobody is served
+    assert!(verifier.remove_issuer(blue.url()));
+    assert_eq!(ready(), [false; 4]);
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kube_oidc::{InClusterError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::Capture;
+use kube_oidc_tests::{Capture, Judge as _};
 use tower_kube_oidc::{LayerError, OidcAuthLayer};
 
 const CLUSTER: &str = "https://oidc.eks.eu-west-1.amazonaws.com";
@@ -53,14 +53,14 @@ impl Drop for Pod {
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
-    verifier.verify(token).await.err().map(|error| error.reason())
+    verifier.judge(token).await.err().map(|error| error.reason())
 }
 
 #[tokio::test]
 async fn only_an_audience_has_to_be_known() {
     let pod = Pod::new();
     let verifier = pod.builder().build().unwrap();
-    let caller = verifier.verify(&pod.token()).await.unwrap();
+    let caller = verifier.judge(&pod.token()).await.unwrap();
     assert_eq!((caller.issuer(), caller.namespace()), (CLUSTER, "payments"));
     let paths: Vec<String> =
         pod.api_server.requests().into_iter().map(|request| request.path).collect();
@@ -145,12 +145,12 @@ async fn of_several_clusters_the_one_that_tells_the_name_gets_it() {
     assert!(verifier.accept_issuer("https://new.example"));
     let token =
         |pod: &Pod, name: &str| pod.api_server.token().audience("orders").claim("iss", name).mint();
-    let caller = verifier.verify(&token(&green, "https://new.example")).await.unwrap();
+    let caller = verifier.judge(&token(&green, "https://new.example")).await.unwrap();
     assert_eq!(caller.cluster(), Some("green"));
-    let caller = verifier.verify(&token(&blue, CLUSTER)).await.unwrap();
+    let caller = verifier.judge(&token(&blue, CLUSTER)).await.unwrap();
     assert_eq!(caller.cluster(), Some("blue"));
     let other = token(&blue, "https://new.example");
-    assert!(verifier.verify(&other).await.is_err());
+    assert!(verifier.judge(&other).await.is_err());
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn one_cluster_may_be_known_in_two_ways() {
     // they have all keys in common, and whoever of them it is, the token is of that cluster
     let same = build("red");
     same.refresh_now().await.unwrap();
-    assert_eq!(same.verify(pod.token()).await.unwrap().cluster(), Some("red"));
+    assert_eq!(same.judge(pod.token()).await.unwrap().cluster(), Some("red"));
     // what was not known when it was built is known now
     let again = same.add_issuer(by_name.clone().of_cluster("red"));
     assert!(matches!(again, Err(kube_oidc::BuildError::DuplicateIssuer(_))), "{again:?}");
@@ -227,7 +227,7 @@ async fn the_captured_refusals_of_an_api_server_are_unavailable() {
         let refusal = Answer::new(status, Capture::read(capture).body);
         pod.api_server.answer(Endpoint::Keys, refusal);
         let verifier = pod.builder().build().unwrap();
-        let error = verifier.verify(&pod.token()).await.unwrap_err();
+        let error = verifier.judge(&pod.token()).await.unwrap_err();
         assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
         let error = verifier.status()[0].last_error.clone().unwrap().error;
         assert!(error.contains("system:service-account-issuer-discovery"), "{error}");

@@ -4,7 +4,9 @@
 
 mod bad_issuer;
 mod build;
+mod client;
 mod differential;
+mod explain;
 mod fetching;
 mod fixtures;
 mod grpc;
@@ -12,6 +14,7 @@ mod health;
 mod in_cluster;
 mod key_cache;
 mod layer;
+mod long_lived;
 mod modes;
 mod open_paths;
 mod operations;
@@ -21,3 +24,4 @@ mod secrets;
 mod shared_issuer;
 mod tokens;
 mod tower_contract;
+mod user_info;

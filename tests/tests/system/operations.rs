@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use kube_oidc::{BuildError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::Judge as _;
 
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
     Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
@@ -14,7 +15,7 @@ fn token(issuer: &TestIssuer) -> String {
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
-    verifier.verify(token).await.err().map(|error| error.reason())
+    verifier.judge(token).await.err().map(|error| error.reason())
 }
 
 #[tokio::test]
@@ -89,7 +90,7 @@ fn warming_up_fetches_before_the_first_request() {
     runtime.block_on(async {
         verifier.warm_up();
         verifier.ready().await;
-        assert!(matches!(verifier.verify_now(token(&issuer)), std::task::Poll::Ready(Ok(_))));
+        assert!(matches!(verifier.judge_now(token(&issuer)), std::task::Poll::Ready(Ok(_))));
     });
     assert_eq!(issuer.key_fetches(), 1);
 }
@@ -204,7 +205,7 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
         .build()
         .unwrap();
     green.go_down();
-    assert!(matches!(verifier.verify(&token(&green)).await, Err(VerifyError::Unavailable(_))));
+    assert!(matches!(verifier.judge(&token(&green)).await, Err(VerifyError::Unavailable(_))));
     assert_eq!(reason(&verifier, &token(&blue)).await, None);
     assert!(verifier.is_ready(), "one is enough");
     let states: Vec<KeyState> = verifier.status().iter().map(|issuer| issuer.state).collect();
@@ -227,7 +228,7 @@ async fn issuers_come_and_go_at_run_time() {
     assert_eq!(green.requests().len(), 0, "who is not listed is not asked");
 
     verifier.clone().add_issuer(trusted(&green, "green")).unwrap();
-    assert_eq!(verifier.verify(&of_green).await.unwrap().cluster(), Some("green"));
+    assert_eq!(verifier.judge(&of_green).await.unwrap().cluster(), Some("green"));
     assert_eq!(reason(&verifier, &of_blue).await, None);
     assert_eq!(verifier.status().len(), 2);
 
@@ -259,7 +260,7 @@ async fn an_issuer_that_is_removed_while_a_token_waits_for_its_keys_accepts_it_n
     issuer.answer(Endpoint::Keys, Answer::never());
     let verifier = builder(&issuer).build().unwrap();
     let token = token(&issuer);
-    let mut waits = std::pin::pin!(verifier.verify(&token));
+    let mut waits = std::pin::pin!(verifier.judge(&token));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(waits.as_mut().poll(&mut context).is_pending());
     assert!(verifier.remove_issuer(issuer.url()));

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{HttpServer, Log};
+use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use tower_kube_oidc::{
     Allow, AllowError, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, Verified, Verifier,
     in_any_cluster, in_cluster_named, in_namespace,
@@ -130,8 +130,8 @@ async fn a_name_belongs_to_a_cluster() {
         .unwrap();
     let mint = |issuer: &TestIssuer| token(issuer, "payments", "twin-of-two");
     let (from_blue, from_green) = (mint(&blue), mint(&green));
-    let blue_claims = verifier.verify(&from_blue).await.unwrap();
-    let green_claims = verifier.verify(&from_green).await.unwrap();
+    let blue_claims = verifier.judge(&from_blue).await.unwrap();
+    let green_claims = verifier.judge(&from_green).await.unwrap();
     assert_eq!(blue_claims.service_account(), green_claims.service_account(), "uid and all");
 
     let named = || in_cluster_named("blue").namespace("payments").service_account("twin-of-two");
@@ -237,7 +237,7 @@ async fn a_policy_is_a_check_on_claims_too() {
         Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders").build();
     let verifier = verifier.unwrap();
     let with_pod = issuer.token().audience("orders").pod("p-1").node("n-1").mint();
-    let caller = verifier.verify(&with_pod).await.unwrap();
+    let caller = verifier.judge(&with_pod).await.unwrap();
     let allows = |policy: Policy| policy.check(&caller).is_ok();
     assert!(allows(in_namespace("*").bound_to_pod().bound_to_node().into()));
     assert!(allows(Policy::audience("orders")));
@@ -245,7 +245,7 @@ async fn a_policy_is_a_check_on_claims_too() {
     assert!(allows(Policy::when("its pod", |who| who
         .pod()
         .is_some_and(|pod| pod.name() == "p-1"))));
-    let bare = verifier.verify(issuer.token().audience("orders").mint()).await.unwrap();
+    let bare = verifier.judge(issuer.token().audience("orders").mint()).await.unwrap();
     assert!(Policy::from(in_namespace("*").bound_to_pod()).check(&bare).is_err());
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
-use kube_oidc_tests::MappedFetcher;
+use kube_oidc_tests::{Judge as _, MappedFetcher};
 
 fn verifier(issuer: &TestIssuer, origin: &str) -> Verifier {
     let fetcher = MappedFetcher::new(origin, issuer.base_url());
@@ -32,7 +32,7 @@ async fn eks() {
         .pod("checkout-7d9f8b6c5d-x2x4z")
         .node("ip-10-0-1-2.eu-west-1.compute.internal")
         .mint();
-    let caller = verifier.verify(&token).await.unwrap();
+    let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.issuer(), format!("{origin}/id/EXAMPLED539D4633E53DE1B71EXAMPLE"));
     assert_eq!(caller.node().unwrap().name(), "ip-10-0-1-2.eu-west-1.compute.internal");
     assert_eq!(
@@ -44,7 +44,7 @@ async fn eks() {
     );
     // the default audience on EKS is for the API server, and not for us
     let default = issuer.token().audience("https://kubernetes.default.svc").mint();
-    let error = verifier.verify(&default).await.unwrap_err();
+    let error = verifier.judge(&default).await.unwrap_err();
     assert_eq!(error.reason(), Reason::Audience);
 }
 
@@ -60,7 +60,7 @@ async fn aks() {
     let verifier = verifier(&issuer, origin);
     let day = Duration::from_secs(24 * 3600);
     let token = issuer.token().audience("orders").expires_in(day).mint();
-    let caller = verifier.verify(&token).await.unwrap();
+    let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.issuer(), format!("{origin}{path}"));
     assert!(caller.expires_at() > SystemTime::now() + day - Duration::from_secs(60));
     // one slash, not two, before the well-known part
@@ -68,7 +68,7 @@ async fn aks() {
 
     let without_slash = format!("{origin}{}", path.trim_end_matches('/'));
     let token = issuer.token().audience("orders").claim("iss", without_slash).mint();
-    let error = verifier.verify(&token).await.unwrap_err();
+    let error = verifier.judge(&token).await.unwrap_err();
     assert_eq!(error.reason(), Reason::UnknownIssuer);
 }
 
@@ -80,12 +80,12 @@ async fn gke() {
         TestIssuer::builder().origin(origin).path(path).keys_path(&format!("{path}/jwks")).start();
     let verifier = verifier(&issuer, origin);
     let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
-    let caller = verifier.verify(&token).await.unwrap();
+    let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
     // another cluster of the same project has another issuer
     let green = path.replace("blue", "green");
     let token = issuer.token().audience("orders").claim("iss", format!("{origin}{green}")).mint();
-    let error = verifier.verify(&token).await.unwrap_err();
+    let error = verifier.judge(&token).await.unwrap_err();
     assert_eq!(error.reason(), Reason::UnknownIssuer);
 }
 
@@ -121,7 +121,7 @@ async fn pingone() {
         .claim("client_id", "worker-7")
         .claim("scope", "read")
         .mint();
-    let caller = verifier.verify(&token).await.unwrap();
+    let caller = verifier.judge(&token).await.unwrap();
     assert_eq!((caller.client_id.as_str(), caller.scope.as_str()), ("worker-7", "read"));
     assert_eq!(caller.registered().issuer(), issuer.url());
     assert_eq!(caller.registered().subject(), None);
@@ -129,15 +129,15 @@ async fn pingone() {
 
     // the registered claims are checked whatever the type
     let expired = issuer.token().bare().audience("orders").claim("client_id", "w").expired().mint();
-    assert_eq!(verifier.verify(&expired).await.unwrap_err().reason(), Reason::Expired);
+    assert_eq!(verifier.judge(&expired).await.unwrap_err().reason(), Reason::Expired);
     let other = issuer.token().bare().audience("vault").claim("client_id", "w").mint();
-    assert_eq!(verifier.verify(&other).await.unwrap_err().reason(), Reason::Audience);
+    assert_eq!(verifier.judge(&other).await.unwrap_err().reason(), Reason::Audience);
     // a token that does not fit the type
     let misfit = issuer.token().bare().audience("orders").mint();
-    assert_eq!(verifier.verify(&misfit).await.unwrap_err().reason(), Reason::Claims);
+    assert_eq!(verifier.judge(&misfit).await.unwrap_err().reason(), Reason::Claims);
     // and it is no service account
     let kubernetes = builder().build().unwrap();
-    assert_eq!(kubernetes.verify(&token).await.unwrap_err().reason(), Reason::Claims);
+    assert_eq!(kubernetes.judge(&token).await.unwrap_err().reason(), Reason::Claims);
 }
 
 #[tokio::test]
@@ -168,8 +168,8 @@ async fn a_type_of_token_of_ones_own() {
         (Some(""), false, false),
     ] {
         let token = token(typ);
-        assert_eq!(access.verify(&token).await.is_ok(), is_access, "{typ:?}");
-        assert_eq!(usual.verify(&token).await.is_ok(), is_usual, "{typ:?}");
+        assert_eq!(access.judge(&token).await.is_ok(), is_access, "{typ:?}");
+        assert_eq!(usual.judge(&token).await.is_ok(), is_usual, "{typ:?}");
     }
 }
 
@@ -180,7 +180,7 @@ async fn an_issuer_that_is_no_url() {
         .with_root_certificates_pem(issuer.ca_pem());
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
     let token = issuer.token().audience("orders").claim("iss", "auth.openshift.io").mint();
-    assert_eq!(verifier.verify(&token).await.unwrap().issuer(), "auth.openshift.io");
+    assert_eq!(verifier.judge(&token).await.unwrap().issuer(), "auth.openshift.io");
 }
 
 #[tokio::test]
@@ -198,12 +198,12 @@ async fn two_issuers_have_one_kid_and_different_keys() {
         .unwrap();
     for (issuer, cluster) in [(&blue, "blue"), (&green, "green")] {
         let token = issuer.token().audience("orders").mint();
-        let caller = verifier.verify(&token).await.unwrap();
+        let caller = verifier.judge(&token).await.unwrap();
         assert_eq!((caller.issuer(), caller.cluster()), (issuer.url(), Some(cluster)));
     }
     // green's key in blue's name
     let forged = green.token().audience("orders").claim("iss", blue.url()).mint();
-    assert_eq!(verifier.verify(&forged).await.unwrap_err().reason(), Reason::Signature);
+    assert_eq!(verifier.judge(&forged).await.unwrap_err().reason(), Reason::Signature);
 }
 
 #[tokio::test]
@@ -229,14 +229,14 @@ async fn one_broken_key_does_not_break_the_set() {
         .build()
         .unwrap();
     let token = issuer.token().audience("orders").mint();
-    assert!(verifier.verify(&token).await.is_ok());
+    assert!(verifier.judge(&token).await.is_ok());
     let odd = issuer.signing_key().with_kid("odd");
     assert!(
-        verifier.verify(&issuer.token().audience("orders").signed_by(&odd).mint()).await.is_ok()
+        verifier.judge(&issuer.token().audience("orders").signed_by(&odd).mint()).await.is_ok()
     );
     let broken = issuer.signing_key().with_kid("broken");
     let error = verifier
-        .verify(&issuer.token().audience("orders").signed_by(&broken).mint())
+        .judge(&issuer.token().audience("orders").signed_by(&broken).mint())
         .await
         .unwrap_err();
     assert!(matches!(error, VerifyError::Refused(_)), "{error}");
@@ -250,9 +250,9 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
         .build()
         .unwrap();
     let legacy = issuer.token().legacy("payments", "checkout").mint();
-    assert_eq!(verifier.verify(&legacy).await.unwrap_err().reason(), Reason::LegacyToken);
+    assert_eq!(verifier.judge(&legacy).await.unwrap_err().reason(), Reason::LegacyToken);
     let endless = issuer.token().audience("orders").without_claim("exp").mint();
-    assert_eq!(verifier.verify(&endless).await.unwrap_err().reason(), Reason::NoExpiry);
+    assert_eq!(verifier.judge(&endless).await.unwrap_err().reason(), Reason::NoExpiry);
     assert_eq!(issuer.requests().len(), 0, "neither is worth a fetch");
 }
 
@@ -265,13 +265,13 @@ async fn every_algorithm_of_a_cluster_verifies() {
             .build()
             .unwrap();
         let token = issuer.token().audience("orders").mint();
-        assert!(verifier.verify(&token).await.is_ok(), "{algorithm:?}");
+        assert!(verifier.judge(&token).await.is_ok(), "{algorithm:?}");
         let forged = issuer
             .token()
             .audience("orders")
             .forged_by(&kube_oidc_testing::SigningKey::generate(algorithm))
             .mint();
-        let error = verifier.verify(&forged).await.unwrap_err();
+        let error = verifier.judge(&forged).await.unwrap_err();
         assert_eq!(error.reason(), Reason::Signature, "{algorithm:?}");
     }
 }
@@ -291,7 +291,7 @@ async fn a_token_extended_to_a_year_says_when_it_should_have_been_replaced() {
         .expires_in(Duration::from_secs(365 * 24 * 3600))
         .warn_after(SystemTime::now() + hour)
         .mint();
-    let caller = verifier.verify(&token).await.unwrap();
+    let caller = verifier.judge(&token).await.unwrap();
     let warn_after = caller.warn_after().unwrap();
     assert!(warn_after <= SystemTime::now() + hour);
     assert!(caller.expires_at() > warn_after);

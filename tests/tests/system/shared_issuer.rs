@@ -3,6 +3,7 @@
 
 use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
+use kube_oidc_tests::Judge as _;
 
 const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
 
@@ -32,7 +33,7 @@ fn minted(cluster: &TestIssuer) -> TokenBuilder {
 }
 
 async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
-    let verdict = verifier.verify(token).await;
+    let verdict = verifier.judge(token).await;
     verdict.map(|who| who.cluster().unwrap().to_owned()).map_err(|error| error.reason())
 }
 
@@ -157,7 +158,7 @@ async fn junk_asks_each_of_them_no_more_than_alone() {
     let (blue, green) = (cluster(), cluster());
     let verifier = both(&blue, &green).build().unwrap();
     let good = minted(&blue).mint();
-    assert!(verifier.verify(&good).await.is_ok());
+    assert!(verifier.judge(&good).await.is_ok());
     let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
     for index in 0..500 {
         let key = stranger.clone().with_kid(&format!("junk-{index}"));
@@ -181,10 +182,10 @@ async fn a_migration_is_one_call_and_the_status_says_when_the_old_name_can_go() 
     };
     assert_eq!(seen(), (false, false));
     let new_token = issuer.token().audience("orders").mint();
-    verifier.verify(&new_token).await.unwrap();
+    verifier.judge(&new_token).await.unwrap();
     assert_eq!(seen(), (true, false));
     let old_token = issuer.token().audience("orders").claim("iss", old).mint();
-    verifier.verify(&old_token).await.unwrap();
+    verifier.judge(&old_token).await.unwrap();
     assert_eq!(seen(), (true, true));
     assert_eq!(issuer.key_fetches(), 1);
 }

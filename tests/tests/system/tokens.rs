@@ -2,6 +2,7 @@
 
 use kube_oidc::{Algorithm, Issuer, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::Judge as _;
 use serde_json::json;
 
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
@@ -9,7 +10,7 @@ fn builder(issuer: &TestIssuer) -> VerifierBuilder {
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
-    verifier.verify(token).await.err().map(|error| error.reason())
+    verifier.judge(token).await.err().map(|error| error.reason())
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kube_oidc::{Issuer, ServiceAccountClaims, UserInfo, Verified, Verifier, clock::ManualClock};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{Capture, decoded, fixture, pinned_time};
+use kube_oidc_tests::{Capture, Judge as _, decoded, fixture, pinned_time};
 use serde_json::{Value, json};
 
 /// As a `TokenReview` has it.
@@ -19,7 +19,7 @@ fn as_json(user: &UserInfo) -> Value {
 async fn verify(token: &str, issuer: Issuer, audience: &str) -> Verified {
     let verifier = Verifier::builder(issuer).audience(audience);
     let verifier = verifier.clock(ManualClock::at(pinned_time())).build().unwrap();
-    verifier.verify(token).await.unwrap()
+    verifier.judge(token).await.unwrap()
 }
 
 fn captured() -> Issuer {
@@ -55,7 +55,7 @@ async fn newer_servers_say_more() {
         .mint();
     let trusted = Issuer::new(issuer.url().parse().unwrap());
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
-    let caller = verifier.verify(&token).await.unwrap();
+    let caller = verifier.judge(&token).await.unwrap();
     let (pod, node) = (caller.pod().unwrap().uid(), caller.node().unwrap().uid().unwrap());
     let expected = [
         ("pod-name", "checkout-7f9c"),

@@ -122,6 +122,13 @@ impl KeyCache {
         (age < snapshot.usable_for).then_some(guard)
     }
 
+    /// The same, without looking after the timer: nothing is fetched for it.
+    pub(crate) fn peek(&self, now: Moment) -> Option<Guard<Option<Arc<Snapshot>>>> {
+        let guard = self.0.snapshot.load();
+        let snapshot = guard.as_ref()?;
+        (now.since(snapshot.at) < snapshot.usable_for).then_some(guard)
+    }
+
     /// Looks into the last set that was fetched, whether it may be used or not; without one,
     /// `false`.
     pub(crate) fn with_last(&self, look: impl FnOnce(&KeySet) -> bool) -> bool {

@@ -24,20 +24,22 @@ use crate::{
 const ROOM: usize = 2048;
 
 /// A token that was taken apart, of which nothing is believed.
-struct Unverified<'a> {
+pub(super) struct Unverified<'a> {
     token: &'a [u8],
     signing_input: &'a [u8],
     signature: &'a [u8],
-    header: Header<'a>,
-    payload: Payload<'a>,
+    pub(super) header: Header<'a>,
+    pub(super) payload: Payload<'a>,
     /// The payload as text.
-    text: &'a str,
+    pub(super) text: &'a str,
+    /// Whether it is only explained: then nothing is fetched, counted, logged or remembered.
+    pub(super) rehearsed: bool,
 }
 
 /// Who signed a token.
-struct Signer<'a> {
+pub(super) struct Signer<'a> {
     issuer: &'a TrustedIssuer,
-    key: &'a Key,
+    pub(super) key: &'a Key,
 }
 
 impl<C: Claims> Inner<C> {
@@ -104,7 +106,7 @@ impl<C: Claims> Inner<C> {
 
 impl<'a> Unverified<'a> {
     /// Takes a token apart, and does every check that needs no key.
-    fn open<C: Claims>(
+    pub(super) fn open<C: Claims>(
         inner: &Inner<C>,
         token: &'a [u8],
         room: &mut Room<'a>,
@@ -116,12 +118,12 @@ impl<'a> Unverified<'a> {
         let payload = Payload::parse(text, C::KUBERNETES)?;
         let signature = compact.decode_signature(room)?;
         let signing_input = compact.signing_input;
-        Ok(Self { token, signing_input, signature, header, payload, text })
+        Ok(Self { token, signing_input, signature, header, payload, text, rehearsed: false })
     }
 
     /// Judges with the keys that are here. A token that could not pass is refused rather than
     /// sent to wait for keys.
-    fn judge_now<C: Claims>(
+    pub(super) fn judge_now<C: Claims>(
         &self,
         inner: &Inner<C>,
         now: Moment,
@@ -130,13 +132,18 @@ impl<'a> Unverified<'a> {
         let mut keys_may_come = false;
         let issuers = inner.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss) {
-            let judged = issuer.keys.with_current(now, |keys| {
-                match keys.map_or(Err(NoKey::UnknownKid), |keys| self.find(keys)) {
-                    Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
-                    Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
-                    Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
-                }
-            });
+            let judge = |keys: Option<&KeySet>| match keys
+                .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
+            {
+                Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
+                Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
+                Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
+            };
+            let judged = if self.rehearsed {
+                issuer.keys.peek(now, judge)
+            } else {
+                issuer.keys.with_current(now, judge)
+            };
             match judged {
                 Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
                 Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
@@ -189,7 +196,7 @@ impl<'a> Unverified<'a> {
         Err(unavailable.map_or_else(|| refused.into(), VerifyError::from))
     }
 
-    fn find<'k>(&self, keys: &'k KeySet) -> Result<Fitting<'k>, NoKey> {
+    pub(super) fn find<'k>(&self, keys: &'k KeySet) -> Result<Fitting<'k>, NoKey> {
         keys.find(self.header.kid.as_deref(), self.header.algorithm)
     }
 
@@ -207,7 +214,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// Who of an issuer's keys signed the token, if one did.
-    fn signer<'k, C: Claims>(
+    pub(super) fn signer<'k, C: Claims>(
         &self,
         inner: &Inner<C>,
         issuer: &'k TrustedIssuer,
@@ -238,7 +245,9 @@ impl<'a> Unverified<'a> {
             return Err(Refusal::UnknownIssuer);
         }
         if let Some(other) = issuers.sharer(issuer, &self.payload.iss, key) {
-            issuer.tell_shared(other, key);
+            if !self.rehearsed {
+                issuer.tell_shared(other, key);
+            }
             return Err(Refusal::SharedKey);
         }
         inner.validation.check(&self.payload, now.wall)?;
@@ -256,7 +265,25 @@ impl<'a> Unverified<'a> {
             for_api_server: is_for_api_server(&self.payload),
             checked_at: now,
         };
-        if issuer.note_accepted(&self.payload.iss, &basis, now) == Noted::PastWarnAfter {
+        let (cluster, user_prefix) = (issuer.cluster.clone(), issuer.user_prefix.clone());
+        let verified = Verified::new(kept, cluster, user_prefix, basis);
+        if !self.rehearsed {
+            self.note_accepted(inner, issuer, &verified, now);
+        }
+        Ok(verified)
+    }
+
+    /// Counts and remembers a token that is accepted.
+    fn note_accepted<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        issuer: &TrustedIssuer,
+        verified: &Verified<C>,
+        now: Moment,
+    ) {
+        let noted =
+            verified.basis().map(|basis| issuer.note_accepted(&self.payload.iss, &basis, now));
+        if noted == Some(Noted::PastWarnAfter) {
             tracing::info!(
                 issuer = %Shown(&self.payload.iss),
                 cluster = issuer.cluster.as_deref(),
@@ -265,13 +292,10 @@ impl<'a> Unverified<'a> {
                  read its token file again"
             );
         }
-        let (cluster, user_prefix) = (issuer.cluster.clone(), issuer.user_prefix.clone());
-        let verified = Verified::new(kept, cluster, user_prefix, basis);
         // without a name the key is the only one that fits, which may end while the key stays
         if self.header.kid.is_some() {
-            inner.tokens.insert(self.token, &verified);
+            inner.tokens.insert(self.token, verified);
         }
-        Ok(verified)
     }
 }
 

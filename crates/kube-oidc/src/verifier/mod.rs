@@ -1,6 +1,7 @@
 //! [`Verifier`]: token in, claims out.
 
 mod builder;
+mod explain;
 mod judge;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::{
     claims::{Claims, ServiceAccountClaims},
     clock::{Clock, Moment},
     error::{BuildError, KeysUnavailable, VerifyError},
+    explanation::Explanation,
     incident::Incidents,
     issuer::{Issuer, IssuerId},
     key_cache::{KeyCache, Settings},
@@ -136,6 +138,28 @@ impl<C: Claims> Verifier<C> {
             Some(verified) => Poll::Ready(Ok(verified)),
             None => self.inner.verify_now(token, now),
         }
+    }
+
+    /// Says what this verifier makes of a token with the keys that are here, check by check: what
+    /// stands there, what was expected, and what to do about it. For an operator who wants to know
+    /// why a token is refused; never for callers.
+    ///
+    /// Nothing is fetched for it, counted or remembered. It checks every signature anew.
+    ///
+    /// ```
+    /// # use kube_oidc::Verifier;
+    /// # fn f(verifier: Verifier, token: &str) {
+    /// println!("{}", verifier.explain(token));
+    /// // form       ok       RS256, typ none
+    /// // issuer     ok       "https://issuer.example"
+    /// // key        ok       kid "5d0c" of the cluster "blue"
+    /// // signature  ok       by this key, RS256
+    /// // expiry     REFUSED  it expired 2 h 4 min ago (leeway 60s): the caller should read its …
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn explain(&self, token: impl AsRef<[u8]>) -> Explanation {
+        self.inner.explain(token.as_ref(), Moment::now(&*self.inner.clock))
     }
 
     /// The audiences of which a token must have one.

@@ -230,6 +230,13 @@ impl World {
                 prop_assert_eq!(told(Poll::Ready(Ok(recalled))), cold.clone());
                 remembered += 1;
             }
+            let explained = self.warm.explain(token).verdict;
+            match &cold {
+                Poll::Ready(said) => {
+                    prop_assert_eq!(explained, said.as_ref().map(|_| ()).map_err(|reason| *reason));
+                }
+                Poll::Pending => prop_assert!(explained.is_err()),
+            }
             prop_assert_eq!(told(self.warm.verify_now(token)), cold);
         }
         Ok(remembered)
@@ -336,7 +343,9 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
     let is_remembered = |steps: &[Step]| {
         let world = World::new(false, true);
         world.take(&Step::Refresh);
-        steps.iter().for_each(|step| world.take(step));
+        for step in steps {
+            world.take(step);
+        }
         let now = Moment::now(&world.clock);
         world.warm.inner.recall(tokens()[1].as_bytes(), now).is_some()
     };

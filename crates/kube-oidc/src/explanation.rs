@@ -1,0 +1,165 @@
+//! [`Explanation`]: what became of a token, and why, for people.
+
+use std::fmt;
+
+use crate::error::Reason;
+
+/// What a verifier makes of a token, check by check: see
+/// [`Verifier::explain`](crate::Verifier::explain).
+///
+/// It shows as a table for people. It says what stands in the token, believed or not, so it is for
+/// an operator who has the token anyway: not for callers, and not for a log, for which there is
+/// [`one_line`](Self::one_line). The token itself is not in it, nor its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The checks, in order. Where a token cannot be taken apart, the last one says why.
+    pub steps: Vec<Step>,
+    /// What [`verify`](crate::Verifier::verify) would say with the keys that are here: whether it
+    /// accepts the token, or why not. Where it would first fetch keys, it is
+    /// [`Reason::KeysUnavailable`] or [`Reason::UnknownKey`].
+    pub verdict: Result<(), Reason>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// What was checked.
+    pub check: Check,
+    /// What came of it.
+    pub finding: Finding,
+    /// What stands there, and what was expected.
+    pub found: String,
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Finding {
+    /// It passed.
+    Ok,
+    /// The token is refused for this reason.
+    Refused(Reason),
+    /// It takes keys that are not here.
+    Undecided,
+}
+
+/// What is checked of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Check {
+    /// Three parts, base64url and JSON, an `alg` that is allowed, and a fitting `typ`.
+    Form,
+    /// Its `iss`.
+    Issuer,
+    /// Its `kid`, and the keys of the issuer.
+    Key,
+    /// Its signature.
+    Signature,
+    /// Its `exp`, and how old it may be.
+    Expiry,
+    /// Its `nbf` and `iat`.
+    Start,
+    /// From its `iat` to its `exp`.
+    Lifetime,
+    /// Its `aud`.
+    Audience,
+    /// Its `jti`, where tokens are denied.
+    Denial,
+    /// Whom it speaks of.
+    Claims,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Form => "form",
+            Self::Issuer => "issuer",
+            Self::Key => "key",
+            Self::Signature => "signature",
+            Self::Expiry => "expiry",
+            Self::Start => "start",
+            Self::Lifetime => "lifetime",
+            Self::Audience => "audience",
+            Self::Denial => "denial",
+            Self::Claims => "claims",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Refused(_) => "REFUSED",
+            Self::Undecided => "?",
+        })
+    }
+}
+
+impl Step {
+    /// What to do about it, if it did not pass.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self.finding {
+            Finding::Ok => None,
+            Finding::Refused(reason) => Some(reason.advice()),
+            Finding::Undecided => Some(Reason::KeysUnavailable.advice()),
+        }
+    }
+}
+
+impl Explanation {
+    /// Whether the token would be accepted.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.verdict.is_ok()
+    }
+
+    /// What came of the checks in one line that is fit for a log: what stands in the token is in
+    /// it only if the signature is good.
+    #[must_use]
+    pub fn one_line(&self) -> impl fmt::Display + '_ {
+        OneLine(self)
+    }
+
+    fn is_signed(&self) -> bool {
+        let is_good = |step: &Step| step.check == Check::Signature && step.finding == Finding::Ok;
+        self.steps.iter().any(is_good)
+    }
+}
+
+/// A line for each check.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.steps.iter().enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            write!(f, "{end}{:<10} {:<8} {}", step.check, step.finding, step.found)?;
+            if let Some(advice) = step.advice() {
+                write!(f, ": {advice}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct OneLine<'a>(&'a Explanation);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation { steps, verdict } = self.0;
+        match verdict {
+            Ok(()) => f.write_str("accepted")?,
+            Err(reason) => write!(f, "not accepted ({reason})")?,
+        }
+        let is_signed = self.0.is_signed();
+        for step in steps.iter().filter(|step| step.finding != Finding::Ok) {
+            write!(f, "; {} {}", step.check, step.finding)?;
+            if is_signed {
+                write!(f, " {}", step.found)?;
+            }
+        }
+        Ok(())
+    }
+}

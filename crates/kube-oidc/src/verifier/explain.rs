@@ -1,0 +1,202 @@
+//! What a verifier makes of a token, check by check. It changes nothing.
+
+use std::task::Poll;
+
+use super::{Inner, judge::Unverified, trusted::TrustedIssuer};
+use crate::{
+    base64url::Room,
+    claims::Claims,
+    clock::Moment,
+    error::{Reason, Refusal},
+    explanation::{Check, Explanation, Finding, Step},
+    jws::{Compact, MAX_TOKEN_BYTES},
+    key_set::{KeySet, NoKey},
+    shown::{Shown, ShownList},
+};
+
+impl<C: Claims> Inner<C> {
+    pub(super) fn explain(&self, token: &[u8], now: Moment) -> Explanation {
+        let needed = if token.len() <= MAX_TOKEN_BYTES { Compact::room_for(token) } else { 0 };
+        let mut room = vec![0; needed];
+        match Unverified::open(self, token, &mut Room::new(&mut room)) {
+            Ok(mut unverified) => {
+                unverified.rehearsed = true;
+                unverified.explain(self, now)
+            }
+            Err(refusal) => {
+                let verdict = Err(refusal.reason());
+                Explanation { steps: vec![refused(Check::Form, &refusal)], verdict }
+            }
+        }
+    }
+}
+
+fn ok(check: Check, found: String) -> Step {
+    Step { check, finding: Finding::Ok, found }
+}
+
+fn refused(check: Check, refusal: &Refusal) -> Step {
+    Step { check, finding: Finding::Refused(refusal.reason()), found: refusal.to_string() }
+}
+
+fn undecided(check: Check, found: &str) -> Step {
+    Step { check, finding: Finding::Undecided, found: found.to_owned() }
+}
+
+/// What the keys of one issuer say, the more telling the greater.
+enum ByKeys {
+    /// They are not here.
+    NotHere,
+    /// None of them may be asked.
+    NoneFits(NoKey, Vec<String>),
+    /// One may not be asked, or did not sign.
+    NotSigned(Refusal),
+    /// It signed, and whether that counts.
+    Signed(Result<(), Refusal>),
+}
+
+impl ByKeys {
+    /// Why none of these keys makes the token good.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NotHere => Reason::KeysUnavailable,
+            Self::NoneFits(NoKey::OtherAlgorithm, _) => Reason::KeyAlgorithm,
+            Self::NoneFits(..) | Self::Signed(Ok(())) => Reason::UnknownKey,
+            Self::NotSigned(refusal) | Self::Signed(Err(refusal)) => refusal.reason(),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::NotHere => 0,
+            Self::NoneFits(..) => 1,
+            Self::NotSigned(_) => 2,
+            Self::Signed(_) => 3,
+        }
+    }
+}
+
+impl Unverified<'_> {
+    fn explain<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> Explanation {
+        let form = format!("{}, typ {}", self.header.algorithm, self.shown_type());
+        let mut steps = vec![ok(Check::Form, form)];
+        let issuers = inner.issuers.load();
+        let candidates: Vec<_> = issuers.candidates(&self.payload.iss).collect();
+        steps.push(self.issuer_step(inner, &candidates));
+        let asked: Vec<_> =
+            candidates.iter().map(|issuer| (self.ask_keys(inner, issuer, now), *issuer)).collect();
+        let told = asked.iter().max_by_key(|(by_keys, _)| by_keys.rank());
+        steps.extend(self.key_steps(told.map(|(by_keys, issuer)| (by_keys, *issuer))));
+        for (check, finding) in inner.validation.explain(&self.payload, now.wall) {
+            steps.push(
+                finding.map_or_else(|refusal| refused(check, &refusal), |found| ok(check, found)),
+            );
+        }
+        steps.push(if inner.incidents.is_denied(self.payload.jti.as_deref()) {
+            refused(Check::Denial, &Refusal::DeniedJti)
+        } else {
+            ok(Check::Denial, "its jti is not denied".to_owned())
+        });
+        let subject = Shown(self.payload.sub.as_deref().unwrap_or_default());
+        steps.push(match C::keep(&self.payload, self.text) {
+            Ok(_) => ok(Check::Claims, format!("sub {subject}")),
+            Err(refusal) => refused(Check::Claims, &refusal),
+        });
+        let verdict = match self.judge_now(inner, now) {
+            Poll::Ready(Ok(_)) => Ok(()),
+            Poll::Ready(Err(error)) => Err(error.reason()),
+            // one whose keys are not here may be the one that signed it
+            Poll::Pending if asked.iter().any(|(by_keys, _)| by_keys.rank() == 0) => {
+                Err(Reason::KeysUnavailable)
+            }
+            Poll::Pending => Err(told.map_or(Reason::UnknownKey, |(by_keys, _)| by_keys.reason())),
+        };
+        Explanation { steps, verdict }
+    }
+
+    fn shown_type(&self) -> String {
+        self.header.typ.as_deref().map_or("none".to_owned(), |typ| Shown(typ).to_string())
+    }
+
+    fn issuer_step<C: Claims>(&self, inner: &Inner<C>, candidates: &[&TrustedIssuer]) -> Step {
+        let iss = Shown(&self.payload.iss);
+        if candidates.is_empty() {
+            let issuers = inner.issuers.load();
+            let trusted: Vec<String> = issuers.iter().map(|issuer| issuer.names.shown()).collect();
+            let found = format!("{iss}, and one of {} is expected", ShownList(&trusted));
+            let finding = Finding::Refused(Reason::UnknownIssuer);
+            return Step { check: Check::Issuer, finding, found };
+        }
+        if !candidates.iter().any(|issuer| issuer.names.contain(&self.payload.iss)) {
+            // the name of a pod's own cluster comes with its keys
+            return undecided(Check::Issuer, &format!("{iss}, and the cluster's is not known yet"));
+        }
+        ok(Check::Issuer, iss.to_string())
+    }
+
+    fn ask_keys<C: Claims>(&self, inner: &Inner<C>, issuer: &TrustedIssuer, now: Moment) -> ByKeys {
+        let known = |keys: &KeySet| {
+            keys.describe().into_iter().filter_map(|key| key.kid).collect::<Vec<_>>()
+        };
+        issuer.keys.peek(now, |keys| {
+            let Some(keys) = keys else { return ByKeys::NotHere };
+            match self.find(keys) {
+                Err(no_key) => ByKeys::NoneFits(no_key, known(keys)),
+                Ok(fitting) => match self.signer(inner, issuer, fitting) {
+                    Err(refusal) => ByKeys::NotSigned(refusal),
+                    Ok(signer) => {
+                        let issuers = inner.issuers.load();
+                        let shared = issuers.sharer(issuer, &self.payload.iss, signer.key);
+                        ByKeys::Signed(shared.map_or(Ok(()), |_| Err(Refusal::SharedKey)))
+                    }
+                },
+            }
+        })
+    }
+
+    fn key_steps(&self, told: Option<(&ByKeys, &TrustedIssuer)>) -> [Step; 2] {
+        let kid = match self.header.kid.as_deref() {
+            Some(kid) => format!("kid {}", Shown(kid)),
+            None => "no kid".to_owned(),
+        };
+        let Some((by_keys, issuer)) = told else {
+            return [undecided(Check::Key, &kid), undecided(Check::Signature, NOT_CHECKED)];
+        };
+        let owner = match issuer.cluster.as_deref() {
+            Some(cluster) => format!("the cluster {}", Shown(cluster)),
+            None => issuer.names.shown(),
+        };
+        match by_keys {
+            ByKeys::NotHere => [
+                undecided(Check::Key, &format!("{kid}; the keys of {owner} are not here")),
+                undecided(Check::Signature, NOT_CHECKED),
+            ],
+            ByKeys::NoneFits(no_key, known) => {
+                let why = match no_key {
+                    NoKey::UnknownKid => "which is not among",
+                    NoKey::Ambiguous => "and not exactly one fits of",
+                    NoKey::OtherAlgorithm => "which is for another alg, of",
+                };
+                let known = ShownList(known);
+                let found = format!("{kid}, {why} the keys {known} of {owner}");
+                let finding = Finding::Refused(by_keys.reason());
+                let key = Step { check: Check::Key, finding, found };
+                [key, undecided(Check::Signature, NOT_CHECKED)]
+            }
+            ByKeys::NotSigned(refusal @ Refusal::Signature) => {
+                [ok(Check::Key, format!("{kid} of {owner}")), refused(Check::Signature, refusal)]
+            }
+            ByKeys::NotSigned(refusal) | ByKeys::Signed(Err(refusal)) => {
+                let key = refused(Check::Key, refusal);
+                let key = Step { found: format!("{kid} of {owner}: {refusal}"), ..key };
+                [key, undecided(Check::Signature, NOT_CHECKED)]
+            }
+            ByKeys::Signed(Ok(())) => {
+                let signed = format!("by this key, {}", self.header.algorithm);
+                [ok(Check::Key, format!("{kid} of {owner}")), ok(Check::Signature, signed)]
+            }
+        }
+    }
+}
+
+const NOT_CHECKED: &str = "not checked";

@@ -1,0 +1,183 @@
+//! What an operator is told of a token. That it agrees with the verdict is held wherever tokens
+//! are judged: see `kube_oidc_tests::Judge`.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use http::header::AUTHORIZATION;
+use kube_oidc::{Check, Explanation, Finding, Issuer, Reason, Verifier, clock::ManualClock};
+use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
+use kube_oidc_tests::{HttpServer, Judge as _, Log, pinned_time};
+use tower_kube_oidc::OidcAuthLayer;
+
+struct World {
+    issuer: TestIssuer,
+    verifier: Verifier,
+    clock: ManualClock,
+}
+
+impl World {
+    fn new() -> Self {
+        let (issuer, clock) = (TestIssuer::start(), ManualClock::at(pinned_time()));
+        let trusted = Issuer::new(issuer.url().parse().unwrap())
+            .with_key_set(issuer.key_set().to_string())
+            .of_cluster("blue");
+        let builder = Verifier::builder(trusted).audience("orders").clock(clock.clone());
+        Self { issuer, verifier: builder.build().unwrap(), clock }
+    }
+
+    fn minted(&self) -> TokenBuilder {
+        let hour = Duration::from_secs(3600);
+        let minted = self.issuer.token().audience("orders");
+        minted.issued_at(pinned_time()).expires_at(pinned_time() + hour)
+    }
+}
+
+/// The line of a check.
+fn line(explanation: &Explanation, check: Check) -> String {
+    let text = explanation.to_string();
+    let lines = text.lines().find(|line| line.starts_with(&check.to_string()));
+    lines.unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_good_token_passes_every_check() {
+    let world = World::new();
+    let token = world.minted().mint();
+    world.verifier.judge(&token).await.unwrap();
+    let explanation = world.verifier.explain(&token);
+    assert!(explanation.is_accepted());
+    let checks: Vec<Check> = explanation.steps.iter().map(|step| step.check).collect();
+    let all = [
+        Check::Form,
+        Check::Issuer,
+        Check::Key,
+        Check::Signature,
+        Check::Expiry,
+        Check::Start,
+        Check::Lifetime,
+        Check::Audience,
+        Check::Denial,
+        Check::Claims,
+    ];
+    assert_eq!(checks, all);
+    assert!(explanation.steps.iter().all(|step| step.advice().is_none()));
+    assert_eq!(explanation.one_line().to_string(), "accepted");
+    let kid = world.issuer.signing_key().kid().to_owned();
+    assert_eq!(
+        line(&explanation, Check::Key),
+        format!("key        ok       kid \"{kid}\" of the cluster \"blue\"")
+    );
+    assert_eq!(line(&explanation, Check::Audience), "audience   ok       [\"orders\"]");
+}
+
+#[tokio::test]
+async fn each_refusal_says_what_was_found_and_what_was_expected() {
+    let world = World::new();
+    let other = SigningKey::generate(SigningAlgorithm::Rs256);
+    let known = world.issuer.signing_key().kid().to_owned();
+    let unknown = world.minted().header("kid", "nobody-knows").mint();
+    for (token, check, reason, texts) in [
+        (
+            world.minted().claim("aud", ["vault", "ledger"].as_slice()).mint(),
+            Check::Audience,
+            Reason::Audience,
+            vec!["vault", "ledger", "orders", "projected volume"],
+        ),
+        (
+            world.minted().claim("iss", "https://issuer.example/").mint(),
+            Check::Issuer,
+            Reason::UnknownIssuer,
+            vec!["https://issuer.example/", world.issuer.url(), "slash"],
+        ),
+        (unknown, Check::Key, Reason::UnknownKey, vec!["nobody-knows", known.as_str(), "blue"]),
+        (
+            world.minted().forged_by(&other).mint(),
+            Check::Signature,
+            Reason::Signature,
+            vec!["wrong"],
+        ),
+        (
+            world.minted().claim("sub", "system:serviceaccount:payments:admin").mint(),
+            Check::Claims,
+            Reason::SubjectMismatch,
+            vec!["sub"],
+        ),
+        (world.minted().header("alg", "none").mint(), Check::Form, Reason::Algorithm, vec!["alg"]),
+        ("garbage".to_owned(), Check::Form, Reason::Malformed, vec!["three parts"]),
+        ("a".repeat(20_000), Check::Form, Reason::TooLong, vec!["20000", "16384"]),
+    ] {
+        assert!(world.verifier.judge(&token).await.is_err());
+        let explanation = world.verifier.explain(&token);
+        assert_eq!(explanation.verdict, Err(reason));
+        let step = explanation.steps.iter().find(|step| step.check == check).unwrap();
+        assert_eq!(step.finding, Finding::Refused(reason));
+        let line = line(&explanation, check);
+        assert!(texts.iter().all(|text| line.contains(text)), "{line}");
+        assert!(line.contains(" REFUSED ") && line.ends_with(reason.advice()), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn it_goes_on_after_the_first_refusal() {
+    let world = World::new();
+    let token = world.minted().claim("aud", "vault").mint();
+    world.clock.advance(Duration::from_secs(2 * 3600 + 240));
+    world.verifier.judge(&token).await.unwrap_err();
+    let explanation = world.verifier.explain(&token);
+    assert!(line(&explanation, Check::Expiry).contains("it expired 1 h 4 min ago (leeway 60s)"));
+    assert!(line(&explanation, Check::Audience).contains("REFUSED"));
+    assert!(line(&explanation, Check::Signature).contains("ok"));
+    assert_eq!(explanation.verdict, Err(Reason::Expired), "as the verifier has it");
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_counted_or_remembered() {
+    let issuer = TestIssuer::start();
+    let trusted = Issuer::new(issuer.url().parse().unwrap());
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let token = issuer.token().audience("orders").mint();
+    let explanation = verifier.explain(&token);
+    assert_eq!(explanation.verdict, Err(Reason::KeysUnavailable));
+    assert!(line(&explanation, Check::Key).contains("are not here"));
+    assert!(issuer.requests().is_empty());
+    assert_eq!(verifier.status()[0].fetches, 0);
+
+    verifier.ready().await;
+    let fetches = issuer.key_fetches();
+    assert!(verifier.explain(&token).is_accepted());
+    assert_eq!(verifier.status()[0].last_seen, None);
+    let unknown = issuer.token().audience("orders").header("kid", "unknown").mint();
+    assert_eq!(verifier.explain(unknown).verdict, Err(Reason::UnknownKey));
+    assert_eq!(issuer.key_fetches(), fetches);
+}
+
+#[tokio::test]
+async fn the_layer_logs_one_line_that_shows_only_what_was_signed() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let layer = OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders");
+    let app = Router::new().route("/", get(|| async { "ok" })).layer(layer);
+    let server = HttpServer::start(app).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let other = SigningKey::generate(SigningAlgorithm::Rs256);
+    let ask =
+        |token: String| client.get(server.url()).header(AUTHORIZATION, format!("Bearer {token}"));
+    // keys are not fetched for a token that could not pass
+    let good = issuer.token().audience("orders").mint();
+    assert_eq!(ask(good).send().await.unwrap().status(), 200);
+    let signed = issuer.token().audience("an-audience-that-was-signed");
+    let forged = issuer.token().audience("an-audience-that-was-forged").forged_by(&other);
+    for token in [signed, forged] {
+        assert_eq!(ask(token.mint()).send().await.unwrap().status(), 401);
+    }
+    let lines = log.lines_with(&["explained", "an-audience-that-was-signed"]);
+    assert!(
+        lines[0].contains("DEBUG") && lines[0].contains("not accepted (audience)"),
+        "{lines:?}"
+    );
+    assert!(!log.text().contains("an-audience-that-was-forged"));
+    assert!(
+        !log.lines_with(&["explained", "not accepted (signature); signature REFUSED"]).is_empty()
+    );
+}
