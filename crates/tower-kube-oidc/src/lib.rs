@@ -67,6 +67,11 @@
 //! good for all of them. Whatever a request's extensions hold of a layer's type of claims when it
 //! comes to the layer is taken out first.
 //!
+//! # The other end of a call
+//!
+//! [`ServiceAccountTokenLayer`] goes around a client: it sends the token of the pod, re-read from its
+//! projected volume, to the origin that it was named for, and to nobody else.
+//!
 //! # Health
 //!
 //! [`Ready`] answers a readiness probe, and [`report_health`] keeps the health service of gRPC
