@@ -7,7 +7,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{self, KeySize},
     signature::{
-        self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding,
+        self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, PqdsaKeyPair,
+        PqdsaSigningAlgorithm, RsaEncoding,
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -37,16 +38,23 @@ pub enum SigningAlgorithm {
     Es512,
     /// Ed25519.
     EdDsa,
+    /// ML-DSA-44 ([RFC 9964](https://www.rfc-editor.org/rfc/rfc9964)).
+    MlDsa44,
+    /// ML-DSA-65.
+    MlDsa65,
+    /// ML-DSA-87.
+    MlDsa87,
 }
 
 enum Scheme {
     Rsa(&'static dyn RsaEncoding),
     Ec(&'static EcdsaSigningAlgorithm, &'static str),
     Ed25519,
+    MlDsa(&'static PqdsaSigningAlgorithm),
 }
 
 impl SigningAlgorithm {
-    /// Every algorithm there is.
+    /// Every algorithm but those of ML-DSA, which few verifiers know.
     pub const ALL: [Self; 10] = [
         Self::Rs256,
         Self::Rs384,
@@ -59,6 +67,9 @@ impl SigningAlgorithm {
         Self::Es512,
         Self::EdDsa,
     ];
+
+    /// Those of ML-DSA.
+    pub const ML_DSA: [Self; 3] = [Self::MlDsa44, Self::MlDsa65, Self::MlDsa87];
 
     /// The name in `alg`.
     #[must_use]
@@ -74,6 +85,9 @@ impl SigningAlgorithm {
             Self::Es384 => "ES384",
             Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
+            Self::MlDsa44 => "ML-DSA-44",
+            Self::MlDsa65 => "ML-DSA-65",
+            Self::MlDsa87 => "ML-DSA-87",
         }
     }
 
@@ -89,6 +103,9 @@ impl SigningAlgorithm {
             Self::Es384 => Scheme::Ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, "P-384"),
             Self::Es512 => Scheme::Ec(&signature::ECDSA_P521_SHA512_FIXED_SIGNING, "P-521"),
             Self::EdDsa => Scheme::Ed25519,
+            Self::MlDsa44 => Scheme::MlDsa(&signature::ML_DSA_44_SIGNING),
+            Self::MlDsa65 => Scheme::MlDsa(&signature::ML_DSA_65_SIGNING),
+            Self::MlDsa87 => Scheme::MlDsa(&signature::ML_DSA_87_SIGNING),
         }
     }
 }
@@ -105,6 +122,7 @@ enum Pair {
     Rsa(rsa::KeyPair),
     Ec(EcdsaKeyPair, &'static str),
     Ed25519(Ed25519KeyPair),
+    MlDsa(PqdsaKeyPair),
 }
 
 impl SigningKey {
@@ -119,6 +137,9 @@ impl SigningKey {
                 Pair::Ec(EcdsaKeyPair::generate(signing).expect("an ECDSA key"), curve)
             }
             Scheme::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().expect("an Ed25519 key")),
+            Scheme::MlDsa(signing) => {
+                Pair::MlDsa(PqdsaKeyPair::generate(signing).expect("an ML-DSA key"))
+            }
         };
         Self::of(algorithm, pair)
     }
@@ -181,6 +202,7 @@ impl SigningKey {
             Pair::Ed25519(pair) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key()) })
             }
+            Pair::MlDsa(pair) => json!({ "kty": "AKP", "pub": encode(pair.public_key()) }),
         };
         if let (Value::Object(jwk), Value::Object(parameters)) = (&mut jwk, parameters) {
             jwk.extend(parameters);
@@ -188,7 +210,7 @@ impl SigningKey {
         jwk
     }
 
-    /// The public part as bytes: DER of PKCS#1 for RSA, a point or Ed25519 key else.
+    /// The public part as bytes: DER of PKCS#1 for RSA, a point for ECDSA, the key itself else.
     #[must_use]
     pub fn public_bytes(&self) -> &[u8] {
         self.pair.public_bytes()
@@ -208,6 +230,11 @@ impl SigningKey {
                 pair.sign(&random, message).expect("an ECDSA signature").as_ref().to_vec()
             }
             (Pair::Ed25519(pair), _) => pair.sign(message).as_ref().to_vec(),
+            (Pair::MlDsa(pair), _) => {
+                let mut signature = vec![0; pair.algorithm().signature_len()];
+                pair.sign(message, &mut signature).expect("an ML-DSA signature");
+                signature
+            }
             (Pair::Rsa(_), _) => panic!("an RSA key cannot sign {}", self.algorithm.name()),
         }
     }
@@ -219,6 +246,7 @@ impl Pair {
             Self::Rsa(pair) => pair.public_key().as_ref(),
             Self::Ec(pair, _) => pair.public_key().as_ref(),
             Self::Ed25519(pair) => pair.public_key().as_ref(),
+            Self::MlDsa(pair) => pair.public_key().as_ref(),
         }
     }
 }

@@ -2,17 +2,21 @@
 
 use std::fmt;
 
+#[cfg(feature = "ml-dsa")]
+use aws_lc_rs::signature::PqdsaVerificationAlgorithm;
 use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, RsaParameters};
 
 /// A signature algorithm that a verifier may allow.
 ///
-/// RSA and ECDSA names are those of [RFC 7518, 3.1], Ed25519's of [RFC 8037] and [RFC 9864]. A
-/// kube-apiserver signs with RS256, ES256, ES384 or ES512. There is no value for `none` or for an
-/// algorithm with a shared secret, so neither can be allowed.
+/// RSA and ECDSA names are those of [RFC 7518, 3.1], Ed25519's of [RFC 8037] and [RFC 9864], and
+/// with the feature `ml-dsa` ML-DSA's of [RFC 9964, 5]. A kube-apiserver signs with RS256, ES256,
+/// ES384 or ES512. There is no value for `none` or for an algorithm with a shared secret, so neither
+/// can be allowed.
 ///
 /// [RFC 7518, 3.1]: https://www.rfc-editor.org/rfc/rfc7518#section-3.1
 /// [RFC 8037]: https://www.rfc-editor.org/rfc/rfc8037
 /// [RFC 9864]: https://www.rfc-editor.org/rfc/rfc9864
+/// [RFC 9964, 5]: https://www.rfc-editor.org/rfc/rfc9964#section-5
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -36,6 +40,15 @@ pub enum Algorithm {
     Es512,
     /// `EdDSA` with Ed25519, spelt `EdDSA` or `Ed25519` in tokens and keys.
     EdDsa,
+    /// ML-DSA-44, pure and with an empty context string, as all of ML-DSA here.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa44,
+    /// ML-DSA-65.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa65,
+    /// ML-DSA-87.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa87,
 }
 
 /// What a key must be to check a signature of an algorithm.
@@ -45,6 +58,9 @@ pub(crate) enum Family {
     /// With the `crv` of the key and the length of a coordinate in bytes.
     Ec(&'static EcdsaVerificationAlgorithm, &'static str, usize),
     Ed25519,
+    /// With the length of the key in bytes.
+    #[cfg(feature = "ml-dsa")]
+    MlDsa(&'static PqdsaVerificationAlgorithm, usize),
 }
 
 struct Row {
@@ -60,6 +76,8 @@ const fn row(algorithm: Algorithm, names: &'static [&'static str], family: Famil
 /// In the order of the variants.
 static TABLE: [Row; Algorithm::ALL.len()] = {
     use Algorithm as A;
+    #[cfg(feature = "ml-dsa")]
+    use Family::MlDsa;
     use Family::{Ec, Ed25519, Rsa};
     [
         row(A::Rs256, &["RS256"], Rsa(&signature::RSA_PKCS1_2048_8192_SHA256)),
@@ -72,12 +90,19 @@ static TABLE: [Row; Algorithm::ALL.len()] = {
         row(A::Es384, &["ES384"], Ec(&signature::ECDSA_P384_SHA384_FIXED, "P-384", 48)),
         row(A::Es512, &["ES512"], Ec(&signature::ECDSA_P521_SHA512_FIXED, "P-521", 66)),
         row(A::EdDsa, &["EdDSA", "Ed25519"], Ed25519),
+        // the lengths are those of RFC 9964, table 1
+        #[cfg(feature = "ml-dsa")]
+        row(A::MlDsa44, &["ML-DSA-44"], MlDsa(&signature::ML_DSA_44, 1312)),
+        #[cfg(feature = "ml-dsa")]
+        row(A::MlDsa65, &["ML-DSA-65"], MlDsa(&signature::ML_DSA_65, 1952)),
+        #[cfg(feature = "ml-dsa")]
+        row(A::MlDsa87, &["ML-DSA-87"], MlDsa(&signature::ML_DSA_87, 2592)),
     ]
 };
 
 impl Algorithm {
     /// Every algorithm there is: the default of a verifier.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &'static [Self] = &[
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
@@ -88,6 +113,12 @@ impl Algorithm {
         Self::Es384,
         Self::Es512,
         Self::EdDsa,
+        #[cfg(feature = "ml-dsa")]
+        Self::MlDsa44,
+        #[cfg(feature = "ml-dsa")]
+        Self::MlDsa65,
+        #[cfg(feature = "ml-dsa")]
+        Self::MlDsa87,
     ];
 
     /// The algorithm of a JOSE name, compared exactly: `rs256` is nobody's name.
@@ -123,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_algorithm_has_its_own_row() {
-        for algorithm in Algorithm::ALL {
+        for &algorithm in Algorithm::ALL {
             assert_eq!(algorithm.row().algorithm, algorithm);
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
         }
@@ -146,11 +177,24 @@ mod tests {
             "RS1",
             "ES256K",
             "Ed448",
-            "ML-DSA-65",
+            "ml-dsa-65",
+            "ML-DSA",
+            "ML-DSA-65 ",
+            "ML-DSA-65-ES256",
+            "HashML-DSA-65",
+            "SLH-DSA-SHA2-128s",
             "RSA-OAEP",
             "dir",
         ] {
             assert_eq!(Algorithm::from_name(name), None, "{name:?}");
         }
+    }
+
+    #[test]
+    fn ml_dsa_has_names_with_its_feature_only() {
+        for name in ["ML-DSA-44", "ML-DSA-65", "ML-DSA-87"] {
+            assert_eq!(Algorithm::from_name(name).is_some(), cfg!(feature = "ml-dsa"), "{name}");
+        }
+        assert_eq!(Algorithm::ALL.len(), if cfg!(feature = "ml-dsa") { 13 } else { 10 });
     }
 }

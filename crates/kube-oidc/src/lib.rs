@@ -56,8 +56,11 @@
 //! | --- | --- | --- |
 //! | `remote` | yes | fetches over HTTP with reqwest, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
+//! | `ml-dsa` | no | tokens signed with ML-DSA-44, ML-DSA-65 and ML-DSA-87 ([RFC 9964]) |
 //! | `jsonwebtoken` | no | key sets of the `jsonwebtoken` crate in, its `TokenData` out |
 //! | `test-util` | no | claims without a token, and a clock to turn by hand, for unit tests |
+//!
+//! [RFC 9964]: https://www.rfc-editor.org/rfc/rfc9964
 
 mod algorithm;
 mod base64url;

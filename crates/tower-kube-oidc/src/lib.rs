@@ -86,6 +86,7 @@
 //! | `tonic-health` | no | [`report_health`] |
 //! | `remote` | yes | fetches keys over HTTP with reqwest, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
+//! | `ml-dsa` | no | tokens signed with ML-DSA-44, ML-DSA-65 and ML-DSA-87 |
 //! | `test-util` | no | claims without a token, for unit tests |
 //!
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457

@@ -15,6 +15,7 @@ mod in_cluster;
 mod key_cache;
 mod layer;
 mod long_lived;
+mod ml_dsa;
 mod modes;
 mod open_paths;
 mod operations;

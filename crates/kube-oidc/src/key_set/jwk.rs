@@ -34,6 +34,9 @@ pub(crate) enum Unusable {
     Type,
     #[error("its alg is not a supported signature algorithm of its type")]
     Algorithm,
+    #[cfg(feature = "ml-dsa")]
+    #[error("it has no alg, which a key of its type (AKP) must have")]
+    NoAlgorithm,
     #[error("its alg is not allowed here")]
     AlgorithmNotAllowed,
     #[error("its modulus has {0} bits, not 2048 to 8192")]
@@ -61,6 +64,8 @@ struct Jwk<'a> {
     e: Option<Cow<'a, str>>,
     x: Option<Cow<'a, str>>,
     y: Option<Cow<'a, str>>,
+    #[cfg(feature = "ml-dsa")]
+    r#pub: Option<Cow<'a, str>>,
 }
 
 names!(JwkName {
@@ -74,6 +79,7 @@ names!(JwkName {
     E = "e",
     X = "x",
     Y = "y",
+    Pub = "pub",
 });
 
 impl<'de> Members<'de> for Jwk<'de> {
@@ -94,6 +100,10 @@ impl<'de> Members<'de> for Jwk<'de> {
             JwkName::E => &mut self.e,
             JwkName::X => &mut self.x,
             JwkName::Y => &mut self.y,
+            #[cfg(feature = "ml-dsa")]
+            JwkName::Pub => &mut self.r#pub,
+            #[cfg(not(feature = "ml-dsa"))]
+            JwkName::Pub => return value.skip(),
             JwkName::KeyOps => {
                 self.key_ops = Some(value.seed(TextOrList)?);
                 return Ok(());
@@ -153,6 +163,8 @@ impl Jwk<'_> {
             (Some("OKP"), Some("Ed25519")) => {
                 Ok(Material::Ed25519(parameter(self.x.as_deref(), "x", Some(32))?))
             }
+            #[cfg(feature = "ml-dsa")]
+            (Some("AKP"), _) => self.akp(),
             _ => Err(Unusable::Type),
         }
     }
@@ -178,7 +190,7 @@ impl Jwk<'_> {
 
     fn ec(&self, crv: &str) -> Result<Material, Unusable> {
         let (curve, length) = Algorithm::ALL
-            .into_iter()
+            .iter()
             .find_map(|algorithm| match algorithm.family() {
                 Family::Ec(_, curve, length) if curve == crv => Some((curve, length)),
                 _ => None,
@@ -191,6 +203,20 @@ impl Jwk<'_> {
         Ok(Material::Ec { curve, point })
     }
 
+    /// An algorithm key pair ([RFC 9964, 3]): its `alg` says what its `pub` is.
+    ///
+    /// [RFC 9964, 3]: https://www.rfc-editor.org/rfc/rfc9964#section-3
+    #[cfg(feature = "ml-dsa")]
+    fn akp(&self) -> Result<Material, Unusable> {
+        let name = self.alg.as_deref().ok_or(Unusable::NoAlgorithm)?;
+        let algorithm = Algorithm::from_name(name).ok_or(Unusable::Algorithm)?;
+        let Family::MlDsa(_, length) = algorithm.family() else {
+            return Err(Unusable::Algorithm);
+        };
+        let key = parameter(self.r#pub.as_deref(), "pub", Some(length))?;
+        Ok(Material::MlDsa(algorithm, key))
+    }
+
     /// The algorithms of the key's type, or the one of them that its `alg` names.
     fn permitted(&self, material: &Material) -> Result<Vec<Algorithm>, Unusable> {
         let fits = |algorithm: &Algorithm| match (algorithm.family(), material) {
@@ -198,10 +224,12 @@ impl Jwk<'_> {
                 true
             }
             (Family::Ec(_, wanted, _), Material::Ec { curve, .. }) => wanted == *curve,
+            #[cfg(feature = "ml-dsa")]
+            (Family::MlDsa(..), Material::MlDsa(wanted, _)) => wanted == algorithm,
             _ => false,
         };
         match self.alg.as_deref() {
-            None => Ok(Algorithm::ALL.into_iter().filter(fits).collect()),
+            None => Ok(Algorithm::ALL.iter().copied().filter(fits).collect()),
             Some(name) => {
                 let algorithm = Algorithm::from_name(name).filter(fits);
                 Ok(vec![algorithm.ok_or(Unusable::Algorithm)?])
@@ -236,6 +264,10 @@ fn prepare(algorithm: Algorithm, material: &Material) -> Result<ParsedPublicKey,
             ParsedPublicKey::new(parameters, point)
         }
         (Family::Ed25519, Material::Ed25519(x)) => ParsedPublicKey::new(&ED25519, x),
+        #[cfg(feature = "ml-dsa")]
+        (Family::MlDsa(parameters, _), Material::MlDsa(_, key)) => {
+            ParsedPublicKey::new(parameters, key)
+        }
         _ => return Err(Unusable::Algorithm),
     }
     .map_err(|_| Unusable::NoKey)

@@ -15,9 +15,17 @@ pub(crate) const MAX_KID_BYTES: usize = 1024;
 /// The numbers of a key. Two keys are the same key where these are equal.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Material {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    Ec { curve: &'static str, point: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    Ec {
+        curve: &'static str,
+        point: Vec<u8>,
+    },
     Ed25519(Vec<u8>),
+    #[cfg(feature = "ml-dsa")]
+    MlDsa(Algorithm, Vec<u8>),
 }
 
 /// Tells a key from every other that this process ever prepared, also from one of the same name

@@ -1,7 +1,12 @@
 //! Key sets as issuers publish them, well and badly, and the signatures that they check.
 
+#[cfg(feature = "ml-dsa")]
+mod ml_dsa;
+
 use std::sync::OnceLock;
 
+#[cfg(feature = "ml-dsa")]
+use aws_lc_rs::signature::PqdsaKeyPair;
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{self, KeySize},
@@ -29,7 +34,7 @@ const APISERVER_EC_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InZBdjhYZU1kNGg3dD
 const MESSAGE: &[u8] = b"header.payload";
 
 fn parse(document: &str) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
-    KeySet::parse(document.as_bytes(), &Algorithm::ALL, None)
+    KeySet::parse(document.as_bytes(), Algorithm::ALL, None)
 }
 
 fn parse_keys(keys: &[Value]) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
@@ -66,6 +71,8 @@ enum Signer {
     Rsa(rsa::KeyPair),
     Ec(&'static str, EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    #[cfg(feature = "ml-dsa")]
+    MlDsa(PqdsaKeyPair),
 }
 
 impl Signer {
@@ -89,6 +96,17 @@ impl Signer {
         Self::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
+    #[cfg(feature = "ml-dsa")]
+    fn ml_dsa(algorithm: Algorithm) -> Self {
+        let signing = match algorithm {
+            Algorithm::MlDsa44 => &signature::ML_DSA_44_SIGNING,
+            Algorithm::MlDsa65 => &signature::ML_DSA_65_SIGNING,
+            Algorithm::MlDsa87 => &signature::ML_DSA_87_SIGNING,
+            other => panic!("{other} is not ML-DSA"),
+        };
+        Self::MlDsa(PqdsaKeyPair::generate(signing).unwrap())
+    }
+
     /// The public key, without `kid` and `alg`.
     fn jwk(&self) -> Value {
         match self {
@@ -104,6 +122,8 @@ impl Signer {
             Self::Ed25519(key) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().as_ref()) })
             }
+            #[cfg(feature = "ml-dsa")]
+            Self::MlDsa(key) => json!({ "kty": "AKP", "pub": b64(key.public_key().as_ref()) }),
         }
     }
 
@@ -130,6 +150,12 @@ impl Signer {
             }
             Self::Ec(_, key) => key.sign(&random, MESSAGE).unwrap().as_ref().to_vec(),
             Self::Ed25519(key) => key.sign(MESSAGE).as_ref().to_vec(),
+            #[cfg(feature = "ml-dsa")]
+            Self::MlDsa(key) => {
+                let mut signature = vec![0; key.algorithm().signature_len()];
+                key.sign(MESSAGE, &mut signature).unwrap();
+                signature
+            }
         }
     }
 }
@@ -206,7 +232,7 @@ fn a_real_api_servers_tokens_verify() {
 
 #[test]
 fn each_algorithm_takes_its_signature_and_no_other() {
-    for algorithm in Algorithm::ALL {
+    for &algorithm in Algorithm::ALL {
         let made;
         let signer = match algorithm {
             Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512 => {
@@ -215,6 +241,11 @@ fn each_algorithm_takes_its_signature_and_no_other() {
             }
             Algorithm::EdDsa => {
                 made = Signer::ed25519();
+                &made
+            }
+            #[cfg(feature = "ml-dsa")]
+            Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => {
+                made = Signer::ml_dsa(algorithm);
                 &made
             }
             _ => Signer::rsa(),
@@ -234,7 +265,7 @@ fn each_algorithm_takes_its_signature_and_no_other() {
         for wrong in [&[][..], &signature[1..], &longer, &vec![0; signature.len()]] {
             assert!(fitting.signer(MESSAGE, wrong).is_none(), "{algorithm}, {} bytes", wrong.len());
         }
-        for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
+        for other in Algorithm::ALL.iter().copied().filter(|other| *other != algorithm) {
             let found = set.find(Some("k"), other).map(|_| ());
             assert_eq!(found, Err(NoKey::OtherAlgorithm), "{other} by a key for {algorithm}");
         }
@@ -274,7 +305,7 @@ fn a_key_without_alg_is_for_its_family_and_no_other() {
         (&Signer::ed25519(), &[A::EdDsa]),
     ] {
         let set = whole(&[signer.named("k")]);
-        for algorithm in Algorithm::ALL {
+        for &algorithm in Algorithm::ALL {
             let found = set.find(Some("k"), algorithm).map(|_| ());
             let only = set.find(None, algorithm).map(|_| ());
             if family.contains(&algorithm) {
@@ -387,7 +418,6 @@ fn unusable() -> Vec<(String, &'static str)> {
     vec![
         (json!({ "kty": "oct", "kid": "k", "k": "c2VjcmV0" }).to_string(), "type"),
         (json!({ "kty": "oct", "kid": "k", "k": "c2VjcmV0", "alg": "HS256" }).to_string(), "type"),
-        (json!({ "kty": "AKP", "kid": "k", "alg": "ML-DSA-65", "pub": "AA" }).to_string(), "type"),
         (changed(&rsa, json!({ "kty": null })), "type"),
         (changed(&rsa, json!({ "kty": "rsa" })), "type"),
         (changed(&ec, json!({ "crv": null })), "type"),
@@ -434,6 +464,18 @@ fn unusable() -> Vec<(String, &'static str)> {
         (changed(&rsa, json!({ "key_ops": { "verify": true } })), "not a well-formed"),
         (twice, "not a well-formed"),
     ]
+}
+
+#[cfg(not(feature = "ml-dsa"))]
+#[test]
+fn without_its_feature_ml_dsa_is_an_unknown_type() {
+    let good = Signer::ed25519().named("good");
+    for (alg, length) in [("ML-DSA-44", 1312), ("ML-DSA-65", 1952), ("ML-DSA-87", 2592)] {
+        let key = json!({ "kty": "AKP", "kid": "k", "alg": alg, "pub": b64(&vec![1; length]) });
+        let (set, skipped) = parse_keys(&[key, good.clone()]).unwrap();
+        assert_eq!(set.len(), 1, "{alg}");
+        assert_eq!(texts(&skipped), [r#"key "k": its type (kty, crv) is not supported"#], "{alg}");
+    }
 }
 
 #[test]
@@ -575,7 +617,7 @@ fn a_document_that_is_no_key_set_is_an_error() {
     let mut document = format!(r#"{{"keys":[{key}],"x":"?"}}"#).into_bytes();
     let at = document.iter().position(|byte| *byte == b'?').unwrap();
     document[at] = 0xff;
-    let error = KeySet::parse(&document, &Algorithm::ALL, None).unwrap_err();
+    let error = KeySet::parse(&document, Algorithm::ALL, None).unwrap_err();
     assert!(matches!(error, KeySetError::Encoding));
 }
 
