@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use kube_oidc::{Claims, Finding, Reason, Verified, Verifier, VerifyError};
+use kube_oidc::{Claims, Reason, Verified, Verifier, VerifyError, explanation::Finding};
 
 /// Judges tokens, and sees to it that what the verifier would explain is what it does.
 pub trait Judge<C: Claims> {

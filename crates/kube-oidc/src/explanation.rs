@@ -1,4 +1,4 @@
-//! [`Explanation`]: what became of a token, and why, for people.
+//! What became of a token, and why, for people: see [`Verifier::explain`](crate::Verifier::explain).
 
 use std::fmt;
 

@@ -67,7 +67,7 @@ mod base64url;
 mod claims;
 pub mod clock;
 mod error;
-mod explanation;
+pub mod explanation;
 mod in_cluster;
 mod incident;
 mod issuer;
@@ -98,7 +98,7 @@ pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
     error::{BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, VerifyError},
-    explanation::{Check, Explanation, Finding, Step},
+    explanation::Explanation,
     in_cluster::InClusterError,
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use axum::{Router, routing::get};
 use http::header::AUTHORIZATION;
-use kube_oidc::{Check, Explanation, Finding, Issuer, Reason, Verifier, clock::ManualClock};
+use kube_oidc::{
+    Issuer, Reason, Verifier,
+    clock::ManualClock,
+    explanation::{Check, Explanation, Finding},
+};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
 use kube_oidc_tests::{HttpServer, Judge as _, Log, pinned_time};
 use tower_kube_oidc::OidcAuthLayer;

@@ -624,7 +624,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     let payments = || Allow::only(in_namespace("payments"));
     let admins = || Allow::only(in_namespace("kube-system"));
     let worker_7 = |realm: &str| {
-        Allow::only(Policy::claims("7", |who: &Verified<Worker>| who.client_id == "7")).realm(realm)
+        Allow::only(Policy::when_claims("7", |who: &Verified<Worker>| who.client_id == "7")).realm(realm)
     };
     let both = |id: &str| {
         let token = issuer.token().audience("orders").claim("client_id", id);
@@ -663,7 +663,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
 async fn claims_that_no_layer_gives_are_nobodys() {
     let log = Log::catch();
     let issuer = start_issuer();
-    let worker = || Allow::only(Policy::claims("anybody", |_: &Verified<Worker>| true));
+    let worker = || Allow::only(Policy::when_claims("anybody", |_: &Verified<Worker>| true));
     let id = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
     let perhaps = |who: Option<Caller<Worker>>| async move { format!("{}", who.is_some()) };
     let own = Router::new().route("/own", get(id)).route("/perhaps", get(perhaps));

@@ -261,7 +261,7 @@ async fn claims_of_ones_own_have_policies_too() {
         .audience("orders")
         .build()
         .unwrap();
-    let policy = Policy::claims("client 7", |who: &Verified<Worker>| who.client_id == "7");
+    let policy = Policy::when_claims("client 7", |who: &Verified<Worker>| who.client_id == "7");
     let greet = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
     let app = Router::new()
         .route("/", get(greet))

@@ -61,7 +61,7 @@ impl Policy {
         name: impl Into<String>,
         check: impl Fn(&Verified) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self::claims(name, check)
+        Self::when_claims(name, check)
     }
 
     /// Callers that at least one of these allows. Of none, nobody: that is an error.
@@ -94,9 +94,9 @@ impl<C: Claims> Policy<C> {
     ///     client_id: String,
     /// }
     ///
-    /// let policy = Policy::claims("client 7", |who: &Verified<WorkerClaims>| who.client_id == "7");
+    /// let policy = Policy::when_claims("client 7", |who: &Verified<WorkerClaims>| who.client_id == "7");
     /// ```
-    pub fn claims(
+    pub fn when_claims(
         name: impl Into<String>,
         check: impl Fn(&Verified<C>) -> bool + Send + Sync + 'static,
     ) -> Self {

@@ -15,7 +15,7 @@ use http::Uri;
 /// ```
 ///
 /// Whoever reads a token on its way can use it, so it has to be https, but for `localhost` and
-/// addresses of loopback; [`dangerous_plain_http`](Self::dangerous_plain_http) is for those whose
+/// addresses of loopback; [`dangerous_allow_http`](Self::dangerous_allow_http) is for those whose
 /// mesh encrypts beneath.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -44,7 +44,7 @@ pub enum OriginError {
     #[error("an origin is scheme, host and port, and nothing else")]
     More,
     /// It is plain http, where everybody on the way can read the token.
-    #[error("plain http shows the token to everybody on the way: Origin::dangerous_plain_http")]
+    #[error("plain http shows the token to everybody on the way: Origin::dangerous_allow_http")]
     PlainHttp,
 }
 
@@ -55,7 +55,7 @@ impl Origin {
     /// # Errors
     ///
     /// It is no origin: see [`OriginError`].
-    pub fn dangerous_plain_http(text: &str) -> Result<Self, OriginError> {
+    pub fn dangerous_allow_http(text: &str) -> Result<Self, OriginError> {
         let uri: Uri = text.parse().map_err(|_| OriginError::Url)?;
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !text.contains('#');
         let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -89,7 +89,7 @@ impl FromStr for Origin {
     type Err = OriginError;
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
-        let origin = Self::dangerous_plain_http(text)?;
+        let origin = Self::dangerous_allow_http(text)?;
         match origin.scheme {
             Scheme::Http if !origin.is_loopback() => Err(OriginError::PlainHttp),
             _ => Ok(origin),
@@ -142,6 +142,6 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Origin>(), Err(error), "{text}");
         }
-        assert!(Origin::dangerous_plain_http("http://orders.shop.svc").is_ok());
+        assert!(Origin::dangerous_allow_http("http://orders.shop.svc").is_ok());
     }
 }
