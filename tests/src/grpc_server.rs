@@ -61,7 +61,7 @@ impl Drop for GrpcServer {
 ///
 /// Its messages have no room for a name, so that is in the metadata `x-caller`. `Watch` sends the
 /// numbers of `ticks` in the place of a status, and does not end by itself; `Check` of
-/// [`NEVER`](Self::NEVER) is not answered.
+/// [`NEVER`](Self::NEVER) sends a number, and is not answered.
 #[derive(Debug)]
 pub struct WhoAmI {
     ticks: watch::Sender<i32>,
@@ -93,6 +93,7 @@ impl Health for WhoAmI {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         if request.get_ref().service == Self::NEVER {
+            self.ticks.send_replace(-1);
             return pending().await;
         }
         named(&request, HealthCheckResponse::default())
