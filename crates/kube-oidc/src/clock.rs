@@ -8,7 +8,7 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic};
 
 /// Where a verifier reads the time from. [`SystemClock`] is the default.
 ///
@@ -42,19 +42,34 @@ impl Clock for SystemClock {
 #[cfg(target_os = "linux")]
 impl Clock for SystemClock {
     fn wall(&self) -> SystemTime {
+        if !*HAS_TICKS {
+            return SystemTime::now();
+        }
         let epoch = SystemTime::UNIX_EPOCH;
         epoch.checked_add(since_start(ClockId::RealtimeCoarse)).unwrap_or(epoch)
     }
 
     fn monotonic(&self) -> Instant {
-        // an `Instant` is made from another one only
-        static REFERENCE: LazyLock<(Instant, Duration)> =
-            LazyLock::new(|| (Instant::now(), since_start(ClockId::MonotonicCoarse)));
+        if !*HAS_TICKS {
+            return Instant::now();
+        }
         let (instant, at) = *REFERENCE;
         let since = since_start(ClockId::MonotonicCoarse).saturating_sub(at);
         instant.checked_add(since).unwrap_or(instant)
     }
 }
+
+/// An `Instant`, of which others are made, and what the ticking clock showed then.
+#[cfg(target_os = "linux")]
+static REFERENCE: LazyLock<(Instant, Duration)> =
+    LazyLock::new(|| (Instant::now(), since_start(ClockId::MonotonicCoarse)));
+
+/// Whether the kernel has these clocks. Few have not, and sandboxes may refuse them.
+#[cfg(target_os = "linux")]
+static HAS_TICKS: LazyLock<bool> = LazyLock::new(|| {
+    let clocks = [ClockId::RealtimeCoarse, ClockId::MonotonicCoarse].map(DynamicClockId::Known);
+    clocks.into_iter().all(|clock| clock_gettime_dynamic(clock).is_ok())
+});
 
 /// What a clock shows; a time before its start counts as its start.
 #[cfg(target_os = "linux")]

@@ -106,10 +106,10 @@ pub use self::{
     policy::{
         Callers, Denied, Policy, PolicyError, in_any_cluster, in_cluster_named, in_namespace,
     },
-    readiness::{Readiness, UnknownCluster},
+    readiness::{Readiness, ReadinessError},
     status::{FetchFailure, IssuerStatus, KeyInfo, KeyState, NameStatus},
     user_info::UserInfo,
-    validation::API_SERVER_AUDIENCES,
+    validation::{API_SERVER_AUDIENCES, is_api_server_audience},
     verified::Verified,
     verifier::{Verifier, VerifierBuilder},
 };

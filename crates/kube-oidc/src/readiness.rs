@@ -33,10 +33,17 @@ pub struct Readiness<C: Claims = ServiceAccountClaims> {
     groups: Vec<Vec<IssuerId>>,
 }
 
-/// A verifier has no issuer of this cluster.
+/// Nobody could be ready by this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the verifier has no issuer of a cluster {}", Shown(.0))]
-pub struct UnknownCluster(String);
+#[non_exhaustive]
+pub enum ReadinessError {
+    /// The verifier has no issuer of this cluster.
+    #[error("the verifier has no issuer of a cluster {}", Shown(.0))]
+    UnknownCluster(String),
+    /// No cluster is named.
+    #[error("no cluster is named: any() is ready with any one")]
+    NoCluster,
+}
 
 impl<C: Claims> Readiness<C> {
     /// Ready once the keys of one issuer are here, whichever it is.
@@ -55,23 +62,27 @@ impl<C: Claims> Readiness<C> {
     ///
     /// # Errors
     ///
-    /// A name that no issuer of the verifier has.
+    /// A name that no issuer of the verifier has, or no name.
     pub fn clusters(
         verifier: &Verifier<C>,
         names: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<Self, UnknownCluster> {
+    ) -> Result<Self, ReadinessError> {
         let group = |name: &str| {
             let of_cluster =
                 verifier.issuer_ids().filter(|(_, cluster)| cluster.as_deref() == Some(name));
             let ids: Vec<IssuerId> = of_cluster.map(|(id, _)| id).collect();
-            if ids.is_empty() { Err(UnknownCluster(name.to_owned())) } else { Ok(ids) }
+            if ids.is_empty() {
+                Err(ReadinessError::UnknownCluster(name.to_owned()))
+            } else {
+                Ok(ids)
+            }
         };
         let groups =
             names.into_iter().map(|name| group(name.as_ref())).collect::<Result<_, _>>()?;
         Ok(Self { verifier: verifier.clone(), groups })
     }
 
-    /// Whether they are here now. It fetches nothing.
+    /// Whether they are here now: see [`Verifier::is_ready`].
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.verifier.is_ready()

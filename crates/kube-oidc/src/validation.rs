@@ -247,10 +247,25 @@ fn lifetime(payload: &Payload<'_>) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+/// What API servers are known to be called in `aud`, beside their issuer's name:
+/// [`API_SERVER_AUDIENCES`], and what kOps and k3s set (`--api-audiences`).
+///
+/// It is for telling a token that opens an API server; none of these is accepted for it.
+///
+/// ```
+/// assert!(kube_oidc::is_api_server_audience("https://kubernetes.default.svc"));
+/// assert!(!kube_oidc::is_api_server_audience("orders"));
+/// ```
+#[must_use]
+pub fn is_api_server_audience(audience: &str) -> bool {
+    const OTHERS: [&str; 3] = ["https://kubernetes.default", "kubernetes.svc.default", "k3s"];
+    API_SERVER_AUDIENCES.contains(&audience) || OTHERS.contains(&audience)
+}
+
 /// The default audience of a token is its issuer.
 pub(crate) fn is_for_api_server(payload: &Payload<'_>) -> bool {
-    let known = |audience: &str| API_SERVER_AUDIENCES.contains(&audience);
-    payload.aud.iter().any(|audience| *audience == payload.iss || known(audience))
+    let opens = |audience: &str| audience == payload.iss || is_api_server_audience(audience);
+    payload.aud.iter().any(|audience| opens(audience))
 }
 
 fn same_type(typ: &str, wanted: &str) -> bool {

@@ -74,10 +74,12 @@ impl<C: Claims> Verified<C> {
         C::claims(&self.0.kept)
     }
 
-    /// When the verifier would stop to accept the token: its expiry and the leeway.
-    pub(crate) fn accepted_until(&self) -> SystemTime {
-        let until = |basis: Basis| UNIX_EPOCH.checked_add(Duration::from_secs(basis.good_until));
-        self.0.basis.and_then(until).unwrap_or_else(|| self.registered().expires_at())
+    /// When the verifier would stop to accept the token: its expiry and the leeway. `None`: never.
+    pub(crate) fn accepted_until(&self) -> Option<SystemTime> {
+        match self.0.basis {
+            Some(basis) => UNIX_EPOCH.checked_add(Duration::from_secs(basis.good_until)),
+            None => Some(self.registered().expires_at()),
+        }
     }
 
     /// The registered claims, whatever the type of the others.

@@ -36,6 +36,8 @@ pub struct Callers {
     service_account: Option<String>,
     pod: bool,
     node: bool,
+    /// What was said twice, and differently.
+    twice: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,22 +67,35 @@ pub fn in_any_cluster() -> Callers {
 
 impl Callers {
     fn of(cluster: Scope) -> Self {
-        Self { cluster, namespace: None, service_account: None, pod: false, node: false }
+        Self {
+            cluster,
+            namespace: None,
+            service_account: None,
+            pod: false,
+            node: false,
+            twice: None,
+        }
     }
 
     /// Only those of this namespace.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = Some(namespace.into());
+        let before = self.namespace.replace(namespace.into());
+        if before.is_some() && before != self.namespace {
+            self.twice = Some("namespace");
+        }
         self
     }
 
     /// Only those of this service account of the namespace.
     pub fn service_account(mut self, name: impl Into<String>) -> Self {
-        self.service_account = Some(name.into());
+        let before = self.service_account.replace(name.into());
+        if before.is_some() && before != self.service_account {
+            self.twice = Some("service account");
+        }
         self
     }
 
-    /// Only tokens that are bound to a pod, and end with it.
+    /// Only tokens that are bound to a pod. That it still lives is not known here.
     pub fn bound_to_pod(mut self) -> Self {
         self.pod = true;
         self
@@ -108,8 +123,14 @@ impl Callers {
         Policy::from(self).not()
     }
 
+    /// Whether only one of rule and caller names a cluster, so that nobody knows whether it is the
+    /// same.
     fn lacks_cluster(&self, caller: &Verified) -> bool {
-        matches!(self.cluster, Scope::Unnamed) && caller.cluster().is_some()
+        match self.cluster {
+            Scope::Unnamed => caller.cluster().is_some(),
+            Scope::Named(_) => caller.cluster().is_none(),
+            Scope::Any => false,
+        }
     }
 
     fn include(&self, caller: &Verified) -> bool {
@@ -158,6 +179,9 @@ impl Plain<ServiceAccountClaims> for Callers {
         if let Scope::Named(name) = &self.cluster {
             not_blank("cluster", name)?;
         }
+        if let Some(of) = self.twice {
+            return Err(PolicyError::Twice(of));
+        }
         check_name("namespace", self.namespace.as_ref(), is_dns_label)?;
         check_name("service account", self.service_account.as_ref(), is_dns_subdomain)?;
         match (&self.namespace, &self.service_account) {
@@ -167,10 +191,13 @@ impl Plain<ServiceAccountClaims> for Callers {
     }
 
     fn hint(&self, caller: &Verified) -> Option<&'static str> {
-        self.lacks_cluster(caller).then_some(
-            "it names no cluster, and the caller's has a name: in_cluster_named() or \
-             in_any_cluster()",
-        )
+        self.lacks_cluster(caller).then_some(match self.cluster {
+            Scope::Named(_) => "the caller's cluster has no name: Issuer::of_cluster()",
+            Scope::Unnamed | Scope::Any => {
+                "it names no cluster, and the caller's has a name: in_cluster_named() or \
+                 in_any_cluster()"
+            }
+        })
     }
 }
 

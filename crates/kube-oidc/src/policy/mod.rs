@@ -176,7 +176,7 @@ impl Denied {
             None => Shown(subject).to_string(),
             Some(cluster) => format!("{} of the cluster {}", Shown(subject), Shown(cluster)),
         };
-        Self { caller, refusal }
+        Self { caller, refusal: refusal.cut() }
     }
 
     /// The rule that refused, in words.
@@ -203,6 +203,9 @@ pub enum PolicyError {
         /// The name.
         name: String,
     },
+    /// A rule names two namespaces, or two service accounts: nobody is in both.
+    #[error("the {0} is named twice, and differently: or() allows both")]
+    Twice(&'static str),
     /// A service account is named without its namespace.
     #[error("the service account {} needs a namespace: namespace(\"*\") is any", Shown(.0))]
     NamespaceMissing(String),

@@ -28,6 +28,21 @@ pub(super) struct Refusal {
     hint: Option<String>,
 }
 
+/// As many bytes of a rule as a log line shows.
+const SHOWN_BYTES: usize = 1024;
+
+impl Refusal {
+    /// A long rule is cut, as callers decide how often it is logged.
+    pub(super) fn cut(mut self) -> Self {
+        if self.rule.len() > SHOWN_BYTES {
+            let end = (0..=SHOWN_BYTES).rev().find(|at| self.rule.is_char_boundary(*at));
+            self.rule.truncate(end.unwrap_or_default());
+            self.rule.push('…');
+        }
+        self
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.rule)?;
@@ -41,8 +56,13 @@ pub(super) trait Rule<C: Claims>: fmt::Display + Send + Sync + 'static {
 
     fn validate(&self) -> Result<(), PolicyError>;
 
+    /// What is wrong with it, for a caller whom it does not allow.
+    fn hint(&self, caller: &Verified<C>) -> Option<String>;
+
     /// Why it does not allow a caller whom it does not allow.
-    fn refusal(&self, caller: &Verified<C>) -> Refusal;
+    fn refusal(&self, caller: &Verified<C>) -> Refusal {
+        Refusal { rule: self.to_string(), hint: self.hint(caller) }
+    }
 }
 
 /// One thing that a caller is held to.
@@ -83,12 +103,11 @@ impl<C: Claims, R: Plain<C>> Rule<C> for Looked<R> {
         self.problem.clone().map_or(Ok(()), Err)
     }
 
-    fn refusal(&self, caller: &Verified<C>) -> Refusal {
-        let hint = match &self.problem {
+    fn hint(&self, caller: &Verified<C>) -> Option<String> {
+        match &self.problem {
             Some(problem) => Some(problem.to_string()),
             None => self.rule.hint(caller).map(str::to_owned),
-        };
-        Refusal { rule: self.to_string(), hint }
+        }
     }
 }
 
@@ -100,7 +119,8 @@ impl<R: fmt::Display> fmt::Display for Looked<R> {
 
 /// A text that every token of a kind has, such as the name of a cluster.
 pub(super) fn not_blank(of: &'static str, name: &str) -> Result<(), PolicyError> {
-    if name.trim().is_empty() || name == "*" {
+    // white space comes with environment variables, and `*` is no pattern here
+    if name.is_empty() || name.trim() != name || name.contains('*') {
         Err(PolicyError::Name { of, name: name.to_owned() })
     } else {
         Ok(())
@@ -163,8 +183,12 @@ impl<C: Claims> Rule<C> for All<C> {
         let refuses = |part: &&Policy<C>| part.0.holds_for(caller) != Truth::Yes;
         match self.0.iter().find(refuses) {
             Some(part) => part.0.refusal(caller),
-            None => Refusal { rule: self.to_string(), hint: Some(PolicyError::Empty.to_string()) },
+            None => Refusal { rule: self.to_string(), hint: self.hint(caller) },
         }
+    }
+
+    fn hint(&self, caller: &Verified<C>) -> Option<String> {
+        hint_of_parts(&self.0, caller)
     }
 }
 
@@ -185,14 +209,9 @@ impl<C: Claims> Rule<C> for Any<C> {
         validate_parts(&self.0)
     }
 
-    /// All of it, with the hint of the first part that makes no sense.
-    fn refusal(&self, caller: &Verified<C>) -> Refusal {
-        let hint = if self.0.is_empty() {
-            Some(PolicyError::Empty.to_string())
-        } else {
-            self.0.iter().find_map(|part| part.0.refusal(caller).hint)
-        };
-        Refusal { rule: self.to_string(), hint }
+    /// That of the first part that makes no sense.
+    fn hint(&self, caller: &Verified<C>) -> Option<String> {
+        hint_of_parts(&self.0, caller)
     }
 }
 
@@ -217,8 +236,8 @@ impl<C: Claims> Rule<C> for Not<C> {
         self.0.validate()
     }
 
-    fn refusal(&self, caller: &Verified<C>) -> Refusal {
-        Refusal { rule: self.to_string(), hint: self.0.0.refusal(caller).hint }
+    fn hint(&self, caller: &Verified<C>) -> Option<String> {
+        self.0.0.hint(caller)
     }
 }
 
@@ -226,6 +245,13 @@ impl<C: Claims> fmt::Display for Not<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not {}", self.0)
     }
+}
+
+fn hint_of_parts<C: Claims>(parts: &[Policy<C>], caller: &Verified<C>) -> Option<String> {
+    if parts.is_empty() {
+        return Some(PolicyError::Empty.to_string());
+    }
+    parts.iter().find_map(|part| part.0.hint(caller))
 }
 
 fn validate_parts<C: Claims>(parts: &[Policy<C>]) -> Result<(), PolicyError> {

@@ -54,6 +54,12 @@ fn a_name_belongs_to_a_cluster() {
         assert!(allows(in_any_cluster().namespace("ns"), caller));
     }
     assert!(allows(unnamed, &caller(None, "ns", "sa")));
+
+    // a rule for a cluster says nothing of a caller whose cluster has no name
+    let denied = Policy::from(in_cluster_named("blue")).check(&caller(None, "ns", "sa"));
+    assert!(denied.unwrap_err().to_string().contains("of_cluster"));
+    assert!(!allows(in_cluster_named("blue").namespace("ns").not(), &caller(None, "ns", "sa")));
+    assert!(allows(in_cluster_named("blue").namespace("ns").not(), &green));
 }
 
 #[test]
@@ -100,7 +106,12 @@ fn joined() {
 fn a_slip_allows_nobody_and_is_an_error() {
     let caller = caller(None, "payments", "checkout");
     let nothing = || Vec::<Policy>::new();
-    let slips: [(Policy, &str); 12] = [
+    let slips: [(Policy, &str); 17] = [
+        (in_cluster_named("prod-*").into(), "cluster"),
+        (in_cluster_named("blue ").into(), "cluster"),
+        (Policy::audience("refunds\n"), "audience"),
+        (in_namespace("payments").namespace("*").into(), "named twice"),
+        (in_namespace("payments").service_account("a").service_account("b").into(), "named twice"),
         (Policy::any(nothing()), "no rules"),
         (Policy::all(nothing()), "no rules"),
         (in_namespace("").into(), "namespace"),
@@ -143,4 +154,18 @@ fn the_rule_that_refused_is_named() {
         policy.check(&caller).unwrap_err().to_string(),
         r#""system:serviceaccount:payments:checkout" is not allowed: only not not when "a\nb""#
     );
+}
+
+#[test]
+fn a_long_policy_is_said_once_and_cut() {
+    let long = (0..500).fold(Policy::from(in_namespace("first")), |policy, number| {
+        policy.or(in_namespace(format!("n-{number}")))
+    });
+    let denied = long.check(&caller(None, "payments", "checkout")).unwrap_err();
+    assert!(denied.rule().len() <= 1024 + '…'.len_utf8());
+    assert!(denied.rule().contains("first"));
+    // the hint of a part that is far in is found
+    let policy = long.or(in_namespace(""));
+    let denied = policy.check(&caller(None, "payments", "checkout")).unwrap_err().to_string();
+    assert!(denied.contains("cannot be the name of a namespace"), "{denied}");
 }

@@ -71,6 +71,21 @@ impl<C: Claims> Inner<C> {
         holds.then_some(())
     }
 
+    /// Whether a caller's token was good and is no more, for another reason than time.
+    pub(super) fn took_back(&self, caller: &Verified<C>, now: Moment) -> bool {
+        let Some(basis) = caller.basis() else { return false };
+        let issuers = self.issuers.load();
+        let Some(issuer) = issuers.by_id(basis.issuer) else { return true };
+        // while no key may be used, nobody knows
+        let lost_key = issuer.keys.peek(now, |keys| {
+            keys.is_some_and(|keys| match keys.by_id(basis.key) {
+                Some(key) => self.incidents.is_distrusted(&issuer.names, key.kid()),
+                None => true,
+            })
+        });
+        lost_key || self.incidents.is_denied(caller.registered().jti())
+    }
+
     /// Judges with the keys that are here.
     pub(super) fn verify_now(
         &self,

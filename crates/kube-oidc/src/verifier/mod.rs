@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -175,7 +175,8 @@ impl<C: Claims> Verifier<C> {
 
     /// Whether the keys of at least one issuer are here, fresh or stale: for a readiness probe.
     ///
-    /// It fetches nothing. A service that gets no requests before it is ready calls
+    /// Nothing is fetched for it before the first use, but a set that is overdue is refreshed in the
+    /// background. A service that gets no requests before it is ready calls
     /// [`warm_up`](Self::warm_up) when it starts. [`Readiness`](crate::Readiness) asks for more.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -201,11 +202,17 @@ impl<C: Claims> Verifier<C> {
         ids.into_iter()
     }
 
-    /// For how long from now on a caller's token would be accepted by its times: until its expiry
-    /// and the leeway are over, where it is zero.
+    /// For how long from now on a caller's token would be accepted: until its expiry and the
+    /// leeway are over. Zero at once where its issuer is not trusted any more, its key was taken
+    /// back or is distrusted, or its `jti` is denied.
     #[must_use]
     pub fn time_left(&self, caller: &Verified<C>) -> Duration {
-        caller.accepted_until().duration_since(self.inner.clock.wall()).unwrap_or_default()
+        let now = Moment::now(&*self.inner.clock);
+        if self.inner.took_back(caller, now) {
+            return Duration::ZERO;
+        }
+        let left = |until: SystemTime| until.duration_since(now.wall).unwrap_or_default();
+        caller.accepted_until().map_or(Duration::MAX, left)
     }
 
     /// Begins to fetch the keys of every issuer, and does not wait for them. It is never needed;
