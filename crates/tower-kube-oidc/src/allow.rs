@@ -19,7 +19,7 @@ use crate::{
     answer::{Answering, Answers},
     body::ResponseBody,
     head::RequestHead,
-    passed::{Passed, Why},
+    passed::{AnswersOfLayer, Passed, Why},
     rejection::Rejection,
 };
 
@@ -49,7 +49,7 @@ use crate::{
 /// | --- | --- |
 /// | a caller that the policy does not allow | 403 `insufficient_scope`, `PERMISSION_DENIED` |
 /// | nobody: credentials are [optional](crate::OidcAuthLayer::optional), or the path [is open](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
-/// | whoever was looked at by no layer, since it is missing or further in | 500, `INTERNAL`, and the log says so |
+/// | whoever was looked at by no layer, since it is missing or further in | 500, and the log says so |
 ///
 /// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too,
 /// and lets everybody through.
@@ -90,7 +90,8 @@ impl<C: Claims> Allow<C> {
         self.changed(|settings| settings.and_open_paths = true)
     }
 
-    /// In which form refusals are answered: HTTP or gRPC, as the request is, unless set.
+    /// In which form refusals are answered: as by the layer further out, unless set. Without such a
+    /// layer nobody is let through, and the answer is HTTP.
     pub fn answers(self, answers: Answers) -> Self {
         self.changed(|settings| settings.answering.answers(answers))
     }
@@ -162,7 +163,17 @@ impl<C: Claims> Settings<C> {
             }
             _ => &self.answering,
         };
-        answering.answer(rejection, RequestHead::of(request))
+        let head = RequestHead::of(request);
+        match (&rejection, request.extensions().get::<AnswersOfLayer>()) {
+            (_, Some(AnswersOfLayer(answers))) => {
+                answering.or_answers(*answers).answer(rejection, head)
+            }
+            // nobody knows who asks for the status, so it says what it means
+            (Rejection::Misconfigured(_), None) => {
+                answering.or_answers(Answers::Http).answer(rejection, head)
+            }
+            (_, None) => answering.answer(rejection, head),
+        }
     }
 }
 

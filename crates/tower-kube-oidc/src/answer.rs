@@ -38,7 +38,7 @@ pub(crate) struct Answering(Arc<How>);
 #[derive(Clone, Default)]
 struct How {
     realm: Realm,
-    answers: Answers,
+    answers: Option<Answers>,
     map: Option<MapRejection>,
 }
 
@@ -51,7 +51,21 @@ impl Answering {
     }
 
     pub(crate) fn answers(&mut self, answers: Answers) {
-        Arc::make_mut(&mut self.0).answers = answers;
+        Arc::make_mut(&mut self.0).answers = Some(answers);
+    }
+
+    /// The form that was asked for.
+    pub(crate) fn asked_answers(&self) -> Option<Answers> {
+        self.0.answers
+    }
+
+    /// The same, in this form unless it was asked for another.
+    pub(crate) fn or_answers(&self, answers: Answers) -> Self {
+        let mut answering = self.clone();
+        if answering.0.answers.is_none() {
+            answering.answers(answers);
+        }
+        answering
     }
 
     pub(crate) fn map(
@@ -71,7 +85,7 @@ impl Answering {
 
     /// The gRPC that a request is answered in, if it is.
     pub(crate) fn flavour(&self, request: RequestHead<'_>) -> Option<Flavour> {
-        match self.0.answers {
+        match self.0.answers.unwrap_or_default() {
             Answers::Http => None,
             Answers::Detect => Flavour::of(request),
             Answers::Grpc => Some(Flavour::of(request).unwrap_or(Flavour::Grpc)),

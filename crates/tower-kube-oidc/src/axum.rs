@@ -10,7 +10,7 @@ use http::request::Parts;
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    answer::Answering,
+    answer::{Answering, Answers},
     head::RequestHead,
     passed::{self, Passed},
     rejection::Rejection,
@@ -69,7 +69,10 @@ impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, NoCaller> {
         match passed::caller(&parts.extensions) {
             Ok(caller) => Ok(caller.cloned().map(Self)),
-            Err(nobody) => Err(NoCaller::new(nobody, &Answering::default(), parts)),
+            Err(nobody) => {
+                let answering = Answering::default().or_answers(Answers::Http);
+                Err(NoCaller::new(nobody, &answering, parts))
+            }
         }
     }
 }

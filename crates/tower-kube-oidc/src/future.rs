@@ -203,13 +203,15 @@ where
                 }
             }
         }
-        if let Poll::Ready(ready) = self.service.poll_ready(cx) {
-            return Poll::Ready(ready.map_err(Stopped::Failed));
-        }
         let over = self.expiry.as_mut().is_some_and(|expiry| expiry.poll_over(cx).is_ready());
-        match self.expiry.take_if(|_| over) {
-            Some(expiry) => Poll::Ready(Err(Stopped::Refused(Box::new(expiry.into_answer())))),
-            None => Poll::Pending,
+        if let Some(expiry) = self.expiry.take_if(|_| over) {
+            return Poll::Ready(Err(Stopped::Refused(Box::new(expiry.into_answer()))));
+        }
+        ready!(self.service.poll_ready(cx)).map_err(Stopped::Failed)?;
+        // the service may have kept it waiting for longer than its token is good
+        match self.settings.readmit(&self.request) {
+            Admission::Pass(_) => Poll::Ready(Ok(())),
+            Admission::Refuse(response) => Poll::Ready(Err(Stopped::Refused(Box::new(response)))),
         }
     }
 }

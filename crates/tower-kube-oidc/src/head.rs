@@ -45,8 +45,12 @@ impl<'a> RequestHead<'a> {
     /// Whether routers go by this path, or what is left of it in a nested one. After an internal
     /// rewrite they go by another.
     pub(crate) fn is_routed_by(&self, path: &str) -> bool {
-        // all of it was stripped
-        self.routed_path == "/" || path.ends_with(self.routed_path)
+        #[cfg(feature = "axum")]
+        if self.extensions.get::<::axum::extract::NestedPath>().is_some() {
+            // where all of it was stripped, a slash is left
+            return self.routed_path == "/" || path.ends_with(self.routed_path);
+        }
+        self.routed_path == path
     }
 }
 

@@ -161,7 +161,8 @@ impl<C: Claims> OidcAuthLayer<C> {
     ///
     /// The path is compared byte for byte with that of the request: `/healthz/`, `/healthz;a` and
     /// `/%68ealthz` are others. In an axum router that is nested in another it is the whole path
-    /// that counts, which needs the feature `axum`. No token is looked at. A
+    /// that counts, which needs the feature `axum`; a path that was rewritten on its way here is
+    /// not open. No token is looked at. A
     /// [policy](crate::Allow) below lets such requests pass only if it says so.
     pub fn open_path(self, path: impl Into<String>) -> Self {
         self.open(Open::Path { path: path.into(), methods: None })
@@ -216,8 +217,13 @@ impl<C: Claims> OidcAuthLayer<C> {
     ///
     /// A call that was not answered by then is answered with 401 or `UNAUTHENTICATED`, and the
     /// service's future is dropped. A body that has begun ends with that status where it is gRPC,
-    /// and breaks off elsewhere. What a connection is upgraded to, such as a WebSocket, is not
-    /// seen from here.
+    /// and breaks off elsewhere. A key that was taken back and a denied `jti` end it too, within
+    /// ten seconds. What a connection is upgraded to, such as a WebSocket, is not seen from here,
+    /// nor is a request's own stream that a handler has given to a task of its own.
+    ///
+    /// # Panics
+    ///
+    /// Where a call is made in a tokio runtime that was built without time, as every timer does.
     pub fn end_streams_at_expiry(self) -> Self {
         self.mannered(|manner| manner.end_streams = true)
     }

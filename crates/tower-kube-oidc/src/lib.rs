@@ -74,7 +74,7 @@
 //!
 //! # Health
 //!
-//! [`Ready`] answers a readiness probe, and [`report_health`] keeps the health service of gRPC
+//! [`ReadinessProbe`] answers a readiness probe, and [`report_health`] keeps the health service of gRPC
 //! informed; both go by whether keys are here, fresh or stale.
 //!
 //! # Features
@@ -113,7 +113,7 @@ mod open;
 mod outcome;
 mod passed;
 mod plan;
-mod ready;
+mod readiness_probe;
 mod rejection;
 mod service;
 mod settings;
@@ -143,7 +143,7 @@ pub use self::{
     outcome::Outcome,
     passed::Passed,
     plan::LayerError,
-    ready::Ready,
+    readiness_probe::ReadinessProbe,
     rejection::Rejection,
     service::OidcAuth,
 };

@@ -5,7 +5,10 @@ use std::{fmt, marker::PhantomData};
 use http::Extensions;
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
-use crate::{answer::Answering, rejection::Rejection};
+use crate::{
+    answer::{Answering, Answers},
+    rejection::Rejection,
+};
 
 /// Says in the extensions of a request how it came through an
 /// [`OidcAuthLayer`](crate::OidcAuthLayer) that lets more pass than callers with a good token: by
@@ -105,6 +108,11 @@ pub(crate) fn why_no_caller<C: Claims>(passed: Option<&Passed<C>>) -> Rejection 
     let reported = passed.and_then(Passed::would_be_rejected);
     reported.cloned().unwrap_or(Rejection::NoCredentials)
 }
+
+/// The form of answers that a layer was told to have, for a policy below it: where the HTTP status
+/// is all that counts, it counts for refusals of both, and of layers in between.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswersOfLayer(pub(crate) Answers);
 
 /// Takes out what a layer puts in, before it decides: what is there afterwards is its own.
 pub(crate) fn clear<C: Claims>(extensions: &mut Extensions) {

@@ -1,4 +1,4 @@
-//! [`Ready`]: the service behind a readiness probe.
+//! [`ReadinessProbe`]: the service behind a readiness probe.
 
 use std::{
     convert::Infallible,
@@ -7,41 +7,43 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
-use kube_oidc::{Claims, Readiness, ServiceAccountClaims};
+use kube_oidc::{Claims, IssuerStatus, Readiness, ServiceAccountClaims};
 use tower_service::Service;
 
 /// Answers a readiness probe: 200 while the keys are here, fresh or stale, and 503 before and
-/// after, with a line for each issuer. It fetches nothing, so a service that gets no requests
+/// after, with a line for each issuer. It is no first use of the verifier, so a service that gets
+/// no requests
 /// before it is ready has to [`warm_up`](crate::Verifier::warm_up) its verifier.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use axum::{Router, routing::get};
-/// use tower_kube_oidc::{IssuerUrl, OidcAuthLayer, Readiness, Ready, Verifier};
+/// use tower_kube_oidc::{IssuerUrl, OidcAuthLayer, Readiness, ReadinessProbe, Verifier};
 ///
 /// # async fn list() {}
 /// let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
 /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
-///     .route_service("/readyz", Ready::when(Readiness::any(&verifier)))
+///     .route_service("/readyz", ReadinessProbe::new(Readiness::any(&verifier)))
 ///     .layer(OidcAuthLayer::from(verifier).open_path("/readyz").build()?);
 /// # Ok(()) }
 /// ```
 ///
-/// The lines name issuers and clusters; whoever may ask can read them.
+/// The lines name issuers and clusters, and say whether their keys are fresh, stale or not here;
+/// whoever may ask can read them.
 #[derive(Debug)]
 #[must_use]
-pub struct Ready<C: Claims = ServiceAccountClaims>(Readiness<C>);
+pub struct ReadinessProbe<C: Claims = ServiceAccountClaims>(Readiness<C>);
 
-impl<C: Claims> Ready<C> {
+impl<C: Claims> ReadinessProbe<C> {
     /// Answers by this readiness.
-    pub fn when(readiness: Readiness<C>) -> Self {
+    pub fn new(readiness: Readiness<C>) -> Self {
         Self(readiness)
     }
 }
 
-impl<ReqBody, C: Claims> Service<Request<ReqBody>> for Ready<C> {
+impl<ReqBody, C: Claims> Service<Request<ReqBody>> for ReadinessProbe<C> {
     type Response = Response<String>;
     type Error = Infallible;
     type Future = future::Ready<Result<Self::Response, Infallible>>;
@@ -53,7 +55,12 @@ impl<ReqBody, C: Claims> Service<Request<ReqBody>> for Ready<C> {
     fn call(&mut self, _: Request<ReqBody>) -> Self::Future {
         let ready = self.0.is_ready();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let lines = self.0.verifier().status().into_iter().map(|issuer| format!("{issuer}\n"));
+        // why keys are not here is not for everybody who may ask
+        let line = |issuer: IssuerStatus| match issuer.cluster {
+            Some(cluster) => format!("{} ({cluster}): {}\n", issuer.issuer, issuer.state),
+            None => format!("{}: {}\n", issuer.issuer, issuer.state),
+        };
+        let lines = self.0.verifier().status().into_iter().map(line);
         let mut response = Response::new(lines.collect());
         *response.status_mut() = status;
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -62,7 +69,7 @@ impl<ReqBody, C: Claims> Service<Request<ReqBody>> for Ready<C> {
     }
 }
 
-impl<C: Claims> Clone for Ready<C> {
+impl<C: Claims> Clone for ReadinessProbe<C> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }

@@ -1,6 +1,6 @@
 //! [`Rejection`]: why a request goes no further, and what its sender is told.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::StatusCode;
 use kube_oidc::{Denied, Reason, Refusal, VerifyError};
@@ -169,7 +169,7 @@ impl Rejection {
     /// One event for each refusal, and for each that only would have been one. Nothing in it comes
     /// from a token that was not verified.
     pub(crate) fn log(&self, enforced: bool) {
-        let (reason, detail) = (self.reason(), self.detail());
+        let (reason, detail) = (self.reason(), Detail(self));
         match self {
             _ if !enforced => tracing::info!(reason, %detail, "would be refused"),
             Self::NoCredentials => tracing::debug!(reason, "refused"),
@@ -177,11 +177,16 @@ impl Rejection {
             _ => tracing::info!(reason, %detail, "refused"),
         }
     }
+}
 
-    fn detail(&self) -> String {
-        match self {
-            Self::Token(VerifyError::Refused(refusal)) => refusal.to_string(),
-            other => other.to_string(),
+/// What happened, beside the message.
+struct Detail<'a>(&'a Rejection);
+
+impl fmt::Display for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Rejection::Token(VerifyError::Refused(refusal)) => refusal.fmt(f),
+            other => other.fmt(f),
         }
     }
 }

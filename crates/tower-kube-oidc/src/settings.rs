@@ -13,7 +13,7 @@ use crate::{
     head::RequestHead,
     open::Open,
     outcome::{OnOutcome, Outcome},
-    passed::{How, Passed, Why},
+    passed::{AnswersOfLayer, How, Passed, Why},
     rejection::Rejection,
 };
 
@@ -136,6 +136,18 @@ impl<C: Claims> Settings<C> {
         }
     }
 
+    /// Refuses a request that was admitted and whose token is good no more.
+    pub(crate) fn readmit<B>(&self, request: &Request<B>) -> Admission {
+        let caller = request.extensions().get::<Verified<C>>();
+        let is_over =
+            |caller| self.verifier.as_ref().is_some_and(|v| v.time_left(caller).is_zero());
+        if self.manner.mode != Mode::ReportOnly && caller.is_some_and(is_over) {
+            self.refuse(request, Rejection::ExpiredMeanwhile)
+        } else {
+            Admission::Pass(None)
+        }
+    }
+
     fn admit_caller<B>(
         &self,
         request: &mut Request<B>,
@@ -146,6 +158,9 @@ impl<C: Claims> Settings<C> {
         self.tell(request, Outcome::Verified(&caller));
         if manner.remove_token_header {
             request.headers_mut().remove(manner.token_header.name());
+        }
+        if let Some(answers) = manner.answering.asked_answers() {
+            request.extensions_mut().insert(AnswersOfLayer(answers));
         }
         let report_only = mode == Mode::ReportOnly;
         let ends = manner.end_streams && !report_only;

@@ -1,6 +1,7 @@
 //! [`ServiceAccountTokenLayer`]: puts the token into requests, and only into those it is for.
 
 use std::{
+    error::Error,
     fmt,
     future::Future,
     path::PathBuf,
@@ -9,7 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, header::AUTHORIZATION};
+use http::{
+    Request,
+    header::{AUTHORIZATION, HOST},
+};
 use kube_oidc::clock::Clock;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -36,8 +40,8 @@ use super::{
 /// read it once.
 ///
 /// A token is sent to the origin that it was named for, and to nobody else: scheme, host and port
-/// of the request's URI count, whatever its `Host` header says. A request to another origin fails
-/// before anything is sent. So a client that follows redirects goes *outside* of this layer, and
+/// of the request's URI count, and a `Host` header must say the same. A request to another origin
+/// fails before anything is sent. So a client that follows redirects goes *outside* of this layer, and
 /// each hop comes by here; one that follows them inside would have the header before this layer
 /// knows. An `Authorization` header that a request brings is replaced.
 ///
@@ -85,18 +89,32 @@ impl ServiceAccountTokenLayer {
     }
 
     fn header<B>(&self, request: &Request<B>) -> Result<http::HeaderValue, TokenError> {
-        let named = if request.uri().authority().is_none() {
+        let named = self.named(request)?;
+        // a shared gateway may go by it
+        for host in request.headers().get_all(HOST) {
+            let host = host.to_str().ok().and_then(|host| named.origin.of_host(host).ok());
+            match host {
+                Some(origin) if origin == named.origin => {}
+                Some(origin) => return Err(TokenError::OtherOrigin(origin)),
+                None => return Err(TokenError::NoOrigin),
+            }
+        }
+        Ok(named.file.header()?)
+    }
+
+    /// Whom a request is for.
+    fn named<B>(&self, request: &Request<B>) -> Result<&Named, TokenError> {
+        if request.uri().authority().is_none() {
             let mut channels = self.tokens.iter().filter(|named| named.for_channel);
             match (channels.next(), channels.next()) {
-                (Some(only), None) => only,
-                _ => return Err(TokenError::NoOrigin),
+                (Some(only), None) => Ok(only),
+                _ => Err(TokenError::NoOrigin),
             }
         } else {
             let origin = Origin::of(request.uri()).map_err(|_| TokenError::NoOrigin)?;
             let named = self.tokens.iter().find(|named| named.origin == origin);
-            named.ok_or(TokenError::OtherOrigin(origin))?
-        };
-        Ok(named.file.header()?)
+            named.ok_or(TokenError::OtherOrigin(origin))
+        }
     }
 }
 
@@ -108,7 +126,9 @@ pub struct TokenForOrigin {
 }
 
 impl TokenForOrigin {
-    /// Sends the token to this origin.
+    /// Sends the token to this origin, which has to be where requests really go: a tonic channel
+    /// goes where it was made for, so it wants [`for_channel_to`](Self::for_channel_to), and a
+    /// client that uses a proxy for plain http shows the token to the proxy.
     pub fn for_origin(self, origin: Origin) -> ServiceAccountTokenLayer {
         self.named(origin, false)
     }
@@ -163,22 +183,27 @@ pub enum TokenError {
     /// The request is for an origin that no token is named for.
     #[error("no token is named for {0}, so the request was not sent")]
     OtherOrigin(Origin),
-    /// The request does not say where it goes, and the layer was not made for one channel.
-    #[error("the request does not say where it goes, so it was not sent: for_channel_to()")]
+    /// The request does not say by http or https where it goes, and the layer was not made for one
+    /// channel, or for several.
+    #[error(
+        "the request does not say where it goes, and no token or several are for channels: it was not sent"
+    )]
     NoOrigin,
 }
 
 /// Why a call failed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CallError<E> {
+pub enum CallError {
     /// Nothing was sent.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The client's own error.
     #[error(transparent)]
-    Client(E),
+    Client(BoxError),
 }
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 impl<S> Layer<S> for ServiceAccountTokenLayer {
     type Service = ServiceAccountToken<S>;
@@ -198,13 +223,14 @@ pub struct ServiceAccountToken<S> {
 impl<S, B> Service<Request<B>> for ServiceAccountToken<S>
 where
     S: Service<Request<B>>,
+    S::Error: Into<BoxError>,
 {
     type Response = S::Response;
-    type Error = CallError<S::Error>;
+    type Error = CallError;
     type Future = CallFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(CallError::Client)
+        self.inner.poll_ready(cx).map_err(client)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
@@ -217,6 +243,10 @@ where
         };
         CallFuture { state }
     }
+}
+
+fn client(error: impl Into<BoxError>) -> CallError {
+    CallError::Client(error.into())
 }
 
 pin_project! {
@@ -238,12 +268,13 @@ pin_project! {
 impl<F, R, E> Future for CallFuture<F>
 where
     F: Future<Output = Result<R, E>>,
+    E: Into<BoxError>,
 {
-    type Output = Result<R, CallError<E>>;
+    type Output = Result<R, CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Calling { future } => future.poll(cx).map_err(CallError::Client),
+            StateProjection::Calling { future } => future.poll(cx).map_err(client),
             StateProjection::Failed { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error.into())),
                 // polled after it was done

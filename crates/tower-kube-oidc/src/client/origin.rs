@@ -30,6 +30,15 @@ enum Scheme {
     Https,
 }
 
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// A text is no origin to send a token to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -62,7 +71,14 @@ impl Origin {
         if !bare || user { Err(OriginError::More) } else { Self::of(&uri) }
     }
 
-    /// Where a request goes; its `Host` header has no say in it.
+    /// The origin that this `Host` header would name, where the scheme is this one's.
+    pub(super) fn of_host(&self, host: &str) -> Result<Self, OriginError> {
+        let uri: Uri =
+            format!("{}://{host}", self.scheme.name()).parse().map_err(|_| OriginError::Url)?;
+        Self::of(&uri)
+    }
+
+    /// Where a request goes.
     pub(super) fn of(uri: &Uri) -> Result<Self, OriginError> {
         let scheme = match uri.scheme_str() {
             Some("https") => Scheme::Https,
@@ -71,8 +87,12 @@ impl Origin {
             None => return Err(OriginError::Url),
         };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(OriginError::Url)?;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let without_user = authority.rsplit('@').next().unwrap_or_default();
         let port = match (uri.port(), scheme) {
             (Some(port), _) => port.as_u16(),
+            // what is no port would be passed over
+            (None, _) if without_user != host => return Err(OriginError::Url),
             (None, Scheme::Https) => 443,
             (None, Scheme::Http) => 80,
         };
@@ -99,11 +119,7 @@ impl FromStr for Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
     }
 }
 
@@ -129,8 +145,11 @@ mod tests {
         for (text, error) in [
             ("", OriginError::Url),
             ("orders.shop.svc", OriginError::Url),
-            ("/orders", OriginError::Url),
+            ("/orders", OriginError::More),
             ("https://", OriginError::Url),
+            ("https://orders.shop.svc:84430", OriginError::Url),
+            ("https://orders.shop.svc:", OriginError::Url),
+            ("https://svc:8443svc", OriginError::Url),
             ("ftp://orders.shop.svc", OriginError::Scheme),
             ("https://orders.shop.svc/v1", OriginError::More),
             ("https://orders.shop.svc/?a", OriginError::More),

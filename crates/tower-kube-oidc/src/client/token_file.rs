@@ -1,16 +1,18 @@
 //! The file in which the kubelet keeps a token, which it replaces before the token expires.
 
 use std::{
-    fmt, io,
-    path::PathBuf,
+    fmt,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, TryLockError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::HeaderValue;
 use kube_oidc::{
-    API_SERVER_AUDIENCES,
     clock::{Clock, SystemClock},
+    is_api_server_audience,
 };
 use serde_json::Value;
 
@@ -20,6 +22,9 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often a file is read at the most, when its token is about to expire or cannot be read.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Where every pod finds its key to the API server, whatever audience that has.
+const DEFAULT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// As much as the other side reads of a token.
 const MAX_BYTES: usize = 16 * 1024;
@@ -170,7 +175,8 @@ impl TokenFile {
             Ok(token) => (Some(token), None),
             Err(error) => {
                 if before.is_some() {
-                    tracing::warn!(%error, "the last token is used on");
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, source, "the last token is used on");
                 }
                 (before, Some(error))
             }
@@ -192,14 +198,15 @@ impl TokenFile {
     /// Reads the file: some kilobytes of a file system in memory, so it is not worth a thread.
     fn read(&self, now: SystemTime) -> Result<Token, TokenFileError> {
         let path = || self.path.clone();
-        let text = std::fs::read(&self.path)
+        let text = read_start(&self.path)
             .map_err(|error| TokenFileError::Read { path: path(), source: Arc::new(error) })?;
         let token = text.trim_ascii();
         if token.is_empty() {
             return Err(TokenFileError::Empty { path: path() });
         }
         let claims = Claims::read(token).ok_or_else(|| self.not_a_token())?;
-        if claims.opens_api_server && !self.may_open_api_server {
+        let opens = claims.opens_api_server || is_default(&self.path);
+        if opens && !self.may_open_api_server {
             return Err(TokenFileError::ApiServerAudience { path: path() });
         }
         let header = [b"Bearer ", token].concat();
@@ -223,6 +230,20 @@ impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TokenFile").field(&self.path).finish()
     }
+}
+
+/// As much of a file as a token may have, and a little more.
+fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    const MORE: usize = 16;
+    let mut start = Vec::new();
+    File::open(path)?.take((MAX_BYTES + MORE) as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Whether it is the pod's key to the API server, by whatever links.
+fn is_default(path: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    path.starts_with(DEFAULT_FOLDER) || real(path).starts_with(real(Path::new(DEFAULT_FOLDER)))
 }
 
 /// What a token says that its owner has to know.
@@ -253,8 +274,7 @@ impl Claims {
             Some(_) => return None,
             None => Vec::new(),
         };
-        let opens =
-            |audience: &&str| *audience == issuer || API_SERVER_AUDIENCES.contains(audience);
+        let opens = |audience: &&str| *audience == issuer || is_api_server_audience(audience);
         let expires_at = match payload.get("exp") {
             Some(exp) => {
                 Some(UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(exp.as_f64()?).ok()?)?)
