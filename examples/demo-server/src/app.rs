@@ -4,11 +4,13 @@ use std::time::SystemTime;
 
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
-use tower_kube_oidc::{Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, Ready, Verifier};
+use tower_kube_oidc::{
+    Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, ReadinessProbe, Verifier,
+};
 
 /// `/whoami` behind the layer, the probes beside it.
 pub(crate) fn router(verifier: Verifier) -> Router {
-    let ready = Ready::when(Readiness::any(&verifier));
+    let ready = ReadinessProbe::new(Readiness::any(&verifier));
     Router::new()
         .route("/whoami", get(whoami))
         .layer(OidcAuthLayer::from(verifier))

@@ -301,13 +301,13 @@ fn it_is_ready_when_keys_are_there_and_says_how_they_are() {
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 503);
     demo.log_line_with("could not be fetched");
-    assert!(demo.get("/readyz", &[]).body.contains(": empty, 0 keys"));
+    assert!(demo.get("/readyz", &[]).body.contains(": empty"));
     issuer.come_up();
     demo.log_line_with("the keys of the issuer are here");
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 200);
     assert!(answer.body.starts_with(issuer.url()), "{}", answer.body);
-    assert!(answer.body.contains("fresh, 1 key, next fetch in "), "{}", answer.body);
+    assert!(answer.body.ends_with(": fresh\n"), "{}", answer.body);
     // no request with a token was needed for it
     assert_eq!(issuer.key_fetches(), 1);
 }

@@ -682,8 +682,11 @@ async fn a_policy_without_a_caller_lets_nobody_pass() {
     let app = Routes::new(allow.named_layer(WhoAmI::server())).into_axum_router();
     // nobody looked at the call
     let server = HttpServer::start(app.clone()).await;
-    let without_layer = client(server.url());
-    assert_refused(&without_layer, &[&good(&issuer)], Code::Internal, MISCONFIGURED).await;
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let call = http2.post(format!("{}/grpc.health.v1.Health/Check", server.url()));
+    let call = call.header("content-type", "application/grpc").header("te", "trailers");
+    let answered = call.header("authorization", good(&issuer)).send().await.unwrap();
+    assert_eq!(answered.status(), 500, "in no form that a caller could choose");
     // nobody makes it
     let server = HttpServer::start(app.layer(layer(&issuer).optional())).await;
     let optional = client(server.url());

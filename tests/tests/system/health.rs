@@ -30,7 +30,8 @@ use tonic_health::{
     server::{HealthReporter, HealthService, health_reporter},
 };
 use tower_kube_oidc::{
-    Issuer, KeyState, OidcAuthLayer, Readiness, Ready, Verifier, VerifierBuilder, report_health,
+    Issuer, KeyState, OidcAuthLayer, Readiness, ReadinessProbe, Verifier, VerifierBuilder,
+    report_health,
 };
 
 /// Far more than anything here takes.
@@ -64,7 +65,7 @@ async fn a_health_service_serves_once_the_keys_are_here() {
     let (reporter, health) = health_reporter();
     for service in ["", "shop.Orders"] {
         let readiness = Readiness::any(&verifier);
-        tokio::spawn(report_health(readiness, reporter.clone(), service));
+        tokio::spawn(report_health(readiness, reporter.clone(), [service]).await);
     }
     let layer = OidcAuthLayer::from(verifier.clone())
         .open_grpc_method("/grpc.health.v1.Health/Check")
@@ -144,7 +145,7 @@ async fn a_health_service_serves_with_stale_keys_and_not_without() {
         .unwrap();
     let reporter = HealthReporter::new();
     let health = HealthService::from_health_reporter(reporter.clone());
-    tokio::spawn(report_health(Readiness::any(&verifier), reporter, ""));
+    tokio::spawn(report_health(Readiness::any(&verifier), reporter, [""]).await);
     let mut watched = health.watch(of_service("")).await.unwrap().into_inner();
 
     assert_eq!(changes(&mut watched).await.last(), Some(&ServingStatus::NotServing));
@@ -245,7 +246,7 @@ async fn serve(readiness: Readiness) -> HttpServer {
     let layer = OidcAuthLayer::from(readiness.verifier().clone()).open_path("/readyz");
     let app = Router::new()
         .route("/", get(async || "hello"))
-        .route_service("/readyz", Ready::when(readiness))
+        .route_service("/readyz", ReadinessProbe::new(readiness))
         .layer(layer.build().unwrap());
     HttpServer::start(app).await
 }
@@ -261,15 +262,15 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
         let [line] = lines.try_into().unwrap();
         (status.as_u16(), line)
     };
-    let says = |line: &str, state: &str| line.starts_with(&format!("{}: {state}, ", issuer.url()));
+    let says = |line: &str, state: &str| line.starts_with(&format!("{}: {state}", issuer.url()));
 
-    assert_eq!(probe().await, (503, format!("{}: empty, 0 keys", issuer.url())));
+    assert_eq!(probe().await, (503, format!("{}: empty", issuer.url())));
     assert_eq!(issuer.requests().len(), 0, "a probe fetches nothing");
 
     verifier.warm_up();
     timeout(LONG, verifier.ready()).await.unwrap();
     let (status, line) = probe().await;
-    assert!(status == 200 && says(&line, "fresh") && line.contains("1 key,"), "{status} {line}");
+    assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
 
     issuer.go_down();
     // its lifetime is an hour, and it is kept for a day beyond

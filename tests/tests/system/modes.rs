@@ -624,7 +624,8 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     let payments = || Allow::only(in_namespace("payments"));
     let admins = || Allow::only(in_namespace("kube-system"));
     let worker_7 = |realm: &str| {
-        Allow::only(Policy::when_claims("7", |who: &Verified<Worker>| who.client_id == "7")).realm(realm)
+        Allow::only(Policy::when_claims("7", |who: &Verified<Worker>| who.client_id == "7"))
+            .realm(realm)
     };
     let both = |id: &str| {
         let token = issuer.token().audience("orders").claim("client_id", id);

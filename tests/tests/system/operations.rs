@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use kube_oidc::{BuildError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc::{
+    BuildError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError,
+    clock::ManualClock,
+};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
 
@@ -295,4 +298,44 @@ async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     }
     let error = verifier.status()[0].last_error.clone().unwrap().error;
     assert!(error.contains(path.to_str().unwrap()), "{error}");
+}
+
+#[tokio::test]
+async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
+    type Take = fn(&Verifier, &TestIssuer);
+    let hour = Duration::from_secs(3600);
+    let deny: Take = |verifier, _| verifier.deny_jti("leaked");
+    let distrust: Take =
+        |verifier, issuer| verifier.distrust_key(issuer.url(), issuer.signing_key().kid());
+    let remove: Take = |verifier, issuer| assert!(verifier.remove_issuer(issuer.url()));
+    for take_back in [deny, distrust, remove] {
+        let issuer = TestIssuer::start();
+        let verifier = builder(&issuer).build().unwrap();
+        let minted = issuer.token().audience("orders").claim("jti", "leaked").expires_in(hour);
+        let caller = verifier.judge(minted.mint()).await.unwrap();
+        let left = verifier.time_left(&caller);
+        assert!(left > hour && left <= hour + Duration::from_secs(60), "{left:?}");
+        take_back(&verifier, &issuer);
+        assert_eq!(verifier.time_left(&caller), Duration::ZERO);
+    }
+    // a key that its issuer took back
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let caller = verifier.judge(token(&issuer)).await.unwrap();
+    issuer.rotate();
+    issuer.drop_old_keys();
+    assert!(!verifier.time_left(&caller).is_zero());
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(verifier.time_left(&caller), Duration::ZERO);
+    // that keys are away says nothing
+    let issuer = TestIssuer::start();
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let day = Duration::from_secs(86_400);
+    let minted = issuer.token().audience("orders").expires_in(10 * day);
+    let caller = verifier.judge(minted.mint()).await.unwrap();
+    issuer.go_down();
+    clock.advance(2 * day);
+    assert!(!verifier.is_ready());
+    assert!(verifier.time_left(&caller) > 7 * day);
 }

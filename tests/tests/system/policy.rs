@@ -8,8 +8,8 @@ use http::{StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use tower_kube_oidc::{
-    Allow, AllowError, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, Verified, Verifier,
-    in_any_cluster, in_cluster_named, in_namespace,
+    Allow, AllowError, Answers, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, Verified,
+    Verifier, in_any_cluster, in_cluster_named, in_namespace,
 };
 
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
@@ -270,5 +270,32 @@ async fn claims_of_ones_own_have_policies_too() {
     for (client_id, expected) in [("7", StatusCode::OK), ("8", StatusCode::FORBIDDEN)] {
         let token = issuer.token().bare().audience("orders").claim("client_id", client_id).mint();
         assert_eq!(status_of(app.clone(), Some(&token)).await, expected);
+    }
+}
+
+/// Behind a proxy that goes by the HTTP status, a caller could choose gRPC's 200.
+#[tokio::test]
+async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
+    let issuer = TestIssuer::start();
+    let token = token(&issuer, "payments", "checkout");
+    let denying = || Allow::only(in_namespace("ledger"));
+    let app = |allow: Allow, layer: OidcAuthLayer| {
+        Router::new().route("/", post(ok)).layer(allow).layer(layer)
+    };
+    let http = || layer(&issuer).answers(Answers::Http);
+    let bare = Router::new().route("/", post(ok)).layer(denying());
+    for (app, expected) in [
+        (app(denying(), http()), StatusCode::FORBIDDEN),
+        (app(denying(), http().dangerous_report_only()), StatusCode::OK),
+        // gRPC has its own status
+        (app(denying(), layer(&issuer)), StatusCode::OK),
+        (app(denying().answers(Answers::Http), layer(&issuer)), StatusCode::FORBIDDEN),
+        (app(denying().answers(Answers::Detect), http()), StatusCode::OK),
+        (bare, StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
+        let server = HttpServer::start(app).await;
+        let request = client().post(server.url()).header("te", "trailers");
+        let request = request.header("content-type", "application/grpc");
+        assert_eq!(send(request, Some(&token)).await.status, expected);
     }
 }
