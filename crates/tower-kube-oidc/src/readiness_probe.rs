@@ -12,8 +12,7 @@ use tower_service::Service;
 
 /// Answers a readiness probe: 200 while the keys are here, fresh or stale, and 503 before and
 /// after, with a line for each issuer. It is no first use of the verifier, so a service that gets
-/// no requests
-/// before it is ready has to [`warm_up`](crate::Verifier::warm_up) its verifier.
+/// no requests before it is ready has to [`warm_up`](crate::Verifier::warm_up) its verifier.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
