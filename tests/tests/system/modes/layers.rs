@@ -1,0 +1,306 @@
+//! Layers around each other, and what one leaves for the next.
+
+use super::*;
+
+/// The marks that layers leave on requests, one of each kind.
+async fn marks(issuer: &TestIssuer) -> Vec<Passed> {
+    let hand_out = service_fn(async |request: Request| {
+        let mut response = Response::new(Body::empty());
+        let mark = request.extensions().get::<Passed>().unwrap().clone();
+        response.extensions_mut().insert(mark);
+        Ok::<_, std::convert::Infallible>(response)
+    });
+    let mut marks = Vec::new();
+    for (layer, sent) in [
+        (layer(issuer).open_path("/"), vec![]),
+        (layer(issuer).optional(), vec![]),
+        (layer(issuer).dangerous_report_only(), vec![]),
+        (layer(issuer).dangerous_report_only(), vec![good(issuer)]),
+    ] {
+        let headers: Vec<_> = sent.iter().map(|value| ("authorization", value.as_str())).collect();
+        let response = layer.layer(hand_out).oneshot(request("/", &headers)).await.unwrap();
+        marks.push(response.extensions().get::<Passed>().unwrap().clone());
+    }
+    marks
+}
+
+#[tokio::test]
+async fn what_was_there_before_is_gone_before_any_decision() {
+    let issuer = start_issuer();
+    let admin = ServiceAccountClaims::for_test("kube-system", "admin");
+    let admin = Verified::dangerous_without_verification(admin);
+    let admins_only = || Allow::only(in_namespace("kube-system"));
+    let garbage = "Bearer garbage".to_owned();
+    for mark in marks(&issuer).await {
+        let forged = |path, sent: &[String]| {
+            let sent: Vec<_> = sent.iter().map(|value| ("authorization", value.as_str())).collect();
+            let mut request = request(path, &sent);
+            request.extensions_mut().insert(admin.clone());
+            request.extensions_mut().insert(mark.clone());
+            request
+        };
+        let good = || vec![good(&issuer)];
+        let is = |caller: Option<&str>, passed: Option<&str>, would_be: Option<&str>| {
+            Some(json!([caller, passed, would_be]))
+        };
+        let open = || layer(&issuer).open_path("/look").open_path("/caller");
+        // what the handler finds, if it is called; and what a policy for the forged caller says
+        for (layer, sent, found, allowed) in [
+            (layer(&issuer), vec![], None, 401),
+            (layer(&issuer), vec![garbage.clone()], None, 401),
+            (layer(&issuer), good(), is(Some(CHECKOUT), None, None), 403),
+            (layer(&issuer).optional(), vec![], is(None, Some("anonymous"), None), 401),
+            (layer(&issuer).optional(), vec![garbage.clone()], None, 401),
+            (layer(&issuer).optional(), good(), is(Some(CHECKOUT), None, None), 403),
+            (open(), vec![], is(None, Some("open path"), None), 401),
+            (open(), good(), is(None, Some("open path"), None), 401),
+            (
+                layer(&issuer).dangerous_report_only(),
+                vec![],
+                is(None, Some("report only"), Some("no_credentials")),
+                200,
+            ),
+            (
+                layer(&issuer).dangerous_report_only(),
+                vec![garbage.clone()],
+                is(None, Some("report only"), Some("malformed")),
+                200,
+            ),
+            (
+                layer(&issuer).dangerous_report_only(),
+                good(),
+                is(Some(CHECKOUT), Some("report only"), None),
+                200,
+            ),
+        ] {
+            let shown = format!("{layer:?} {mark:?}");
+            let (bare, held) = (app(layer.clone()), routes().layer(admins_only()).layer(layer));
+            // waits for keys the first time, where a token is looked at
+            for _ in 0..2 {
+                let answered = send(&bare, forged("/look", &sent)).await;
+                let seen = (answered.status == 200).then(|| answered.found());
+                let seen =
+                    seen.map(|seen| json!([seen["caller"], seen["passed"], seen["would be"]]));
+                assert_eq!(seen, found, "{shown}");
+                let caller = send(&bare, forged("/caller", &sent)).await.body;
+                assert!(!caller.contains("admin"), "{shown}");
+                assert_eq!(send(&held, forged("/look", &sent)).await.status, allowed, "{shown}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_innermost_of_two_layers_decides_who_calls() {
+    let (a, b) = (start_issuer(), start_issuer());
+    let nested = |outer: OidcAuthLayer, inner: OidcAuthLayer| routes().layer(inner).layer(outer);
+    let inner = |issuer: &TestIssuer| layer(issuer).realm("inner");
+    let outer = |issuer: &TestIssuer| layer(issuer).realm("outer");
+    let realm = |answered: &Answered| {
+        let challenge = answered.header(WWW_AUTHENTICATE).unwrap_or_default();
+        if challenge.contains("realm=\"inner\"") { "inner" } else { "outer" }
+    };
+    let (of_a, of_b) = (vec![good(&a)], vec![good(&b)]);
+    let none: Vec<String> = vec![];
+    for (app, sent, who_refuses) in [
+        // each issuer's token is refused by the other's layer
+        (nested(outer(&a), inner(&b)), &of_a, Some("inner")),
+        (nested(outer(&a), inner(&b)), &of_b, Some("outer")),
+        (nested(outer(&a), inner(&b)), &none, Some("outer")),
+        (nested(outer(&a).optional(), inner(&a)), &none, Some("inner")),
+        (nested(outer(&a).optional(), inner(&b)), &of_a, Some("inner")),
+        (nested(outer(&a).optional(), inner(&b)), &of_b, Some("outer")),
+        (nested(outer(&a).optional(), inner(&a)), &of_a, None),
+        (nested(outer(&a).dangerous_report_only(), inner(&a)), &none, Some("inner")),
+        (nested(outer(&a).dangerous_report_only(), inner(&b)), &of_a, Some("inner")),
+        (nested(outer(&a).dangerous_report_only(), inner(&a)), &of_a, None),
+        (nested(outer(&a), inner(&a).dangerous_report_only()), &none, Some("outer")),
+        (nested(outer(&a).open_path("/look"), inner(&a)), &none, Some("inner")),
+        (nested(outer(&a).open_path("/look"), inner(&a)), &of_a, None),
+        // what the outer one took away, the inner one does not find
+        (nested(outer(&a).remove_token_header(), inner(&a)), &of_a, Some("inner")),
+    ] {
+        for _ in 0..2 {
+            let answered = with(&app, "/look", &borrowed(sent)).await;
+            if let Some(layer) = who_refuses {
+                assert_eq!((answered.status, realm(&answered)), (401, layer), "{answered:?}");
+            } else {
+                let found = answered.found();
+                assert_eq!(found["caller"], CHECKOUT);
+                assert_eq!(found["passed"], Value::Null, "the outer one's mark is gone");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_goes_by_the_innermost_layer() {
+    let (a, b) = (start_issuer(), start_issuer());
+    let admins = || routes().layer(Allow::only(in_namespace("kube-system")));
+    // the inner one enforces, and so does the policy, whatever the outer one did
+    let app = admins().layer(layer(&a)).layer(layer(&a).dangerous_report_only());
+    assert_eq!(with(&app, "/look", &[]).await.status, 401);
+    assert_eq!(with(&app, "/look", &[&good(&a)]).await.status, 403);
+    // between the two the policy only reports, and the inner layer still refuses
+    let app = routes()
+        .layer(layer(&a))
+        .layer(Allow::only(in_namespace("kube-system")))
+        .layer(layer(&a).dangerous_report_only());
+    assert_eq!(with(&app, "/look", &[]).await.status, 401);
+    assert_eq!(with(&app, "/look", &[&good(&a)]).await.found()["caller"], CHECKOUT);
+    // an inner one that only reports forgets whom the outer one let in, and its policy reports
+    let app = admins().layer(layer(&b).dangerous_report_only()).layer(layer(&a));
+    assert_eq!(with(&app, "/look", &[]).await.status, 401);
+    let found = with(&app, "/look", &[&good(&a)]).await.found();
+    assert_eq!((&found["caller"], &found["would be"]), (&Value::Null, &json!("unknown_issuer")));
+    assert_eq!(with(&app, "/caller", &[&good(&a)]).await.status, 401);
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Worker {
+    client_id: String,
+}
+
+#[tokio::test]
+async fn layers_for_other_claims_say_nothing_about_these() {
+    let issuer = start_issuer();
+    let workers = || {
+        let verifier = builder(&issuer).claims::<Worker>().build().unwrap();
+        OidcAuthLayer::from(verifier).realm("workers")
+    };
+    let payments = || Allow::only(in_namespace("payments"));
+    let admins = || Allow::only(in_namespace("kube-system"));
+    let worker_7 = |realm: &str| {
+        Allow::only(Policy::when_claims("7", |who: &Verified<Worker>| who.client_id == "7"))
+            .realm(realm)
+    };
+    let both = |id: &str| {
+        let token = issuer.token().audience("orders").claim("client_id", id);
+        bearer(&token.service_account("payments", "checkout").mint())
+    };
+    // outside only reports for its claims, inside enforces for a service account's
+    let outer = || workers().dangerous_report_only();
+    let app = |allow: Allow| routes().layer(allow).layer(layer(&issuer)).layer(outer());
+    for sent in [vec![], vec!["Bearer garbage".to_owned()], vec!["Bearer".to_owned()]] {
+        let answered = with(&app(payments()), "/look", &borrowed(&sent)).await;
+        assert!([400, 401].contains(&answered.status), "{answered:?}");
+        assert!(answered.header(WWW_AUTHENTICATE).unwrap().contains("shop"));
+    }
+    // no worker, which the outer one only reports
+    assert_eq!(with(&app(payments()), "/look", &[&good(&issuer)]).await.status, 200);
+    assert_eq!(with(&app(admins()), "/look", &[&good(&issuer)]).await.status, 403);
+    // the other way round: inside only reports, for its own claims
+    let app = |allow: Allow| {
+        routes().layer(worker_7("7")).layer(allow).layer(outer()).layer(layer(&issuer))
+    };
+    assert_eq!(with(&app(admins()), "/look", &[&good(&issuer)]).await.status, 403);
+    assert_eq!(
+        with(&app(payments()), "/look", &[&good(&issuer)]).await.found()["caller"],
+        CHECKOUT
+    );
+    assert_eq!(with(&app(payments()), "/look", &[&both("8")]).await.found()["caller"], CHECKOUT);
+    // both enforce
+    let app =
+        routes().layer(worker_7("7")).layer(payments()).layer(workers()).layer(layer(&issuer));
+    assert_eq!(with(&app, "/look", &[&both("7")]).await.found()["caller"], CHECKOUT);
+    assert_eq!(with(&app, "/look", &[&both("8")]).await.status, 403);
+    assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 401, "no worker");
+}
+
+#[tokio::test]
+async fn claims_that_no_layer_gives_are_nobodys() {
+    let log = Log::catch();
+    let issuer = start_issuer();
+    let worker = || Allow::only(Policy::when_claims("anybody", |_: &Verified<Worker>| true));
+    let id = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
+    let perhaps = |who: Option<Caller<Worker>>| async move { format!("{}", who.is_some()) };
+    let own = Router::new().route("/own", get(id)).route("/perhaps", get(perhaps));
+    for layer in [
+        layer(&issuer),
+        layer(&issuer).optional(),
+        layer(&issuer).dangerous_report_only(),
+        layer(&issuer).open_path("/look").open_path("/own").open_path("/perhaps"),
+    ] {
+        let app = routes().layer(worker()).merge(own.clone()).layer(layer);
+        for path in ["/look", "/own", "/perhaps"] {
+            let (answered, lines) = logged(&log, &app, path, &[&good(&issuer)]).await;
+            assert_eq!(
+                (answered.status, answered.reason()),
+                (500, Some("misconfigured")),
+                "{path}"
+            );
+            assert_eq!(answered.header(WWW_AUTHENTICATE), None);
+            let told =
+                lines.iter().filter(|l| l.contains("ERROR") && l.contains("no OidcAuthLayer"));
+            assert_eq!(told.count(), 1, "{lines:?}");
+        }
+    }
+    // a policy outside of the layer has nobody to look at either
+    let app = app(layer(&issuer)).layer(Allow::only(in_namespace("payments")));
+    assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 500);
+}
+
+#[tokio::test]
+async fn two_layers_of_one_verifier_refuse_each_others_tokens() {
+    let issuer = start_issuer();
+    let mint = |audiences: &[&str]| {
+        let token = issuer.token().service_account("payments", "checkout");
+        bearer(&audiences.iter().fold(token, |token, audience| token.audience(audience)).mint())
+    };
+    let (orders, refunds, both) =
+        (mint(&["orders"]), mint(&["refunds"]), mint(&["refunds", "orders"]));
+    for reversed in [false, true] {
+        for mode in ["required", "optional", "report only"] {
+            // cold at first
+            let verifier = builder(&issuer).audience("refunds").build().unwrap();
+            let narrowed = |audience: &str| {
+                let layer = OidcAuthLayer::from(verifier.clone()).audience(audience);
+                match mode {
+                    "required" => layer,
+                    "optional" => layer.optional(),
+                    _ => layer.dangerous_report_only(),
+                }
+            };
+            let of_orders = app(narrowed("orders"));
+            let of_refunds = app(narrowed("refunds"));
+            let nested = app(narrowed("orders")).layer(narrowed("refunds"));
+            let mut asked = vec![
+                (&of_orders, &refunds, false),
+                (&of_refunds, &orders, false),
+                (&of_orders, &orders, true),
+                (&of_refunds, &refunds, true),
+                (&of_orders, &both, true),
+                (&of_refunds, &both, true),
+                (&nested, &both, true),
+                (&nested, &refunds, false),
+            ];
+            if mode != "report only" {
+                // there the outer one reports, and the inner one accepts
+                asked.push((&nested, &orders, false));
+            }
+            if reversed {
+                asked.reverse();
+            }
+            for _ in 0..2 {
+                for (app, token, accepted) in &asked {
+                    // twice in a row, so that the second one is remembered
+                    for _ in 0..2 {
+                        let answered = with(app, "/look", &[token.as_str()]).await;
+                        if *accepted {
+                            assert_eq!(answered.found()["caller"], CHECKOUT, "{mode}");
+                        } else if mode == "report only" {
+                            let found = answered.found();
+                            assert_eq!(found["caller"], Value::Null);
+                            assert_eq!(found["would be"], "audience");
+                        } else {
+                            assert_eq!(
+                                (answered.status, answered.reason()),
+                                (401, Some("audience"))
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

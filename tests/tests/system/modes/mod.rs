@@ -1,0 +1,231 @@
+//! What a layer can be told beside what it expects of tokens: whom it lets pass, where the token
+//! is, and who hears of it.
+
+mod hooks;
+mod layers;
+mod optional;
+mod report_only;
+mod secrets;
+mod token_header;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+    routing::{any, get},
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, TE, WWW_AUTHENTICATE},
+};
+use http_body_util::BodyExt as _;
+use kube_oidc::clock::ManualClock;
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::{HttpServer, Log};
+use serde_json::{Value, json};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_kube_oidc::{
+    Allow, Caller, Issuer, OidcAuthLayer, Outcome, Passed, Policy, Rejection, ServiceAccountClaims,
+    Verified, Verifier, VerifierBuilder, VerifyError, in_namespace,
+};
+use tracing::Instrument as _;
+
+/// An issuer that is quick to start.
+fn start_issuer() -> TestIssuer {
+    TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start()
+}
+
+fn builder(issuer: &TestIssuer) -> VerifierBuilder {
+    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
+}
+
+/// A layer with keys of its own, which are still to be fetched.
+fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
+    OidcAuthLayer::from(builder(issuer).build().unwrap()).realm("shop")
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn good(issuer: &TestIssuer) -> String {
+    bearer(&issuer.token().audience("orders").service_account("payments", "checkout").mint())
+}
+
+const BASIC: &str = "Basic dXNlcjpwYXNz";
+
+/// Says what a handler finds.
+async fn look(request: Request) -> Json<Value> {
+    let extensions = request.extensions();
+    let passed = extensions.get::<Passed>();
+    let how = |passed: &Passed| {
+        let flags = [passed.is_open_path(), passed.is_anonymous(), passed.is_report_only()];
+        match flags {
+            [true, false, _] => "open path",
+            [false, true, false] => "anonymous",
+            [false, false, true] => "report only",
+            other => panic!("it passed in one way: {other:?}"),
+        }
+    };
+    let values = |name: &str| -> Vec<String> {
+        let values = request.headers().get_all(name).iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    let shown = request.headers().iter();
+    let shown: Value = shown.map(|(name, value)| (name.as_str(), format!("{value:?}"))).collect();
+    Json(json!({
+        "caller": extensions.get::<Verified>().map(|who| who.subject().to_owned()),
+        "passed": passed.map(how),
+        "would be": passed.and_then(Passed::would_be_rejected).map(Rejection::reason),
+        "authorization": values("authorization"),
+        "x-workload-token": values("x-workload-token"),
+        "shown": shown,
+    }))
+}
+
+async fn subject(Caller(who): Caller) -> String {
+    who.subject().to_owned()
+}
+
+async fn perhaps(caller: Option<Caller>) -> String {
+    caller.map_or("nobody".to_owned(), |Caller(who)| who.subject().to_owned())
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/look", any(look))
+        .route("/caller", get(subject))
+        .route("/maybe", get(perhaps))
+}
+
+fn app(layer: OidcAuthLayer) -> Router {
+    routes().layer(layer)
+}
+
+#[derive(Debug)]
+struct Answered {
+    status: u16,
+    headers: HeaderMap,
+    /// What a layer outside learns.
+    rejection: Option<Rejection>,
+    body: String,
+}
+
+impl Answered {
+    fn header(&self, name: impl AsRef<str>) -> Option<&str> {
+        self.headers.get(name.as_ref()).map(|value| value.to_str().unwrap())
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        self.rejection.as_ref().map(Rejection::reason)
+    }
+
+    /// What the handler found.
+    fn found(&self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+fn request(path: &str, headers: Headers<'_>) -> Request {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).unwrap()
+}
+
+async fn send(app: &Router, request: Request) -> Answered {
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answered {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        rejection: parts.extensions.get::<Rejection>().cloned(),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+async fn ask(app: &Router, path: &str, headers: Headers<'_>) -> Answered {
+    send(app, request(path, headers)).await
+}
+
+async fn with(app: &Router, path: &str, authorization: &[&str]) -> Answered {
+    let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+    ask(app, path, &headers).await
+}
+
+const CHECKOUT: &str = "system:serviceaccount:payments:checkout";
+
+/// Values of `Authorization` that are refused wherever a token counts, with status and reason.
+fn broken(issuer: &TestIssuer) -> Vec<(Vec<String>, u16, &'static str)> {
+    let minted = || issuer.token().audience("orders");
+    let stranger = SigningKey::generate(SigningAlgorithm::Es256).with_kid("stranger");
+    let (one, basic) = (|value: &str| vec![value.to_owned()], BASIC.to_owned());
+    vec![
+        (one("Bearer"), 400, "invalid_request"),
+        (one("bearer"), 400, "invalid_request"),
+        (one("Bearer "), 400, "invalid_request"),
+        (one("Bearer a b"), 400, "invalid_request"),
+        (one("Bearer a, Bearer b"), 400, "invalid_request"),
+        (one("Bearer \"a\""), 400, "invalid_request"),
+        (vec![good(issuer), good(issuer)], 400, "invalid_request"),
+        (vec![good(issuer), basic.clone()], 400, "invalid_request"),
+        (vec![basic.clone(), good(issuer)], 400, "invalid_request"),
+        // none of the two is ours; of two headers nobody says which one counts
+        (vec![basic.clone(), basic], 400, "invalid_request"),
+        (one("Bearer garbage"), 401, "malformed"),
+        (one(&format!("{}x", good(issuer))), 401, "malformed"),
+        (one(&bearer(&minted().expired().mint())), 401, "expired"),
+        (one(&bearer(&issuer.token().audience("vault").mint())), 401, "audience"),
+        (one(&bearer(&issuer.token().mint())), 401, "audience"),
+        (one(&bearer(&minted().claim("iss", "https://b.example").mint())), 401, "unknown_issuer"),
+        (one(&bearer(&minted().header("alg", "none").mint())), 401, "algorithm"),
+        (one(&bearer(&minted().signature("x").mint())), 401, "signature"),
+        (one(&bearer(&minted().forged_by(&stranger).mint())), 401, "signature"),
+        (one(&bearer(&minted().signed_by(&stranger).mint())), 401, "unknown_key"),
+    ]
+}
+
+fn borrowed(values: &[String]) -> Vec<&str> {
+    values.iter().map(String::as_str).collect()
+}
+
+/// Without keys, and never to get any.
+fn go_silent(issuer: &TestIssuer) {
+    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+}
+
+const NAMED: &str = "x-workload-token";
+
+fn named(issuer: &TestIssuer) -> OidcAuthLayer {
+    layer(issuer).token_header(HeaderName::from_static(NAMED))
+}
+
+/// Asks, and finds the lines that were logged for it, by a span of its own.
+async fn logged(
+    log: &Log,
+    app: &Router,
+    path: &str,
+    authorization: &[&str],
+) -> (Answered, Vec<String>) {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let answered = with(app, path, authorization).instrument(tracing::info_span!("mode", id)).await;
+    (answered, log.lines_with(&[&format!("mode{{id={id}}}")]))
+}

@@ -1,0 +1,109 @@
+//! No token, and no part of one, is shown in any mode.
+
+use super::*;
+
+/// Whether a text holds a piece of the token's payload or signature, so long that it is not there
+/// by chance.
+fn leaks(text: &str, pieces: &HashSet<Vec<u8>>) -> bool {
+    text.as_bytes().windows(PIECE).any(|piece| pieces.contains(piece))
+}
+
+const PIECE: usize = 16;
+
+/// All pieces of tokens that no two of them have in common by their form.
+fn pieces(tokens: &[String]) -> HashSet<Vec<u8>> {
+    let parts = tokens.iter().flat_map(|token| token.split('.').skip(1));
+    let windows = parts.flat_map(|part| part.as_bytes().windows(PIECE));
+    windows.map(<[u8]>::to_vec).collect()
+}
+
+/// The layer with hooks that log all they are shown.
+fn chatty(layer: OidcAuthLayer) -> OidcAuthLayer {
+    layer
+        .on_outcome(|outcome, request| tracing::info!(?outcome, ?request, "chatty outcome"))
+        .map_rejection(|rejection, request, answer| {
+            tracing::info!(?rejection, %rejection, ?request, ?answer, "chatty rejection");
+            answer
+        })
+}
+
+#[tokio::test]
+async fn nothing_of_a_token_is_shown_in_any_mode() {
+    async fn show(request: Request) -> String {
+        let extensions = request.extensions();
+        let caller = extensions.get::<Verified>();
+        format!("{:?} {:?} {caller:?}", request.headers(), extensions.get::<Passed>())
+    }
+    let log = Log::catch();
+    let issuer = start_issuer();
+    let minted = || issuer.token().audience("orders").claim("x", "secret-of-a-mode");
+    let stranger = SigningKey::generate(SigningAlgorithm::Es256).with_kid("secret-of-a-mode");
+    let tokens = [
+        minted().service_account("payments", "checkout").mint(),
+        minted().service_account("batch", "nightly").mint(),
+        minted().expired().mint(),
+        minted().claim("aud", "secret-of-a-mode").signature("x").mint(),
+        minted().claim("iss", "https://secret-of-a-mode.example").mint(),
+        minted().signed_by(&stranger).mint(),
+        minted().header("typ", "secret-of-a-mode").mint(),
+        format!("{}.secret-of-a-mode", minted().mint()),
+    ];
+    let layers = || {
+        [
+            layer(&issuer),
+            layer(&issuer).optional(),
+            layer(&issuer).dangerous_report_only(),
+            layer(&issuer).open_path("/"),
+            layer(&issuer).remove_token_header(),
+            layer(&issuer).audience("refunds"),
+            layer(&issuer).audience(" "),
+            layer(&issuer).end_streams_at_expiry(),
+            named(&issuer),
+            named(&issuer).optional(),
+            named(&issuer).dangerous_report_only().remove_token_header(),
+            named(&issuer).open_path("/"),
+        ]
+    };
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut answers = Vec::new();
+    for (index, layer) in layers().into_iter().enumerate() {
+        let shown = format!("{layer:?}");
+        let allow = Allow::only(in_namespace("payments")).and_open_paths();
+        let app = Router::new()
+            .route("/", any(show).layer(allow))
+            .route("/caller", any(subject))
+            .layer(chatty(layer));
+        let server = HttpServer::start(app).await;
+        for token in &tokens {
+            for (path, scheme) in [("", "Bearer "), ("/caller", "Bearer x "), ("", "Basic ")] {
+                let value = format!("{scheme}{token}");
+                let url = format!("{}{path}", server.url());
+                let mut request = client.post(url).header(CONTENT_TYPE, "application/grpc");
+                if path.is_empty() {
+                    request = request.header(TE, "trailers");
+                }
+                // beside each other too, and twice
+                request = match index {
+                    0..8 => request.header(AUTHORIZATION, &value),
+                    _ => request.header(NAMED, &value).header(AUTHORIZATION, &value),
+                };
+                let response = request.send().await.unwrap();
+                answers.push(format!("{shown} {:?}", response.headers()));
+                answers.push(response.text().await.unwrap());
+            }
+        }
+    }
+    let (log, answers, pieces) = (log.text(), answers.join("\n"), pieces(&tokens));
+    assert!(leaks(&format!("x{}", tokens[0]), &pieces), "the search finds what it looks for");
+    for text in [&answers, &log] {
+        let found: Vec<_> = text.lines().filter(|line| leaks(line, &pieces)).collect();
+        assert!(found.is_empty(), "{found:?}");
+        let found: Vec<_> = text.lines().filter(|l| l.contains("secret-of-a-mode")).collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    // so it was looked for where these requests were told of
+    for told in ["chatty outcome", "chatty rejection", "would be refused", "Sensitive"] {
+        assert!(log.contains(told), "{told}");
+    }
+    assert!(answers.contains("payments") && answers.contains("Sensitive"));
+}

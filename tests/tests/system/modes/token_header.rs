@@ -1,0 +1,150 @@
+//! The header with the token: another one, and none for the handler.
+
+use super::*;
+
+#[tokio::test]
+async fn a_header_that_is_named_is_the_only_one_that_is_read() {
+    let issuer = start_issuer();
+    let good = good(&issuer);
+    let bare = good.strip_prefix("Bearer ").unwrap();
+    let auth = "authorization";
+    let sent: [(Headers<'_>, u16, &str); 20] = [
+        (&[(NAMED, bare)], 200, ""),
+        (&[(NAMED, &good)], 200, ""),
+        (&[(NAMED, bare), (auth, BASIC)], 200, ""),
+        (&[("X-Workload-Token", bare), (auth, "")], 200, ""),
+        (&[], 401, "no_credentials"),
+        (&[(auth, BASIC)], 401, "no_credentials"),
+        (&[("x-workload-tokens", bare)], 401, "no_credentials"),
+        // a token in the usual place, with the other header or without
+        (&[(auth, &good)], 400, "invalid_request"),
+        (&[(auth, "Bearer")], 400, "invalid_request"),
+        (&[(auth, "bearer garbage")], 400, "invalid_request"),
+        (&[(NAMED, bare), (auth, &good)], 400, "invalid_request"),
+        (&[(NAMED, bare), (auth, "Bearer")], 400, "invalid_request"),
+        (&[(NAMED, bare), (auth, BASIC), (auth, &good)], 400, "invalid_request"),
+        // more than one, which nobody sends by intent, is not taken apart
+        (&[(NAMED, bare), (auth, BASIC), (auth, BASIC)], 400, "invalid_request"),
+        (&[(NAMED, bare), (NAMED, bare)], 400, "invalid_request"),
+        (&[(NAMED, bare), (NAMED, "")], 400, "invalid_request"),
+        (&[(NAMED, "")], 400, "invalid_request"),
+        (&[(NAMED, BASIC)], 400, "invalid_request"),
+        (&[(NAMED, "Bearer")], 400, "invalid_request"),
+        (&[(NAMED, "garbage")], 401, "malformed"),
+    ];
+    let (required, optional, reporting) = (
+        app(named(&issuer)),
+        app(named(&issuer).optional()),
+        app(named(&issuer).dangerous_report_only()),
+    );
+    for (headers, status, reason) in sent {
+        for _ in 0..2 {
+            let answered = ask(&required, "/maybe", headers).await;
+            assert_eq!(answered.status, status, "{reason} {:?}", answered.reason());
+            let optional = ask(&optional, "/look", headers).await;
+            let found = ask(&reporting, "/look", headers).await.found();
+            match reason {
+                "" => {
+                    assert_eq!(answered.body, CHECKOUT);
+                    assert_eq!(optional.found()["caller"], CHECKOUT);
+                    assert_eq!(
+                        (&found["caller"], &found["would be"]),
+                        (&json!(CHECKOUT), &Value::Null)
+                    );
+                    continue;
+                }
+                "no_credentials" => assert_eq!(optional.found()["passed"], "anonymous"),
+                _ => assert_eq!((optional.status, optional.reason()), (status, Some(reason))),
+            }
+            assert_eq!(answered.reason(), Some(reason));
+            assert_eq!((&found["caller"], &found["would be"]), (&Value::Null, &json!(reason)));
+        }
+    }
+    // nor does a layer that names none read another than the usual one
+    let usual = app(layer(&issuer));
+    assert_eq!(ask(&usual, "/maybe", &[(NAMED, bare)]).await.status, 401);
+    let same = app(layer(&issuer).token_header(AUTHORIZATION));
+    assert_eq!(ask(&same, "/maybe", &[(auth, &good)]).await.body, CHECKOUT);
+    assert_eq!(ask(&same, "/maybe", &[(auth, bare)]).await.status, 401);
+}
+
+#[tokio::test]
+async fn the_named_header_is_hidden_and_removed_and_the_usual_one_stays() {
+    let issuer = start_issuer();
+    let good = good(&issuer);
+    let bare = good.strip_prefix("Bearer ").unwrap();
+    let sent = [(NAMED, bare), ("authorization", BASIC)];
+    let open = |layer: OidcAuthLayer| layer.open_path("/look");
+    for layer in [
+        named(&issuer),
+        named(&issuer).optional(),
+        named(&issuer).dangerous_report_only(),
+        open(named(&issuer)),
+    ] {
+        let (kept, removed) = (app(layer.clone()), app(layer.remove_token_header()));
+        // the first time it waits for keys
+        for _ in 0..2 {
+            let found = ask(&removed, "/look", &sent).await.found();
+            assert_eq!((&found[NAMED], &found["authorization"]), (&json!([]), &json!([BASIC])));
+            let found = ask(&kept, "/look", &sent).await.found();
+            assert_eq!((&found[NAMED], &found["authorization"]), (&json!([bare]), &json!([BASIC])));
+            assert_eq!(found["shown"], json!({ NAMED: "Sensitive", "authorization": "Sensitive" }));
+        }
+    }
+    assert_eq!(issuer.key_fetches(), 3, "wherever the token counts, the first request waited");
+    let silent = start_issuer();
+    go_silent(&silent);
+    let app = |layer: OidcAuthLayer| app(layer.remove_token_header());
+    let found = ask(&app(named(&silent).dangerous_report_only()), "/look", &sent).await.found();
+    // it is of an issuer that this one does not know, which is known without its keys
+    assert_eq!(found["would be"], "unknown_issuer");
+    assert_eq!((&found[NAMED], &found["authorization"]), (&json!([]), &json!([BASIC])));
+    let waits = self::good(&silent);
+    let sent = [(NAMED, waits.as_str()), ("authorization", BASIC)];
+    let found = ask(&app(named(&silent).dangerous_report_only()), "/look", &sent).await.found();
+    assert_eq!(found["would be"], "keys_unavailable");
+    assert_eq!((&found[NAMED], &found["authorization"]), (&json!([]), &json!([BASIC])));
+    // a bearer token in the usual place, where the request passes all the same: it is not the
+    // header that was named, so it stays, and is hidden
+    for layer in [open(named(&issuer)), named(&issuer).dangerous_report_only()] {
+        let sent = [(NAMED, bare), (NAMED, bare), ("authorization", good.as_str())];
+        let found = ask(&app(layer), "/look", &sent).await.found();
+        assert_eq!((&found[NAMED], &found["caller"]), (&json!([]), &Value::Null));
+        assert_eq!(found["shown"], json!({ "authorization": "Sensitive" }));
+    }
+}
+
+#[tokio::test]
+async fn the_header_with_the_token_is_removed_in_every_mode() {
+    let issuer = start_issuer();
+    let good = good(&issuer);
+    let others = [("proxy-authorization", "Basic cHJveHk="), ("cookie", "a=b")];
+    let others_shown = json!({ "proxy-authorization": "\"Basic cHJveHk=\"", "cookie": "\"a=b\"" });
+    for (layer, sent) in [
+        (layer(&issuer), vec![good.as_str()]),
+        (layer(&issuer).optional(), vec![&good]),
+        (layer(&issuer).dangerous_report_only(), vec![&good]),
+        (layer(&issuer).dangerous_report_only(), vec!["Bearer garbage"]),
+        (layer(&issuer).dangerous_report_only(), vec![&good, BASIC, "Bearer"]),
+        (layer(&issuer).open_path("/look"), vec![&good]),
+        (layer(&issuer).open_path("/look"), vec![&good, BASIC, "Bearer"]),
+        // other credentials of nobody's go with it: the header is removed, not the token
+        (layer(&issuer).optional(), vec![BASIC]),
+        (layer(&issuer).dangerous_report_only(), vec![BASIC]),
+        (layer(&issuer).open_path("/look"), vec![BASIC]),
+        (layer(&issuer).optional(), vec![]),
+    ] {
+        let (kept, removed) = (app(layer.clone()), app(layer.remove_token_header()));
+        let headers: Vec<_> = sent.iter().map(|value| ("authorization", *value)).collect();
+        let headers = [&headers[..], &others[..]].concat();
+        // where a token counts, the first time it waits for keys
+        for _ in 0..2 {
+            let found = ask(&removed, "/look", &headers).await.found();
+            assert_eq!(found["authorization"], json!([]));
+            assert_eq!(found["shown"], others_shown, "and nothing else is");
+            let found = ask(&kept, "/look", &headers).await.found();
+            assert_eq!(found["authorization"], json!(sent));
+        }
+    }
+    assert_eq!(issuer.key_fetches(), 3, "of the first three layers one request waited");
+}
