@@ -8,7 +8,7 @@ use std::{
 
 use kube_oidc::{Issuer, KeyState, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{Judge as _, Log};
 use tokio::task::JoinSet;
 
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
@@ -84,7 +84,7 @@ impl Life {
         let mut judged = 0;
         while !seen(&self.verifier.status()[0]) {
             assert!(start.elapsed().as_secs() < 60, "{}", self.verifier.status()[0]);
-            assert!(matches!(self.verifier.verify_now(&self.good), Poll::Ready(Ok(_))));
+            assert!(matches!(self.verifier.judge_now(&self.good), Poll::Ready(Ok(_))));
             judged += 1;
             tokio::task::yield_now().await;
         }
@@ -152,7 +152,7 @@ async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
         // as long as it asked for, and up to as much again
         let next = life.verifier.status()[0].next_fetch.unwrap().as_secs();
         assert!((6..=14).contains(&next), "{next}");
-        assert!(matches!(life.verifier.verify_now(&life.good), Poll::Ready(Ok(_))));
+        assert!(matches!(life.verifier.judge_now(&life.good), Poll::Ready(Ok(_))));
     });
     while let Some(lived) = lives.join_next().await {
         lived.unwrap();
@@ -195,7 +195,7 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let good = token(&issuer);
-    assert!(verifier.verify(&good).await.is_ok());
+    assert!(verifier.judge(&good).await.is_ok());
     let answers = [
         Answer::new(429, "").with_header("retry-after", "0"),
         Answer::new(500, "oops"),
@@ -217,7 +217,7 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
         let before = issuer.key_fetches();
         // an unknown key asks for a refresh, which fails: so 503, not 401
         let retry_after = loop {
-            match verifier.verify(&unknown).await.unwrap_err() {
+            match verifier.judge(&unknown).await.unwrap_err() {
                 VerifyError::Unavailable(unavailable) if issuer.key_fetches() > before => {
                     break unavailable.retry_after();
                 }
@@ -229,11 +229,11 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
             }
         };
         assert!(retry_after >= Duration::from_secs(1), "{label}");
-        assert!(verifier.verify(&good).await.is_ok(), "{label}");
+        assert!(verifier.judge(&good).await.is_ok(), "{label}");
         // recovery, by itself
         issuer.answer_normally(Endpoint::Keys);
         loop {
-            match verifier.verify(&unknown).await.unwrap_err() {
+            match verifier.judge(&unknown).await.unwrap_err() {
                 VerifyError::Refused(_) => break,
                 VerifyError::Unavailable(unavailable) => {
                     tokio::time::sleep(unavailable.retry_after()).await;
@@ -263,7 +263,7 @@ async fn the_log_tells_each_change_of_state_once() {
     let lines = |level: &str| log.lines_with(&[level, issuer.url()]).len();
     issuer.answer(Endpoint::Keys, Answer::new(429, ""));
     for _ in 0..20 {
-        assert!(verifier.verify(&good).await.is_err());
+        assert!(verifier.judge(&good).await.is_err());
     }
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 0), "not there at first");
     issuer.answer_normally(Endpoint::Keys);
@@ -278,7 +278,7 @@ async fn the_log_tells_each_change_of_state_once() {
         issuer.answer(Endpoint::Keys, answer);
         some_fetches();
     }
-    assert!(verifier.verify(&good).await.is_ok());
+    assert!(verifier.judge(&good).await.is_ok());
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 1), "then failing, however often");
     issuer.answer_normally(Endpoint::Keys);
     some_fetches();

@@ -15,7 +15,7 @@ use kube_oidc::{
     source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{GrpcServer, HttpServer};
+use kube_oidc_tests::{GrpcServer, HttpServer, Judge as _};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
@@ -386,7 +386,7 @@ async fn an_issuer_that_is_added_makes_nobody_unready() {
     verifier.add_issuer(trusted(&red).of_cluster("red")).unwrap();
     assert!(all_ready());
     let token = red.token().audience("orders").mint();
-    assert!(verifier.verify(&token).await.is_err());
+    assert!(verifier.judge(&token).await.is_err());
     assert!(verifier.status()[1].failures > 0, "it was asked, in vain");
     assert!(all_ready());
     // who asks after it was added waits for it

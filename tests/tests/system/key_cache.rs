@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use kube_oidc::{Issuer, KeysUnavailableCause, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
+use kube_oidc_tests::Judge as _;
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::OidcAuthLayer;
@@ -23,7 +24,7 @@ async fn at_once(verifier: &Verifier, tokens: impl IntoIterator<Item = String>) 
     let mut tasks = JoinSet::new();
     for token in tokens {
         let verifier = verifier.clone();
-        tasks.spawn(async move { verifier.verify(&token).await.is_ok() });
+        tasks.spawn(async move { verifier.judge(&token).await.is_ok() });
     }
     tasks.join_all().await.into_iter().filter(|accepted| *accepted).count()
 }
@@ -44,13 +45,13 @@ async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let old = token(&issuer);
-    assert!(verifier.verify(&old).await.is_ok());
+    assert!(verifier.judge(&old).await.is_ok());
     issuer.rotate();
     let new = token(&issuer);
     assert_eq!(at_once(&verifier, (0..100).map(|_| new.clone())).await, 100);
     assert_eq!(issuer.key_fetches(), 2);
     // the old key is still published
-    assert!(verifier.verify(&old).await.is_ok());
+    assert!(verifier.judge(&old).await.is_ok());
     assert_eq!(issuer.key_fetches(), 2);
 }
 
@@ -59,7 +60,7 @@ async fn ten_thousand_unknown_kids_cause_two_fetches_at_the_most() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let good = token(&issuer);
-    assert!(verifier.verify(&good).await.is_ok());
+    assert!(verifier.judge(&good).await.is_ok());
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let junk = (0..10_000).map(|index| {
         let key = stranger.clone().with_kid(&format!("junk-{index}"));
@@ -89,7 +90,7 @@ async fn timed(verifier: &Verifier, token: &str, rounds: usize) -> Vec<Duration>
     let mut durations = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let start = std::time::Instant::now();
-        assert!(verifier.verify(token).await.is_ok());
+        assert!(verifier.judge(token).await.is_ok());
         durations.push(start.elapsed());
         tokio::task::yield_now().await;
     }
@@ -155,7 +156,7 @@ async fn requests_that_go_away_while_they_wait_harm_nobody() {
             let patience = Duration::from_micros(fastrand::u64(..4_000));
             let patient = fastrand::bool();
             waiting.spawn(async move {
-                let verdict = verifier.verify(&new);
+                let verdict = verifier.judge(&new);
                 if patient {
                     verdict.await.is_ok()
                 } else {
@@ -174,14 +175,14 @@ async fn requests_that_go_away_while_they_wait_harm_nobody() {
 async fn within_the_cooldown_an_unknown_key_is_refused_without_a_fetch() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
-    assert!(verifier.verify(&token(&issuer)).await.is_ok());
+    assert!(verifier.judge(&token(&issuer)).await.is_ok());
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let junk = issuer.token().audience("orders").signed_by(&stranger).mint();
-    assert_eq!(verifier.verify(&junk).await.unwrap_err().reason(), Reason::UnknownKey);
+    assert_eq!(verifier.judge(&junk).await.unwrap_err().reason(), Reason::UnknownKey);
     assert_eq!(issuer.key_fetches(), 2);
     // a key that is published now is not seen for 30 s: the documented price
     issuer.rotate();
-    let error = verifier.verify(&token(&issuer)).await.unwrap_err();
+    let error = verifier.judge(&token(&issuer)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::UnknownKey);
     assert_eq!(issuer.key_fetches(), 2);
 }
@@ -191,7 +192,7 @@ async fn without_a_cooldown_a_new_key_is_found_at_once() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     for fetches in 1..=4 {
-        assert!(verifier.verify(&token(&issuer)).await.is_ok());
+        assert!(verifier.judge(&token(&issuer)).await.is_ok());
         assert_eq!(issuer.key_fetches(), fetches);
         issuer.rotate();
     }
@@ -204,11 +205,11 @@ async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let old = token(&issuer);
-    assert!(verifier.verify(&old).await.is_ok());
+    assert!(verifier.judge(&old).await.is_ok());
     issuer.rotate();
     issuer.drop_old_keys();
-    assert!(verifier.verify(&token(&issuer)).await.is_ok());
-    assert_eq!(verifier.verify(&old).await.unwrap_err().reason(), Reason::UnknownKey);
+    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    assert_eq!(verifier.judge(&old).await.unwrap_err().reason(), Reason::UnknownKey);
 }
 
 #[tokio::test]
@@ -228,7 +229,7 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
         ("garbage".to_owned(), Reason::Malformed),
         ("a".repeat(100_000), Reason::TooLong),
     ] {
-        let error = verifier.verify(&token).await.unwrap_err();
+        let error = verifier.judge(&token).await.unwrap_err();
         assert_eq!(error.reason(), reason);
         assert!(matches!(error, VerifyError::Refused(_)), "{error}");
     }
@@ -246,7 +247,7 @@ async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
         Verifier::builder(Issuer::new(url.parse().unwrap())).audience("orders").build().unwrap();
     let elsewhere = TestIssuer::start();
     let early = elsewhere.token().audience("orders").claim("iss", url.as_str()).mint();
-    match verifier.verify(&early).await.unwrap_err() {
+    match verifier.judge(&early).await.unwrap_err() {
         VerifyError::Unavailable(unavailable) => {
             assert_eq!(unavailable.cause(), KeysUnavailableCause::FetchFailed);
         }
@@ -256,7 +257,7 @@ async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
     assert_eq!(issuer.url(), url);
     let good = token(&issuer);
     loop {
-        match verifier.verify(&good).await {
+        match verifier.judge(&good).await {
             Ok(_) => break,
             Err(VerifyError::Unavailable(unavailable)) => {
                 tokio::time::sleep(unavailable.retry_after()).await;
@@ -273,7 +274,7 @@ async fn another_issuers_document_is_not_believed() {
         format!(r#"{{"issuer":"{}/","jwks_uri":"{}"}}"#, issuer.url(), issuer.jwks_uri());
     issuer.answer(Endpoint::Discovery, Answer::new(200, document));
     let verifier = builder(&issuer).build().unwrap();
-    let error = verifier.verify(&token(&issuer)).await.unwrap_err();
+    let error = verifier.judge(&token(&issuer)).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
     assert_eq!(issuer.key_fetches(), 0);
 }
@@ -285,13 +286,13 @@ async fn every_fetch_asks_for_a_fresh_answer_and_a_304_renews_the_set() {
     issuer.answer(Endpoint::Keys, tagged);
     let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let good = token(&issuer);
-    assert!(verifier.verify(&good).await.is_ok());
+    assert!(verifier.judge(&good).await.is_ok());
     issuer.answer(Endpoint::Keys, Answer::new(304, ""));
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
     // the set was confirmed after the request came, so it is the answer
-    assert_eq!(verifier.verify(&unknown).await.unwrap_err().reason(), Reason::UnknownKey);
-    assert!(verifier.verify(&good).await.is_ok());
+    assert_eq!(verifier.judge(&unknown).await.unwrap_err().reason(), Reason::UnknownKey);
+    assert!(verifier.judge(&good).await.is_ok());
     let fetches: Vec<_> =
         issuer.requests().into_iter().filter(|request| request.path == "/openid/v1/jwks").collect();
     assert_eq!(fetches.len(), 2);
@@ -307,7 +308,7 @@ fn one_verifier_serves_several_runtimes_one_after_the_other() {
     for round in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            assert!(verifier.verify(&token(&issuer)).await.is_ok(), "round {round}");
+            assert!(verifier.judge(&token(&issuer)).await.is_ok(), "round {round}");
         });
         issuer.rotate();
     }
@@ -315,12 +316,12 @@ fn one_verifier_serves_several_runtimes_one_after_the_other() {
     // and outside a runtime what is known works, and the rest is unavailable
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let known = token(&issuer);
-    runtime.block_on(async { assert!(verifier.verify(&known).await.is_ok()) });
+    runtime.block_on(async { assert!(verifier.judge(&known).await.is_ok()) });
     drop(runtime);
-    assert!(matches!(verifier.verify_now(&known), std::task::Poll::Ready(Ok(_))));
+    assert!(matches!(verifier.judge_now(&known), std::task::Poll::Ready(Ok(_))));
     issuer.rotate();
     let unknown = token(&issuer);
-    let mut waits = std::pin::pin!(verifier.verify(&unknown));
+    let mut waits = std::pin::pin!(verifier.judge(&unknown));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match waits.as_mut().poll(&mut context) {
         std::task::Poll::Ready(Err(VerifyError::Unavailable(unavailable))) => {
@@ -339,20 +340,20 @@ async fn an_issuer_that_hangs_or_is_gone_is_not_felt_by_known_keys() {
         .build()
         .unwrap();
     let good = token(&issuer);
-    assert!(verifier.verify(&good).await.is_ok());
+    assert!(verifier.judge(&good).await.is_ok());
     issuer.rotate();
     let new = token(&issuer);
     issuer.answer(Endpoint::Keys, Answer::never());
-    let error = verifier.verify(&new).await.unwrap_err();
+    let error = verifier.judge(&new).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
-    assert!(matches!(verifier.verify_now(&good), std::task::Poll::Ready(Ok(_))));
+    assert!(matches!(verifier.judge_now(&good), std::task::Poll::Ready(Ok(_))));
     issuer.go_down();
     issuer.answer_normally(Endpoint::Keys);
-    let error = verifier.verify(&new).await.unwrap_err();
+    let error = verifier.judge(&new).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
-    assert!(matches!(verifier.verify_now(&good), std::task::Poll::Ready(Ok(_))));
+    assert!(matches!(verifier.judge_now(&good), std::task::Poll::Ready(Ok(_))));
     issuer.come_up();
-    while let Err(error) = verifier.verify(&new).await {
+    while let Err(error) = verifier.judge(&new).await {
         let VerifyError::Unavailable(unavailable) = error else { panic!("{error}") };
         tokio::time::sleep(unavailable.retry_after()).await;
     }
@@ -365,13 +366,13 @@ fn use_outside_a_runtime_does_not_end_the_refresh_in_another() {
     let verifier = builder(&issuer).min_refresh(often).max_refresh(often).build().unwrap();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async { verifier.verify(&token(&issuer)).await.unwrap() });
+    runtime.block_on(async { verifier.judge(&token(&issuer)).await.unwrap() });
 
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     for _ in 0..10 {
-        let polled = std::pin::pin!(verifier.verify(&unknown)).poll(&mut context);
+        let polled = std::pin::pin!(verifier.judge(&unknown)).poll(&mut context);
         assert!(matches!(polled, std::task::Poll::Ready(Err(VerifyError::Unavailable(_)))));
     }
     // nobody asks for anything, and the set is kept fresh
