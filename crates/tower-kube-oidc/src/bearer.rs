@@ -46,10 +46,12 @@ impl TokenHeader {
             Self::Authorization => find(headers, &AUTHORIZATION),
             Self::Named(name) => {
                 // of two tokens nobody could say which one speaks
-                let beside = match find(headers, &AUTHORIZATION).map(after_scheme) {
-                    Err(NoToken::NoCredentials) | Ok(Err(NoToken::NoCredentials)) => None,
+                let beside = match find(headers, &AUTHORIZATION) {
+                    Err(NoToken::NoCredentials) => None,
                     Err(several) => Some(several),
-                    Ok(_) => Some(TOKEN_BESIDE),
+                    Ok(value) => (after_scheme(value) != Err(NoToken::NoCredentials)
+                        || is_joined_with_bearer(value))
+                    .then_some(TOKEN_BESIDE),
                 };
                 let value = find(headers, name);
                 beside.map_or(value, Err)
@@ -88,6 +90,12 @@ fn hide_several(headers: &mut HeaderMap, name: &HeaderName) -> bool {
         entry.iter_mut().for_each(|value| value.set_sensitive(true));
     }
     several
+}
+
+/// Whether a proxy may have joined several credentials, of which one is a bearer token.
+fn is_joined_with_bearer(value: &HeaderValue) -> bool {
+    let mut words = value.as_bytes().split(|byte| matches!(byte, b' ' | b',' | b'\t'));
+    words.any(|word| word.eq_ignore_ascii_case(SCHEME))
 }
 
 /// What stands after `Bearer`.
@@ -166,7 +174,13 @@ mod tests {
         }
         let twice = read(&[(name.clone(), b"a"), (name.clone(), b"a")]);
         assert!(matches!(twice, Err(NoToken::Malformed(_))));
-        for beside in [&b"Bearer x"[..], b"bearer", b"Bearer a b"] {
+        for beside in [
+            &b"Bearer x"[..],
+            b"bearer",
+            b"Bearer a b",
+            b"Basic dXNlcjpwYXNz, Bearer x",
+            b"Basic dXNlcjpwYXNz,bearer x",
+        ] {
             let beside = (AUTHORIZATION, beside);
             assert_eq!(read(std::slice::from_ref(&beside)), Err(TOKEN_BESIDE));
             assert_eq!(read(&[beside, (name.clone(), b"a.b.c")]), Err(TOKEN_BESIDE));
