@@ -19,7 +19,7 @@ use crate::{
     answer::{Answering, Answers},
     body::ResponseBody,
     head::RequestHead,
-    passed::{AnswersOfLayer, Passed, Why},
+    passed::{Passed, Why, answering_within},
     rejection::Rejection,
 };
 
@@ -164,15 +164,13 @@ impl<C: Claims> Settings<C> {
             _ => &self.answering,
         };
         let head = RequestHead::of(request);
-        match (&rejection, request.extensions().get::<AnswersOfLayer>()) {
-            (_, Some(AnswersOfLayer(answers))) => {
-                answering.or_answers(*answers).answer(rejection, head)
-            }
+        let answering = answering_within(request.extensions(), answering);
+        match &rejection {
             // nobody knows who asks for the status, so it says what it means
-            (Rejection::Misconfigured(_), None) => {
+            Rejection::Misconfigured(_) => {
                 answering.or_answers(Answers::Http).answer(rejection, head)
             }
-            (_, None) => answering.answer(rejection, head),
+            _ => answering.answer(rejection, head),
         }
     }
 }

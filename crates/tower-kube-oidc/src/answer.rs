@@ -93,10 +93,7 @@ impl Answering {
     }
 
     pub(crate) fn answer(&self, rejection: Rejection, request: RequestHead<'_>) -> Response<Bytes> {
-        let mut response = match self.flavour(request) {
-            Some(flavour) => flavour.answer(&rejection),
-            None => self.0.realm.http_answer(&rejection),
-        };
+        let mut response = self.plain_answer(&rejection, self.flavour(request));
         if let Some(map) = &self.0.map {
             response = map(&rejection, request, response);
         }
@@ -104,10 +101,19 @@ impl Answering {
         response
     }
 
+    fn plain_answer(&self, rejection: &Rejection, flavour: Option<Flavour>) -> Response<Bytes> {
+        match flavour {
+            Some(flavour) => flavour.answer(rejection),
+            None => self.0.realm.http_answer(rejection),
+        }
+    }
+
     /// What it takes to answer a request that is handed on before.
     pub(crate) fn later(&self, request: RequestHead<'_>) -> Later {
         let flavour = self.flavour(request);
-        Later { answering: self.clone(), flavour, head: OwnedHead::of(request) }
+        // a copy of the request's head is for a function that changes answers
+        let head = self.0.map.is_some().then(|| OwnedHead::of(request));
+        Later { answering: self.clone(), flavour, head }
     }
 }
 
@@ -124,7 +130,7 @@ impl fmt::Debug for Answering {
 pub(crate) struct Later {
     answering: Answering,
     flavour: Option<Flavour>,
-    head: OwnedHead,
+    head: Option<OwnedHead>,
 }
 
 impl Later {
@@ -134,7 +140,12 @@ impl Later {
     }
 
     pub(crate) fn answer(&self, rejection: Rejection) -> Response<Bytes> {
-        self.answering.answer(rejection, self.head.as_ref())
+        if let Some(head) = &self.head {
+            return self.answering.answer(rejection, head.as_ref());
+        }
+        let mut response = self.answering.plain_answer(&rejection, self.flavour);
+        response.extensions_mut().insert(rejection);
+        response
     }
 }
 

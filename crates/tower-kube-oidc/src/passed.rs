@@ -109,10 +109,19 @@ pub(crate) fn why_no_caller<C: Claims>(passed: Option<&Passed<C>>) -> Rejection 
     reported.cloned().unwrap_or(Rejection::NoCredentials)
 }
 
-/// The form of answers that a layer was told to have, for a policy below it: where the HTTP status
+/// The form of answers that a layer was told to have, for policies and layers below it: where the HTTP status
 /// is all that counts, it counts for refusals of both, and of layers in between.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnswersOfLayer(pub(crate) Answers);
+
+/// How to answer a request: in the form that a layer further out was told, unless asked for
+/// another.
+pub(crate) fn answering_within(extensions: &Extensions, answering: &Answering) -> Answering {
+    match extensions.get::<AnswersOfLayer>() {
+        Some(AnswersOfLayer(answers)) => answering.or_answers(*answers),
+        None => answering.clone(),
+    }
+}
 
 /// Takes out what a layer puts in, before it decides: what is there afterwards is its own.
 pub(crate) fn clear<C: Claims>(extensions: &mut Extensions) {

@@ -13,7 +13,7 @@ use crate::{
     head::RequestHead,
     open::Open,
     outcome::{OnOutcome, Outcome},
-    passed::{AnswersOfLayer, How, Passed, Why},
+    passed::{AnswersOfLayer, How, Passed, Why, answering_within},
     rejection::Rejection,
 };
 
@@ -156,12 +156,7 @@ impl<C: Claims> Settings<C> {
     ) -> Admission {
         let manner = &self.manner;
         self.tell(request, Outcome::Verified(&caller));
-        if manner.remove_token_header {
-            request.headers_mut().remove(manner.token_header.name());
-        }
-        if let Some(answers) = manner.answering.asked_answers() {
-            request.extensions_mut().insert(AnswersOfLayer(answers));
-        }
+        self.prepare(request);
         let report_only = mode == Mode::ReportOnly;
         let ends = manner.end_streams && !report_only;
         let expiry = ends.then(|| self.expiry(request, &caller)).flatten();
@@ -175,11 +170,19 @@ impl<C: Claims> Settings<C> {
     /// Lets a request pass that has no caller.
     fn pass<B>(&self, request: &mut Request<B>, outcome: Outcome<'_, C>, why: Why) -> Admission {
         self.tell(request, outcome);
+        self.prepare(request);
+        request.extensions_mut().insert(self.passed(why));
+        Admission::Pass(None)
+    }
+
+    /// Does to a request that passes what was asked for.
+    fn prepare<B>(&self, request: &mut Request<B>) {
         if self.manner.remove_token_header {
             request.headers_mut().remove(self.manner.token_header.name());
         }
-        request.extensions_mut().insert(self.passed(why));
-        Admission::Pass(None)
+        if let Some(answers) = self.manner.answering.asked_answers() {
+            request.extensions_mut().insert(AnswersOfLayer(answers));
+        }
     }
 
     fn passed(&self, why: Why) -> Passed<C> {
@@ -191,7 +194,8 @@ impl<C: Claims> Settings<C> {
     pub(crate) fn refuse<B>(&self, request: &Request<B>, rejection: Rejection) -> Admission {
         rejection.log(true);
         self.tell(request, Outcome::Rejected(&rejection));
-        Admission::Refuse(self.manner.answering.answer(rejection, RequestHead::of(request)))
+        let answering = answering_within(request.extensions(), &self.manner.answering);
+        Admission::Refuse(answering.answer(rejection, RequestHead::of(request)))
     }
 
     fn tell<B>(&self, request: &Request<B>, outcome: Outcome<'_, C>) {
@@ -202,7 +206,8 @@ impl<C: Claims> Settings<C> {
 
     fn expiry<B>(&self, request: &Request<B>, caller: &Verified<C>) -> Option<Expiry> {
         let verifier = self.verifier.as_ref()?;
-        let later = self.manner.answering.later(RequestHead::of(request));
+        let answering = answering_within(request.extensions(), &self.manner.answering);
+        let later = answering.later(RequestHead::of(request));
         Some(Expiry::of(verifier.clone(), caller.clone(), later))
     }
 }

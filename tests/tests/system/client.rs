@@ -554,7 +554,15 @@ async fn a_host_header_that_names_somebody_else_ends_the_call() {
     let token = minted(&issuer).mint();
     let volume = Volume::holding(&token);
     let layer = volume.layer().for_origin(named.origin());
-    for host in ["evil.test", "127.0.0.1", "127.0.0.1:1", "", "a b"] {
+    for host in [
+        "evil.test",
+        "evil.test@127.0.0.1",
+        "127.0.0.1/evil",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "",
+        "a b",
+    ] {
         let mut request = request(named.url());
         request.headers_mut().insert("host", HeaderValue::from_static(host));
         let error = not_sent(layer.layer(http()).oneshot(request).await);

@@ -284,6 +284,11 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     };
     let http = || layer(&issuer).answers(Answers::Http);
     let bare = Router::new().route("/", post(ok)).layer(denying());
+    // a layer further in, whose refusal counts as much
+    let inner = |outer: OidcAuthLayer| {
+        let stranger = TestIssuer::start();
+        Router::new().route("/", post(ok)).layer(layer(&stranger)).layer(outer)
+    };
     for (app, expected) in [
         (app(denying(), http()), StatusCode::FORBIDDEN),
         (app(denying(), http().dangerous_report_only()), StatusCode::OK),
@@ -292,6 +297,9 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
         (app(denying().answers(Answers::Http), layer(&issuer)), StatusCode::FORBIDDEN),
         (app(denying().answers(Answers::Detect), http()), StatusCode::OK),
         (bare, StatusCode::INTERNAL_SERVER_ERROR),
+        (inner(http()), StatusCode::UNAUTHORIZED),
+        (inner(http().open_path_for([http::Method::POST], "/")), StatusCode::UNAUTHORIZED),
+        (inner(layer(&issuer)), StatusCode::OK),
     ] {
         let server = HttpServer::start(app).await;
         let request = client().post(server.url()).header("te", "trailers");

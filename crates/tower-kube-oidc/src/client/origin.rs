@@ -73,6 +73,9 @@ impl Origin {
 
     /// The origin that this `Host` header would name, where the scheme is this one's.
     pub(super) fn of_host(&self, host: &str) -> Result<Self, OriginError> {
+        if host.contains(['/', '?', '#', '@']) {
+            return Err(OriginError::More);
+        }
         let uri: Uri =
             format!("{}://{host}", self.scheme.name()).parse().map_err(|_| OriginError::Url)?;
         Self::of(&uri)
