@@ -28,6 +28,8 @@ mod readmes {
     mod kube_oidc {}
     #[doc = include_str!("../../crates/kube-oidc-testing/README.md")]
     mod kube_oidc_testing {}
+    #[doc = include_str!("../../crates/kube-oidc-token-review/README.md")]
+    mod kube_oidc_token_review {}
     #[doc = include_str!("../../crates/tower-kube-oidc/README.md")]
     mod tower_kube_oidc {}
 }

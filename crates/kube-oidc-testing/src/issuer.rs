@@ -14,6 +14,7 @@ use crate::{
     key::{SigningAlgorithm, SigningKey},
     server::{Answer, SeenRequest, Server, Transport},
     token::TokenBuilder,
+    token_review::{self, Deleted},
 };
 
 /// A real issuer on loopback: see the [crate's page](crate).
@@ -31,7 +32,7 @@ pub struct TestIssuer {
     server: Mutex<Option<Server>>,
 }
 
-/// One of the two documents that an issuer serves.
+/// What an issuer serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -39,6 +40,8 @@ pub enum Endpoint {
     Discovery,
     /// The key set.
     Keys,
+    /// Where its cluster's API server is asked about tokens.
+    TokenReview,
 }
 
 struct Shared {
@@ -56,6 +59,7 @@ struct State {
     /// In place of what would be served.
     overrides: HashMap<Endpoint, Answer>,
     bearer_token: Option<String>,
+    deleted: Deleted,
     seen: Vec<SeenRequest>,
 }
 
@@ -186,7 +190,7 @@ impl TestIssuer {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers readers of its documents with 403 unless they send this bearer token, and with
+    /// Answers readers of its documents, and who asks about tokens, with 403 unless they send this bearer token, and with
     /// 401 if they send another, as a kube-apiserver does.
     pub fn require_bearer_token(&self, token: &str) {
         self.state().bearer_token = Some(token.to_owned());
@@ -208,6 +212,23 @@ impl TestIssuer {
     #[must_use]
     pub fn discovery_fetches(&self) -> usize {
         self.fetches(&self.shared.discovery_path)
+    }
+
+    /// Deletes a pod, by its name: a [`TokenReview`](Endpoint::TokenReview) refuses the tokens that
+    /// are bound to it from now on. Offline they stay good.
+    pub fn delete_pod(&self, name: &str) {
+        self.state().deleted.pod(name);
+    }
+
+    /// Deletes a service account: the same for all of its tokens.
+    pub fn delete_service_account(&self, namespace: &str, name: &str) {
+        self.state().deleted.service_account(namespace, name);
+    }
+
+    /// How many times it was asked about a token so far.
+    #[must_use]
+    pub fn token_reviews(&self) -> usize {
+        self.fetches(token_review::PATH)
     }
 
     /// Waits until as many requests for its keys reached it, and blocks the thread meanwhile.
@@ -306,6 +327,7 @@ impl TestIssuerBuilder {
             documents: HashMap::from([(Endpoint::Discovery, Answer::json(discovery.to_string()))]),
             overrides: HashMap::new(),
             bearer_token: None,
+            deleted: Deleted::default(),
             seen: Vec::new(),
         };
         state.publish();
@@ -353,10 +375,13 @@ impl Shared {
             Endpoint::Discovery
         } else if request.path == self.keys_path {
             Endpoint::Keys
+        } else if request.path == token_review::PATH {
+            Endpoint::TokenReview
         } else {
             state.seen.push(request);
             return Answer::new(404, "not found");
         };
+        let asked = request.body.clone();
         let authorization = request.header("authorization").map(str::to_owned);
         state.seen.push(request);
         let wanted = state.bearer_token.as_ref().map(|token| format!("Bearer {token}"));
@@ -368,7 +393,10 @@ impl Shared {
             _ => {}
         }
         let answer = state.overrides.get(&endpoint).or_else(|| state.documents.get(&endpoint));
-        answer.cloned().expect("a document for each endpoint")
+        match answer {
+            Some(answer) => answer.clone(),
+            None => state.deleted.review(&asked),
+        }
     }
 }
 

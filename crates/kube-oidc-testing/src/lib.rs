@@ -21,6 +21,10 @@
 //! issuer.drop_old_keys(); // ... until it leaves: a verifier sees that at its next refresh
 //! ```
 //!
+//! It answers a `TokenReview` too, as the API server of its cluster would, at
+//! [`base_url`](TestIssuer::base_url): [`TestIssuer::delete_pod`] makes it refuse tokens that are
+//! still well signed.
+//!
 //! It runs on a thread of its own, so it works in every kind of test, with paused time as well,
 //! and goes on when the runtime of one test ends. It stops when it is dropped.
 //!
@@ -42,6 +46,7 @@ mod server;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
+mod token_review;
 
 pub use self::{
     issuer::{Endpoint, TestIssuer, TestIssuerBuilder},

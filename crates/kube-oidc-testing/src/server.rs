@@ -1,7 +1,6 @@
 //! The HTTP server of an issuer, on a thread of its own.
 
 use std::{
-    convert::Infallible,
     fmt, io,
     net::{SocketAddr, TcpListener as StdListener},
     pin::Pin,
@@ -12,8 +11,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{Request, Response, request::Parts};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -145,6 +144,8 @@ pub struct SeenRequest {
     pub path: String,
     /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
     /// When it came.
     pub at: Instant,
 }
@@ -259,22 +260,27 @@ async fn serve_connection(
     handler: Arc<Handler>,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = handler(seen(&request));
-        async move { Ok::<_, Infallible>(answer.into_response().await) }
+        let handler = Arc::clone(&handler);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(handler(seen(&head, body)).into_response().await)
+        }
     });
     // a connection that breaks off is the client's business
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn seen(request: &Request<Incoming>) -> SeenRequest {
-    let headers = request.headers().iter();
+fn seen(request: &Parts, body: Bytes) -> SeenRequest {
+    let headers = request.headers.iter();
     SeenRequest {
-        path: request.uri().to_string(),
+        path: request.uri.to_string(),
         headers: headers
             .map(|(name, value)| {
                 (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
             .collect(),
+        body,
         at: Instant::now(),
     }
 }

@@ -18,6 +18,10 @@ pub enum VerifyError {
     /// The token may be good, but needs keys that are not here: an HTTP service answers 503.
     #[error(transparent)]
     Unavailable(#[from] KeysUnavailable),
+    /// The token passed every check of its own, and the API server could not be asked whether it
+    /// still counts: an HTTP service answers 503.
+    #[error(transparent)]
+    ReviewUnavailable(#[from] ReviewUnavailable),
 }
 
 impl VerifyError {
@@ -27,6 +31,17 @@ impl VerifyError {
         match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::Unavailable(unavailable) => unavailable.reason(),
+            Self::ReviewUnavailable(_) => Reason::ReviewUnavailable,
+        }
+    }
+
+    /// When asking again may help, where the token may be good.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Unavailable(unavailable) => Some(unavailable.retry_after()),
+            Self::ReviewUnavailable(unavailable) => Some(unavailable.retry_after()),
         }
     }
 }
@@ -186,6 +201,16 @@ pub enum Refusal {
     /// Its `sub` is not the service account of its `kubernetes.io` claim.
     #[error("its sub is not the service account of its kubernetes.io claim")]
     SubjectMismatch,
+    /// The API server says that it does not count, and its signature is good: its pod or service
+    /// account may be deleted. The text is the API server's.
+    #[error("the API server does not take it: {0}")]
+    ReviewDenied(String),
+    /// The API server's answer is not about it, so it proves nothing.
+    #[error("the API server's answer does not confirm it: {0}")]
+    ReviewMismatch(&'static str),
+    /// A review is demanded, and its issuer has none to do it.
+    #[error("a token review is demanded, and its issuer has no reviewer")]
+    NoReviewer,
 }
 
 /// Shows the span between two times in words.
@@ -228,6 +253,9 @@ impl Refusal {
             Self::SeveralAudiences { .. } => Reason::SeveralAudiences,
             Self::ApiServerAudience { .. } => Reason::ApiServerAudience,
             Self::SubjectMismatch => Reason::SubjectMismatch,
+            Self::ReviewDenied(_) => Reason::ReviewDenied,
+            Self::ReviewMismatch(_) => Reason::ReviewMismatch,
+            Self::NoReviewer => Reason::NoReviewer,
         }
     }
 }
@@ -282,6 +310,50 @@ impl KeysUnavailable {
             KeysUnavailableCause::TooManyWaiting => Reason::TooManyWaiting,
             _ => Reason::KeysUnavailable,
         }
+    }
+}
+
+/// The API server could not be asked whether a token still counts: see
+/// [`token_review`](crate::token_review).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token cannot be reviewed: {cause}")]
+pub struct ReviewUnavailable {
+    cause: ReviewUnavailableCause,
+}
+
+/// Why a token could not be reviewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReviewUnavailableCause {
+    /// The API server could not be asked. The log says why.
+    #[error("the API server could not be asked")]
+    Failed,
+    /// It did not answer in time.
+    #[error("the API server takes too long")]
+    Slow,
+    /// As many requests as may wait for answers are waiting.
+    #[error("too many requests wait for answers")]
+    TooManyWaiting,
+    /// The verifier was used outside a tokio runtime, where nobody can be asked.
+    #[error("there is no tokio runtime to ask in")]
+    NoRuntime,
+}
+
+impl ReviewUnavailable {
+    pub(crate) fn new(cause: ReviewUnavailableCause) -> Self {
+        Self { cause }
+    }
+
+    /// When asking again may help: a second.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    /// Why it could not be asked.
+    #[must_use]
+    pub fn cause(&self) -> ReviewUnavailableCause {
+        self.cause
     }
 }
 
@@ -363,6 +435,14 @@ reasons! {
     KeysUnavailable = "keys_unavailable",
     /// Too many requests wait for the issuer's keys.
     TooManyWaiting = "too_many_waiting",
+    /// The API server says that the token does not count any more.
+    ReviewDenied = "review_denied",
+    /// The API server's answer is about another user, or for none of our audiences.
+    ReviewMismatch = "review_mismatch",
+    /// A review is demanded, and the token's issuer has no reviewer.
+    NoReviewer = "no_reviewer",
+    /// The API server could not be asked whether the token still counts.
+    ReviewUnavailable = "review_unavailable",
 }
 
 impl Reason {
@@ -422,6 +502,17 @@ impl Reason {
                 "status() and the log say why the issuer's keys could not be fetched"
             }
             Self::TooManyWaiting => "the issuer is slow or away, and many callers bring new keys",
+            Self::ReviewDenied => {
+                "was its pod or service account deleted? A new pod has a new token"
+            }
+            Self::ReviewMismatch => {
+                "does the reviewer ask the API server of the cluster that issued the token?"
+            }
+            Self::NoReviewer => "give each issuer a reviewer: Issuer::with_token_review()",
+            Self::ReviewUnavailable => {
+                "can the API server be reached, and may this service create tokenreviews \
+                 (system:auth-delegator)? The log says why it could not be asked"
+            }
         }
     }
 }
@@ -495,6 +586,12 @@ pub enum BuildError {
     /// The proxy for fetching keys is no URL of a proxy.
     #[error("the proxy for fetching keys cannot be used: {0}")]
     Proxy(String),
+    /// Every token is to be reviewed, and this issuer has no reviewer.
+    #[error("the issuer {} has no reviewer: Issuer::with_token_review()", Shown(.0))]
+    NoReviewer(String),
+    /// An API server reviews the tokens of service accounts, and claims of another type are read.
+    #[error("tokens can be reviewed only where their claims are ServiceAccountClaims")]
+    ReviewOfOtherClaims,
     /// The token cache is to remember tokens in next to no memory.
     #[error("the token cache needs at least 64 KiB: token_cache(0) switches it off")]
     TokenCache,

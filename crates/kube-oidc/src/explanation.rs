@@ -17,7 +17,8 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// What [`verify`](crate::Verifier::verify) would say with the keys that are here: whether it
     /// accepts the token, or why not. Where it would first fetch keys, it is
-    /// [`Reason::KeysUnavailable`] or [`Reason::UnknownKey`].
+    /// [`Reason::KeysUnavailable`] or [`Reason::UnknownKey`]; where it would first ask the API server,
+    /// [`Reason::ReviewUnavailable`].
     pub verdict: Result<(), Reason>,
 }
 
@@ -41,7 +42,7 @@ pub enum Finding {
     Ok,
     /// The token is refused for this reason.
     Refused(Reason),
-    /// It takes keys that are not here.
+    /// It takes keys that are not here, or an answer of the API server.
     Undecided,
 }
 
@@ -69,6 +70,8 @@ pub enum Check {
     Denial,
     /// Whom it speaks of.
     Claims,
+    /// What the API server said of it, where that is asked for every token.
+    Review,
 }
 
 impl fmt::Display for Check {
@@ -84,6 +87,7 @@ impl fmt::Display for Check {
             Self::Audience => "audience",
             Self::Denial => "denial",
             Self::Claims => "claims",
+            Self::Review => "review",
         })
     }
 }
@@ -105,6 +109,7 @@ impl Step {
         match self.finding {
             Finding::Ok => None,
             Finding::Refused(reason) => Some(reason.advice()),
+            Finding::Undecided if self.check == Check::Review => None,
             Finding::Undecided => Some(Reason::KeysUnavailable.advice()),
         }
     }

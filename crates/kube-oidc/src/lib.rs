@@ -33,7 +33,8 @@
 //! # What is not
 //!
 //! Whether the pod or the service account still exists, or whether a token was stolen: a signature
-//! cannot say so. Tokens are good until they expire.
+//! cannot say so. Tokens are good until they expire, unless the API server is asked as well: see
+//! [`token_review`].
 //!
 //! # Where to look
 //!
@@ -47,6 +48,7 @@
 //! | why not? | [`Verifier::explain`], [`VerifyError`], [`Refusal`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
+//! | does it still count? | [`token_review`], [`Verifier::verify_reviewed`] |
 //! | an incident | [`Verifier::refresh_now`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
 //! | what time is it? | [`clock`] |
 //!
@@ -89,6 +91,7 @@ pub mod simulation;
 pub mod source;
 mod status;
 mod token_cache;
+pub mod token_review;
 mod user_info;
 mod validation;
 mod verified;
@@ -97,7 +100,10 @@ mod verifier;
 pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
-    error::{BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, VerifyError},
+    error::{
+        BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, ReviewUnavailable,
+        ReviewUnavailableCause, VerifyError,
+    },
     explanation::Explanation,
     in_cluster::InClusterError,
     issuer::Issuer,

@@ -43,6 +43,8 @@ pub(crate) struct Basis {
     pub(crate) warn_from: Option<u64>,
     /// Whether it is good for the API server as well.
     pub(crate) for_api_server: bool,
+    /// Whether an API server can be asked about it.
+    pub(crate) reviewable: bool,
     /// When its signature was checked.
     pub(crate) checked_at: Moment,
 }
@@ -86,6 +88,11 @@ impl<C: Claims> Verified<C> {
     #[must_use]
     pub fn registered(&self) -> &RegisteredClaims {
         C::registered(&self.0.kept)
+    }
+
+    /// The name and the uid by which the API server knows the caller, of a service account.
+    pub(crate) fn user(&self) -> Option<(&str, &str)> {
+        C::user(&self.0.kept)
     }
 
     /// The cluster that the token is of, by the name that the operator gave it with

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use kube_oidc::{Claims, Policy, PolicyError, ServiceAccountClaims, Verified};
+use kube_oidc::{Claims, Policy, PolicyError, ServiceAccountClaims};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -18,8 +18,9 @@ use tower_service::Service;
 use crate::{
     answer::{Answering, Answers},
     body::ResponseBody,
+    call_or_answer::CallOrAnswer,
     head::RequestHead,
-    passed::{Passed, Why, answering_within},
+    passed::{self, Found},
     rejection::Rejection,
 };
 
@@ -138,51 +139,21 @@ impl<C: Claims> Allow<C> {
 
 impl<C: Claims> Settings<C> {
     fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
-        let extensions = request.extensions();
-        let how = extensions.get::<Passed<C>>().map(Passed::how);
-        let verdict = match (extensions.get::<Verified<C>>(), how.map(|how| &how.why)) {
-            (Some(caller), _) => self.policy.check(caller).map_err(Rejection::Policy),
-            // the layer has told already why there is no caller
-            (None, Some(Why::WouldBeRejected(_))) => return Ok(()),
-            (None, Some(Why::OpenPath)) if self.and_open_paths => return Ok(()),
-            (None, Some(Why::OpenPath)) => Err(Rejection::PolicyOnOpenPath),
-            (None, Some(Why::Anonymous)) => Err(Rejection::NoCredentials),
-            (None, Some(Why::Verified) | None) => return Err(nobody_looked()),
+        let verdict = match passed::found(request.extensions()) {
+            Found::Caller(caller) => self.policy.check(caller).map_err(Rejection::Policy),
+            Found::Reported => Ok(()),
+            Found::OpenPath if self.and_open_paths => Ok(()),
+            Found::OpenPath => Err(Rejection::PolicyOnOpenPath),
+            Found::Anonymous => Err(Rejection::NoCredentials),
+            Found::Unseen => Err(NOBODY_LOOKED),
         };
-        let enforced = how.is_none_or(|how| !how.report_only);
-        let verdict = verdict.inspect_err(|rejection| rejection.log(enforced));
-        if enforced { verdict } else { Ok(()) }
-    }
-
-    fn answer<B>(&self, rejection: Rejection, request: &Request<B>) -> Response<Bytes> {
-        // a token is wanted as the layer wants it, which would have asked for it
-        let passed = request.extensions().get::<Passed<C>>();
-        let answering = match (&rejection, passed) {
-            (Rejection::NoCredentials | Rejection::PolicyOnOpenPath, Some(passed)) => {
-                &passed.how().answering
-            }
-            _ => &self.answering,
-        };
-        let head = RequestHead::of(request);
-        let answering = answering_within(request.extensions(), answering);
-        match &rejection {
-            // nobody knows who asks for the status, so it says what it means
-            Rejection::Misconfigured(_) => {
-                answering.or_answers(Answers::Http).answer(rejection, head)
-            }
-            _ => answering.answer(rejection, head),
-        }
+        passed::enforce::<C>(request.extensions(), verdict)
     }
 }
 
-/// No layer has looked at the request, which the log tells.
-fn nobody_looked() -> Rejection {
-    let nobody = Rejection::Misconfigured(
-        "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
-    );
-    nobody.log(true);
-    nobody
-}
+const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
+    "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
+);
 
 impl<S, C: Claims> Layer<S> for Allow<C> {
     type Service = Allowed<S, C>;
@@ -218,11 +189,12 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let state = match self.settings.check(&request) {
-            Ok(()) => State::Calling { future: self.inner.call(request) },
-            Err(rejection) => {
-                let response = self.settings.answer(rejection, &request);
-                State::Answered { response: Some(Box::new(response)) }
-            }
+            Ok(()) => CallOrAnswer::calling(self.inner.call(request)),
+            Err(rejection) => CallOrAnswer::answered(passed::answer_within::<C, _>(
+                &request,
+                &self.settings.answering,
+                rejection,
+            )),
         };
         AllowedFuture { state }
     }
@@ -233,16 +205,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct AllowedFuture<F> {
         #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = StateProjection]
-    enum State<F> {
-        Calling { #[pin] future: F },
-        Answered { response: Option<Box<Response<Bytes>>> },
+        state: CallOrAnswer<F>,
     }
 }
 
@@ -253,17 +216,7 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProjection::Calling { future } => {
-                let inner = |body| ResponseBody::inner(body, None);
-                future.poll(cx).map_ok(|response| response.map(inner))
-            }
-            StateProjection::Answered { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
-                // polled after it was done
-                None => Poll::Pending,
-            },
-        }
+        self.project().state.poll(cx)
     }
 }
 

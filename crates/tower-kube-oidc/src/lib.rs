@@ -56,6 +56,9 @@
 //! [only reports](OidcAuthLayer::dangerous_report_only), requests pass that have no caller, with a
 //! mark ([`Passed`]) that says why.
 //!
+//! [`RequireTokenReview`] is a layer for routes that want to know whether the API server still takes
+//! a token, beside its signature.
+//!
 //! # Where the layer goes
 //!
 //! Axum's `Router::layer` puts it before every route that was added so far; what comes after is
@@ -101,6 +104,7 @@ mod answer;
 mod axum;
 mod bearer;
 mod body;
+mod call_or_answer;
 mod client;
 mod expiry;
 mod future;
@@ -115,6 +119,7 @@ mod passed;
 mod plan;
 mod readiness_probe;
 mod rejection;
+mod require_token_review;
 mod service;
 mod settings;
 #[cfg(feature = "tonic")]
@@ -145,5 +150,6 @@ pub use self::{
     plan::LayerError,
     readiness_probe::ReadinessProbe,
     rejection::Rejection,
+    require_token_review::{RequireTokenReview, TokenReviewed, TokenReviewedFuture},
     service::OidcAuth,
 };

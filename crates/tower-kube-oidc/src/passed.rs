@@ -2,12 +2,15 @@
 
 use std::{fmt, marker::PhantomData};
 
-use http::Extensions;
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
     answer::{Answering, Answers},
+    head::RequestHead,
     rejection::Rejection,
+    require_token_review::{Reviewed, TokenToReview},
 };
 
 /// Says in the extensions of a request how it came through an
@@ -123,8 +126,68 @@ pub(crate) fn answering_within(extensions: &Extensions, answering: &Answering) -
     }
 }
 
+/// What a layer further in finds of the caller.
+pub(crate) enum Found<'a, C: Claims> {
+    Caller(&'a Verified<C>),
+    /// It has none, which the layer further out has reported.
+    Reported,
+    OpenPath,
+    Anonymous,
+    /// No layer has looked at it.
+    Unseen,
+}
+
+pub(crate) fn found<C: Claims>(extensions: &Extensions) -> Found<'_, C> {
+    let why = extensions.get::<Passed<C>>().map(|passed| &passed.how.why);
+    match (extensions.get::<Verified<C>>(), why) {
+        (Some(caller), _) => Found::Caller(caller),
+        (None, Some(Why::WouldBeRejected(_))) => Found::Reported,
+        (None, Some(Why::OpenPath)) => Found::OpenPath,
+        (None, Some(Why::Anonymous)) => Found::Anonymous,
+        (None, Some(Why::Verified) | None) => Found::Unseen,
+    }
+}
+
+/// What comes of a refusal by a layer further in: below one that only reports, a line in the log.
+pub(crate) fn enforce<C: Claims>(
+    extensions: &Extensions,
+    verdict: Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    // that a layer is missing is no matter of a token
+    let is_about_token = !matches!(verdict, Err(Rejection::Misconfigured(_)));
+    let report_only = extensions.get::<Passed<C>>().is_some_and(Passed::is_report_only);
+    let report_only = report_only && is_about_token;
+    let verdict = verdict.inspect_err(|rejection| rejection.log(!report_only));
+    if report_only { Ok(()) } else { verdict }
+}
+
+/// Answers for a layer further in.
+pub(crate) fn answer_within<C: Claims, B>(
+    request: &Request<B>,
+    answering: &Answering,
+    rejection: Rejection,
+) -> Response<Bytes> {
+    // a token is wanted as the layer wants it, which would have asked for it
+    let passed = request.extensions().get::<Passed<C>>();
+    let answering = match (&rejection, passed) {
+        (Rejection::NoCredentials | Rejection::PolicyOnOpenPath, Some(passed)) => {
+            &passed.how.answering
+        }
+        _ => answering,
+    };
+    let head = RequestHead::of(request);
+    let answering = answering_within(request.extensions(), answering);
+    match &rejection {
+        // nobody knows who asks for the status, so it says what it means
+        Rejection::Misconfigured(_) => answering.or_answers(Answers::Http).answer(rejection, head),
+        _ => answering.answer(rejection, head),
+    }
+}
+
 /// Takes out what a layer puts in, before it decides: what is there afterwards is its own.
 pub(crate) fn clear<C: Claims>(extensions: &mut Extensions) {
     extensions.remove::<Verified<C>>();
     extensions.remove::<Passed<C>>();
+    extensions.remove::<TokenToReview<C>>();
+    extensions.remove::<Reviewed>();
 }

@@ -22,7 +22,7 @@ pub enum Rejection {
     /// [RFC 6750, 3.1]: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
     #[error("{0}")]
     InvalidRequest(&'static str),
-    /// The token was not accepted, or needs keys that are not here.
+    /// The token was not accepted, or needs keys or an answer of the API server that are not here.
     #[error(transparent)]
     Token(VerifyError),
     /// The token is good for the verifier, and not for the audiences that the layer narrows it to.
@@ -82,7 +82,7 @@ const DENIED: Kind = Kind {
     grpc_code: PERMISSION_DENIED,
     error: Some("insufficient_scope"),
 };
-const NO_KEYS: Kind =
+const UNAVAILABLE_NOW: Kind =
     Kind { status: StatusCode::SERVICE_UNAVAILABLE, grpc_code: UNAVAILABLE, error: None };
 const MISCONFIGURED: Kind =
     Kind { status: StatusCode::INTERNAL_SERVER_ERROR, grpc_code: INTERNAL, error: None };
@@ -125,7 +125,7 @@ impl Rejection {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Token(VerifyError::Unavailable(unavailable)) => Some(unavailable.retry_after()),
+            Self::Token(error) => error.retry_after(),
             _ => None,
         }
     }
@@ -149,6 +149,7 @@ impl Rejection {
             Self::Token(VerifyError::Unavailable(_)) => {
                 "the keys to check the token with are not available"
             }
+            Self::Token(VerifyError::ReviewUnavailable(_)) => "the token cannot be reviewed now",
             Self::Token(_) => "the token was not accepted",
             Self::Policy(_) => "the caller is not allowed to do this",
             Self::Misconfigured(_) => "the service is not set up to check tokens",
@@ -159,7 +160,9 @@ impl Rejection {
         match self {
             Self::NoCredentials | Self::PolicyOnOpenPath => NO_CREDENTIALS,
             Self::InvalidRequest(_) => INVALID_REQUEST,
-            Self::Token(VerifyError::Unavailable(_)) => NO_KEYS,
+            Self::Token(VerifyError::Unavailable(_) | VerifyError::ReviewUnavailable(_)) => {
+                UNAVAILABLE_NOW
+            }
             Self::Token(_) | Self::NarrowerAudience | Self::ExpiredMeanwhile => INVALID_TOKEN,
             Self::Policy(_) => DENIED,
             Self::Misconfigured(_) => MISCONFIGURED,

@@ -15,6 +15,7 @@ use crate::{
     outcome::{OnOutcome, Outcome},
     passed::{AnswersOfLayer, How, Passed, Why, answering_within},
     rejection::Rejection,
+    require_token_review::TokenToReview,
 };
 
 /// The settled settings of a layer, shared by the services that it made.
@@ -156,6 +157,7 @@ impl<C: Claims> Settings<C> {
     ) -> Admission {
         let manner = &self.manner;
         self.tell(request, Outcome::Verified(&caller));
+        let token = self.token_to_review(request, &caller);
         self.prepare(request);
         let report_only = mode == Mode::ReportOnly;
         let ends = manner.end_streams && !report_only;
@@ -163,8 +165,23 @@ impl<C: Claims> Settings<C> {
         if report_only {
             request.extensions_mut().insert(self.passed(Why::Verified));
         }
+        if let Some(token) = token {
+            request.extensions_mut().insert(token);
+        }
         request.extensions_mut().insert(caller);
         Admission::Pass(expiry)
+    }
+
+    /// The token, where a layer further in may have it reviewed.
+    fn token_to_review<B>(
+        &self,
+        request: &Request<B>,
+        caller: &Verified<C>,
+    ) -> Option<TokenToReview<C>> {
+        let verifier = self.verifier.as_ref().filter(|verifier| verifier.can_review(caller))?;
+        let place = &self.manner.token_header;
+        let token = place.token(request.headers().get(place.name())?).ok()?;
+        Some(TokenToReview::new(verifier, token))
     }
 
     /// Lets a request pass that has no caller.

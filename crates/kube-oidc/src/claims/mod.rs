@@ -55,6 +55,9 @@ pub(crate) mod sealed {
         fn claims(kept: &Self::Kept) -> &Self;
 
         fn registered(kept: &Self::Kept) -> &RegisteredClaims;
+
+        /// The name and the uid by which the API server knows the user, of a service account.
+        fn user(kept: &Self::Kept) -> Option<(&str, &str)>;
     }
 }
 
@@ -76,6 +79,10 @@ impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
 
     fn registered(kept: &Self::Kept) -> &RegisteredClaims {
         &kept.1
+    }
+
+    fn user(_: &Self::Kept) -> Option<(&str, &str)> {
+        None
     }
 }
 

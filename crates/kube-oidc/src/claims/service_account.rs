@@ -233,6 +233,10 @@ impl sealed::FromPayload for ServiceAccountClaims {
     fn registered(kept: &Self) -> &RegisteredClaims {
         &kept.registered
     }
+
+    fn user(kept: &Self) -> Option<(&str, &str)> {
+        Some((kept.subject(), kept.service_account().uid()))
+    }
 }
 
 fn bound<'p>(

@@ -23,6 +23,7 @@ use crate::{
     keys::Keys,
     shown::without_query,
     source::{Fetch, KeySetFile, Remote, Source},
+    token_review::TokenReview,
 };
 
 /// An issuer that a verifier trusts, and where its keys come from.
@@ -52,6 +53,7 @@ pub struct Issuer {
     api_server: Option<ApiServer>,
     also_named: Vec<Arc<str>>,
     fetcher: Option<Arc<dyn Fetch>>,
+    token_review: Option<TokenReview>,
     #[cfg(feature = "remote-no-provider")]
     http: HttpSettings,
 }
@@ -186,6 +188,7 @@ impl Issuer {
             api_server: None,
             also_named: Vec::new(),
             fetcher: None,
+            token_review: None,
             #[cfg(feature = "remote-no-provider")]
             http: HttpSettings::default(),
         }
@@ -208,6 +211,14 @@ impl Issuer {
     #[must_use]
     pub fn with_user_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.user_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Says who asks the API server whether a token of this issuer still counts, where that is
+    /// demanded: see [`token_review`](crate::token_review). It sees no other issuer's tokens.
+    #[must_use]
+    pub fn with_token_review(mut self, review: impl Into<TokenReview>) -> Self {
+        self.token_review = Some(review.into());
         self
     }
 
@@ -329,6 +340,10 @@ impl Issuer {
 
     pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
         self.cluster.as_ref()
+    }
+
+    pub(crate) fn token_review(&self) -> Option<&TokenReview> {
+        self.token_review.as_ref()
     }
 
     pub(crate) fn user_prefix(&self) -> Option<&Arc<str>> {

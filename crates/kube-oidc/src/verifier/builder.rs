@@ -49,6 +49,7 @@ struct Plan {
     leeway_limit: Duration,
     settings: Settings,
     token_cache: TokenCacheSettings,
+    review_every_token: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -72,6 +73,7 @@ impl VerifierBuilder {
             leeway_limit: MAX_LEEWAY,
             settings: Settings::default(),
             token_cache: TokenCacheSettings::default(),
+            review_every_token: false,
             clock: Arc::new(SystemClock),
         };
         Self { plan, claims: PhantomData }
@@ -318,6 +320,17 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
+    /// Asks the API server about every token that passes the other checks, as far as its last answer
+    /// is not too old: see [`token_review`](crate::token_review). Each issuer then needs somebody
+    /// to ask: [`Issuer::with_token_review`].
+    ///
+    /// A request whose token was not asked for lately waits for the answer. Where that is too much
+    /// for every route, single ones can demand it.
+    pub fn review_every_token(mut self) -> Self {
+        self.plan.review_every_token = true;
+        self
+    }
+
     /// Reads the time from another clock: for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.plan.clock = Arc::new(clock);
@@ -370,6 +383,7 @@ impl Plan {
             validation,
             incidents: Incidents::default(),
             tokens: TokenCache::new(&self.token_cache)?,
+            review_every_token: self.review_every_token,
             clock: self.clock,
         };
         let mut issuers = Vec::with_capacity(self.issuers.len());

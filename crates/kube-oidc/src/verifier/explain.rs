@@ -12,6 +12,7 @@ use crate::{
     jws::{Compact, MAX_TOKEN_BYTES},
     key_set::{KeySet, NoKey},
     shown::{Shown, ShownList},
+    verified::Verified,
 };
 
 impl<C: Claims> Inner<C> {
@@ -103,6 +104,11 @@ impl Unverified<'_> {
             Err(refusal) => refused(Check::Claims, &refusal),
         });
         let verdict = match self.judge_now(inner, now) {
+            Poll::Ready(Ok(verified)) if inner.review_every_token => {
+                let (step, verdict) = self.review_step(inner, &verified);
+                steps.push(step);
+                verdict
+            }
             Poll::Ready(Ok(_)) => Ok(()),
             Poll::Ready(Err(error)) => Err(error.reason()),
             // one whose keys are not here may be the one that signed it
@@ -112,6 +118,27 @@ impl Unverified<'_> {
             Poll::Pending => Err(told.map_or(Reason::UnknownKey, |(by_keys, _)| by_keys.reason())),
         };
         Explanation { steps, verdict }
+    }
+
+    /// What the API server said when it was asked for the last time.
+    fn review_step<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        verified: &Verified<C>,
+    ) -> (Step, Result<(), Reason>) {
+        match inner.review_now(self.token, verified) {
+            Poll::Ready(Ok(())) => {
+                (ok(Check::Review, "the API server takes it".to_owned()), Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                let (finding, found) = (Finding::Refused(error.reason()), error.to_string());
+                (Step { check: Check::Review, finding, found }, Err(error.reason()))
+            }
+            Poll::Pending => {
+                let step = undecided(Check::Review, "the API server was not asked lately");
+                (step, Err(Reason::ReviewUnavailable))
+            }
+        }
     }
 
     fn shown_type(&self) -> String {

@@ -3,6 +3,7 @@
 mod builder;
 mod explain;
 mod judge;
+mod review;
 #[cfg(test)]
 mod tests;
 mod trusted;
@@ -89,6 +90,7 @@ struct Inner<C: Claims> {
     validation: Validation,
     incidents: Incidents,
     tokens: TokenCache<C>,
+    review_every_token: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -120,7 +122,10 @@ impl<C: Claims> Verifier<C> {
     /// every timer of tokio does. Outside a runtime it does not panic.
     pub async fn verify(&self, token: impl AsRef<[u8]>) -> Result<Verified<C>, VerifyError> {
         let token = token.as_ref();
-        match self.verify_now(token) {
+        if self.inner.review_every_token {
+            return self.verify_reviewed(token).await;
+        }
+        match self.inner.verify_offline_now(token) {
             Poll::Ready(verdict) => verdict,
             Poll::Pending => self.inner.verify_waiting(token).await,
         }
@@ -133,18 +138,69 @@ impl<C: Claims> Verifier<C> {
     /// refreshed in the background.
     #[must_use = "a token counts only if the verdict is looked at"]
     pub fn verify_now(&self, token: impl AsRef<[u8]>) -> Poll<Result<Verified<C>, VerifyError>> {
-        let (token, now) = (token.as_ref(), Moment::now(&*self.inner.clock));
-        match self.inner.recall(token, now) {
-            Some(verified) => Poll::Ready(Ok(verified)),
-            None => self.inner.verify_now(token, now),
+        if self.inner.review_every_token {
+            return self.verify_reviewed_now(token);
         }
+        self.inner.verify_offline_now(token.as_ref())
+    }
+
+    /// Checks a token, and asks the API server whether it still counts, as far as its last answer
+    /// is too old: see [`token_review`](crate::token_review). For the few calls that deserve it;
+    /// [`VerifierBuilder::review_every_token`] makes [`verify`](Self::verify) do the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verify`](Self::verify); [`Refusal::NoReviewer`](crate::Refusal::NoReviewer)
+    /// where the token's issuer has nobody to ask, and [`VerifyError::ReviewUnavailable`] where the
+    /// API server does not answer.
+    ///
+    /// # Panics
+    ///
+    /// As [`verify`](Self::verify), in a runtime without time.
+    pub async fn verify_reviewed(
+        &self,
+        token: impl AsRef<[u8]>,
+    ) -> Result<Verified<C>, VerifyError> {
+        let token = token.as_ref();
+        let verified = match self.inner.verify_offline_now(token) {
+            Poll::Ready(verdict) => verdict?,
+            Poll::Pending => self.inner.verify_waiting(token).await?,
+        };
+        self.inner.review(token, &verified).await?;
+        Ok(verified)
+    }
+
+    /// [`verify_reviewed`](Self::verify_reviewed), by what is known, and without waiting.
+    ///
+    /// [`Poll::Pending`] means that the verdict needs keys that are not here, or an answer of the
+    /// API server: ask [`verify_reviewed`](Self::verify_reviewed).
+    #[must_use = "a token counts only if the verdict is looked at"]
+    pub fn verify_reviewed_now(
+        &self,
+        token: impl AsRef<[u8]>,
+    ) -> Poll<Result<Verified<C>, VerifyError>> {
+        let token = token.as_ref();
+        match self.inner.verify_offline_now(token) {
+            Poll::Ready(Ok(verified)) => {
+                self.inner.review_now(token, &verified).map_ok(|()| verified)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether [`verify_reviewed`](Self::verify_reviewed) has an API server to ask about a caller's
+    /// token.
+    #[must_use]
+    pub fn can_review(&self, caller: &Verified<C>) -> bool {
+        caller.basis().is_some_and(|basis| basis.reviewable)
     }
 
     /// Says what this verifier makes of a token with the keys that are here, check by check: what
     /// stands there, what was expected, and what to do about it. For an operator who wants to know
     /// why a token is refused; never for callers.
     ///
-    /// Nothing is fetched for it, counted or remembered. It checks every signature anew.
+    /// Nothing is fetched for it, counted or remembered, and no API server is asked. It checks every
+    /// signature anew.
     ///
     /// ```
     /// # use kube_oidc::Verifier;

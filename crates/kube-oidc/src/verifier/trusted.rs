@@ -17,6 +17,7 @@ use crate::{
     keys::Keys,
     shown::Shown,
     status::{IssuerStatus, KeyState},
+    token_review::Answers,
     verified::Basis,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct TrustedIssuer {
     /// Before the names of its users.
     pub(super) user_prefix: Option<Arc<str>>,
     pub(super) keys: Keys,
+    /// What its API server says of its tokens, where there is somebody to ask it.
+    pub(super) answers: Option<Arc<Answers>>,
     /// How many tokens were accepted that should have been replaced.
     past_warn_after: AtomicU64,
     /// How many that are for the API server too.
@@ -123,12 +126,22 @@ impl TrustedIssuer {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
         let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
+        let review =
+            |review| Answers::new(review, Arc::clone(names.label()), Arc::clone(&inner.clock));
+        let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
+        if answers.is_some() && !C::KUBERNETES {
+            return Err(BuildError::ReviewOfOtherClaims);
+        }
+        if answers.is_none() && inner.review_every_token {
+            return Err(BuildError::NoReviewer(names.label().to_string()));
+        }
         Ok(Self {
             id: IssuerId::next(),
             names,
             cluster,
             user_prefix: issuer.user_prefix().cloned(),
             keys,
+            answers,
             past_warn_after: AtomicU64::new(0),
             for_api_server: AtomicU64::new(0),
             told_shared: AtomicBool::new(false),

@@ -1,0 +1,150 @@
+//! [`KubeReviewer`]: one `TokenReview`, sent and read.
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use http::{Request, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Limited};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube_client::{Client, Config, client::Body};
+use kube_oidc::token_review::{ReviewError, ReviewFuture, ReviewRequest, ReviewStatus, Reviewer};
+use tokio::runtime::{Handle, Id};
+
+/// Where an API server is asked.
+const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+/// As much of an answer as is read. It holds the token, and who it is of.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Asks the API server of one cluster: see the [crate's page](crate).
+pub struct KubeReviewer(Source);
+
+enum Source {
+    Given(Client),
+    Configured {
+        config: Box<Config>,
+        /// A client's tasks live in the runtime in which it was made, so it is of no use in another.
+        made: Mutex<Option<(Id, Client)>>,
+    },
+}
+
+/// Why there is no [`KubeReviewer`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KubeReviewerError {
+    /// This process is no pod, or its service account's files are missing.
+    #[error("this process does not know its cluster: {0}")]
+    InCluster(Box<dyn Error + Send + Sync>),
+}
+
+impl KubeReviewer {
+    /// Asks the API server of the cluster that this process is a pod of, with the pod's own token,
+    /// which is read again as the kubelet rotates it.
+    ///
+    /// # Errors
+    ///
+    /// What is missing: see [`KubeReviewerError`].
+    pub fn in_cluster() -> Result<Self, KubeReviewerError> {
+        let config =
+            Config::incluster().map_err(|error| KubeReviewerError::InCluster(error.into()))?;
+        Ok(Self::from_config(config))
+    }
+
+    /// Asks the API server that a configuration of kube's names. The client is made at the first
+    /// question.
+    #[must_use]
+    pub fn from_config(config: Config) -> Self {
+        Self(Source::Configured { config: Box::new(config), made: Mutex::default() })
+    }
+
+    /// Asks with a client that there is. It works in the tokio runtime in which it was made, for as
+    /// long as that lives.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self(Source::Given(client))
+    }
+
+    fn client(&self) -> Result<Client, ReviewError> {
+        let (config, made) = match &self.0 {
+            Source::Given(client) => return Ok(client.clone()),
+            Source::Configured { config, made } => (config, made),
+        };
+        let runtime = Handle::try_current()
+            .map_err(|error| ReviewError::new("there is no tokio runtime").with_source(error))?
+            .id();
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, client)) = made.as_ref().filter(|(id, _)| *id == runtime) {
+            return Ok(client.clone());
+        }
+        let client = Client::try_from(Config::clone(config))
+            .map_err(|error| ReviewError::new("the client cannot be made").with_source(error))?;
+        *made = Some((runtime, client.clone()));
+        Ok(client)
+    }
+
+    /// Not by kube's typed API: it logs an answer that it cannot read, and the token is in it.
+    async fn ask(&self, request: ReviewRequest<'_>) -> Result<ReviewStatus, ReviewError> {
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: Some(request.token().to_owned()),
+                audiences: Some(request.audiences().to_vec()),
+            },
+            ..TokenReview::default()
+        };
+        let body = serde_json::to_vec(&review).map_err(|_| ReviewError::new("no JSON of it"))?;
+        let request = Request::post(PATH)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(|error| ReviewError::new("no request of it").with_source(error))?;
+        let response = self.client()?.send(request).await.map_err(|error| {
+            ReviewError::new("the API server cannot be asked").with_source(error)
+        })?;
+        match response.status() {
+            StatusCode::OK | StatusCode::CREATED => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(ReviewError::new(format!(
+                    "the API server answers {}: this service may not create tokenreviews",
+                    response.status().as_u16()
+                )));
+            }
+            other => {
+                let message = format!("the API server answers {}", other.as_u16());
+                return Err(ReviewError::new(message));
+            }
+        }
+        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+        let body =
+            body.map_err(|error| ReviewError::new("the answer breaks off").with_source(error))?;
+        // what a parser says of a text may show a part of it
+        let review: TokenReview = serde_json::from_slice(&body.to_bytes())
+            .map_err(|_| ReviewError::new("the answer is no TokenReview"))?;
+        let status = review.status.unwrap_or_default();
+        let user = status.user.unwrap_or_default();
+        let mut found = ReviewStatus::default();
+        found.authenticated = status.authenticated.unwrap_or_default();
+        found.username = user.username.unwrap_or_default();
+        found.uid = user.uid.unwrap_or_default();
+        found.audiences = status.audiences.unwrap_or_default();
+        found.error = status.error.unwrap_or_default();
+        Ok(found)
+    }
+}
+
+impl Reviewer for KubeReviewer {
+    fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
+        Box::pin(self.ask(request))
+    }
+}
+
+impl fmt::Debug for KubeReviewer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reviewer = f.debug_struct("KubeReviewer");
+        if let Source::Configured { config, .. } = &self.0 {
+            reviewer.field("api_server", &config.cluster_url);
+        }
+        reviewer.finish_non_exhaustive()
+    }
+}

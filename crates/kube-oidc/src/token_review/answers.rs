@@ -1,0 +1,355 @@
+//! What an API server answered about the tokens of one issuer, and one call for all who ask.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use quick_cache::sync::Cache;
+use tokio::{runtime::Handle, sync::Semaphore, time};
+use zeroize::Zeroizing;
+
+use super::{ReviewError, ReviewRequest, ReviewStatus, Reviewer, Settings, TokenReview};
+use crate::{
+    clock::{Clock, Moment},
+    error::{BuildError, Refusal, ReviewUnavailable, ReviewUnavailableCause, VerifyError},
+    shown::{Cut, chain},
+};
+
+/// How long a token that was refused is not asked for again. An API server says no in a passing
+/// trouble of its own too.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+
+/// How long a kept answer is used before the API server is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// As many tokens as answers are known for.
+const MAX_TOKENS: usize = 10_000;
+
+/// As many requests as may wait for answers.
+const MAX_WAITING: usize = 1_024;
+
+/// Of an interval, as much at least; the rest is the dice's.
+const LEAST_PART: f64 = 0.8;
+
+type Digest = [u8; 32];
+
+/// Whether a token counts.
+pub(crate) type Verdict = Result<(), VerifyError>;
+
+/// The answers about the tokens of one issuer. All are for the audiences of one verifier, so a
+/// token stands for its audiences too.
+pub(crate) struct Answers {
+    reviewer: Arc<dyn Reviewer>,
+    settings: Settings,
+    issuer: Arc<str>,
+    clock: Arc<dyn Clock>,
+    /// By the token's SHA-256.
+    known: Cache<Digest, Arc<Slot>>,
+    places: Semaphore,
+    /// Whether the log was told that the API server does not answer.
+    failing: AtomicBool,
+}
+
+/// What a token says itself, after its signature was found good.
+pub(crate) struct Expected {
+    pub(crate) username: String,
+    pub(crate) uid: String,
+    pub(crate) audiences: Vec<String>,
+}
+
+/// What is known of one token.
+#[derive(Default)]
+struct Slot {
+    known: Mutex<Known>,
+    /// Held by who asks.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The last good answer, unless a bad one came after it.
+    confirmed: Option<Confirmed>,
+    /// The last bad one, unless a good one came after it.
+    refused: Option<(Moment, Refusal)>,
+    /// When the API server did not answer for the last time.
+    failed_at: Option<Moment>,
+    /// How often it was asked to the end, and what came of the last time: for those who waited.
+    rounds: u64,
+    last: Option<Verdict>,
+}
+
+#[derive(Clone, Copy)]
+struct Confirmed {
+    asked_at: Moment,
+    /// Jittered.
+    counts_for: Duration,
+}
+
+impl Answers {
+    pub(crate) fn new(
+        review: &TokenReview,
+        issuer: Arc<str>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        review.settings.check()?;
+        Ok(Self {
+            reviewer: Arc::clone(&review.reviewer),
+            settings: review.settings,
+            issuer,
+            clock,
+            known: Cache::new(MAX_TOKENS),
+            places: Semaphore::new(MAX_WAITING),
+            failing: AtomicBool::new(false),
+        })
+    }
+
+    /// What is known of a token. `Pending`: the API server has to be asked, see
+    /// [`ask`](Self::ask).
+    pub(crate) fn recall(&self, token: &[u8]) -> Poll<Verdict> {
+        let now = Moment::now(&*self.clock);
+        match self.known.get(&digest_of(token)) {
+            Some(slot) => slot.known().verdict(now, self.settings.keep),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Asks about a token. Who comes while it is being asked about gets the same answer.
+    pub(crate) async fn ask(self: &Arc<Self>, token: &[u8], expected: Expected) -> Verdict {
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(ReviewUnavailable::new(ReviewUnavailableCause::NoRuntime).into());
+        };
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(ReviewUnavailable::new(ReviewUnavailableCause::TooManyWaiting).into());
+        };
+        let slot = self.slot(digest_of(token));
+        let rounds = {
+            let known = slot.known();
+            let now = self.now();
+            if let Poll::Ready(verdict) = known.verdict(now, self.settings.keep) {
+                return verdict;
+            }
+            if known.failed_at.is_some() && known.is_kept(now, self.settings.keep) {
+                // nobody waits for an API server that is known to be away
+                drop(known);
+                self.ask_behind(&runtime, slot, token, expected);
+                return Ok(());
+            }
+            known.rounds
+        };
+        self.ask_in_turn(&slot, rounds, token, &expected).await
+    }
+
+    /// Asks while the request goes on with the kept answer.
+    fn ask_behind(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        slot: Arc<Slot>,
+        token: &[u8],
+        expected: Expected,
+    ) {
+        if slot.asking.try_lock().is_err() {
+            return;
+        }
+        let (answers, token) = (Arc::clone(self), Zeroizing::new(token.to_vec()));
+        runtime.spawn(async move {
+            let rounds = slot.known().rounds;
+            // what comes of it is kept for whoever comes next
+            let _ = answers.ask_in_turn(&slot, rounds, &token, &expected).await;
+        });
+    }
+
+    async fn ask_in_turn(
+        &self,
+        slot: &Slot,
+        rounds: u64,
+        token: &[u8],
+        expected: &Expected,
+    ) -> Verdict {
+        let until = time::Instant::now() + self.settings.timeout;
+        let Ok(_asking) = time::timeout_at(until, slot.asking.lock()).await else {
+            return Err(ReviewUnavailable::new(ReviewUnavailableCause::Slow).into());
+        };
+        // whoever asked may have been cancelled; then it is this one's turn
+        if let Some(verdict) = slot.known().last_after(rounds) {
+            return verdict;
+        }
+        let asked_at = self.now();
+        let answer = match time::timeout_at(until, self.call(token, expected)).await {
+            Ok(Ok(status)) => Answer::of(&status, token, expected),
+            Ok(Err(error)) => self.failed(Some(&error), token),
+            Err(_) => self.failed(None, token),
+        };
+        if !matches!(answer, Answer::None(_)) && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(issuer = &*self.issuer, "the API server answers token reviews again");
+        }
+        slot.known().take(answer, asked_at, self.now(), &self.settings)
+    }
+
+    async fn call(&self, token: &[u8], expected: &Expected) -> Result<ReviewStatus, ReviewError> {
+        // a token that was accepted is base64url
+        let token = str::from_utf8(token).map_err(|_| ReviewError::new("the token is no text"))?;
+        self.reviewer.review(ReviewRequest { token, audiences: &expected.audiences }).await
+    }
+
+    /// Tells the log once, and again when it has answered in between.
+    fn failed(&self, error: Option<&ReviewError>, token: &[u8]) -> Answer {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            let error = error.map_or_else(|| "it takes too long".to_owned(), |error| chain(error));
+            tracing::error!(
+                issuer = &*self.issuer,
+                error = %without_token(&error, token),
+                "the API server does not answer token reviews"
+            );
+        }
+        Answer::None(match error {
+            Some(_) => ReviewUnavailableCause::Failed,
+            None => ReviewUnavailableCause::Slow,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        MAX_WAITING - self.places.available_permits()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_being_asked(&self, token: &[u8]) -> bool {
+        self.slot(digest_of(token)).asking.try_lock().is_err()
+    }
+
+    fn slot(&self, name: Digest) -> Arc<Slot> {
+        let slot = self.known.get_or_insert_with(&name, || Ok::<_, Never>(Arc::default()));
+        slot.unwrap_or_else(|never| match never {})
+    }
+
+    fn now(&self) -> Moment {
+        Moment::now(&*self.clock)
+    }
+}
+
+enum Never {}
+
+/// What came of asking.
+enum Answer {
+    Confirmed,
+    Refused(Refusal),
+    None(ReviewUnavailableCause),
+}
+
+impl Answer {
+    /// Believes an answer only if it is about this token.
+    fn of(status: &ReviewStatus, token: &[u8], expected: &Expected) -> Self {
+        let is_ours = |audience: &String| expected.audiences.contains(audience);
+        Self::Refused(if !status.authenticated || !status.error.is_empty() {
+            Refusal::ReviewDenied(without_token(&status.error, token))
+        } else if status.username != expected.username || status.uid != expected.uid {
+            Refusal::ReviewMismatch("it is about another user")
+        } else if !status.audiences.iter().any(is_ours) {
+            Refusal::ReviewMismatch("it is for none of our audiences")
+        } else {
+            return Self::Confirmed;
+        })
+    }
+}
+
+impl Slot {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // nothing panics while it is held
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// What holds now without asking.
+    fn verdict(&self, now: Moment, keep: Option<Duration>) -> Poll<Verdict> {
+        if let Some((at, refusal)) = &self.refused
+            && now.since(*at) < REFUSED_FOR
+        {
+            return Poll::Ready(Err(refusal.clone().into()));
+        }
+        let counts =
+            self.confirmed.is_some_and(|known| now.since(known.asked_at) < known.counts_for);
+        let asked_in_vain = self.failed_at.is_some_and(|at| now.since(at) < ASK_AGAIN);
+        if counts || (asked_in_vain && self.is_kept(now, keep)) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn is_kept(&self, now: Moment, keep: Option<Duration>) -> bool {
+        let kept_for = |known: Confirmed| keep.is_some_and(|keep| now.since(known.asked_at) < keep);
+        self.confirmed.is_some_and(kept_for)
+    }
+
+    fn last_after(&self, rounds: u64) -> Option<Verdict> {
+        self.last.clone().filter(|_| self.rounds > rounds)
+    }
+
+    fn take(
+        &mut self,
+        answer: Answer,
+        asked_at: Moment,
+        now: Moment,
+        settings: &Settings,
+    ) -> Verdict {
+        let verdict = match answer {
+            Answer::Confirmed => {
+                let part = 1.0 - fastrand::f64() * (1.0 - LEAST_PART);
+                let counts_for = settings.interval.mul_f64(part);
+                self.confirmed = Some(Confirmed { asked_at, counts_for });
+                self.refused = None;
+                self.failed_at = None;
+                Ok(())
+            }
+            Answer::Refused(refusal) => {
+                self.confirmed = None;
+                self.refused = Some((now, refusal.clone()));
+                self.failed_at = None;
+                Err(refusal.into())
+            }
+            Answer::None(_) if self.is_kept(now, settings.keep) => {
+                self.failed_at = Some(now);
+                Ok(())
+            }
+            Answer::None(cause) => Err(ReviewUnavailable::new(cause).into()),
+        };
+        self.rounds += 1;
+        self.last = Some(verdict.clone());
+        verdict
+    }
+}
+
+fn digest_of(token: &[u8]) -> Digest {
+    let mut bytes = Digest::default();
+    bytes.copy_from_slice(digest(&SHA256, token).as_ref());
+    bytes
+}
+
+/// A text of an API server, fit for a log: escaped, cut, and not at all if it holds a part of the
+/// token that is longer than chance has it.
+fn without_token(text: &str, token: &[u8]) -> String {
+    const PART: usize = 16;
+    let shown = Cut(text).to_string();
+    let echoes = shown.as_bytes().windows(PART).any(|part| {
+        part.iter().all(u8::is_ascii_graphic)
+            && token.windows(PART).any(|of_token| of_token == part)
+    });
+    if echoes { "not shown, since it holds a part of the token".to_owned() } else { shown }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers")
+            .field("reviewer", &self.reviewer)
+            .field("tokens", &self.known.len())
+            .finish_non_exhaustive()
+    }
+}

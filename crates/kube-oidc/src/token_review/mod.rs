@@ -1,0 +1,222 @@
+//! Asking the API server whether a token still counts: what a signature cannot say.
+//!
+//! A token of a deleted pod is still well signed, and good until it expires. The API server knows
+//! better: it looks for the pod, the service account and the node that the token is bound to, and
+//! answers a `TokenReview`. Here such a review comes after the offline check, and only where it is
+//! asked for: for every token with
+//! [`VerifierBuilder::review_every_token`](crate::VerifierBuilder::review_every_token), or for
+//! single routes with `RequireTokenReview` of `tower-kube-oidc`.
+//!
+//! A [`TokenReview`] belongs to one [`Issuer`](crate::Issuer), and sees no tokens but that issuer's:
+//!
+//! ```
+//! use std::time::Duration;
+//! use kube_oidc::{Issuer, IssuerUrl, Verifier, token_review::{Reviewer, TokenReview}};
+//!
+//! # fn f(issuer: IssuerUrl, api_server: impl Reviewer) -> Result<(), Box<dyn std::error::Error>> {
+//! let review = TokenReview::by(api_server).interval(Duration::from_secs(30));
+//! let verifier = Verifier::builder(Issuer::new(issuer).with_token_review(review))
+//!     .audience("orders")
+//!     .review_every_token()
+//!     .build()?;
+//! # Ok(()) }
+//! ```
+//!
+//! The crate `kube-oidc-token-review` has a [`Reviewer`] that asks with kube's client.
+//!
+//! # What it promises
+//!
+//! One call for a token in an interval, however many requests carry it. A token that the API server
+//! takes back is refused within one interval of the API server's own answer, which itself comes
+//! late: it tolerates a deleted pod for 60 s, and may remember its own answer for 10 s.
+//!
+//! The answer counts only if it says `authenticated`, has no `error`, names the user and the uid of
+//! the token's claims, and has one of our audiences. While there is none the token is neither good
+//! nor bad: [`ReviewUnavailable`](crate::ReviewUnavailable), which a service answers with 503,
+//! unless [`TokenReview::keep_last_answer_for`] says otherwise.
+
+mod answers;
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+pub(crate) use self::answers::{Answers, Expected};
+use crate::error::BuildError;
+
+/// Asks the API server of one cluster.
+///
+/// An implementation sends token and audiences in a `TokenReview` of `authentication.k8s.io/v1` to
+/// the cluster that its issuer is of, and gives back the `status` that comes: judging it is not its
+/// business. It remembers nothing, and needs no timeout: the future is dropped when time is up.
+pub trait Reviewer: fmt::Debug + Send + Sync + 'static {
+    /// Asks whether a token counts.
+    fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a>;
+}
+
+/// What [`Reviewer::review`] gives back.
+pub type ReviewFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<ReviewStatus, ReviewError>> + Send + 'a>>;
+
+impl<R: Reviewer + ?Sized> Reviewer for Arc<R> {
+    fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
+        (**self).review(request)
+    }
+}
+
+/// What is asked: the `spec` of a `TokenReview`.
+#[derive(Clone, Copy)]
+pub struct ReviewRequest<'a> {
+    token: &'a str,
+    audiences: &'a [String],
+}
+
+impl<'a> ReviewRequest<'a> {
+    /// The token. It belongs into the body of the request, and nowhere else.
+    #[must_use]
+    pub fn token(self) -> &'a str {
+        self.token
+    }
+
+    /// The audiences of which the token should have one. Never empty: an API server that is asked
+    /// without takes it for its own audience.
+    #[must_use]
+    pub fn audiences(self) -> &'a [String] {
+        self.audiences
+    }
+}
+
+impl fmt::Debug for ReviewRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReviewRequest").field("audiences", &self.audiences).finish_non_exhaustive()
+    }
+}
+
+/// What an API server answers: the `status` of a `TokenReview`. What is missing there is empty here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReviewStatus {
+    /// Whether the token counts.
+    pub authenticated: bool,
+    /// `status.user.username`.
+    pub username: String,
+    /// `status.user.uid`.
+    pub uid: String,
+    /// Those of the audiences that were asked for which the token has.
+    pub audiences: Vec<String>,
+    /// Why the token could not be checked.
+    pub error: String,
+}
+
+/// An API server could not be asked. It must not show the token.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ReviewError {
+    message: Cow<'static, str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ReviewError {
+    /// An error with a text for the log.
+    #[must_use]
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+/// Who asks about the tokens of an issuer, and for how long an answer counts.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct TokenReview {
+    reviewer: Arc<dyn Reviewer>,
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    interval: Duration,
+    timeout: Duration,
+    /// `None`: nobody passes without an answer.
+    keep: Option<Duration>,
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), BuildError> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let (interval, day) = (self.interval, 24 * 3600 * SECOND);
+        let durations = [
+            ("the interval of token reviews", interval, SECOND..=3600 * SECOND, "1 s to 1 h"),
+            (
+                "the timeout of token reviews",
+                self.timeout,
+                SECOND / 10..=60 * SECOND,
+                "100 ms to 1 min",
+            ),
+            (
+                "keep_last_answer_for",
+                self.keep.unwrap_or(interval),
+                interval..=day,
+                "from the interval to 24 h",
+            ),
+        ];
+        match durations.into_iter().find(|(_, duration, range, _)| !range.contains(duration)) {
+            Some((name, _, _, range)) => Err(BuildError::Duration { name, range }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl TokenReview {
+    /// Reviews by this reviewer, with the defaults.
+    pub fn by(reviewer: impl Reviewer) -> Self {
+        let settings = Settings {
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(5),
+            keep: None,
+        };
+        Self { reviewer: Arc::new(reviewer), settings }
+    }
+
+    /// How long a good answer counts: 60 s unless set, 1 s to 1 h. Up to a fifth less, by the dice,
+    /// so that the tokens of a fleet are not asked for at once. A bad answer counts for 5 s.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.settings.interval = interval;
+        self
+    }
+
+    /// How long an answer, and whoever waits for it, may take: 5 s unless set, 100 ms to 1 min.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// Accepts nobody while the API server does not answer. This is the default.
+    pub fn fail_closed(mut self) -> Self {
+        self.settings.keep = None;
+        self
+    }
+
+    /// While the API server does not answer, goes on with its last good answer, for as long after
+    /// that answer; it is asked again once in a second. A token that it never answered for is not
+    /// accepted, and neither is one that it refused since.
+    ///
+    /// The token still has to pass every other check, so it is not accepted past its end, nor after
+    /// its key was taken back. At most 24 h, and not less than the interval.
+    pub fn keep_last_answer_for(mut self, duration: Duration) -> Self {
+        self.settings.keep = Some(duration);
+        self
+    }
+}
+
+impl<R: Reviewer> From<R> for TokenReview {
+    fn from(reviewer: R) -> Self {
+        Self::by(reviewer)
+    }
+}

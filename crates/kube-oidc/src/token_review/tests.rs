@@ -1,0 +1,358 @@
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    error::{Reason, ReviewUnavailableCause, VerifyError},
+};
+
+const TOKEN: &[u8] =
+    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.cccccccccccccccccc";
+
+/// Answers what it is told to, in turn, and then the last again; each answer needs a permit.
+#[derive(Debug)]
+struct Scripted {
+    script: Mutex<VecDeque<Result<ReviewStatus, &'static str>>>,
+    calls: AtomicUsize,
+    permits: Semaphore,
+}
+
+impl Scripted {
+    fn new(script: impl IntoIterator<Item = Result<ReviewStatus, &'static str>>) -> Arc<Self> {
+        let script = Mutex::new(script.into_iter().collect());
+        Arc::new(Self { script, calls: AtomicUsize::new(0), permits: Semaphore::new(1_000) })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn now_says(&self, answer: Result<ReviewStatus, &'static str>) {
+        *self.script.lock().unwrap() = [answer].into();
+    }
+}
+
+impl Reviewer for Scripted {
+    fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
+        Box::pin(async move {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(request.token().as_bytes(), TOKEN);
+            assert_eq!(request.audiences(), ["orders", "refunds"]);
+            self.permits.acquire().await.unwrap().forget();
+            let mut script = self.script.lock().unwrap();
+            let answer =
+                if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
+            answer.unwrap().map_err(ReviewError::new)
+        })
+    }
+}
+
+fn clock() -> ManualClock {
+    ManualClock::at(SystemTime::now())
+}
+
+fn good() -> ReviewStatus {
+    ReviewStatus {
+        authenticated: true,
+        username: "system:serviceaccount:payments:checkout".to_owned(),
+        uid: "1c6e".to_owned(),
+        audiences: vec!["refunds".to_owned()],
+        error: String::new(),
+    }
+}
+
+fn bad() -> ReviewStatus {
+    let error = "[invalid bearer token, Token has been invalidated]".to_owned();
+    ReviewStatus { error, ..ReviewStatus::default() }
+}
+
+fn expected() -> Expected {
+    Expected {
+        username: "system:serviceaccount:payments:checkout".to_owned(),
+        uid: "1c6e".to_owned(),
+        audiences: vec!["orders".to_owned(), "refunds".to_owned()],
+    }
+}
+
+fn answers(review: impl Into<TokenReview>, clock: &ManualClock) -> Arc<Answers> {
+    Arc::new(
+        Answers::new(&review.into(), "https://issuer.example".into(), Arc::new(clock.clone()))
+            .unwrap(),
+    )
+}
+
+async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
+    match answers.recall(TOKEN) {
+        std::task::Poll::Ready(verdict) => verdict,
+        std::task::Poll::Pending => answers.ask(TOKEN, expected()).await,
+    }
+    .map_err(|error| error.reason())
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_good_answer_counts_for_an_interval_and_not_longer() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    let answers = answers(api_server.clone(), &clock);
+    for _ in 0..3 {
+        assert_eq!(ask(&answers).await, Ok(()));
+    }
+    assert_eq!(api_server.calls(), 1);
+    // a fifth of it is the dice's
+    clock.advance(SECOND * 95 / 2);
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!(api_server.calls(), 1);
+    api_server.now_says(Ok(bad()));
+    clock.advance(12 * SECOND + SECOND / 2);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewDenied));
+    assert_eq!(api_server.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_bad_answer_counts_for_five_seconds() {
+    let (api_server, clock) = (Scripted::new([Ok(bad()), Ok(good())]), clock());
+    let answers = answers(api_server.clone(), &clock);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewDenied));
+    clock.advance(SECOND * 499 / 100);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewDenied));
+    assert_eq!(api_server.calls(), 1);
+    clock.advance(SECOND / 50);
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!(api_server.calls(), 2);
+}
+
+#[tokio::test]
+async fn only_an_answer_about_this_token_counts() {
+    let lie = |change: fn(&mut ReviewStatus)| {
+        let mut status = good();
+        change(&mut status);
+        Ok(status)
+    };
+    for (answer, reason) in [
+        (lie(|status| status.authenticated = false), Reason::ReviewDenied),
+        (lie(|status| status.error = "a passing trouble".to_owned()), Reason::ReviewDenied),
+        (lie(|status| status.username.push('x')), Reason::ReviewMismatch),
+        (lie(|status| status.username.clear()), Reason::ReviewMismatch),
+        (lie(|status| status.uid = "1c6f".to_owned()), Reason::ReviewMismatch),
+        (lie(|status| status.uid.clear()), Reason::ReviewMismatch),
+        (lie(|status| status.audiences = vec!["vault".to_owned()]), Reason::ReviewMismatch),
+        (lie(|status| status.audiences.clear()), Reason::ReviewMismatch),
+        (Ok(ReviewStatus::default()), Reason::ReviewDenied),
+        (Err("connection refused"), Reason::ReviewUnavailable),
+    ] {
+        let api_server = Scripted::new([answer]);
+        let answers = answers(api_server, &clock());
+        assert_eq!(ask(&answers).await, Err(reason));
+    }
+}
+
+#[tokio::test]
+async fn who_asks_at_the_same_time_shares_one_call_and_its_answer() {
+    for (answer, expected) in [
+        (Ok(good()), Ok(())),
+        (Ok(bad()), Err(Reason::ReviewDenied)),
+        (Err("connection refused"), Err(Reason::ReviewUnavailable)),
+    ] {
+        let api_server = Scripted::new([answer]);
+        api_server.permits.forget_permits(1_000);
+        let answers = answers(api_server.clone(), &clock());
+        let callers: Vec<_> = (0..1_000)
+            .map(|_| {
+                let answers = Arc::clone(&answers);
+                tokio::spawn(async move { ask(&answers).await })
+            })
+            .collect();
+        while answers.waiting() < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        api_server.permits.add_permits(1_000);
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), expected);
+        }
+        assert_eq!(api_server.calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_asker_who_goes_away_leaves_the_question_to_the_next() {
+    let api_server = Scripted::new([Ok(good())]);
+    api_server.permits.forget_permits(1_000);
+    let answers = answers(api_server.clone(), &clock());
+    let spawn = || {
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move { ask(&answers).await })
+    };
+    let (first, second) = (spawn(), spawn());
+    while answers.waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    api_server.permits.add_permits(1);
+    assert_eq!(second.await.unwrap(), Ok(()));
+    assert_eq!(api_server.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_hangs_fails_closed_in_time() {
+    let api_server = Scripted::new([Ok(good())]);
+    api_server.permits.forget_permits(1_000);
+    let answers = answers(api_server, &clock());
+    let began = tokio::time::Instant::now();
+    let verdict = answers.ask(TOKEN, expected()).await;
+    assert_eq!(began.elapsed(), 5 * SECOND);
+    let Err(VerifyError::ReviewUnavailable(unavailable)) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(unavailable.cause(), ReviewUnavailableCause::Slow);
+    assert_eq!(unavailable.retry_after(), SECOND);
+}
+
+#[tokio::test]
+async fn more_than_may_wait_are_sent_away() {
+    let api_server = Scripted::new([Ok(good())]);
+    api_server.permits.forget_permits(1_000);
+    let answers = answers(api_server.clone(), &clock());
+    let callers: Vec<_> = (0..1_024)
+        .map(|_| {
+            let answers = Arc::clone(&answers);
+            tokio::spawn(async move { ask(&answers).await })
+        })
+        .collect();
+    while answers.waiting() < 1_024 {
+        tokio::task::yield_now().await;
+    }
+    let Err(VerifyError::ReviewUnavailable(away)) = answers.ask(TOKEN, expected()).await else {
+        panic!("it should be sent away");
+    };
+    assert_eq!(away.cause(), ReviewUnavailableCause::TooManyWaiting);
+    api_server.permits.add_permits(1);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok(()));
+    }
+}
+
+#[test]
+fn outside_a_runtime_nobody_can_be_asked() {
+    let answers = answers(Scripted::new([Ok(good())]), &clock());
+    let waker = std::task::Waker::noop();
+    let asked = std::pin::pin!(answers.ask(TOKEN, expected()));
+    let verdict = asked.poll(&mut std::task::Context::from_waker(waker));
+    let std::task::Poll::Ready(Err(VerifyError::ReviewUnavailable(why))) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(why.cause(), ReviewUnavailableCause::NoRuntime);
+}
+
+#[tokio::test]
+async fn by_default_no_answer_is_kept_and_none_is_an_error_for_long() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    let answers = answers(api_server.clone(), &clock);
+    assert_eq!(ask(&answers).await, Ok(()));
+    api_server.now_says(Err("connection refused"));
+    clock.advance(60 * SECOND);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+    // an error is not remembered
+    api_server.now_says(Ok(good()));
+    assert_eq!(ask(&answers).await, Ok(()));
+}
+
+#[tokio::test]
+async fn the_last_good_answer_is_kept_for_as_long_as_was_asked_for() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    let review = TokenReview::by(api_server.clone()).keep_last_answer_for(600 * SECOND);
+    let answers = answers(review, &clock);
+    assert_eq!(ask(&answers).await, Ok(()));
+    api_server.now_says(Err("connection refused"));
+    clock.advance(60 * SECOND);
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!(api_server.calls(), 2);
+    // within a second it is not asked again
+    clock.advance(SECOND / 2);
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!(api_server.calls(), 2);
+    // then nobody waits for it, even if it hangs
+    api_server.permits.forget_permits(1_000);
+    clock.advance(SECOND);
+    for _ in 0..10 {
+        assert_eq!(ask(&answers).await, Ok(()));
+    }
+    while api_server.calls() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!(api_server.calls(), 3, "one asks behind them");
+    api_server.permits.add_permits(1_000);
+    while answers.is_being_asked(TOKEN) {
+        tokio::task::yield_now().await;
+    }
+    // it counts from the good answer, not from the last use
+    clock.advance(539 * SECOND);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+    api_server.now_says(Ok(good()));
+    assert_eq!(ask(&answers).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_refusal_ends_what_was_kept() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    let review = TokenReview::by(api_server.clone()).keep_last_answer_for(600 * SECOND);
+    let answers = answers(review, &clock);
+    assert_eq!(ask(&answers).await, Ok(()));
+    api_server.now_says(Ok(bad()));
+    clock.advance(60 * SECOND);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewDenied));
+    api_server.now_says(Err("connection refused"));
+    clock.advance(6 * SECOND);
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+}
+
+#[tokio::test]
+async fn what_an_api_server_says_of_a_token_never_shows_the_token() {
+    let part = std::str::from_utf8(&TOKEN[3..23]).unwrap();
+    let mut status = good();
+    status.error = format!("bad token {part} \n{}", "x".repeat(10_000));
+    let answers = answers(Scripted::new([Ok(status.clone())]), &clock());
+    let text = answers.ask(TOKEN, expected()).await.unwrap_err().to_string();
+    assert!(!text.contains(part) && text.contains("not shown"), "{text}");
+
+    status.error = format!("bad\n{}", "x".repeat(10_000));
+    let answers = self::answers(Scripted::new([Ok(status)]), &clock());
+    let text = answers.ask(TOKEN, expected()).await.unwrap_err().to_string();
+    assert!(text.contains(r"bad\n") && text.len() < 300, "{text}");
+    let request = ReviewRequest { token: part, audiences: &[] };
+    assert!(!format!("{request:?}").contains(part));
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let build =
+        |review: TokenReview| Answers::new(&review, "issuer".into(), Arc::new(clock())).map(|_| ());
+    let review = || TokenReview::by(Scripted::new([Ok(good())]));
+    build(review()).unwrap();
+    build(review().interval(SECOND).timeout(SECOND / 10).keep_last_answer_for(SECOND)).unwrap();
+    for (review, name) in [
+        (review().interval(SECOND / 2), "the interval of token reviews must be 1 s to 1 h"),
+        (review().interval(3601 * SECOND), "the interval of token reviews must be 1 s to 1 h"),
+        (review().timeout(Duration::ZERO), "the timeout of token reviews must be 100 ms to 1 min"),
+        (review().timeout(61 * SECOND), "the timeout of token reviews must be 100 ms to 1 min"),
+        (
+            review().keep_last_answer_for(59 * SECOND),
+            "keep_last_answer_for must be from the interval to 24 h",
+        ),
+        (
+            review().keep_last_answer_for(86_401 * SECOND),
+            "keep_last_answer_for must be from the interval to 24 h",
+        ),
+    ] {
+        assert_eq!(build(review).unwrap_err().to_string(), name);
+    }
+    build(review().keep_last_answer_for(59 * SECOND).fail_closed()).unwrap();
+}

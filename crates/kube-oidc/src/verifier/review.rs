@@ -1,0 +1,56 @@
+//! The step after the offline check, where it is demanded: whether the API server takes the token.
+
+use std::{sync::Arc, task::Poll};
+
+use super::Inner;
+use crate::{
+    claims::Claims,
+    error::{Refusal, VerifyError},
+    token_review::{Answers, Expected},
+    verified::Verified,
+};
+
+impl<C: Claims> Inner<C> {
+    /// What the API server's last answer says of a token that was verified.
+    pub(super) fn review_now(
+        &self,
+        token: &[u8],
+        verified: &Verified<C>,
+    ) -> Poll<Result<(), VerifyError>> {
+        match self.answers_for(verified) {
+            Ok(answers) => answers.recall(token),
+            Err(refusal) => Poll::Ready(Err(refusal.into())),
+        }
+    }
+
+    /// The same, and asks it if there is none.
+    #[cold]
+    pub(super) async fn review(
+        &self,
+        token: &[u8],
+        verified: &Verified<C>,
+    ) -> Result<(), VerifyError> {
+        let answers = self.answers_for(verified)?;
+        match answers.recall(token) {
+            Poll::Ready(verdict) => verdict,
+            Poll::Pending => answers.ask(token, self.expected(verified)?).await,
+        }
+    }
+
+    /// Those of the issuer whose key signed the token, and of no other.
+    fn answers_for(&self, verified: &Verified<C>) -> Result<Arc<Answers>, Refusal> {
+        let id = verified.basis().ok_or(Refusal::UnknownIssuer)?.issuer;
+        let issuers = self.issuers.load();
+        let issuer = issuers.by_id(id).ok_or(Refusal::UnknownIssuer)?;
+        issuer.answers.clone().ok_or(Refusal::NoReviewer)
+    }
+
+    fn expected(&self, verified: &Verified<C>) -> Result<Expected, Refusal> {
+        let (username, uid) = verified.user().ok_or(Refusal::NoReviewer)?;
+        let mut audiences = self.validation.audiences.to_vec();
+        if self.validation.issuer_is_audience {
+            audiences.push(verified.registered().issuer().to_owned());
+        }
+        Ok(Expected { username: username.to_owned(), uid: uid.to_owned(), audiences })
+    }
+}

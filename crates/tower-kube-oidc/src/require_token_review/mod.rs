@@ -1,0 +1,225 @@
+//! [`RequireTokenReview`]: a token review around a route or a service.
+
+mod future;
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use kube_oidc::{Claims, Refusal, ServiceAccountClaims, Verifier, VerifyError};
+use tower_layer::Layer;
+use tower_service::Service;
+use zeroize::Zeroizing;
+
+pub use self::future::TokenReviewedFuture;
+use crate::{
+    answer::{Answering, Answers},
+    body::ResponseBody,
+    head::RequestHead,
+    passed::{self, Found},
+    rejection::Rejection,
+};
+
+/// Lets only those callers through whose token the API server still takes: for the few routes that
+/// deserve to know of a deleted pod before its token expires. It goes further in than the
+/// [`OidcAuthLayer`](crate::OidcAuthLayer), whose verifier has somebody to ask:
+/// [`Issuer::with_token_review`](crate::Issuer::with_token_review).
+///
+/// ```
+/// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use axum::{Router, routing::{get, post}};
+/// use tower_kube_oidc::{
+///     Issuer, OidcAuthLayer, RequireTokenReview, Verifier, token_review::Reviewer,
+/// };
+///
+/// # async fn list() {} async fn refund() {} fn api_server() -> impl Reviewer { Nobody }
+/// # #[derive(Debug)] struct Nobody; impl Reviewer for Nobody {
+/// #     fn review<'a>(&'a self, _: kube_oidc::token_review::ReviewRequest<'a>)
+/// #         -> kube_oidc::token_review::ReviewFuture<'a> { unimplemented!() } }
+/// let issuer = Issuer::in_cluster()?.with_token_review(api_server());
+/// let verifier = Verifier::builder(issuer).audience("orders").build()?;
+/// let app: Router = Router::new()
+///     .route("/orders", get(list))
+///     .route("/refunds", post(refund).layer(RequireTokenReview::new()))
+///     .layer(OidcAuthLayer::from(verifier).build()?);
+/// # Ok(()) }
+/// ```
+///
+/// What an answer is worth, and for how long, is said in [`token_review`](crate::token_review).
+///
+/// | who | answer |
+/// | --- | --- |
+/// | a caller whose token the API server does not take, or whose issuer has nobody to ask | 401 `invalid_token`, `UNAUTHENTICATED` |
+/// | a caller whose token nobody could ask about | 503, `UNAVAILABLE` |
+/// | nobody: credentials are [optional](crate::OidcAuthLayer::optional), or the path [is open](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
+/// | whoever was looked at by no layer, since it is missing or further in | 500, and the log says so |
+///
+/// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too.
+///
+/// The `OidcAuthLayer` leaves the token for it where only this crate finds it. It is gone when the
+/// service is called, and its memory is overwritten.
+#[must_use]
+#[derive(Clone, Default)]
+pub struct RequireTokenReview {
+    answering: Answering,
+}
+
+/// What an API server can be asked about.
+type Claimed = ServiceAccountClaims;
+
+/// The token of a request, for a review further in. It is never shown.
+pub(crate) struct TokenToReview<C: Claims>(Arc<Question<C>>);
+
+struct Question<C: Claims> {
+    verifier: Verifier<C>,
+    token: Zeroizing<Vec<u8>>,
+}
+
+/// The mark of a request whose token was reviewed, so that it need not be twice.
+#[derive(Clone)]
+pub(crate) struct Reviewed;
+
+impl<C: Claims> TokenToReview<C> {
+    pub(crate) fn new(verifier: &Verifier<C>, token: &[u8]) -> Self {
+        let (verifier, token) = (verifier.clone(), Zeroizing::new(token.to_vec()));
+        Self(Arc::new(Question { verifier, token }))
+    }
+}
+
+impl RequireTokenReview {
+    /// Requires a review of each token.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// In which form refusals are answered: as by the layer further out, unless set. Without such a
+    /// layer nobody is let through, and the answer is HTTP.
+    pub fn answers(mut self, answers: Answers) -> Self {
+        self.answering.answers(answers);
+        self
+    }
+
+    /// Lets a function change each answer to a refused request: see
+    /// [`OidcAuthLayer::map_rejection`](crate::OidcAuthLayer::map_rejection).
+    pub fn map_rejection(
+        mut self,
+        map: impl Fn(&Rejection, RequestHead<'_>, Response<Bytes>) -> Response<Bytes>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.answering.map(map);
+        self
+    }
+}
+
+/// What is known of a request.
+enum Looked {
+    Known(Result<(), Rejection>),
+    /// The API server has to be asked.
+    Ask(Arc<Question<Claimed>>),
+}
+
+/// Takes the token out, and looks what is known of it.
+fn look<B>(request: &mut Request<B>) -> Looked {
+    let token = request.extensions_mut().remove::<TokenToReview<Claimed>>();
+    if request.extensions().get::<Reviewed>().is_some() {
+        return Looked::Known(Ok(()));
+    }
+    Looked::Known(match (passed::found::<Claimed>(request.extensions()), token) {
+        (Found::Caller(_), Some(TokenToReview(question))) => {
+            match question.verifier.verify_reviewed_now(&*question.token) {
+                Poll::Ready(verdict) => verdict.map(|_| ()).map_err(Rejection::Token),
+                Poll::Pending => return Looked::Ask(question),
+            }
+        }
+        (Found::Caller(_), None) => Err(VerifyError::from(Refusal::NoReviewer).into()),
+        (Found::Reported, _) => Ok(()),
+        (Found::OpenPath | Found::Anonymous, _) => Err(Rejection::NoCredentials),
+        (Found::Unseen, _) => Err(Rejection::Misconfigured(
+            "a route demands a token review, but no OidcAuthLayer for its type of claims is around it",
+        )),
+    })
+}
+
+/// Marks the request as reviewed, or says why it goes no further.
+fn decide<B>(
+    request: &mut Request<B>,
+    verdict: Result<(), Rejection>,
+    answering: &Answering,
+) -> Result<(), Box<Response<Bytes>>> {
+    match passed::enforce::<Claimed>(request.extensions(), verdict) {
+        Ok(()) => {
+            request.extensions_mut().insert(Reviewed);
+            Ok(())
+        }
+        Err(rejection) => {
+            Err(Box::new(passed::answer_within::<Claimed, _>(request, answering, rejection)))
+        }
+    }
+}
+
+impl<S> Layer<S> for RequireTokenReview {
+    type Service = TokenReviewed<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TokenReviewed { inner, answering: self.answering.clone() }
+    }
+}
+
+/// Calls the inner service for callers whose token the API server still takes: see
+/// [`RequireTokenReview`].
+#[derive(Clone)]
+pub struct TokenReviewed<S> {
+    inner: S,
+    answering: Answering,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for TokenReviewed<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = TokenReviewedFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        match look(&mut request) {
+            Looked::Known(verdict) => match decide(&mut request, verdict, &self.answering) {
+                Ok(()) => TokenReviewedFuture::calling(self.inner.call(request)),
+                Err(response) => TokenReviewedFuture::answered(*response),
+            },
+            // a clone that was not polled ready, which holds no permit while it waits
+            Looked::Ask(question) => {
+                let (service, answering) = (self.inner.clone(), self.answering.clone());
+                TokenReviewedFuture::waiting(question, service, request, answering)
+            }
+        }
+    }
+}
+
+impl<C: Claims> Clone for TokenToReview<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl fmt::Debug for RequireTokenReview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireTokenReview").finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for TokenReviewed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenReviewed").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
