@@ -58,6 +58,7 @@
 //! | --- | --- | --- |
 //! | `remote` | yes | fetches over HTTP with reqwest, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
+//! | `metrics` | no | counts and measures, by the `metrics` facade |
 //! | `ml-dsa` | no | tokens signed with ML-DSA-44, ML-DSA-65 and ML-DSA-87 ([RFC 9964]) |
 //! | `jsonwebtoken` | no | key sets of the `jsonwebtoken` crate in, its `TokenData` out |
 //! | `test-util` | no | claims without a token, and a clock to turn by hand, for unit tests |
@@ -81,6 +82,8 @@ mod jws;
 mod key_cache;
 mod key_set;
 mod keys;
+mod meter;
+mod observed;
 mod packed;
 mod policy;
 mod readiness;

@@ -26,6 +26,11 @@ pub struct IssuerStatus {
     pub last_success: Option<SystemTime>,
     /// When a fetch failed for the last time, and why.
     pub last_error: Option<FetchFailure>,
+    /// How long ago keys were fetched or confirmed, by the greater of what both clocks say. `None`:
+    /// there are none yet, or they are given and do not age.
+    pub age: Option<Duration>,
+    /// By how much they are past their lifetime: zero while they are fresh.
+    pub stale_for: Duration,
     /// When the next fetch is due. `None`: nobody asked for keys yet, or a fetch is going on, or
     /// the keys are given and not fetched.
     pub next_fetch: Option<Duration>,

@@ -15,7 +15,10 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-use crate::{claims::Claims, error::BuildError, jws::MAX_TOKEN_BYTES, verified::Verified};
+use crate::{
+    claims::Claims, error::BuildError, jws::MAX_TOKEN_BYTES, meter::TokenCacheMeter,
+    verified::Verified,
+};
 
 /// How long a token is remembered before its signature is checked again.
 pub(crate) const REMEMBERED_FOR: Duration = Duration::from_secs(600);
@@ -47,6 +50,7 @@ impl Default for TokenCacheSettings {
 pub(crate) struct TokenCache<C: Claims> {
     remembered: Option<Remembered<C>>,
     digests: bool,
+    pub(crate) meter: TokenCacheMeter,
 }
 
 type Remembered<C> = Cache<Name, Verified<C>, ByBytes, RandomState>;
@@ -55,7 +59,7 @@ impl<C: Claims> TokenCache<C> {
     pub(crate) fn new(settings: &TokenCacheSettings) -> Result<Self, BuildError> {
         let TokenCacheSettings { entries, bytes, digests } = *settings;
         if entries == 0 {
-            return Ok(Self { remembered: None, digests });
+            return Ok(Self { remembered: None, digests, meter: TokenCacheMeter::default() });
         }
         // the cache is cut into parts, of which each must have room for some tokens
         let options = OptionsBuilder::new()
@@ -70,7 +74,7 @@ impl<C: Claims> TokenCache<C> {
         let weighter = ByBytes { least: least.max(1) as u64 };
         let (hasher, lifecycle) = (RandomState::new(), DefaultLifecycle::default());
         let remembered = Cache::with_options(options, weighter, hasher, lifecycle);
-        Ok(Self { remembered: Some(remembered), digests })
+        Ok(Self { remembered: Some(remembered), digests, meter: TokenCacheMeter::default() })
     }
 
     /// What came of this very token, if it is remembered. Whether that still holds is another

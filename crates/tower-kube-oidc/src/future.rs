@@ -13,6 +13,7 @@ use http::{Request, Response};
 use kube_oidc::Claims;
 use pin_project_lite::pin_project;
 use tower_service::Service;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     body::ResponseBody,
@@ -73,9 +74,13 @@ pin_project! {
     }
 }
 
+type WaitingVerdict<C> = Pin<Box<dyn Future<Output = Verdict<C>> + Send>>;
+
 /// A request that waits for a verdict, then for the service to be ready.
 struct Waiting<S, C: Claims, ReqBody> {
-    verdict: Option<Pin<Box<dyn Future<Output = Verdict<C>> + Send>>>,
+    verdict: Option<WaitingVerdict<C>>,
+    /// Of the decision.
+    span: Span,
     expiry: Option<Expiry>,
     service: S,
     request: Request<ReqBody>,
@@ -99,14 +104,15 @@ where
         request: Request<ReqBody>,
         service: S,
         settings: &Arc<Settings<C>>,
+        span: Span,
     ) -> Self {
         let header = request.headers().get(settings.manner.token_header.name()).cloned();
         let (judge, settings) = (Arc::clone(settings), Arc::clone(settings));
         let verdict =
-            Box::pin(
-                async move { judge.judge_waiting(header.ok_or(Rejection::NoCredentials)?).await },
-            );
-        let waiting = Waiting { verdict: Some(verdict), expiry: None, service, request, settings };
+            async move { judge.judge_waiting(header.ok_or(Rejection::NoCredentials)?).await };
+        let verdict: WaitingVerdict<C> = Box::pin(verdict.instrument(span.clone()));
+        let verdict = Some(verdict);
+        let waiting = Waiting { verdict, span, expiry: None, service, request, settings };
         Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
     }
 }
@@ -196,6 +202,7 @@ where
         if let Some(verdict) = &mut self.verdict {
             let verdict = ready!(verdict.as_mut().poll(cx));
             self.verdict = None;
+            let _decision = self.span.enter();
             match self.settings.admit(&mut self.request, verdict) {
                 Admission::Pass(expiry) => self.expiry = expiry,
                 Admission::Refuse(response) => {
@@ -209,6 +216,7 @@ where
         }
         ready!(self.service.poll_ready(cx)).map_err(Stopped::Failed)?;
         // the service may have kept it waiting for longer than its token is good
+        let _decision = self.span.enter();
         match self.settings.readmit(&self.request) {
             Admission::Pass(_) => Poll::Ready(Ok(())),
             Admission::Refuse(response) => Poll::Ready(Err(Stopped::Refused(Box::new(response)))),

@@ -89,6 +89,7 @@
 //! | `tonic-health` | no | [`report_health`] |
 //! | `remote` | yes | fetches keys over HTTP with reqwest, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
+//! | `metrics` | no | counts requests, fetches and more by the `metrics` facade |
 //! | `ml-dsa` | no | tokens signed with ML-DSA-44, ML-DSA-65 and ML-DSA-87 |
 //! | `test-util` | no | claims without a token, for unit tests |
 //!
@@ -113,6 +114,7 @@ mod head;
 #[cfg(feature = "tonic-health")]
 mod health;
 mod layer;
+mod meter;
 mod open;
 mod outcome;
 mod passed;
@@ -122,6 +124,7 @@ mod rejection;
 mod require_token_review;
 mod service;
 mod settings;
+mod span;
 #[cfg(feature = "tonic")]
 mod tonic;
 

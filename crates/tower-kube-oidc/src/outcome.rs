@@ -37,6 +37,15 @@ impl<C: Claims> Outcome<'_, C> {
             Self::WouldBeRejected(_) => "would_be_rejected",
         }
     }
+
+    /// [`Rejection::reason`] of what was refused or would have been, and `none` of what was not.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Rejected(why) | Self::WouldBeRejected(why) => why.reason(),
+            Self::Verified(_) | Self::Anonymous | Self::OpenPath => "none",
+        }
+    }
 }
 
 impl<C: Claims> Clone for Outcome<'_, C> {

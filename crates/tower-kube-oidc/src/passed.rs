@@ -9,6 +9,7 @@ use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 use crate::{
     answer::{Answering, Answers},
     head::RequestHead,
+    meter::count_refusal_within,
     rejection::Rejection,
     require_token_review::{Reviewed, TokenToReview},
 };
@@ -19,7 +20,7 @@ use crate::{
 ///
 /// A request that has neither this nor [`Verified`] claims was seen by no layer.
 pub struct Passed<C: Claims = ServiceAccountClaims> {
-    how: How,
+    pub(crate) how: How,
     /// The layer's type of claims: one that is for others says nothing about these.
     claims: PhantomData<fn() -> C>,
 }
@@ -45,10 +46,6 @@ pub(crate) enum Why {
 impl<C: Claims> Passed<C> {
     pub(crate) fn by(how: How) -> Self {
         Self { how, claims: PhantomData }
-    }
-
-    pub(crate) fn how(&self) -> &How {
-        &self.how
     }
 
     /// Whether its path is open to everybody. No token was looked at.
@@ -157,7 +154,11 @@ pub(crate) fn enforce<C: Claims>(
     let is_about_token = !matches!(verdict, Err(Rejection::Misconfigured(_)));
     let report_only = extensions.get::<Passed<C>>().is_some_and(Passed::is_report_only);
     let report_only = report_only && is_about_token;
-    let verdict = verdict.inspect_err(|rejection| rejection.log(!report_only));
+    let verdict = verdict.inspect_err(|rejection| {
+        rejection.log(!report_only);
+        let outcome = if report_only { "would_be_rejected" } else { "rejected" };
+        count_refusal_within(outcome, rejection.reason());
+    });
     if report_only { Ok(()) } else { verdict }
 }
 

@@ -2,7 +2,10 @@
 
 use kube_oidc::{BuildError, Claims, InClusterError, IssuerUrl, Verifier, VerifierBuilder};
 
-use crate::settings::{Manner, Settings};
+use crate::{
+    meter::RequestMeter,
+    settings::{Manner, Settings},
+};
 
 pub(crate) struct Plan<C: Claims> {
     pub(crate) source: Source<C>,
@@ -88,7 +91,8 @@ impl<C: Claims> Plan<C> {
                 (builder.build()?, None)
             }
         };
-        Ok(Settings { verifier: Some(verifier), narrower, manner: self.manner.clone() })
+        let (manner, meter) = (self.manner.clone(), RequestMeter::default());
+        Ok(Settings { verifier: Some(verifier), narrower, manner, meter })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     future::ResponseFuture,
     passed,
     settings::{Admission, Settings},
+    span,
 };
 
 /// Calls the inner service for requests with a good token: see
@@ -44,6 +45,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let span = span::of_decision();
+        let decision = span.enter();
         passed::clear::<C>(request.extensions_mut());
         let admission = match self.settings.admit_open(&mut request) {
             Some(admission) => admission,
@@ -52,10 +55,13 @@ where
                 // a clone that was not polled ready: while it waits it holds no permit of the
                 // inner service, and the one that is ready stays for a request that can use it
                 Poll::Pending => {
-                    return ResponseFuture::waiting(request, self.inner.clone(), &self.settings);
+                    drop(decision);
+                    let inner = self.inner.clone();
+                    return ResponseFuture::waiting(request, inner, &self.settings, span);
                 }
             },
         };
+        drop(decision);
         match admission {
             Admission::Pass(expiry) => ResponseFuture::calling(self.inner.call(request), expiry),
             Admission::Refuse(response) => ResponseFuture::answered(response),

@@ -11,11 +11,13 @@ use crate::{
     bearer::{self, TokenHeader},
     expiry::Expiry,
     head::RequestHead,
+    meter::RequestMeter,
     open::Open,
     outcome::{OnOutcome, Outcome},
     passed::{AnswersOfLayer, How, Passed, Why, answering_within},
     rejection::Rejection,
     require_token_review::TokenToReview,
+    span,
 };
 
 /// The settled settings of a layer, shared by the services that it made.
@@ -25,6 +27,7 @@ pub(crate) struct Settings<C: Claims> {
     /// Beside the verifier's own.
     pub(crate) narrower: Option<Vec<String>>,
     pub(crate) manner: Manner<C>,
+    pub(crate) meter: RequestMeter,
 }
 
 /// How a layer deals with requests, whatever it expects of tokens.
@@ -63,7 +66,7 @@ impl<C: Claims> Settings<C> {
     /// Lets nobody through.
     pub(crate) fn closed(manner: Manner<C>) -> Self {
         let manner = Manner { mode: Mode::Required, open: Vec::new(), ..manner };
-        Self { verifier: None, narrower: None, manner }
+        Self { verifier: None, narrower: None, manner, meter: RequestMeter::default() }
     }
 
     /// Lets a request pass whose path is open.
@@ -216,6 +219,8 @@ impl<C: Claims> Settings<C> {
     }
 
     fn tell<B>(&self, request: &Request<B>, outcome: Outcome<'_, C>) {
+        self.meter.count(outcome.name(), outcome.reason());
+        span::note(outcome);
         if let Some(on_outcome) = &self.manner.on_outcome {
             on_outcome(outcome, RequestHead::of(request));
         }

@@ -21,6 +21,7 @@ use crate::{
     key_cache::{KeyCache, Settings},
     key_set::KeySet,
     keys::Keys,
+    observed::Observed,
     shown::without_query,
     source::{Fetch, KeySetFile, Remote, Source},
     token_review::TokenReview,
@@ -356,6 +357,7 @@ impl Issuer {
         allowed: &Arc<[Algorithm]>,
         settings: &Settings,
         clock: &Arc<dyn Clock>,
+        observed: &Arc<Observed>,
     ) -> Result<Keys, BuildError> {
         if self.name.trim().is_empty() {
             return Err(BuildError::EmptyIssuer);
@@ -363,7 +365,8 @@ impl Issuer {
         if let Some(document) = &self.key_set {
             let (keys, skipped) = KeySet::parse(document, allowed, None)?;
             for skipped in skipped {
-                tracing::warn!(issuer = &*self.name, "a key of the issuer is not used: {skipped}");
+                let (issuer, cluster) = observed.names();
+                tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
             }
             return Ok(Keys::Fixed(keys));
         }
@@ -374,8 +377,8 @@ impl Issuer {
         } else {
             self.remote()?.into()
         };
-        let (name, allowed) = (Arc::clone(&self.name), Arc::clone(allowed));
-        let cache = KeyCache::new(name, source, allowed, settings, Arc::clone(clock));
+        let (observed, allowed) = (Arc::clone(observed), Arc::clone(allowed));
+        let cache = KeyCache::new(observed, source, allowed, settings, Arc::clone(clock));
         Ok(Keys::Fetched(cache))
     }
 

@@ -23,6 +23,7 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::{runtime::Handle, sync::watch, time};
+use tracing::{Instrument as _, field};
 
 use self::machine::{Answer, Due, Flight, Landing, Machine, Refresh};
 pub(crate) use self::settings::Settings;
@@ -32,6 +33,8 @@ use crate::{
     error::{KeysUnavailable, KeysUnavailableCause},
     in_cluster,
     key_set::KeySet,
+    meter::Fetched,
+    observed::Observed,
     shown::chain,
     source::{FetchedSet, LoadError, Loaded, Manner, Source},
     status::{FetchFailure, IssuerStatus, KeyState},
@@ -50,8 +53,7 @@ pub(crate) enum Missing {
 pub(crate) struct KeyCache(Arc<Shared>);
 
 struct Shared {
-    /// For the log.
-    issuer: Arc<str>,
+    observed: Arc<Observed>,
     source: Source,
     allowed: Arc<[Algorithm]>,
     settings: Settings,
@@ -77,6 +79,7 @@ struct History {
 pub(crate) struct Snapshot {
     set: Arc<FetchedSet>,
     at: Moment,
+    lifetime: Duration,
     usable_for: Duration,
     /// The age at which a request looks whether the timer is still alive, in milliseconds.
     look_at_age: AtomicU64,
@@ -90,7 +93,7 @@ impl Snapshot {
 
 impl KeyCache {
     pub(crate) fn new(
-        issuer: Arc<str>,
+        observed: Arc<Observed>,
         source: impl Into<Source>,
         allowed: Arc<[Algorithm]>,
         settings: Settings,
@@ -98,7 +101,7 @@ impl KeyCache {
     ) -> Self {
         let machine = Mutex::new(Machine::new(settings.clone()));
         Self(Arc::new(Shared {
-            issuer,
+            observed,
             source: source.into(),
             allowed,
             settings,
@@ -227,6 +230,9 @@ impl KeyCache {
         drop(machine);
         if let Some(snapshot) = &*shared.snapshot.load() {
             status.keys = snapshot.keys().describe();
+            let age = now.since(snapshot.at);
+            status.age = Some(age);
+            status.stale_for = age.saturating_sub(snapshot.lifetime);
         }
         let history = shared.history();
         status.last_success = history.last_success;
@@ -302,8 +308,20 @@ impl Shared {
             timeout: self.settings.fetch_timeout,
             clock: &*self.clock,
         };
-        let loaded = self.source.load(last.as_ref().map(|snapshot| &snapshot.set), manner).await;
+        let (issuer, cluster) = self.observed.names();
+        let span = tracing::info_span!("fetch_keys", issuer, cluster, outcome = field::Empty);
+        let before = last.as_ref().map(|snapshot| &snapshot.set);
+        let loaded = self.source.load(before, manner).instrument(span.clone()).await;
         airborne.down = true;
+        let outcome = match &loaded {
+            Ok(loaded) if before.is_some_and(|before| Arc::ptr_eq(before, &loaded.set)) => {
+                Fetched::NotModified
+            }
+            Ok(_) => Fetched::Set,
+            Err(_) => Fetched::Failed,
+        };
+        span.record("outcome", outcome.name());
+        self.observed.meter.fetched(outcome, Moment::now(&*self.clock).since(began));
         self.land(airborne.flight, began, loaded, last.as_deref());
     }
 
@@ -345,6 +363,7 @@ impl Shared {
         let snapshot = Arc::new(Snapshot {
             set: loaded.set,
             at: began,
+            lifetime: loaded.lifetime,
             usable_for: loaded.lifetime.saturating_add(self.settings.max_stale),
             look_at_age: AtomicU64::new(age_in_millis(look_at_age)),
         });
@@ -354,24 +373,29 @@ impl Shared {
 
     /// One line for each change of state, not for each fetch.
     fn log_success(&self, new: &Snapshot, last: Option<&Snapshot>, was_failing: bool) {
-        let issuer = &*self.issuer;
+        let (issuer, cluster) = self.observed.names();
         let keys = new.keys().len();
         if last.is_none_or(|last| last.set.skipped != new.set.skipped) {
             for skipped in &new.set.skipped {
-                tracing::warn!(issuer, "a key of the issuer is not used: {skipped}");
+                tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
             }
         }
         if last.is_none() {
-            tracing::info!(issuer, keys, "the keys of the issuer are here");
+            tracing::info!(issuer, cluster, keys, "the keys of the issuer are here");
         } else if was_failing {
-            tracing::info!(issuer, keys, "the issuer answers again, and its keys are fresh");
+            tracing::info!(
+                issuer,
+                cluster,
+                keys,
+                "the issuer answers again, and its keys are fresh"
+            );
         } else {
-            tracing::debug!(issuer, keys, "the keys of the issuer were refreshed");
+            tracing::debug!(issuer, cluster, keys, "the keys of the issuer were refreshed");
         }
     }
 
     fn note_failure(&self, error: &LoadError, was_failing: bool, usable: bool) {
-        let issuer = &*self.issuer;
+        let (issuer, cluster) = self.observed.names();
         let error = chain(error);
         {
             let mut history = self.history();
@@ -384,6 +408,7 @@ impl Shared {
         {
             tracing::warn!(
                 issuer,
+                cluster,
                 "this process is a pod, and the issuer is its own API server's name: \
                  Issuer::in_cluster() knows its address, certificate authority and token"
             );
@@ -391,15 +416,19 @@ impl Shared {
         match (was_failing, usable) {
             (false, true) => tracing::warn!(
                 issuer,
+                cluster,
                 error,
                 "the keys of the issuer could not be refreshed: the last good ones stay in use"
             ),
             (false, false) => tracing::error!(
                 issuer,
+                cluster,
                 error,
                 "the keys of the issuer could not be fetched: its tokens are answered with 503"
             ),
-            (true, _) => tracing::debug!(issuer, error, "the keys still cannot be fetched"),
+            (true, _) => {
+                tracing::debug!(issuer, cluster, error, "the keys still cannot be fetched");
+            }
         }
     }
 }
@@ -488,7 +517,7 @@ fn age_in_millis(age: Duration) -> u64 {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyCache")
-            .field("issuer", &self.issuer)
+            .field("issuer", &self.observed.issuer)
             .field("snapshot", &self.snapshot.load())
             .finish_non_exhaustive()
     }

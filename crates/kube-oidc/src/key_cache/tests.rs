@@ -153,7 +153,8 @@ fn status(status: u16) -> Reply {
 
 fn cache_of(remote: Remote, clock: impl Clock, settings: Settings) -> KeyCache {
     let allowed = Algorithm::ALL.into();
-    KeyCache::new("https://issuer.test".into(), remote, allowed, settings, Arc::new(clock))
+    let observed = Observed::new("https://issuer.test".into(), None);
+    KeyCache::new(Arc::new(observed), remote, allowed, settings, Arc::new(clock))
 }
 
 fn remote(source: &Arc<Source>) -> Remote {

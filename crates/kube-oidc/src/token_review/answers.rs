@@ -13,12 +13,15 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use quick_cache::sync::Cache;
 use tokio::{runtime::Handle, sync::Semaphore, time};
+use tracing::{Instrument as _, field};
 use zeroize::Zeroizing;
 
 use super::{ReviewError, ReviewRequest, ReviewStatus, Reviewer, Settings, TokenReview};
 use crate::{
     clock::{Clock, Moment},
     error::{BuildError, Refusal, ReviewUnavailable, ReviewUnavailableCause, VerifyError},
+    meter::Asked,
+    observed::Observed,
     shown::{Cut, chain},
 };
 
@@ -48,7 +51,7 @@ pub(crate) type Verdict = Result<(), VerifyError>;
 pub(crate) struct Answers {
     reviewer: Arc<dyn Reviewer>,
     settings: Settings,
-    issuer: Arc<str>,
+    observed: Arc<Observed>,
     clock: Arc<dyn Clock>,
     /// By the token's SHA-256.
     known: Cache<Digest, Arc<Slot>>,
@@ -95,14 +98,14 @@ struct Confirmed {
 impl Answers {
     pub(crate) fn new(
         review: &TokenReview,
-        issuer: Arc<str>,
+        observed: Arc<Observed>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
         review.settings.check()?;
         Ok(Self {
             reviewer: Arc::clone(&review.reviewer),
             settings: review.settings,
-            issuer,
+            observed,
             clock,
             known: Cache::new(MAX_TOKENS),
             places: Semaphore::new(MAX_WAITING),
@@ -181,15 +184,24 @@ impl Answers {
             return verdict;
         }
         let asked_at = self.now();
-        let answer = match time::timeout_at(until, self.call(token, expected)).await {
-            Ok(Ok(status)) => Answer::of(&status, token, expected),
-            Ok(Err(error)) => self.failed(Some(&error), token),
-            Err(_) => self.failed(None, token),
+        let (issuer, cluster) = self.observed.names();
+        let span = tracing::info_span!("review_token", issuer, cluster, outcome = field::Empty);
+        let answer = async {
+            match time::timeout_at(until, self.call(token, expected)).await {
+                Ok(Ok(status)) => Answer::of(&status, token, expected),
+                Ok(Err(error)) => self.failed(Some(&error), token),
+                Err(_) => self.failed(None, token),
+            }
         };
-        if !matches!(answer, Answer::None(_)) && self.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!(issuer = &*self.issuer, "the API server answers token reviews again");
+        let answer = answer.instrument(span.clone()).await;
+        let outcome = answer.outcome();
+        span.record("outcome", outcome.name());
+        let now = self.now();
+        self.observed.meter.asked(outcome, now.since(asked_at));
+        if outcome != Asked::Failed && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(issuer, cluster, "the API server answers token reviews again");
         }
-        slot.known().take(answer, asked_at, self.now(), &self.settings)
+        slot.known().take(answer, asked_at, now, &self.settings)
     }
 
     async fn call(&self, token: &[u8], expected: &Expected) -> Result<ReviewStatus, ReviewError> {
@@ -202,8 +214,10 @@ impl Answers {
     fn failed(&self, error: Option<&ReviewError>, token: &[u8]) -> Answer {
         if !self.failing.swap(true, Ordering::Relaxed) {
             let error = error.map_or_else(|| "it takes too long".to_owned(), |error| chain(error));
+            let (issuer, cluster) = self.observed.names();
             tracing::error!(
-                issuer = &*self.issuer,
+                issuer,
+                cluster,
                 error = %without_token(&error, token),
                 "the API server does not answer token reviews"
             );
@@ -256,6 +270,16 @@ impl Answer {
         } else {
             return Self::Confirmed;
         })
+    }
+}
+
+impl Answer {
+    fn outcome(&self) -> Asked {
+        match self {
+            Self::Confirmed => Asked::Confirmed,
+            Self::Refused(_) => Asked::Refused,
+            Self::None(_) => Asked::Failed,
+        }
     }
 }
 

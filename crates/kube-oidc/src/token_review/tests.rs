@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     error::{Reason, ReviewUnavailableCause, VerifyError},
+    observed::Observed,
 };
 
 const TOKEN: &[u8] =
@@ -56,6 +57,10 @@ impl Reviewer for Scripted {
     }
 }
 
+fn observed() -> Arc<Observed> {
+    Arc::new(Observed::new("https://issuer.example".into(), None))
+}
+
 fn clock() -> ManualClock {
     ManualClock::at(SystemTime::now())
 }
@@ -84,10 +89,7 @@ fn expected() -> Expected {
 }
 
 fn answers(review: impl Into<TokenReview>, clock: &ManualClock) -> Arc<Answers> {
-    Arc::new(
-        Answers::new(&review.into(), "https://issuer.example".into(), Arc::new(clock.clone()))
-            .unwrap(),
-    )
+    Arc::new(Answers::new(&review.into(), observed(), Arc::new(clock.clone())).unwrap())
 }
 
 async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
@@ -334,7 +336,7 @@ async fn what_an_api_server_says_of_a_token_never_shows_the_token() {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let build =
-        |review: TokenReview| Answers::new(&review, "issuer".into(), Arc::new(clock())).map(|_| ());
+        |review: TokenReview| Answers::new(&review, observed(), Arc::new(clock())).map(|_| ());
     let review = || TokenReview::by(Scripted::new([Ok(good())]));
     build(review()).unwrap();
     build(review().interval(SECOND).timeout(SECOND / 10).keep_last_answer_for(SECOND)).unwrap();

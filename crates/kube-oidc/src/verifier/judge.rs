@@ -92,10 +92,12 @@ impl<C: Claims> Inner<C> {
         token: &[u8],
     ) -> Poll<Result<Verified<C>, VerifyError>> {
         let now = Moment::now(&*self.clock);
-        match self.recall(token, now) {
-            Some(verified) => Poll::Ready(Ok(verified)),
-            None => self.verify_now(token, now),
+        if let Some(verified) = self.recall(token, now) {
+            self.tokens.meter.hit();
+            return Poll::Ready(Ok(verified));
         }
+        self.tokens.meter.miss();
+        self.verify_now(token, now)
     }
 
     /// Judges with the keys that are here.
@@ -173,7 +175,10 @@ impl<'a> Unverified<'a> {
             };
             match judged {
                 Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
-                Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
+                Some(Judged::NotSigned(refusal)) => {
+                    self.note_unknown_key(issuer, &refusal);
+                    refused = more_telling(refused, refusal);
+                }
                 None => keys_may_come = true,
             }
         }
@@ -200,8 +205,9 @@ impl<'a> Unverified<'a> {
         let mut refused = Refusal::UnknownIssuer;
         let mut unavailable = None;
         while !waits.is_empty() {
-            let refusal = match next_of(&mut waits).await {
-                (issuer, Ok(snapshot)) => match self.find(snapshot.keys()) {
+            let (issuer, waited) = next_of(&mut waits).await;
+            let refusal = match waited {
+                Ok(snapshot) => match self.find(snapshot.keys()) {
                     Ok(fitting) => {
                         let now = Moment::now(&*inner.clock);
                         match self.judge(inner, issuer, fitting, now) {
@@ -211,16 +217,23 @@ impl<'a> Unverified<'a> {
                     }
                     Err(no_key) => refused_for(no_key),
                 },
-                (_, Err(Missing::UnknownKey)) => Refusal::UnknownKey,
-                (_, Err(Missing::Unavailable(why))) => {
+                Err(Missing::UnknownKey) => Refusal::UnknownKey,
+                Err(Missing::Unavailable(why)) => {
                     // it may be the one that has the key
                     unavailable = Some(why);
                     continue;
                 }
             };
+            self.note_unknown_key(issuer, &refusal);
             refused = more_telling(refused, refusal);
         }
         Err(unavailable.map_or_else(|| refused.into(), VerifyError::from))
+    }
+
+    fn note_unknown_key(&self, issuer: &TrustedIssuer, refusal: &Refusal) {
+        if *refusal == Refusal::UnknownKey && !self.rehearsed {
+            issuer.observed.meter.unknown_kid();
+        }
     }
 
     pub(super) fn find<'k>(&self, keys: &'k KeySet) -> Result<Fitting<'k>, NoKey> {

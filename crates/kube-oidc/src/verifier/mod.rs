@@ -385,6 +385,17 @@ impl<C: Claims> Verifier<C> {
         self.inner.incidents.deny_jti(jti);
     }
 
+    /// Shows how the keys of each issuer are now, and how many tokens are remembered, to the
+    /// recorder of the `metrics` crate: gauges, which somebody has to read off. Call it before each
+    /// scrape, or every few seconds. What is counted needs no call.
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        for issuer in self.inner.issuers.load().iter() {
+            issuer.observed.meter.record_keys(&issuer.status());
+        }
+        crate::meter::record_tokens(self.inner.tokens.len());
+    }
+
     fn caches(&self) -> Vec<KeyCache> {
         let issuers = self.inner.issuers.load();
         issuers.iter().filter_map(|issuer| issuer.keys.cache().cloned()).collect()

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     issuer::{Issuer, IssuerId, Names},
     key_set::Key,
     keys::Keys,
+    observed::Observed,
     shown::Shown,
     status::{IssuerStatus, KeyState},
     token_review::Answers,
@@ -34,6 +36,7 @@ pub(super) struct TrustedIssuer {
     pub(super) keys: Keys,
     /// What its API server says of its tokens, where there is somebody to ask it.
     pub(super) answers: Option<Arc<Answers>>,
+    pub(super) observed: Arc<Observed>,
     /// How many tokens were accepted that should have been replaced.
     past_warn_after: AtomicU64,
     /// How many that are for the API server too.
@@ -125,9 +128,9 @@ impl TrustedIssuer {
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
-        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock)?;
-        let review =
-            |review| Answers::new(review, Arc::clone(names.label()), Arc::clone(&inner.clock));
+        let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.clone()));
+        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock, &observed)?;
+        let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(&inner.clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
         if answers.is_some() && !C::KUBERNETES {
             return Err(BuildError::ReviewOfOtherClaims);
@@ -142,6 +145,7 @@ impl TrustedIssuer {
             user_prefix: issuer.user_prefix().cloned(),
             keys,
             answers,
+            observed,
             past_warn_after: AtomicU64::new(0),
             for_api_server: AtomicU64::new(0),
             told_shared: AtomicBool::new(false),
@@ -153,9 +157,11 @@ impl TrustedIssuer {
         self.names.note_seen(iss, now.wall);
         if basis.for_api_server {
             self.for_api_server.fetch_add(1, Ordering::Relaxed);
+            self.observed.meter.for_api_server();
         }
         if basis.warn_from.is_some_and(|from| now.seconds() >= from) {
             self.past_warn_after.fetch_add(1, Ordering::Relaxed);
+            self.observed.meter.past_warn_after();
             return Noted::PastWarnAfter;
         }
         Noted::Ordinary
@@ -198,6 +204,8 @@ impl TrustedIssuer {
             keys: Vec::new(),
             last_success: None,
             last_error: None,
+            age: None,
+            stale_for: Duration::ZERO,
             next_fetch: None,
             fetches: 0,
             failures: 0,

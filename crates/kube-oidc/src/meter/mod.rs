@@ -1,0 +1,54 @@
+//! What is counted and measured, with the feature `metrics`. Without it the same calls do nothing.
+//!
+//! Labels have few values: words of this crate, and names that the operator gave. Nothing that
+//! a token says becomes one.
+
+#[cfg(feature = "metrics")]
+mod facade;
+#[cfg(not(feature = "metrics"))]
+mod silent;
+
+#[cfg(feature = "metrics")]
+pub(crate) use self::facade::{IssuerMeter, TokenCacheMeter, record_tokens};
+#[cfg(not(feature = "metrics"))]
+pub(crate) use self::silent::{IssuerMeter, TokenCacheMeter};
+
+/// What came of a key fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// A key set.
+    Set,
+    /// The set that is here is still the right one.
+    NotModified,
+    Failed,
+}
+
+/// What came of asking an API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Confirmed,
+    Refused,
+    Failed,
+}
+
+impl Fetched {
+    /// A word for spans and labels.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::NotModified => "not_modified",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Asked {
+    /// A word for spans and labels.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What an issuer is called in logs, spans and metrics.
+
+use std::sync::Arc;
+
+use crate::meter::IssuerMeter;
+
+/// An issuer by the operator's names for it: several clusters may share the name of their issuer.
+pub(crate) struct Observed {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) cluster: Option<Arc<str>>,
+    pub(crate) meter: IssuerMeter,
+}
+
+impl Observed {
+    pub(crate) fn new(issuer: Arc<str>, cluster: Option<Arc<str>>) -> Self {
+        let meter = IssuerMeter::new(Arc::clone(&issuer), cluster.clone());
+        Self { issuer, cluster, meter }
+    }
+
+    /// Issuer and cluster, for an event.
+    pub(crate) fn names(&self) -> (&str, Option<&str>) {
+        (&self.issuer, self.cluster.as_deref())
+    }
+}
