@@ -1,6 +1,9 @@
 //! What became of a token, and why, for people: see [`Verifier::explain`](crate::Verifier::explain).
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use crate::error::Reason;
 
@@ -20,6 +23,27 @@ pub struct Explanation {
     /// [`Reason::KeysUnavailable`] or [`Reason::UnknownKey`]; where it would first ask the API server,
     /// [`Reason::ReviewUnavailable`].
     pub verdict: Result<(), Reason>,
+    /// The times that stand in the token, for a drawing of them. `None`: it could not be taken
+    /// apart.
+    pub times: Option<Times>,
+}
+
+/// The times of a token, believed or not, and the one at which they were held against the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Times {
+    /// When it was made: `iat`.
+    pub issued_at: Option<SystemTime>,
+    /// From when on it is good: `nbf`.
+    pub not_before: Option<SystemTime>,
+    /// When it should have been replaced, though it goes on: `warnafter`.
+    pub warn_after: Option<SystemTime>,
+    /// When it ends, without leeway: `exp`.
+    pub expires_at: SystemTime,
+    /// By how much the verifier lets it begin earlier and end later.
+    pub leeway: Duration,
+    /// The time of the check, by the verifier's clock.
+    pub checked_at: SystemTime,
 }
 
 /// One check.
@@ -153,7 +177,7 @@ struct OneLine<'a>(&'a Explanation);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Explanation { steps, verdict } = self.0;
+        let Explanation { steps, verdict, .. } = self.0;
         match verdict {
             Ok(()) => f.write_str("accepted")?,
             Err(reason) => write!(f, "not accepted ({reason})")?,

@@ -9,7 +9,7 @@ use crate::{
     claims::{NumericDate, Payload},
     clock::seconds,
     error::{Reason, Refusal},
-    explanation::Check,
+    explanation::{Check, Times},
     jws::Header,
     shown::{ShownList, Span},
 };
@@ -92,6 +92,18 @@ impl Validation {
             (Check::Lifetime, finding(self.lifetime_problem(payload), &lives)),
             (Check::Audience, finding(self.audience_problem(payload), &audience)),
         ]
+    }
+
+    /// What the checks on times go by.
+    pub(crate) fn times(&self, payload: &Payload<'_>, now: SystemTime) -> Times {
+        Times {
+            issued_at: payload.iat.map(NumericDate::time),
+            not_before: payload.nbf.map(NumericDate::time),
+            warn_after: payload.warn_after().map(NumericDate::time),
+            expires_at: payload.exp.time(),
+            leeway: self.leeway,
+            checked_at: now,
+        }
     }
 
     fn refusal(&self, problem: Problem, payload: &Payload<'_>, now: SystemTime) -> Refusal {

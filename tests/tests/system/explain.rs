@@ -136,6 +136,32 @@ async fn it_goes_on_after_the_first_refusal() {
 }
 
 #[tokio::test]
+async fn the_times_of_a_token_are_told_whether_it_is_good_or_not() {
+    let world = World::new();
+    let (start, minute) = (pinned_time(), Duration::from_secs(60));
+    let token = world
+        .minted()
+        .claim("nbf", 1_795_250_060_u64)
+        .warn_after(start + 2 * minute)
+        .expires_at(start + 3 * minute);
+    world.clock.advance(10 * minute);
+    let stranger = SigningKey::generate(SigningAlgorithm::Rs256);
+    for token in [token.clone().mint(), token.signed_by(&stranger).mint()] {
+        let times = world.verifier.explain(token).times.unwrap();
+        assert_eq!(times.issued_at, Some(start));
+        assert_eq!(times.not_before, Some(start + minute));
+        assert_eq!(times.warn_after, Some(start + 2 * minute));
+        assert_eq!(times.expires_at, start + 3 * minute);
+        assert_eq!(times.checked_at, start + 10 * minute);
+        assert_eq!(times.leeway, minute);
+    }
+    let plain = world.minted().without_claim("iat").without_claim("nbf").mint();
+    let times = world.verifier.explain(plain).times.unwrap();
+    assert_eq!((times.issued_at, times.not_before, times.warn_after), (None, None, None));
+    assert_eq!(world.verifier.explain("garbage").times, None);
+}
+
+#[tokio::test]
 async fn nothing_is_fetched_counted_or_remembered() {
     let issuer = TestIssuer::start();
     let trusted = Issuer::new(issuer.url().parse().unwrap());

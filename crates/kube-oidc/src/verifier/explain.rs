@@ -26,7 +26,7 @@ impl<C: Claims> Inner<C> {
             }
             Err(refusal) => {
                 let verdict = Err(refusal.reason());
-                Explanation { steps: vec![refused(Check::Form, &refusal)], verdict }
+                Explanation { steps: vec![refused(Check::Form, &refusal)], verdict, times: None }
             }
         }
     }
@@ -117,7 +117,8 @@ impl Unverified<'_> {
             }
             Poll::Pending => Err(told.map_or(Reason::UnknownKey, |(by_keys, _)| by_keys.reason())),
         };
-        Explanation { steps, verdict }
+        let times = Some(inner.validation.times(&self.payload, now.wall));
+        Explanation { steps, verdict, times }
     }
 
     /// What the API server said when it was asked for the last time.
