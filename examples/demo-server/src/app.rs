@@ -8,8 +8,10 @@ use tower_kube_oidc::{
     Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, ReadinessProbe, Verifier,
 };
 
-/// `/whoami` behind the layer, the probes beside it.
-pub(crate) fn router(verifier: Verifier) -> Router {
+use crate::page::Page;
+
+/// `/whoami` behind the layer, the probes and the page beside it.
+pub(crate) fn router(verifier: Verifier, page: Option<Page>) -> Router {
     let ready = ReadinessProbe::new(Readiness::any(&verifier));
     Router::new()
         .route("/whoami", get(whoami))
@@ -17,6 +19,7 @@ pub(crate) fn router(verifier: Verifier) -> Router {
         // added after the layer, so open: a kubelet's probe has no token
         .route_service("/readyz", ready)
         .route("/healthz", get(|| async { "ok\n" }))
+        .merge(page.map_or_else(Router::new, Page::router))
 }
 
 async fn whoami(Caller(who): Caller) -> Json<WhoAmI> {

@@ -10,7 +10,8 @@ use crate::error::StartError;
 
 /// An axum service behind an OIDC layer for Kubernetes tokens
 ///
-/// Without --issuer it starts an issuer of its own and prints two curl lines to try.
+/// Without --issuer it starts an issuer of its own, prints two curl lines to try, and has a page
+/// that shows what becomes of a token.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -30,6 +31,11 @@ pub(crate) struct Args {
     /// Where to listen
     #[arg(long, env = "LISTEN_ADDR", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: String,
+
+    /// Serve the page that mints and explains tokens to others than this machine too: whoever
+    /// reaches it can mint a token for this service
+    #[arg(long)]
+    pub(crate) dangerous_page_beyond_loopback: bool,
 
     /// Where the issuer's keys are, instead of asking its discovery document
     #[arg(long, value_name = "URL")]
@@ -73,6 +79,10 @@ type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
 impl Args {
     /// The issuers that were asked for, with their settings.
     pub(crate) fn issuers(&self) -> Result<Vec<Issuer>, StartError> {
+        let is_given = self.in_cluster || !self.issuer.is_empty();
+        if is_given && self.dangerous_page_beyond_loopback {
+            return Err(StartError::NoPage);
+        }
         if self.in_cluster {
             if !self.issuer.is_empty() {
                 return Err(StartError::InClusterAlone);

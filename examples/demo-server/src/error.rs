@@ -22,6 +22,8 @@ pub(crate) enum StartError {
     InClusterAlone,
     #[error("--in-cluster cannot be used: {0}")]
     InCluster(#[from] InClusterError),
+    #[error("--dangerous-page-beyond-loopback is for the demo's own issuer: leave --issuer out")]
+    NoPage,
     #[error("--audience (OIDC_AUDIENCE): {0}")]
     Audience(BuildError),
     #[error(transparent)]

@@ -1,12 +1,14 @@
 //! An axum service that asks every caller of `/whoami` for a `ServiceAccount` token.
 //!
-//! Without arguments it starts an issuer of its own, and prints two `curl` lines to try.
+//! Without arguments it starts an issuer of its own, prints two `curl` lines to try, and has a page
+//! that shows what becomes of a token.
 
 mod app;
 mod args;
 mod error;
+mod page;
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use kube_oidc_testing::TestIssuer;
@@ -16,7 +18,7 @@ use tokio::{
 };
 use tower_kube_oidc::Issuer;
 
-use self::{args::Args, error::StartError};
+use self::{args::Args, error::StartError, page::Page};
 
 /// The audience of the demo's own tokens.
 const DEMO_AUDIENCE: &str = "demo";
@@ -40,7 +42,7 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), StartError> {
     let mut issuers = args.issuers()?;
-    let embedded = issuers.is_empty().then(TestIssuer::start);
+    let embedded = issuers.is_empty().then(|| Arc::new(TestIssuer::start()));
     if let Some(embedded) = &embedded {
         issuers.push(Issuer::new(embedded.url().parse().map_err(StartError::Issuer)?));
     }
@@ -50,12 +52,20 @@ async fn run(args: Args) -> Result<(), StartError> {
         (None, None) => return Err(StartError::AudienceNeeded),
     };
     let verifier = args.verifier(issuers, &audience)?;
-    let app = app::router(verifier.clone());
 
     let listener = TcpListener::bind(&args.listen)
         .await
         .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
     let address = listener.local_addr().map_err(StartError::Serve)?;
+    let page = embedded.as_ref().and_then(|issuer| {
+        let dangerous = args.dangerous_page_beyond_loopback;
+        Page::new(verifier.clone(), Arc::clone(issuer), &audience, address, dangerous)
+    });
+    let has_page = page.is_some();
+    if has_page && args.dangerous_page_beyond_loopback {
+        tracing::warn!("whoever reaches this address can mint tokens for this service");
+    }
+    let app = app::router(verifier.clone(), page);
     // a service that is not ready gets no request that could make it fetch
     verifier.warm_up();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
@@ -63,6 +73,11 @@ async fn run(args: Args) -> Result<(), StartError> {
     say(&format!("listening on {base}"));
     if let Some(embedded) = &embedded {
         introduce(&base, embedded, &audience);
+        if has_page {
+            say(&format!("see what becomes of a token, check by check: {base}/\n"));
+        } else {
+            say("its page is not served, since others could mint tokens there: see --help\n");
+        }
     }
 
     let (stop, stopped) = tokio::sync::oneshot::channel();

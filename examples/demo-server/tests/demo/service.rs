@@ -1,126 +1,11 @@
-//! The real binary, over TCP.
+//! The service as it is without its page.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::net::TcpListener;
 
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_demo-server"));
-    command.args(args);
-    for variable in
-        ["OIDC_ISSUER", "OIDC_AUDIENCE", "LISTEN_ADDR", "RUST_LOG", "KUBERNETES_SERVICE_HOST"]
-    {
-        command.env_remove(variable);
-    }
-    command.env("RUST_BACKTRACE", "1");
-    command
-}
-
-/// A running server, which ends with the test.
-struct Demo {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    stderr: mpsc::Receiver<String>,
-    address: String,
-}
-
-impl Demo {
-    fn start(args: &[&str]) -> Self {
-        let mut command = command(args);
-        command.args(["--listen", "127.0.0.1:0"]);
-        Self::spawn(command)
-    }
-
-    fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let (send, stderr) = mpsc::channel();
-        thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                if send.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| {
-            panic!("{line:?} {:?}", stderr.recv_timeout(Duration::from_secs(5)))
-        });
-        let address = address.to_owned();
-        Self { child, stdout, stderr, address }
-    }
-
-    /// The next line of the log with this text.
-    fn log_line_with(&self, text: &str) -> String {
-        loop {
-            let line = self.stderr.recv_timeout(Duration::from_secs(30)).unwrap();
-            if line.contains(text) {
-                return line;
-            }
-        }
-    }
-
-    fn get(&self, path: &str, headers: &[&str]) -> Response {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let mut request = format!("GET {path} HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n");
-        for header in headers {
-            request.push_str(header);
-            request.push_str("\r\n");
-        }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        Response {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    fn whoami(&self, token: &str) -> Response {
-        self.get("/whoami", &[&format!("Authorization: Bearer {token}")])
-    }
-
-    fn terminate(mut self) -> ExitStatus {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Response {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Response {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
+use crate::process::{Demo, command};
 
 fn with_issuer(issuer: &TestIssuer) -> Demo {
     Demo::start(&["--issuer", issuer.url(), "--audience", "orders"])
@@ -131,9 +16,7 @@ fn alone_it_prints_two_lines_that_do_what_they_say() {
     let mut demo = Demo::start(&[]);
     let mut curls = Vec::new();
     while curls.len() < 2 {
-        let mut line = String::new();
-        assert_ne!(demo.stdout.read_line(&mut line).unwrap(), 0);
-        if let Some(curl) = line.trim().strip_prefix("curl -i ") {
+        if let Some(curl) = demo.line().strip_prefix("curl -i ") {
             curls.push(curl.to_owned());
         }
     }
@@ -429,6 +312,11 @@ fn what_cannot_work_is_one_line_and_status_2() {
         (vec!["--in-cluster", "--audience", "a"], "KUBERNETES_SERVICE_HOST is not set"),
         (vec!["--in-cluster", "--issuer", issuer], "leave --issuer out"),
         (vec!["--in-cluster", "--jwks-file", "/k"], "--jwks-file needs one --issuer"),
+        (
+            vec!["--issuer", issuer, "--audience", "a", "--dangerous-page-beyond-loopback"],
+            "the demo's own issuer",
+        ),
+        (vec!["--in-cluster", "--dangerous-page-beyond-loopback"], "the demo's own issuer"),
         (vec!["--max-stale", "soon"], "--max-stale soon"),
         (vec!["--min-refresh", "0s"], "min_refresh"),
         (vec!["--fetch-timeout", "2h"], "fetch_timeout"),

@@ -1,0 +1,7 @@
+//! The real binary, over TCP: the service, and its page.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod page;
+mod process;
+mod service;
