@@ -1,10 +1,14 @@
 //! The keys as the page shows and changes them.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use super::{Page as _, started};
+use crate::process::Demo;
 
 /// Their order means nothing.
 fn kids(keys: &Value) -> BTreeSet<&str> {
@@ -62,6 +66,28 @@ fn an_issuer_that_is_down_leaves_the_keys_in_use() {
         assert_eq!(demo.change("come_up")["issuer"]["is_up"], true);
     }
     assert_eq!(demo.change("fetch")["cache"]["failures"], 1);
+}
+
+#[test]
+fn without_keys_a_token_is_undecided() {
+    let demo =
+        Demo::start(&["--min-refresh", "200ms", "--max-refresh", "200ms", "--max-stale", "0s"]);
+    demo.log_line_with("the keys of the issuer are here");
+    let (good, unsigned) = (demo.mint("good"), demo.mint("unsigned"));
+    demo.change("go_down");
+    let end = Instant::now() + Duration::from_secs(30);
+    while demo.status()["cache"]["state"] != "empty" {
+        assert!(Instant::now() < end, "{}", demo.status());
+    }
+    let explained = demo.explain(&good);
+    assert_eq!(explained["verdict"]["reason"], "keys_unavailable");
+    assert_eq!(explained["verdict"]["undecided"], true);
+    let steps = explained["steps"].as_array().unwrap();
+    let undecided = steps.iter().filter(|step| step["finding"] == "undecided");
+    let checks: Vec<&str> = undecided.map(|step| step["check"].as_str().unwrap()).collect();
+    assert_eq!(checks, ["key", "signature"]);
+    // what needs no key is decided
+    assert_eq!(demo.explain(&unsigned)["verdict"]["undecided"], false);
 }
 
 #[test]
