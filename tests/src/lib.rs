@@ -5,6 +5,8 @@
 
 mod capture;
 mod grpc_server;
+#[cfg(doctest)]
+mod guide;
 mod http_server;
 mod judge;
 mod log;

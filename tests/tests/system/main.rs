@@ -11,6 +11,7 @@ mod explain;
 mod fetching;
 mod fixtures;
 mod grpc;
+mod guide;
 mod health;
 mod in_cluster;
 mod key_cache;
