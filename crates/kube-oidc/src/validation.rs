@@ -260,7 +260,7 @@ fn lifetime(payload: &Payload<'_>) -> Option<Duration> {
 }
 
 /// What API servers are known to be called in `aud`, beside their issuer's name:
-/// [`API_SERVER_AUDIENCES`], and what kOps and k3s set (`--api-audiences`).
+/// [`API_SERVER_AUDIENCES`], and what kOps, k3s and RKE2 set (`--api-audiences`).
 ///
 /// It is for telling a token that opens an API server; none of these is accepted for it.
 ///
@@ -270,7 +270,8 @@ fn lifetime(payload: &Payload<'_>) -> Option<Duration> {
 /// ```
 #[must_use]
 pub fn is_api_server_audience(audience: &str) -> bool {
-    const OTHERS: [&str; 3] = ["https://kubernetes.default", "kubernetes.svc.default", "k3s"];
+    const OTHERS: [&str; 4] =
+        ["https://kubernetes.default", "kubernetes.svc.default", "k3s", "rke2"];
     API_SERVER_AUDIENCES.contains(&audience) || OTHERS.contains(&audience)
 }
 

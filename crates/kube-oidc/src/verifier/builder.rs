@@ -122,9 +122,9 @@ impl<C: Claims> VerifierBuilder<C> {
 
     /// Refuses tokens that should have been replaced by now.
     ///
-    /// A kubelet that asks for an hour gets a token that is good for a year from an API server with
-    /// `--service-account-extend-token-expiration`, which is its default; what was asked for is in
-    /// `warnafter`. Without this a token is accepted after that, logged, and counted:
+    /// A kubelet that asks for a pod's default token, for an hour, gets one that is good for a year
+    /// from an API server with `--service-account-extend-token-expiration`, which is its default;
+    /// what was asked for is in `warnafter`. Without this a token is accepted after that, logged, and counted:
     /// [`IssuerStatus::past_warn_after`](crate::IssuerStatus::past_warn_after). A caller that
     /// uses one does not read its token file again.
     pub fn refuse_past_warn_after(mut self) -> Self {
