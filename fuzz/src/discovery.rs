@@ -1,0 +1,41 @@
+//! Discovery documents: any bytes.
+
+use kube_oidc::{Issuer, Verifier, VerifyError, source::FetchResponse};
+use serde_json::Value;
+
+use crate::world::{self, AUDIENCE, ISSUER, Table, block_on, clock, good_token, issuer_url};
+
+const DOCUMENT: &str = "https://issuer.test/.well-known/openid-configuration";
+const KEYS: &str = "https://issuer.test/keys";
+
+/// Keys are asked for only where a document by this very issuer says that they are, over https; the
+/// good token is accepted only then, and is never refused for what a document says.
+#[must_use]
+pub fn run(data: &[u8]) -> bool {
+    let table = Table::new(vec![
+        (DOCUMENT, FetchResponse::new(200, data)),
+        (KEYS, FetchResponse::new(200, world::key_set())),
+    ]);
+    let issuer = Issuer::new(issuer_url()).with_fetcher(std::sync::Arc::clone(&table));
+    let verifier =
+        Verifier::builder(issuer).audience(AUDIENCE).clock(clock()).build().expect("a verifier");
+    let verdict = block_on(verifier.verify(good_token()));
+    let asked = table.asked();
+    assert_eq!(asked.first().map(String::as_str), Some(DOCUMENT));
+    assert!(asked.len() <= 2, "{asked:?}");
+    let told: Option<Value> = serde_json::from_slice(data).ok();
+    if let Some(url) = asked.get(1) {
+        let told = told.expect("a document that was followed is JSON");
+        assert_eq!(told["issuer"], ISSUER);
+        let named = told["jwks_uri"].as_str().expect("it names a place");
+        let named: url::Url = named.parse().expect("which is a URL");
+        assert_eq!(named.scheme(), "https");
+        assert_eq!(url, named.as_str());
+    }
+    match &verdict {
+        Ok(_) => assert_eq!(asked.get(1).map(String::as_str), Some(KEYS)),
+        Err(VerifyError::Unavailable(_)) => {}
+        Err(other) => panic!("a good token is not refused for a document: {other}"),
+    }
+    verdict.is_ok()
+}
