@@ -63,8 +63,8 @@ fn is_accepted(token: &[u8]) -> bool {
 
 fn outcome(verifier: &Verifier, token: &[u8]) -> Result<(), &'static str> {
     match verifier.verify_now(token) {
-        Poll::Ready(Ok(verified)) => {
-            look_at(&verified);
+        Poll::Ready(Ok(caller)) => {
+            look_at(&caller);
             Ok(())
         }
         Poll::Ready(Err(error)) => {
@@ -82,11 +82,11 @@ fn reason(error: &VerifyError) -> &'static str {
 }
 
 /// The claims agree with each other.
-fn look_at(verified: &Verified) {
-    let account = verified.service_account();
-    let subject = format!("system:serviceaccount:{}:{}", verified.namespace(), account.name());
-    assert_eq!(verified.subject(), subject);
-    assert_eq!(verified.issuer(), world::ISSUER);
-    assert!(verified.audiences().any(|audience| audience == world::AUDIENCE));
-    assert_eq!(verified.user_info().username, subject);
+fn look_at(caller: &Verified) {
+    let account = caller.service_account();
+    let subject = format!("system:serviceaccount:{}:{}", caller.namespace(), account.name());
+    assert_eq!(caller.subject(), subject);
+    assert_eq!(caller.issuer(), world::ISSUER);
+    assert!(caller.audiences().any(|audience| audience == world::AUDIENCE));
+    assert_eq!(caller.user_info().username, subject);
 }

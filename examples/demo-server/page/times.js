@@ -34,9 +34,7 @@ function drawLine(times, marks) {
   const begins = Math.max(times.not_before ?? 0, times.issued_at ?? 0);
   const begin = begins > 0 ? begins : Math.min(times.checked_at, times.expires_at);
   const { leeway, expires_at: end } = times;
-  const all = [...marks.map(([name]) => times[name]), begin - leeway, end + leeway];
-  const [first, last] = [Math.min(...all), Math.max(...all)];
-  const at = (time) => 3 + (94 * (time - first)) / Math.max(1, last - first);
+  const at = placed([...marks.map(([name]) => times[name]), begin, begin - leeway, end + leeway]);
   const stretch = (kind, from, to) => {
     const drawn = element("span", { class: `stretch ${kind}` });
     drawn.style.setProperty("left", `${at(from)}%`);
@@ -52,10 +50,28 @@ function drawLine(times, marks) {
   now.style.setProperty("left", `${at(times.checked_at)}%`);
   byId("line").replaceChildren(
     element("span", { class: "track" }),
-    stretch("leeway", begin - leeway, begin),
+    ...(begins > 0 ? [stretch("leeway", begin - leeway, begin)] : []),
     ...(end > begin ? [stretch("good", begin, end)] : []),
     stretch("leeway", end, end + leeway),
     ...points,
     now,
   );
+}
+
+// Where each time is on the line, in percent. A minute of leeway beside a year could not be seen, so
+// that no span is drawn shorter than this share.
+const LEAST = 0.06;
+
+function placed(times) {
+  const points = [...new Set(times)].sort((one, other) => one - other);
+  const spans = points.slice(1).map((point, index) => point - points[index]);
+  const whole = Math.max(1, points.at(-1) - points[0]);
+  // a second that passes between minting and explaining is none
+  const shares = spans.map((length) => (length <= 2 ? 0 : Math.max(LEAST, length / whole)));
+  const sum = shares.reduce((one, other) => one + other, 0) || 1;
+  const places = new Map([[points[0], 3]]);
+  shares.forEach((share, index) => {
+    places.set(points[index + 1], places.get(points[index]) + (94 * share) / sum);
+  });
+  return (time) => places.get(time);
 }

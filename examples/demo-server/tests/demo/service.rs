@@ -1,6 +1,6 @@
 //! The service as it is without its page.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 use serde_json::{Value, json};
@@ -100,7 +100,10 @@ fn every_other_request_is_refused_as_it_deserves() {
 
 #[test]
 fn it_listens_while_the_issuer_is_down_and_recovers_when_it_is_up() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // below the ports that are given to whoever asks for a free one, so that nobody takes it before
+    // the issuer does
+    let mut addresses = (20_000..30_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap();
     let demo = Demo::start(&["--issuer", &format!("http://{address}"), "--audience", "orders"]);
     assert_eq!(demo.get("/healthz", &[]).status, 200);
     let elsewhere = TestIssuer::start();
@@ -282,7 +285,7 @@ fn a_signal_ends_it_cleanly() {
 
 #[test]
 fn what_cannot_work_is_one_line_and_status_2() {
-    let issuer = "https://issuer.example";
+    let (issuer, page) = ("https://issuer.example", "--dangerous-page-beyond-loopback");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let empty = std::env::temp_dir().join(format!("demo-empty-{}.pem", std::process::id()));
@@ -313,10 +316,10 @@ fn what_cannot_work_is_one_line_and_status_2() {
         (vec!["--in-cluster", "--issuer", issuer], "leave --issuer out"),
         (vec!["--in-cluster", "--jwks-file", "/k"], "--jwks-file needs one --issuer"),
         (
-            vec!["--issuer", issuer, "--audience", "a", "--dangerous-page-beyond-loopback"],
-            "the demo's own issuer",
+            vec![page, "--issuer", issuer, "--audience", "a", "--listen", &taken],
+            "demo's own issuer",
         ),
-        (vec!["--in-cluster", "--dangerous-page-beyond-loopback"], "the demo's own issuer"),
+        (vec![page, "--in-cluster", "--audience", "a", "--listen", &taken], "demo's own issuer"),
         (vec!["--max-stale", "soon"], "--max-stale soon"),
         (vec!["--min-refresh", "0s"], "min_refresh"),
         (vec!["--fetch-timeout", "2h"], "fetch_timeout"),
