@@ -27,7 +27,14 @@ class Browser:
             text=True,
             start_new_session=True,
         )
-        self.port = None
+        self.port, self.session = None, ""
+        try:
+            self.start(chromium)
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, chromium):
         for line in self.process.stdout:
             if found := re.search(r"started successfully on port (\d+)", line):
                 self.port = int(found[1])
@@ -38,7 +45,6 @@ class Browser:
             "--no-proxy-server", "--disable-dev-shm-usage", "--window-size=1280,900",
             f"--user-data-dir={self.profile.name}",
         ]
-        self.session = ""
         wanted = {
             "browserName": "chrome",
             "goog:chromeOptions": {"binary": chromium, "args": arguments},
@@ -58,7 +64,8 @@ class Browser:
 
     def close(self):
         try:
-            self.ask("DELETE", "")
+            if self.session:
+                self.ask("DELETE", "")
         except (OSError, RuntimeError, http.client.HTTPException):
             pass
         finally:

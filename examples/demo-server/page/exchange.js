@@ -3,7 +3,7 @@
 export async function ask(path, body) {
   let response;
   try {
-    // not mode "same-origin": with no-referrer, a browser would send "null" as its Origin
+    // not mode "same-origin": with no-referrer, a browser may then send "null" as its Origin
     response = await fetch(path, body === undefined ? {} : {
       method: "POST",
       headers: { "Content-Type": "application/json" },
