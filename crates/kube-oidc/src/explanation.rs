@@ -133,7 +133,8 @@ impl Step {
         match self.finding {
             Finding::Ok => None,
             Finding::Refused(reason) => Some(reason.advice()),
-            Finding::Undecided if self.check == Check::Review => None,
+            // what is wrong stands at another check, or nothing is
+            Finding::Undecided if matches!(self.check, Check::Signature | Check::Review) => None,
             Finding::Undecided => Some(Reason::KeysUnavailable.advice()),
         }
     }
