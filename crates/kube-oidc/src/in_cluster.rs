@@ -120,13 +120,15 @@ impl LearntName {
 
     /// Takes the operator's word for it.
     pub(crate) fn accept(&self, name: &str) {
-        if let Some(before) = self.0.pinned.swap(Some(Arc::new(name.to_owned()))) {
+        // first, so that at no time the name is not known at all: keys are distrusted by it
+        if let Some(before) = self.0.pinned.load_full() {
             self.0.former.rcu(|former| {
                 let mut former = Vec::clone(former);
                 former.push(Arc::clone(&before));
                 former
             });
         }
+        self.0.pinned.store(Some(Arc::new(name.to_owned())));
     }
 
     /// The same, if it is what the API server tells. `false`: it is not.

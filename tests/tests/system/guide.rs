@@ -69,6 +69,45 @@ fn taken_apart(text: &str) -> (Vec<Block<'_>>, Vec<&str>) {
     (blocks, prose)
 }
 
+/// The tests that a page names as `file.rs::function`, and that there are not.
+fn missing_tests(page: &str) -> (usize, Vec<String>) {
+    let named: BTreeSet<&str> = page
+        .split('`')
+        .filter(|word| word.contains(".rs::") && !word.contains(char::is_whitespace))
+        .collect();
+    let is_there = |named: &&str| {
+        let (file, test) = named.split_once("::").unwrap_or_default();
+        let system = root().join("tests/tests/system").join(file);
+        let file = if system.exists() { system } else { root().join(file) };
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let function = format!("fn {test}(");
+        text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)).any(|after| {
+            after
+                .split("fn ")
+                .nth(1)
+                .is_some_and(|name| format!("fn {name}").starts_with(&function))
+        })
+    };
+    let missing = named.iter().filter(|named| !is_there(named)).map(|name| (*name).to_owned());
+    (named.len(), missing.collect())
+}
+
+#[test]
+fn every_test_that_the_rules_name_is_there() {
+    let (named, missing) = missing_tests(&read("docs/rules.md"));
+    assert!(named > 100, "only {named} are named");
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn a_test_that_is_named_can_be_missing() {
+    let page = "`guide.rs::every_test_that_the_rules_name_is_there`, `guide.rs::missing_tests`, \
+                `nowhere.rs::x`";
+    let (named, missing) = missing_tests(page);
+    assert_eq!(named, 3);
+    assert_eq!(missing, ["guide.rs::missing_tests", "nowhere.rs::x"]);
+}
+
 /// What is wrong with the table of reason codes on a page.
 fn problems_of_reasons(page: &str, known: &BTreeSet<&str>) -> Vec<String> {
     let section = page.split("\n## ").find(|section| section.starts_with("Reason codes\n"));
