@@ -37,19 +37,21 @@ pub(crate) struct Validation {
     /// How long a token may be good, from its `iat` to its `exp`.
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) leeway: Duration,
-    /// The `typ` that a token must have; `None` is a service account's: absent or `JWT`.
-    pub(crate) token_type: Option<String>,
+    /// The `typ` that a token must have, one of these; none given is a service account's: absent or
+    /// `JWT`.
+    pub(crate) token_types: Vec<String>,
 }
 
 impl Validation {
     /// RFC 8725, 3.11. Case does not count, and where a type is asked for, `application/` may be
     /// left out (RFC 7515, 4.1.9).
     pub(crate) fn check_type(&self, header: &Header<'_>) -> Result<(), Refusal> {
-        let ok = match (&self.token_type, header.typ.as_deref()) {
-            (None, None) => true,
-            (None, Some(typ)) => typ.eq_ignore_ascii_case("JWT"),
-            (Some(_), None) => false,
-            (Some(wanted), Some(typ)) => same_type(typ, wanted),
+        const USUAL: &str = "JWT";
+        let types = &self.token_types;
+        let ok = match header.typ.as_deref() {
+            None => types.is_empty() || types.iter().any(|wanted| same_type(USUAL, wanted)),
+            Some(typ) if types.is_empty() => typ.eq_ignore_ascii_case(USUAL),
+            Some(typ) => types.iter().any(|wanted| same_type(typ, wanted)),
         };
         if ok { Ok(()) } else { Err(Refusal::Type) }
     }

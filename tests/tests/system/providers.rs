@@ -150,6 +150,13 @@ async fn a_type_of_token_of_ones_own() {
         .token_type("at+jwt")
         .build()
         .unwrap();
+    let both = Verifier::builder(trusted())
+        .claims::<serde_json::Value>()
+        .audience("orders")
+        .token_type("at+jwt")
+        .token_type("JWT")
+        .build()
+        .unwrap();
     let usual = Verifier::builder(trusted()).audience("orders").build().unwrap();
     let token = |typ: Option<&str>| {
         let token = issuer.token().audience("orders");
@@ -170,6 +177,9 @@ async fn a_type_of_token_of_ones_own() {
         let token = token(typ);
         assert_eq!(access.judge(&token).await.is_ok(), is_access, "{typ:?}");
         assert_eq!(usual.judge(&token).await.is_ok(), is_usual, "{typ:?}");
+        // asked for by its name, `application/` may stand before it
+        let is_either = is_access || is_usual || typ == Some("application/jwt");
+        assert_eq!(both.judge(&token).await.is_ok(), is_either, "{typ:?}");
     }
 }
 

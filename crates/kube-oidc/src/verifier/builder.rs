@@ -68,7 +68,7 @@ impl VerifierBuilder {
                 max_age: None,
                 max_lifetime: None,
                 leeway: DEFAULT_LEEWAY,
-                token_type: None,
+                token_types: Vec::new(),
             },
             leeway_limit: MAX_LEEWAY,
             settings: Settings::default(),
@@ -212,12 +212,14 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// Demands this `typ`, such as `at+jwt` ([RFC 9068]). Without it `typ` may be absent or
-    /// `JWT`, as Kubernetes has it, and every other type is refused.
+    /// Demands this `typ`, such as `at+jwt` ([RFC 9068]), or another that was given here. Without it
+    /// `typ` may be absent or `JWT`, as Kubernetes has it, and every other type is refused.
+    ///
+    /// Where an issuer goes over to another type, give both; `JWT` stands for an absent one too.
     ///
     /// [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
     pub fn token_type(mut self, typ: impl Into<String>) -> Self {
-        self.plan.validation.token_type = Some(typ.into());
+        self.plan.validation.token_types.push(typ.into());
         self
     }
 
