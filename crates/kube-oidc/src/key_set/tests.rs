@@ -2,6 +2,7 @@
 
 #[cfg(feature = "ml-dsa")]
 mod ml_dsa;
+mod wycheproof;
 
 use std::sync::OnceLock;
 

@@ -1,0 +1,113 @@
+//! Signatures of Project Wycheproof, whose README is in `tests/fixtures/wycheproof`. They sign
+//! messages that are no tokens, so they are checked here, where a signature is still only that.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Vectors on which we differ from Wycheproof's verdict, or which it leaves open, and what we do.
+const EXCEPTIONS: [(&str, u64, bool, &str); 3] = [
+    // it leaves open what old signers wrote: RFC 8017, A.2.4 lets a verifier take it
+    ("rsa_signature_2048_sha256_test.json", 8, false, "a DigestInfo without its NULL"),
+    // good signatures by keys that we do not use
+    ("rsa_signature_2048_sha256_test.json", 258, false, "an exponent of 3"),
+    ("rsa_signature_2048_sha256_test.json", 259, false, "an exponent of 3"),
+];
+
+#[derive(Default)]
+struct Counts {
+    taken: usize,
+    refused: usize,
+    exceptions: Vec<(String, u64)>,
+}
+
+/// Checks every vector of a file against its verdict.
+fn check(name: &str, algorithm: Algorithm) -> Counts {
+    let path = format!("{}/../../tests/fixtures/wycheproof/{name}", env!("CARGO_MANIFEST_DIR"));
+    let groups: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut counts = Counts::default();
+    for group in &groups {
+        let file = group["file"].as_str().unwrap();
+        let set = parse_keys(&[jwk(&group["publicKey"])]).ok().map(|(set, _)| set);
+        // PS256 is one of many ways to use PSS: MGF1 by SHA-256, and a salt of 32 bytes
+        let is_pss = group["sLen"].is_number();
+        let is_ours = group["sLen"] == 32 && group["mgfSha"] == "SHA-256";
+        for test in group["tests"].as_array().unwrap() {
+            let id = test["tcId"].as_u64().unwrap();
+            let (message, signature) = (hex(&test["msg"]), hex(&test["sig"]));
+            let taken = set.as_ref().is_some_and(|set| {
+                set.find(None, algorithm).unwrap().signer(&message, &signature).is_some()
+            });
+            let exception = EXCEPTIONS.iter().find(|(of, number, ..)| (*of, *number) == (file, id));
+            let wanted = match (exception, test["result"].as_str().unwrap()) {
+                (Some((.., we, _)), _) => *we,
+                (None, "valid") => !is_pss || is_ours,
+                (None, "invalid") => false,
+                (None, other) => panic!("{file} {id} is {other}, and not listed"),
+            };
+            assert_eq!(taken, wanted, "{file} {id}: {} {}", test["comment"], test["flags"]);
+            *if taken { &mut counts.taken } else { &mut counts.refused } += 1;
+            if exception.is_some() {
+                counts.exceptions.push((file.to_owned(), id));
+            }
+        }
+    }
+    counts
+}
+
+fn hex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+/// A key as Wycheproof has it, as an issuer would publish it.
+fn jwk(key: &Value) -> Value {
+    if key["modulus"].is_string() {
+        let (n, e) = (hex(&key["modulus"]), hex(&key["publicExponent"]));
+        return json!({ "kty": "RSA", "n": b64(&n), "e": b64(&e) });
+    }
+    if key["pk"].is_string() {
+        return json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(&hex(&key["pk"])) });
+    }
+    let crv = match key["curve"].as_str().unwrap() {
+        "secp256r1" => "P-256",
+        "secp384r1" => "P-384",
+        "secp521r1" => "P-521",
+        other => panic!("{other} is no curve of ours"),
+    };
+    let point = hex(&key["uncompressed"]);
+    let (x, y) = point[1..].split_at(coordinate_length(crv));
+    json!({ "kty": "EC", "crv": crv, "x": b64(x), "y": b64(y) })
+}
+
+#[test]
+fn wycheproof_finds_nothing() {
+    let mut exceptions = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (name, algorithm) in [
+        ("rs256.json", Algorithm::Rs256),
+        ("ps256.json", Algorithm::Ps256),
+        ("es256.json", Algorithm::Es256),
+        ("es384.json", Algorithm::Es384),
+        ("es512.json", Algorithm::Es512),
+        ("eddsa.json", Algorithm::EdDsa),
+    ] {
+        let counts = check(name, algorithm);
+        seen.insert(name, (counts.taken, counts.refused));
+        exceptions.extend(counts.exceptions);
+    }
+    // a file that lost its vectors would pass too
+    let expected = BTreeMap::from([
+        ("rs256.json", (7, 252)),
+        ("ps256.json", (13, 59)),
+        ("es256.json", (123, 89)),
+        ("es384.json", (17, 87)),
+        ("es512.json", (17, 87)),
+        ("eddsa.json", (60, 63)),
+    ]);
+    assert_eq!(seen, expected);
+    let listed: Vec<_> =
+        EXCEPTIONS.iter().map(|(file, id, ..)| ((*file).to_owned(), *id)).collect();
+    assert_eq!(exceptions, listed, "an exception of nothing");
+}
