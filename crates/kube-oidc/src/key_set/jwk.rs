@@ -45,6 +45,8 @@ pub(crate) enum Unusable {
     EvenModulus,
     #[error("its exponent is even, below 65537, or over 33 bits")]
     Exponent,
+    #[error("its point has a small order, so that everybody can sign for it")]
+    SmallOrder,
     #[error("its {0} is missing, or not base64url of the right length")]
     Parameter(&'static str),
     #[error("its numbers are no public key")]
@@ -160,9 +162,7 @@ impl Jwk<'_> {
         match (self.kty.as_deref(), self.crv.as_deref()) {
             (Some("RSA"), _) => self.rsa(),
             (Some("EC"), Some(crv)) => self.ec(crv),
-            (Some("OKP"), Some("Ed25519")) => {
-                Ok(Material::Ed25519(parameter(self.x.as_deref(), "x", Some(32))?))
-            }
+            (Some("OKP"), Some("Ed25519")) => self.ed25519(),
             #[cfg(feature = "ml-dsa")]
             (Some("AKP"), _) => self.akp(),
             _ => Err(Unusable::Type),
@@ -201,6 +201,11 @@ impl Jwk<'_> {
         point.extend(parameter(self.x.as_deref(), "x", Some(length))?);
         point.extend(parameter(self.y.as_deref(), "y", Some(length))?);
         Ok(Material::Ec { curve, point })
+    }
+
+    fn ed25519(&self) -> Result<Material, Unusable> {
+        let x = parameter(self.x.as_deref(), "x", Some(32))?;
+        if has_small_order(&x) { Err(Unusable::SmallOrder) } else { Ok(Material::Ed25519(x)) }
     }
 
     /// An algorithm key pair ([RFC 9964, 3]): its `alg` says what its `pub` is.
@@ -253,6 +258,35 @@ fn unsigned(mut bytes: Vec<u8>) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.drain(..zeros);
     bytes
+}
+
+/// Whether a point of Ed25519, of 32 bytes, is one of the eight whose order is 8 or less, in any
+/// encoding that a decoder takes. RFC 8032 lets a verifier take such a key; then zeros are a
+/// signature of it over every message, or over one in a few.
+fn has_small_order(point: &[u8]) -> bool {
+    /// The two y of the points of order 8, lowest byte first.
+    const OF_ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let [low, middle @ .., high] = point else { return true };
+    // x has the same order as -x, and its sign is the highest bit
+    let high = high & 0x7f;
+    let is_all = |value: u8| middle.iter().all(|byte| *byte == value);
+    // 0 and 1; then -1, 0 and 1 as they are modulo 2^255 - 19
+    matches!((low, high), (0 | 1, 0)) && is_all(0)
+        || matches!((low, high), (0xec..=0xee, 0x7f)) && is_all(0xff)
+        || OF_ORDER_8
+            .iter()
+            .any(|[first, between @ .., last]| (first, &between[..], *last) == (low, middle, high))
 }
 
 fn prepare(algorithm: Algorithm, material: &Material) -> Result<ParsedPublicKey, Unusable> {

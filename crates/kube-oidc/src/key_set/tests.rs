@@ -461,6 +461,7 @@ fn unusable() -> Vec<(String, &'static str)> {
         (changed(&ec, json!({ "x": zeros, "y": zeros })), "no public key"),
         (changed(&ed25519, json!({ "x": b64(&[1; 31]) })), "its x is missing"),
         (changed(&ed25519, json!({ "x": b64(&[1; 33]) })), "its x is missing"),
+        (changed(&ed25519, json!({ "x": zeros })), "small order"),
         (changed(&rsa, json!({ "alg": 256 })), "not a well-formed JSON Web Key"),
         (changed(&rsa, json!({ "key_ops": { "verify": true } })), "not a well-formed"),
         (twice, "not a well-formed"),
