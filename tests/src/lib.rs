@@ -1,9 +1,10 @@
 //! What the tests of the whole system share: captures of a real kube-apiserver, fetchers that map
 //! an issuer's public URL to a server on loopback, and a place to catch the log.
 
-#![allow(clippy::expect_used, clippy::missing_panics_doc)]
+#![allow(clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod capture;
+pub mod forge;
 mod grpc_server;
 #[cfg(doctest)]
 mod guide;
@@ -14,6 +15,7 @@ mod mapped;
 
 pub use self::{
     capture::{Capture, decoded, fixture, pinned_time},
+    forge::Forge,
     grpc_server::{GrpcServer, WhoAmI},
     http_server::HttpServer,
     judge::Judge,
