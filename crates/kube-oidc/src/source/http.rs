@@ -4,6 +4,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use reqwest::{
@@ -224,6 +225,10 @@ impl HttpFetcher {
     }
 }
 
+/// How long a connection is kept: the keys are asked for as soon as the document is read, and the
+/// next fetch is minutes away. Until then a server that goes on sending would make work for nothing.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
 /// What every client has in common.
 fn build(builder: ClientBuilder) -> Result<Client, FetchError> {
     if cfg!(not(feature = "remote")) && rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -233,6 +238,7 @@ fn build(builder: ClientBuilder) -> Result<Client, FetchError> {
         ));
     }
     builder
+        .pool_idle_timeout(KEPT_FOR)
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())

@@ -355,9 +355,16 @@ fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
 }
 
 impl Validators {
+    /// As long as one may be, in bytes. It goes back to the issuer with every request: one that its
+    /// server does not read would be the end of all refreshes.
+    const MAX_BYTES: usize = 1024;
+
     fn of(response: &FetchResponse, url: Url) -> Option<Self> {
-        let etag = response.header("etag").map(str::to_owned);
-        let last_modified = response.header("last-modified").map(str::to_owned);
+        let header = |name| {
+            let value = response.header(name).filter(|value| value.len() <= Self::MAX_BYTES);
+            value.map(str::to_owned)
+        };
+        let (etag, last_modified) = (header("etag"), header("last-modified"));
         (etag.is_some() || last_modified.is_some()).then_some(Self { url, etag, last_modified })
     }
 }
