@@ -14,6 +14,7 @@ mod fixtures;
 mod grpc;
 mod guide;
 mod health;
+mod hostile_issuer;
 mod in_cluster;
 mod key_cache;
 mod layer;

@@ -1,0 +1,309 @@
+//! Certificates that prove nothing, and servers that speak no TLS, or too old a one.
+
+use std::sync::Arc;
+
+use kube_oidc::{Issuer, Verifier};
+use kube_oidc_tests::Judge as _;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer},
+        version::{TLS12, TLS13},
+    },
+};
+
+use super::{
+    BOUND, DISCOVERY, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said, assert_still_good,
+    status,
+};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "hostile issuer CA");
+    change(&mut params);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for these names, of this authority.
+fn certificate(
+    names: &[&str],
+    authority: &Authority,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (Vec<CertificateDer<'static>>, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    change(&mut params);
+    (vec![params.signed_by(&key, authority).unwrap().der().clone()], key)
+}
+
+fn acceptor((chain, key): (Vec<CertificateDer<'static>>, KeyPair), alpn: &[&str]) -> TlsAcceptor {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+const HERE: &[&str] = &["127.0.0.1", "localhost"];
+
+/// RFC 9110, 4.3.4 and RFC 5280, 6: who is asked must prove the name, now, by an authority that is
+/// trusted. No request is sent to anybody else, so no credential either.
+#[tokio::test]
+async fn certificates_that_prove_nothing() {
+    let trusted = authority(|_| ());
+    let other = authority(|_| ());
+    let expired_authority = authority(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let ordinary = |_: &mut CertificateParams| ();
+    let expired = |params: &mut CertificateParams| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    };
+    let early = |params: &mut CertificateParams| params.not_before = date_time_ymd(4000, 1, 1);
+    let for_clients = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    let named = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+    };
+    let self_signed = {
+        let key = KeyPair::generate().unwrap();
+        let hosts: Vec<String> = HERE.iter().map(|host| (*host).to_owned()).collect();
+        let params = CertificateParams::new(hosts).unwrap();
+        (vec![params.self_signed(&key).unwrap().der().clone()], key)
+    };
+    // signed by a certificate that is no authority
+    let by_a_leaf = {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["leaf.example".to_owned()]).unwrap();
+        let leaf = params.signed_by(&key, &trusted).unwrap().der().clone();
+        let leaf_issuer = rcgen::Issuer::new(params, key);
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        (vec![params.signed_by(&key, &leaf_issuer).unwrap().der().clone(), leaf], key)
+    };
+    let good = certificate(HERE, &trusted, ordinary);
+    let good = Hostile::serving(Some((acceptor(good, &[]), trusted.pem()))).await;
+    assert!(good.verifier(PATIENT).judge(good.token()).await.is_ok(), "the honest twin");
+
+    for (what, chain, trusts) in [
+        (
+            "another host",
+            certificate(&["other.example", "127.0.0.2"], &trusted, ordinary),
+            &trusted,
+        ),
+        ("no host", certificate(&[], &trusted, named), &trusted),
+        (
+            "the host in another form",
+            certificate(&["127.0.0.1.evil.example", "*"], &trusted, ordinary),
+            &trusted,
+        ),
+        ("expired", certificate(HERE, &trusted, expired), &trusted),
+        ("not yet valid", certificate(HERE, &trusted, early), &trusted),
+        ("an unknown authority of the same name", certificate(HERE, &other, ordinary), &trusted),
+        ("self-signed", self_signed, &trusted),
+        ("signed by no authority", by_a_leaf, &trusted),
+        ("for clients", certificate(HERE, &trusted, for_clients), &trusted),
+        (
+            "of an authority that has expired",
+            certificate(HERE, &expired_authority, ordinary),
+            &trusted,
+        ),
+    ] {
+        let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusts.pem()))).await;
+        let issuer = hostile.issuer().with_fetch_bearer_token("5ecre7");
+        let verifier =
+            Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
+        verifier.judge(hostile.token()).await.unwrap_err();
+        assert_said(&verifier, what, "invalid peer certificate");
+        assert_eq!(hostile.server.requests().len(), 0, "{what}: nothing was asked");
+    }
+    // the platform's authorities do not know ours
+    let issuer = Issuer::new(good.server.url().parse().unwrap());
+    let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
+    verifier.judge(good.token()).await.unwrap_err();
+    assert_said(&verifier, "the platform's authorities", "could not be read");
+}
+
+/// Behind an `https` URL there is something else.
+#[tokio::test]
+async fn servers_that_speak_no_tls_or_too_old_a_one() {
+    let trusted = authority(|_| ());
+    // ServerHello of TLS 1.1 and of TLS 1.0 (RFC 4346, 7.4.1.3), with a cipher suite of their days
+    let hello = |minor: u8| {
+        let body = [&[3, minor][..], &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
+        let length = u8::try_from(body.len()).unwrap();
+        [&[0x16, 3, minor, 0, length + 4, 2, 0, 0, length][..], &body].concat()
+    };
+    for (what, bytes) in [
+        ("plain http", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+        (
+            "a redirect to plain http",
+            b"HTTP/1.1 301 X\r\nlocation: http://127.0.0.1/\r\n\r\n".to_vec(),
+        ),
+        ("nothing", vec![]),
+        ("TLS 1.1", hello(2)),
+        ("TLS 1.0", hello(1)),
+        ("SSL 3", hello(0)),
+        ("an alert", vec![0x15, 3, 1, 0, 2, 2, 70]),
+        ("a record without end", [&[0x16, 3, 3, 0xff, 0xff][..], &vec![0; 70_000]].concat()),
+        ("bytes of all kinds", (0..=255).collect()),
+    ] {
+        let hostile = Hostile::start().await;
+        hostile.server.always_says(Some(Say::Bytes(bytes)));
+        let url = hostile.server.url().replace("http:", "https:");
+        let issuer = Issuer::new(url.parse().unwrap())
+            .with_root_certificates_pem(trusted.pem())
+            .with_fetch_bearer_token("5ecre7");
+        let verifier =
+            Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
+        let token = hostile.mint.token().claim("iss", url).audience("orders").mint();
+        verifier.judge(token).await.unwrap_err();
+        assert_said(&verifier, what, "could not be read");
+        for request in hostile.server.requests() {
+            assert!(!request.contains("5ecre7"), "{what}: a credential in plain text");
+        }
+    }
+}
+
+/// The same lies over TLS: what holds for plain http holds there too.
+#[tokio::test]
+async fn lies_over_tls() {
+    let trusted = authority(|_| ());
+    let chain = certificate(HERE, &trusted, |_| ());
+    let hostile = Hostile::serving(Some((acceptor(chain, &["http/1.1"]), trusted.pem()))).await;
+    // TLS ends with a word of its own (RFC 8446, 6.1): without it a body of no length may be cut
+    let set = hostile.key_set().to_string();
+    let head = super::server::head("200 OK", &[], None);
+    let with_end = [&head[..], set.as_bytes()].concat();
+    hostile.assert_good_answer(KEYS, "until the end", Say::Bytes(with_end)).await;
+    let half = super::server::head("200 OK", &[], Some(set.len() + 1));
+    let half = Say::Bytes([&half[..], set.as_bytes()].concat());
+    hostile.assert_no_answer(KEYS, "half", half, "could not be read").await;
+    let spaces = Say::Endless(head, vec![b' '; 16 * 1024]);
+    for path in [KEYS, DISCOVERY] {
+        hostile.assert_no_answer(path, "endless", spaces.clone(), "more than 1048576").await;
+    }
+    let taken = hostile.server.taken(4).await;
+    assert!(taken.iter().all(|taken| *taken < BOUND), "{taken:?}");
+    let plain = hostile.document().to_string().replace("https://", "http://");
+    let mut document: serde_json::Value = serde_json::from_str(&plain).unwrap();
+    document["issuer"] = hostile.server.url().into();
+    let down = super::ok(document.to_string());
+    hostile.assert_no_answer(DISCOVERY, "down to plain http", down, "plain http").await;
+}
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, body: &[u8]) -> Vec<u8> {
+    let [_, high, middle, low] = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[high, middle, low, kind, flags, 0, 0, 0, stream][..], body].concat()
+}
+
+/// `:status: 200`, of the static table of RFC 7541.
+const OK: [u8; 1] = [0x88];
+
+/// HTTP/2, which a server may choose, and frames of which thousands come and that lead to nothing
+/// (CVE-2024-27316, CVE-2019-9512 and their kin): headers that go on, pings, settings, data that
+/// nobody has room for.
+#[tokio::test]
+async fn floods_of_http2_frames() {
+    let trusted = authority(|_| ());
+    let chain = certificate(HERE, &trusted, |_| ());
+    let hostile = Hostile::serving(Some((acceptor(chain, &["h2"]), trusted.pem()))).await;
+    let settings = frame(4, 0, 0, &[]);
+    let long_header = [&[0x00, 0x01, b'x', 0x7f, 0xe1, 0x3e][..], &[b'y'; 8000]].concat();
+    let verifier = |patience| {
+        // with a client of its own, since a connection that is kept would be used again
+        let issuer = Issuer::new(hostile.server.url().parse().unwrap())
+            .with_root_certificates_pem(trusted.pem())
+            .with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
+        Verifier::builder(issuer).audience("orders").fetch_timeout(patience).build().unwrap()
+    };
+    for (what, first, then) in [
+        ("CONTINUATION", frame(1, 0, 1, &OK), frame(9, 0, 1, &long_header).repeat(100)),
+        ("empty CONTINUATION", frame(1, 0, 1, &OK), frame(9, 0, 1, &[]).repeat(5000)),
+        ("PING", vec![], frame(6, 0, 0, &[0; 8]).repeat(5000)),
+        ("SETTINGS", vec![], settings.repeat(5000)),
+        ("WINDOW_UPDATE", vec![], frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(5000)),
+        ("PRIORITY", vec![], frame(2, 0, 3, &[0; 5]).repeat(5000)),
+        ("PUSH_PROMISE", vec![], frame(5, 4, 1, &[0, 0, 0, 2, 0x88]).repeat(1000)),
+        ("RST_STREAM", vec![], frame(3, 0, 1, &[0; 4]).repeat(1000)),
+        ("GOAWAY", vec![], frame(7, 0, 0, &[0; 8]).repeat(1000)),
+        (
+            "DATA beyond the window",
+            frame(1, 4, 1, &OK),
+            frame(0, 0, 1, &[b' '; 16_000]).repeat(500),
+        ),
+        ("empty DATA", frame(1, 4, 1, &OK), frame(0, 0, 1, &[]).repeat(5000)),
+        ("HEADERS again and again", frame(1, 4, 1, &OK), frame(1, 4, 1, &OK).repeat(5000)),
+        ("unknown frames", vec![], frame(0xfa, 0, 1, &[0; 100]).repeat(1000)),
+        ("a frame too long", vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], vec![b' '; 100_000]),
+    ] {
+        let flood = [&settings[..], &first, &then].concat();
+        hostile.server.always_says(Some(Say::Open(flood)));
+        let verifier = verifier(IMPATIENT);
+        assert!(verifier.judge(hostile.token()).await.is_err(), "{what}");
+        assert!(!verifier.is_ready(), "{what}");
+    }
+    // with an end it is an answer like any other
+    let set = hostile.key_set().to_string();
+    let whole = [settings, frame(1, 4, 1, &OK), frame(0, 1, 1, set.as_bytes())].concat();
+    hostile.server.always_says(Some(Say::Open(whole)));
+    let verifier = verifier(PATIENT);
+    let verdict = verifier.judge(hostile.token()).await;
+    assert!(verdict.is_ok(), "{verdict:?}, {:?}", status(&verifier).last_error);
+}
+
+/// Who goes on after its fetch is over is not listened to: the next fetch is minutes away, and
+/// until then its frames are work for nothing.
+#[tokio::test]
+async fn a_connection_ends_soon_after_its_fetch() {
+    let trusted = authority(|_| ());
+    let chain = certificate(HERE, &trusted, |_| ());
+    let hostile = Hostile::serving(Some((acceptor(chain, &["h2"]), trusted.pem()))).await;
+    let (settings, ping) = (frame(4, 0, 0, &[]), frame(6, 0, 0, &[0; 8]));
+    let set = hostile.key_set().to_string();
+    let whole = [&settings[..], &frame(1, 4, 1, &OK), &frame(0, 1, 1, set.as_bytes())].concat();
+    for (index, (first, is_good)) in [(settings, false), (whole, true)].into_iter().enumerate() {
+        hostile.server.always_says(Some(Say::Drip(first, ping.clone())));
+        let issuer = Issuer::new(hostile.server.url().parse().unwrap())
+            .with_root_certificates_pem(trusted.pem())
+            .with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
+        let patience = if is_good { PATIENT } else { IMPATIENT };
+        let verifier =
+            Verifier::builder(issuer).audience("orders").fetch_timeout(patience).build().unwrap();
+        assert_eq!(verifier.judge(hostile.token()).await.is_ok(), is_good);
+        let ended = tokio::time::timeout(PATIENT, hostile.server.taken(index + 1)).await;
+        assert!(ended.is_ok(), "it goes on, after a fetch that was good: {is_good}");
+        // it lives until here, and its client with it
+        assert_eq!(verifier.is_ready(), is_good);
+    }
+}
+
+/// An authority that is no longer trusted in mid-life: the last good set stays in use.
+#[tokio::test]
+async fn a_certificate_that_goes_bad_in_mid_life() {
+    let trusted = authority(|_| ());
+    let chain = certificate(HERE, &trusted, |_| ());
+    let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
+    let living = hostile.in_mid_life(PATIENT).await;
+    // somebody else at the same address, who cannot prove to be it
+    hostile.server.always_says(Some(Say::Close));
+    living.refresh_now().await.unwrap_err();
+    assert_still_good(&living, &hostile.token(), "in mid-life");
+    hostile.tell_the_truth();
+    living.refresh_now().await.unwrap();
+}
