@@ -19,7 +19,7 @@ use crate::{error::BuildError, issuer_url::Transport, shown::chain};
 
 /// Fetches over HTTP/1.1 or HTTP/2, with TLS by rustls and the platform's root certificates.
 ///
-/// Redirects are not followed. The proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) is used
+/// Redirects are not followed, and packed answers are neither asked for nor unpacked. The proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) is used
 /// for https unless another is set; plain http never goes through a proxy. Its client is made at
 /// the first fetch, so that a container without root certificates has a failing fetch, which is
 /// logged and tried again, and not a service that does not start.
@@ -238,6 +238,11 @@ fn build(builder: ClientBuilder) -> Result<Client, FetchError> {
         ));
     }
     builder
+        // another crate of the application may have switched these on
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .pool_idle_timeout(KEPT_FOR)
         .redirect(Policy::none())
         .referer(false)
