@@ -55,7 +55,10 @@ fn assert_explained<C: Claims>(
         Err(reason) => {
             let found = findings().any(|finding| match finding {
                 Finding::Refused(found) => without_fetching(found) == without_fetching(reason),
-                Finding::Undecided => without_fetching(reason) == Reason::KeysUnavailable,
+                Finding::Undecided => matches!(
+                    without_fetching(reason),
+                    Reason::KeysUnavailable | Reason::ReviewUnavailable
+                ),
                 _ => false,
             });
             assert!(found, "{reason} has no check\n{explanation}");

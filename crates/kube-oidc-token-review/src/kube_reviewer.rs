@@ -54,14 +54,17 @@ impl KubeReviewer {
     }
 
     /// Asks the API server that a configuration of kube's names. The client is made at the first
-    /// question.
+    /// question. One that is busy is not asked again and again, whatever the configuration says.
     #[must_use]
-    pub fn from_config(config: Config) -> Self {
+    pub fn from_config(mut config: Config) -> Self {
+        // kube would ask up to 15 times more, for as long as somebody waits
+        config.default_retry = false;
         Self(Source::Configured { config: Box::new(config), made: Mutex::default() })
     }
 
     /// Asks with a client that there is. It works in the tokio runtime in which it was made, for as
-    /// long as that lives.
+    /// long as that lives. Where it asks again by itself (`default_retry`), one question is several
+    /// calls to an API server that is busy.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self(Source::Given(client))

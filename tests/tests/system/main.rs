@@ -27,6 +27,7 @@ mod policy;
 mod providers;
 mod secrets;
 mod shared_issuer;
+mod token_review;
 mod tokens;
 mod tower_contract;
 mod user_info;

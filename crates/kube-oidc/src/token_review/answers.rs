@@ -12,7 +12,11 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use quick_cache::sync::Cache;
-use tokio::{runtime::Handle, sync::Semaphore, time};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
+    time::{self, Instant},
+};
 use tracing::{Instrument as _, field};
 use zeroize::Zeroizing;
 
@@ -55,7 +59,7 @@ pub(crate) struct Answers {
     clock: Arc<dyn Clock>,
     /// By the token's SHA-256.
     known: Cache<Digest, Arc<Slot>>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// Whether the log was told that the API server does not answer.
     failing: AtomicBool,
 }
@@ -72,8 +76,11 @@ pub(crate) struct Expected {
 struct Slot {
     known: Mutex<Known>,
     /// Held by who asks.
-    asking: tokio::sync::Mutex<()>,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// Held until an answer is there, by whoever waits for one and by the call itself.
+type Turn = (OwnedMutexGuard<()>, OwnedSemaphorePermit);
 
 #[derive(Default)]
 struct Known {
@@ -108,7 +115,7 @@ impl Answers {
             observed,
             clock,
             known: Cache::new(MAX_TOKENS),
-            places: Semaphore::new(MAX_WAITING),
+            places: Arc::new(Semaphore::new(MAX_WAITING)),
             failing: AtomicBool::new(false),
         })
     }
@@ -128,61 +135,70 @@ impl Answers {
         let Ok(runtime) = Handle::try_current() else {
             return Err(ReviewUnavailable::new(ReviewUnavailableCause::NoRuntime).into());
         };
-        let Ok(_place) = self.places.try_acquire() else {
-            return Err(ReviewUnavailable::new(ReviewUnavailableCause::TooManyWaiting).into());
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return self.without_place(token);
         };
+        let until = Instant::now() + self.settings.timeout;
         let slot = self.slot(digest_of(token));
-        let rounds = {
+        let (rounds, known_away) = {
             let known = slot.known();
             let now = self.now();
             if let Poll::Ready(verdict) = known.verdict(now, self.settings.keep) {
                 return verdict;
             }
-            if known.failed_at.is_some() && known.is_kept(now, self.settings.keep) {
-                // nobody waits for an API server that is known to be away
-                drop(known);
-                self.ask_behind(&runtime, slot, token, expected);
-                return Ok(());
-            }
-            known.rounds
+            (known.rounds, known.failed_at.is_some() && known.is_kept(now, self.settings.keep))
         };
-        self.ask_in_turn(&slot, rounds, token, &expected).await
-    }
-
-    /// Asks while the request goes on with the kept answer.
-    fn ask_behind(
-        self: &Arc<Self>,
-        runtime: &Handle,
-        slot: Arc<Slot>,
-        token: &[u8],
-        expected: Expected,
-    ) {
-        if slot.asking.try_lock().is_err() {
-            return;
-        }
-        let (answers, token) = (Arc::clone(self), Zeroizing::new(token.to_vec()));
-        runtime.spawn(async move {
-            let rounds = slot.known().rounds;
-            // what comes of it is kept for whoever comes next
-            let _ = answers.ask_in_turn(&slot, rounds, &token, &expected).await;
-        });
-    }
-
-    async fn ask_in_turn(
-        &self,
-        slot: &Slot,
-        rounds: u64,
-        token: &[u8],
-        expected: &Expected,
-    ) -> Verdict {
-        let until = time::Instant::now() + self.settings.timeout;
-        let Ok(_asking) = time::timeout_at(until, slot.asking.lock()).await else {
-            return Err(ReviewUnavailable::new(ReviewUnavailableCause::Slow).into());
+        let asking = Arc::clone(&slot.asking);
+        let asking = if known_away {
+            // nobody waits for an API server that is known to be away, and one is enough to ask it
+            let Ok(asking) = asking.try_lock_owned() else { return Ok(()) };
+            asking
+        } else {
+            let Ok(asking) = time::timeout_at(until, asking.lock_owned()).await else {
+                // as it is for the one that asks
+                let kept = slot.known().is_kept(self.now(), self.settings.keep);
+                let slow = ReviewUnavailable::new(ReviewUnavailableCause::Slow);
+                return if kept { Ok(()) } else { Err(slow.into()) };
+            };
+            asking
         };
-        // whoever asked may have been cancelled; then it is this one's turn
+        // whoever asked may have come to no end; then it is this one's turn
         if let Some(verdict) = slot.known().last_after(rounds) {
             return verdict;
         }
+        // it goes on when its caller goes away, who could else have it begun anew without end
+        let (answers, token) = (Arc::clone(self), Zeroizing::new(token.to_vec()));
+        let asked = runtime.spawn(
+            async move { answers.ask_now((asking, place), &slot, &token, &expected, until).await }
+                .in_current_span(),
+        );
+        if known_away {
+            // what comes of it is kept for whoever comes next
+            return Ok(());
+        }
+        // it ends without a verdict if the reviewer panics
+        let failed = ReviewUnavailable::new(ReviewUnavailableCause::Failed);
+        asked.await.unwrap_or_else(|_| Err(failed.into()))
+    }
+
+    /// What holds where too many wait: a kept answer, if the API server is known to be away.
+    fn without_place(&self, token: &[u8]) -> Verdict {
+        let is_kept = |slot: Arc<Slot>| slot.known().is_kept(self.now(), self.settings.keep);
+        let away = self.failing.load(Ordering::Relaxed);
+        if away && self.known.get(&digest_of(token)).is_some_and(is_kept) {
+            return Ok(());
+        }
+        Err(ReviewUnavailable::new(ReviewUnavailableCause::TooManyWaiting).into())
+    }
+
+    async fn ask_now(
+        &self,
+        _turn: Turn,
+        slot: &Slot,
+        token: &[u8],
+        expected: &Expected,
+        until: Instant,
+    ) -> Verdict {
         let asked_at = self.now();
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("review_token", issuer, cluster, outcome = field::Empty);

@@ -186,7 +186,7 @@ async fn who_asks_at_the_same_time_shares_one_call_and_its_answer() {
 }
 
 #[tokio::test]
-async fn an_asker_who_goes_away_leaves_the_question_to_the_next() {
+async fn an_asker_who_goes_away_leaves_the_answer_to_the_next() {
     let api_server = Scripted::new([Ok(good())]);
     api_server.permits.forget_permits(1_000);
     let answers = answers(api_server.clone(), &clock());
@@ -194,14 +194,40 @@ async fn an_asker_who_goes_away_leaves_the_question_to_the_next() {
         let answers = Arc::clone(&answers);
         tokio::spawn(async move { ask(&answers).await })
     };
-    let (first, second) = (spawn(), spawn());
+    // who hangs up as soon as the API server is asked does not have it asked anew
+    for _ in 0..10 {
+        let asker = spawn();
+        while api_server.calls() < 1 {
+            tokio::task::yield_now().await;
+        }
+        asker.abort();
+        assert!(asker.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(answers.waiting(), 1, "the call itself");
+    let next = spawn();
     while answers.waiting() < 2 {
         tokio::task::yield_now().await;
     }
-    first.abort();
     api_server.permits.add_permits(1);
-    assert_eq!(second.await.unwrap(), Ok(()));
-    assert_eq!(api_server.calls(), 2);
+    assert_eq!(next.await.unwrap(), Ok(()));
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!((api_server.calls(), answers.waiting()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_reviewer_that_panics_fails_closed() {
+    #[derive(Debug)]
+    struct Panicking;
+    impl Reviewer for Panicking {
+        fn review<'a>(&'a self, _: ReviewRequest<'a>) -> ReviewFuture<'a> {
+            Box::pin(async { panic!("a fault of the reviewer's") })
+        }
+    }
+    let answers = answers(Panicking, &clock());
+    for _ in 0..3 {
+        assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+    }
+    assert_eq!(answers.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,6 +326,48 @@ async fn the_last_good_answer_is_kept_for_as_long_as_was_asked_for() {
     assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
     api_server.now_says(Ok(good()));
     assert_eq!(ask(&answers).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_kept_answer_needs_no_place_among_those_who_wait() {
+    for keeps in [true, false] {
+        let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+        let review = TokenReview::by(api_server.clone());
+        let review = if keeps { review.keep_last_answer_for(600 * SECOND) } else { review };
+        let answers = answers(review, &clock);
+        assert_eq!(ask(&answers).await, Ok(()));
+        clock.advance(60 * SECOND);
+        // the API server is only slow as yet, or others fill the places on purpose
+        let places = answers.places.acquire_many(1_024).await.unwrap();
+        assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+        // then it is known to be away
+        answers.failing.store(true, Ordering::Relaxed);
+        let expected = if keeps { Ok(()) } else { Err(Reason::ReviewUnavailable) };
+        assert_eq!(ask(&answers).await, expected);
+        clock.advance(540 * SECOND);
+        assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+        drop(places);
+        assert_eq!(ask(&answers).await, Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_vain_goes_on_with_the_kept_answer() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    let review = TokenReview::by(api_server.clone()).keep_last_answer_for(600 * SECOND);
+    let answers = answers(review, &clock);
+    assert_eq!(ask(&answers).await, Ok(()));
+    clock.advance(60 * SECOND);
+    api_server.permits.forget_permits(1_000);
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let answers = Arc::clone(&answers);
+            tokio::spawn(async move { ask(&answers).await })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok(()));
+    }
 }
 
 #[tokio::test]

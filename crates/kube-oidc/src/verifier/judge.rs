@@ -100,6 +100,14 @@ impl<C: Claims> Inner<C> {
         self.verify_now(token, now)
     }
 
+    /// The same, and waits for keys if it has to.
+    pub(super) async fn verify_offline(&self, token: &[u8]) -> Result<Verified<C>, VerifyError> {
+        match self.verify_offline_now(token) {
+            Poll::Ready(verdict) => verdict,
+            Poll::Pending => self.verify_waiting(token).await,
+        }
+    }
+
     /// Judges with the keys that are here.
     pub(super) fn verify_now(
         &self,

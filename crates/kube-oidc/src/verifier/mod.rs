@@ -27,7 +27,7 @@ use crate::{
     algorithm::Algorithm,
     claims::{Claims, ServiceAccountClaims},
     clock::{Clock, Moment},
-    error::{BuildError, KeysUnavailable, VerifyError},
+    error::{BuildError, KeysUnavailable, Refusal, VerifyError},
     explanation::Explanation,
     incident::Incidents,
     issuer::{Issuer, IssuerId},
@@ -125,10 +125,7 @@ impl<C: Claims> Verifier<C> {
         if self.inner.review_every_token {
             return self.verify_reviewed(token).await;
         }
-        match self.inner.verify_offline_now(token) {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => self.inner.verify_waiting(token).await,
-        }
+        self.inner.verify_offline(token).await
     }
 
     /// Checks a token with the keys that are here, and never waits.
@@ -162,11 +159,17 @@ impl<C: Claims> Verifier<C> {
         token: impl AsRef<[u8]>,
     ) -> Result<Verified<C>, VerifyError> {
         let token = token.as_ref();
-        let verified = match self.inner.verify_offline_now(token) {
-            Poll::Ready(verdict) => verdict?,
-            Poll::Pending => self.inner.verify_waiting(token).await?,
-        };
+        let verified = self.inner.verify_offline(token).await?;
+        if let Poll::Ready(verdict) = self.inner.review_now(token, &verified) {
+            return verdict.map(|()| verified);
+        }
         self.inner.review(token, &verified).await?;
+        if self.time_left(&verified).is_zero() {
+            // it expired, or was taken back, while the API server was asked
+            self.inner.verify_offline(token).await?;
+            // an issuer that was added again in the meantime has been asked nothing
+            return Err(Refusal::UnknownIssuer.into());
+        }
         Ok(verified)
     }
 

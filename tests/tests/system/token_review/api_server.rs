@@ -1,0 +1,267 @@
+//! What an API server can do wrong: nobody is let through by it.
+
+use super::*;
+use kube_oidc_testing::{Answer, Endpoint};
+use serde_json::json;
+use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
+/// A cluster whose API server answers so, in front of a server that asks about every token.
+struct Bad {
+    cluster: TestIssuer,
+    clock: ManualClock,
+    server: HttpServer,
+    token: String,
+}
+
+impl Bad {
+    async fn answering(answer: Answer) -> Self {
+        let (cluster, clock) = (cluster(), clock());
+        cluster.answer(Endpoint::TokenReview, answer);
+        let review = review(reviewer(&cluster));
+        let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+        let server = serve(layer(verifier)).await;
+        let token = minted(&cluster).mint();
+        Self { cluster, clock, server, token }
+    }
+
+    async fn ask(&self) -> Answered {
+        ask(&self.server, "/", &self.token).await
+    }
+
+    /// Once the API server answers as it should, all is well.
+    async fn heals(&self) {
+        self.cluster.answer_normally(Endpoint::TokenReview);
+        assert_eq!(self.ask().await.why(), GOOD);
+        let elsewhere = |path: &str| path != REVIEWS && path.contains("elsewhere");
+        assert!(!self.cluster.requests().iter().any(|request| elsewhere(&request.path)));
+    }
+}
+
+fn assert_unavailable(answered: &Answered, label: &str) {
+    assert_eq!(answered.why(), UNAVAILABLE, "{label}");
+    assert_eq!(answered.header("retry-after"), Some("1"), "{label}");
+    assert_eq!(answered.header("www-authenticate"), None, "{label}");
+    let problem: Value = serde_json::from_str(&answered.body).unwrap();
+    assert_eq!(problem["detail"], "the token cannot be reviewed now", "{label}");
+}
+
+/// What confirms the token, and can be changed.
+fn confirmation(cluster: &TestIssuer) -> Value {
+    let uid = |token: &str| {
+        let payload = token.split('.').nth(1).unwrap();
+        let payload = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap();
+        serde_json::from_slice::<Value>(&payload).unwrap()["kubernetes.io"]["serviceaccount"]["uid"]
+            .clone()
+    };
+    json!({
+        "kind": "TokenReview",
+        "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {},
+        "spec": {},
+        "status": {
+            "authenticated": true,
+            "user": {
+                "username": "system:serviceaccount:payments:checkout",
+                "uid": uid(&minted(cluster).mint()),
+            },
+            "audiences": ["orders"],
+        },
+    })
+}
+
+fn json_of(value: &Value) -> Answer {
+    Answer::new(201, value.to_string()).with_header("content-type", "application/json")
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_503() {
+    let whole = confirmation(&cluster()).to_string();
+    let redirect = |status| Answer::new(status, "").with_header("location", "/elsewhere");
+    for answer in [
+        Answer::new(401, r#"{"kind":"Status","code":401}"#),
+        Answer::new(403, r#"{"kind":"Status","code":403}"#),
+        Answer::new(404, ""),
+        Answer::new(409, ""),
+        Answer::new(500, "oops"),
+        Answer::new(500, whole.clone()),
+        // as it says in answers to watches; a review knows no such thing
+        Answer::new(202, whole.clone()),
+        Answer::new(204, ""),
+        Answer::new(304, ""),
+        redirect(301),
+        redirect(302),
+        redirect(307),
+        redirect(308),
+        Answer::new(200, ""),
+        Answer::new(200, "garbage"),
+        Answer::new(200, "null"),
+        Answer::new(200, "[]"),
+        Answer::new(200, format!("{whole} and more")),
+        Answer::half(whole[..whole.len() / 2].to_owned()),
+        // all of it came, and it still breaks off
+        Answer::half(whole.clone()),
+        Answer::endless(),
+        Answer::new(200, vec![b' '; 1 << 20]),
+        // its end is well formed, and too far away
+        Answer::new(200, format!("{}{whole}", " ".repeat(1 << 20))),
+    ] {
+        let label = format!("{answer:.90?}");
+        let bad = Bad::answering(answer).await;
+        assert_unavailable(&bad.ask().await, &label);
+        assert_eq!(bad.cluster.token_reviews(), 1, "{label}");
+        bad.heals().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_busy_is_not_asked_again_and_again() {
+    for status in [429, 503, 504] {
+        for retry_after in [None, Some("0"), Some("3600")] {
+            let mut answer = Answer::new(status, r#"{"kind":"Status"}"#);
+            if let Some(seconds) = retry_after {
+                answer = answer.with_header("retry-after", seconds);
+            }
+            let bad = Bad::answering(answer).await;
+            assert_unavailable(&bad.ask().await, &format!("{status} {retry_after:?}"));
+            assert_eq!(bad.cluster.token_reviews(), 1, "{status} {retry_after:?}");
+            bad.heals().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_review_of_this_version_is_503() {
+    let good = confirmation(&cluster());
+    let changed = |pointer: &str, value: Value| {
+        let mut answer = good.clone();
+        *answer.pointer_mut(pointer).unwrap() = value;
+        answer
+    };
+    for answer in [
+        changed("/kind", json!("Status")),
+        changed("/kind", json!("SubjectAccessReview")),
+        changed("/kind", json!("tokenreview")),
+        changed("/apiVersion", json!("authentication.k8s.io/v1beta1")),
+        changed("/apiVersion", json!("v1")),
+        changed("/status/authenticated", json!("true")),
+        changed("/status/authenticated", json!(1)),
+        changed("/status/authenticated", json!(["true"])),
+        changed("/status/user/uid", json!(7)),
+        changed("/status/audiences", json!("orders")),
+        changed("/status", json!([])),
+    ] {
+        let bad = Bad::answering(json_of(&answer)).await;
+        assert_unavailable(&bad.ask().await, &answer.to_string());
+        bad.heals().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_confirm_this_token_is_401() {
+    let good = confirmation(&cluster());
+    let status = |pointer: &str, value: Value| {
+        let mut answer = good.clone();
+        *answer["status"].pointer_mut(pointer).unwrap() = value;
+        answer
+    };
+    let without = |pointer: &str, member: &str| {
+        let mut answer = good.clone();
+        answer["status"].pointer_mut(pointer).unwrap().as_object_mut().unwrap().remove(member);
+        answer
+    };
+    let and_error = |error: &str| {
+        let mut answer = good.clone();
+        answer["status"]["error"] = json!(error);
+        answer
+    };
+    for (answer, expected) in [
+        (status("/authenticated", json!(false)), DENIED),
+        (status("/authenticated", json!(null)), DENIED),
+        (without("", "authenticated"), DENIED),
+        (status("", json!(null)), DENIED),
+        (status("", json!({})), DENIED),
+        (and_error("unable to look"), DENIED),
+        (and_error(" "), DENIED),
+        (status("/user/username", json!("system:serviceaccount:payments:refunds")), MISMATCH),
+        (status("/user/username", json!("System:serviceaccount:payments:checkout")), MISMATCH),
+        (status("/user/username", json!("system:serviceaccount:payments:checkout ")), MISMATCH),
+        (status("/user/username", json!("")), MISMATCH),
+        (without("/user", "username"), MISMATCH),
+        (status("/user/uid", json!("of-one-that-was-made-anew")), MISMATCH),
+        (status("/user/uid", json!("")), MISMATCH),
+        (without("/user", "uid"), MISMATCH),
+        (without("", "user"), MISMATCH),
+        (status("/audiences", json!(["vault"])), MISMATCH),
+        (status("/audiences", json!(["Orders", "orders ", ""])), MISMATCH),
+        (status("/audiences", json!([])), MISMATCH),
+        // one that knows of no audiences took it for itself
+        (without("", "audiences"), MISMATCH),
+    ] {
+        let bad = Bad::answering(json_of(&answer)).await;
+        let answered = bad.ask().await;
+        assert_eq!(answered.why(), expected, "{answer}");
+        assert_eq!(answered.header("retry-after"), None, "{answer}");
+        bad.cluster.answer_normally(Endpoint::TokenReview);
+        bad.clock.advance(5 * SECOND);
+        bad.heals().await;
+    }
+    // what else it says is no matter
+    let bad = Bad::answering(json_of(&status("/audiences", json!(["vault", "orders"])))).await;
+    assert_eq!(bad.ask().await.why(), GOOD);
+    let bad = Bad::answering(json_of(&and_error(""))).await;
+    assert_eq!(bad.ask().await.why(), GOOD);
+}
+
+#[tokio::test]
+async fn one_that_is_down_or_hangs_up_is_503() {
+    let bad = Bad::answering(Answer::new(200, "")).await;
+    bad.cluster.answer_normally(Endpoint::TokenReview);
+    let other = minted(&bad.cluster).service_account("batch", "nightly").mint();
+    // so that the keys are here
+    assert_eq!(bad.ask().await.why(), GOOD);
+    bad.cluster.go_down();
+    assert_unavailable(&ask(&bad.server, "/", &other).await, "down");
+    bad.cluster.come_up();
+    assert_eq!(ask(&bad.server, "/", &other).await.why(), GOOD);
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+    tokio::spawn(async move {
+        loop {
+            // it reads the question, and says nothing
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1 << 16]).await.unwrap() > 0);
+        }
+    });
+    let review = review(KubeReviewer::from_config(config));
+    let verifier = builder(&bad.cluster, review, &bad.clock).review_every_token().build().unwrap();
+    let server = serve(layer(verifier)).await;
+    assert_unavailable(&ask(&server, "/", &other).await, "hangs up");
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_503_in_time() {
+    let (cluster, clock) = (cluster(), clock());
+    cluster.answer(Endpoint::TokenReview, Answer::never());
+    let hasty = TokenReview::by(reviewer(&cluster)).timeout(SECOND / 10);
+    let verifier = builder(&cluster, hasty, &clock).review_every_token().build().unwrap();
+    let server = serve(layer(verifier)).await;
+    let token = minted(&cluster).mint();
+    for _ in 0..3 {
+        assert_unavailable(&ask(&server, "/", &token).await, "it hangs");
+    }
+    assert!((1..=3).contains(&cluster.token_reviews()));
+}
+
+#[tokio::test]
+async fn an_answer_as_large_as_a_real_one_may_be_is_read() {
+    // the longest token that is taken at all, in an answer that repeats it
+    let (cluster, clock) = (cluster(), clock());
+    let review = review(reviewer(&cluster));
+    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    let server = serve(layer(verifier)).await;
+    let token = minted(&cluster).claim("padding", "x".repeat(11 * 1024)).mint();
+    assert!(token.len() > 15 * 1024);
+    assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+    assert_eq!(asked_about(&cluster), [token]);
+}

@@ -1,0 +1,251 @@
+//! `RequireTokenReview` around single routes of axum.
+
+use super::*;
+use axum::{extract::Request as AxumRequest, middleware};
+use http::{Extensions, HeaderName};
+use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_tests::Log;
+use std::sync::Mutex;
+
+/// A verifier that asks where it is told to.
+fn asking(cluster: &TestIssuer) -> Verifier {
+    builder(cluster, review(reviewer(cluster)), &clock()).build().unwrap()
+}
+
+#[tokio::test]
+async fn only_the_route_that_demands_it_asks() {
+    let cluster = cluster();
+    let server = serve(layer(asking(&cluster))).await;
+    let token = minted(&cluster).mint();
+    for path in ["/", "/anybody", "/", "/anybody"] {
+        assert_eq!(ask(&server, path, &token).await.why(), GOOD);
+    }
+    assert_eq!(cluster.token_reviews(), 0);
+    for path in ["/reviewed", "/reviewed-anybody", "/reviewed"] {
+        assert_eq!(ask(&server, path, &token).await.why(), GOOD);
+    }
+    assert_eq!(asked_about(&cluster), [token.as_str()]);
+    // who is gone is refused there, and only there
+    cluster.delete_pod("checkout-7f9c");
+    let gone = minted(&cluster).mint();
+    assert_eq!(ask(&server, "/reviewed", &gone).await.why(), DENIED);
+    assert_eq!(ask(&server, "/", &gone).await.why(), GOOD);
+    // and a token that is bad anyway is nobody's question
+    let bad = minted(&cluster).expired().mint();
+    assert_eq!(ask(&server, "/reviewed", &bad).await.why(), (401, Some("expired")));
+    assert_eq!(cluster.token_reviews(), 2);
+}
+
+#[tokio::test]
+async fn refusals_are_those_of_the_layer() {
+    let cluster = cluster();
+    let server = serve(layer(asking(&cluster)).realm("shop")).await;
+    cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
+    assert_eq!(answered.why(), UNAVAILABLE);
+    assert_eq!(answered.header("retry-after"), Some("1"));
+    assert_eq!(answered.header("www-authenticate"), None);
+
+    cluster.answer_normally(Endpoint::TokenReview);
+    cluster.delete_pod("checkout-7f9c");
+    let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
+    assert_eq!(answered.why(), DENIED);
+    let challenge = answered.header("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    let problem: Value = serde_json::from_str(&answered.body).unwrap();
+    // callers are not told what the API server said
+    assert_eq!(problem["detail"], "the token was not accepted");
+}
+
+#[tokio::test]
+async fn without_a_layer_around_it_nobody_passes() {
+    let cluster = cluster();
+    let token = minted(&cluster).mint();
+    let missing = HttpServer::start(routes()).await;
+    let further_in = routes().layer(layer(asking(&cluster))).layer(required());
+    let further_in = HttpServer::start(further_in).await;
+    for (server, path) in [(missing, "/reviewed-anybody"), (further_in, "/anybody")] {
+        let answered = ask(&server, path, &token).await;
+        assert_eq!(answered.why(), (500, Some("misconfigured")));
+        assert!(!answered.body.contains("anybody"));
+        let nobody = receive(client().get(format!("{}{path}", server.url()))).await;
+        assert_eq!(nobody.status, 500);
+    }
+    assert_eq!(cluster.token_reviews(), 0);
+}
+
+#[tokio::test]
+async fn a_layer_for_other_claims_is_none() {
+    #[derive(serde::Deserialize)]
+    struct Own {}
+
+    let cluster = cluster();
+    let verifier = Verifier::builder(issuer(&cluster)).claims::<Own>().audience("orders");
+    let own = OidcAuthLayer::from(verifier.build().unwrap());
+    let server = HttpServer::start(routes().layer(own)).await;
+    let token = minted(&cluster).mint();
+    assert_eq!(ask(&server, "/anybody", &token).await.why(), GOOD);
+    let answered = ask(&server, "/reviewed-anybody", &token).await;
+    assert_eq!(answered.why(), (500, Some("misconfigured")));
+}
+
+#[tokio::test]
+async fn who_brings_no_token_does_not_pass() {
+    let cluster = cluster();
+    let optional = serve(layer(asking(&cluster)).optional().realm("shop")).await;
+    let open = layer(asking(&cluster)).open_path("/reviewed-anybody").open_path("/anybody");
+    let open = serve(open.realm("shop")).await;
+    let token = minted(&cluster).mint();
+    for (server, label) in [(&optional, "optional"), (&open, "open")] {
+        let get = |path: &str| receive(client().get(format!("{}{path}", server.url())));
+        assert_eq!(get("/anybody").await.why(), GOOD, "{label}");
+        let answered = get("/reviewed-anybody").await;
+        assert_eq!(answered.why(), (401, Some("no_credentials")), "{label}");
+        assert_eq!(answered.header("www-authenticate"), Some("Bearer realm=\"shop\""), "{label}");
+    }
+    // a path that is open looks at no token, so there is nobody to ask about
+    let answered = ask(&open, "/reviewed-anybody", &token).await;
+    assert_eq!(answered.why(), (401, Some("no_credentials")));
+    assert_eq!(cluster.token_reviews(), 0);
+    assert_eq!(ask(&optional, "/reviewed-anybody", &token).await.why(), GOOD);
+    assert_eq!(ask(&optional, "/reviewed-anybody", "garbage").await.status, 401);
+    assert_eq!(cluster.token_reviews(), 1);
+}
+
+#[tokio::test]
+async fn below_a_layer_that_only_reports_it_reports() {
+    let log = Log::catch();
+    let (blue, green) = (cluster(), cluster());
+    let verifier =
+        Verifier::builder(issuer(&blue).of_cluster("b").with_token_review(reviewer(&blue)))
+            .issuer(issuer(&green).of_cluster("g"))
+            .audience("orders")
+            .build()
+            .unwrap();
+    let server = serve(layer(verifier).dangerous_report_only()).await;
+    let of = |cluster: &TestIssuer| minted(cluster).service_account("reported", "x");
+    let log_size = || {
+        ["review_denied", "review_unavailable", "no_reviewer"]
+            .map(|reason| log.lines_with(&["would be refused", &format!("\"{reason}\"")]).len())
+    };
+    let before = log_size();
+    blue.delete_pod("gone");
+    let gone = of(&blue).pod("gone").mint();
+    assert_eq!(ask(&server, "/reviewed-anybody", &gone).await.why(), GOOD);
+    blue.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    assert_eq!(ask(&server, "/reviewed-anybody", &of(&blue).mint()).await.why(), GOOD);
+    assert_eq!(ask(&server, "/reviewed-anybody", &of(&green).mint()).await.why(), GOOD);
+    let after = log_size();
+    // other tests may have logged such lines meanwhile
+    assert!(before.iter().zip(after).all(|(before, after)| after > *before), "{after:?}");
+
+    // those whom the layer has reported are reported once, and asked about by nobody
+    let reviews = blue.token_reviews();
+    let bad = minted(&blue).expired().mint();
+    assert_eq!(ask(&server, "/reviewed-anybody", &bad).await.why(), GOOD);
+    let nobody = receive(client().get(format!("{}/reviewed-anybody", server.url()))).await;
+    assert_eq!(nobody.why(), GOOD);
+    assert_eq!(blue.token_reviews(), reviews);
+}
+
+#[tokio::test]
+async fn two_of_them_ask_once() {
+    let cluster = cluster();
+    let app = Router::new()
+        .route("/", get(name).layer(required()))
+        .layer(required())
+        .layer(required())
+        .layer(layer(asking(&cluster)));
+    let server = HttpServer::start(app).await;
+    assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.why(), GOOD);
+    assert_eq!(cluster.token_reviews(), 1);
+    cluster.delete_pod("checkout-7f9c");
+    assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.why(), DENIED);
+    assert_eq!(cluster.token_reviews(), 2);
+}
+
+#[tokio::test]
+async fn the_layer_that_looked_last_is_the_one_whose_verifier_asks() {
+    let (outer, inner) = (cluster(), cluster());
+    let without = Verifier::builder(issuer(&inner)).audience("orders").build().unwrap();
+    let [outside, inside] = ["x-outer", "x-inner"].map(HeaderName::from_static);
+    let app = routes()
+        .layer(layer(without).token_header(inside))
+        .layer(layer(asking(&outer)).token_header(outside));
+    let server = HttpServer::start(app).await;
+    let send = |path: &str| {
+        let request = client().get(format!("{}{path}", server.url()));
+        let request = request.header("x-outer", minted(&outer).mint());
+        receive(request.header("x-inner", minted(&inner).mint()))
+    };
+    assert_eq!(send("/").await.why(), GOOD);
+    // the outer one's token says nothing about the inner one's caller
+    assert_eq!(send("/reviewed").await.why(), NO_REVIEWER);
+    assert_eq!((outer.token_reviews(), inner.token_reviews()), (0, 0));
+}
+
+#[tokio::test]
+async fn it_finds_the_token_wherever_the_layer_does() {
+    let cluster = cluster();
+    let named = HeaderName::from_static("x-workload-token");
+    let layers: [(OidcAuthLayer, &str, &str); 5] = [
+        (layer(asking(&cluster)), "authorization", "Bearer "),
+        (layer(asking(&cluster)).remove_token_header(), "authorization", "bearer   "),
+        (layer(asking(&cluster)).token_header(named.clone()), "x-workload-token", ""),
+        (
+            layer(asking(&cluster)).token_header(named.clone()).remove_token_header(),
+            "x-workload-token",
+            "Bearer ",
+        ),
+        (layer(asking(&cluster)).end_streams_at_expiry(), "authorization", "Bearer "),
+    ];
+    for (layer, header, scheme) in layers {
+        let before = cluster.token_reviews();
+        let server = serve(layer).await;
+        let token = minted(&cluster).mint();
+        let request = client().get(format!("{}/reviewed", server.url()));
+        let request = request.header(header, format!("{scheme}{token}"));
+        assert_eq!(receive(request).await.why(), GOOD, "{header} {scheme:?}");
+        assert_eq!(asked_about(&cluster)[before..], [token]);
+    }
+}
+
+/// What a handler keeps of a request outlives it, and leaves no token behind that a later request
+/// could be reviewed by.
+#[tokio::test]
+async fn what_a_handler_keeps_of_a_request_is_no_pass_for_another() {
+    let cluster = cluster();
+    let kept: Arc<Mutex<Vec<Extensions>>> = Arc::default();
+    let keep = Arc::clone(&kept);
+    let keeping = async move |request: AxumRequest| {
+        keep.lock().unwrap().push(request.extensions().clone());
+        "kept"
+    };
+    let given = Arc::clone(&kept);
+    // an outer layer that gives a request what an earlier one had
+    let give = move |mut request: AxumRequest, next: middleware::Next| {
+        if let Some(earlier) = given.lock().unwrap().last() {
+            request.extensions_mut().extend(earlier.clone());
+        }
+        next.run(request)
+    };
+    let app = Router::new()
+        .route("/plain", get(keeping.clone()))
+        .route("/reviewed", get(keeping).layer(required()))
+        .layer(layer(asking(&cluster)))
+        .layer(middleware::from_fn(give));
+    let server = HttpServer::start(app).await;
+    let token = minted(&cluster).mint();
+    for path in ["/plain", "/reviewed"] {
+        assert_eq!(ask(&server, path, &token).await.why(), GOOD);
+        // the mark, the caller and the token of the earlier one are worth nothing
+        cluster.delete_pod("gone");
+        let gone = minted(&cluster).pod("gone").mint();
+        assert_eq!(ask(&server, "/reviewed", &gone).await.why(), DENIED, "{path}");
+        let nobody = receive(client().get(format!("{}/reviewed", server.url()))).await;
+        assert_eq!(nobody.status, 401, "{path}");
+    }
+    assert!(kept.lock().unwrap().len() == 2);
+    let shown = format!("{:?}", kept.lock().unwrap());
+    assert!(token.split('.').all(|part| !shown.contains(part)));
+}

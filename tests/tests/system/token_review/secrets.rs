@@ -1,0 +1,143 @@
+//! No token, and no part of one, is shown by what asks about it, nor the service's own.
+
+use super::*;
+use std::collections::HashSet;
+
+use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_tests::{Judge as _, Log};
+use serde_json::json;
+
+/// As long as a piece may be that is there by chance.
+const PIECE: usize = 16;
+
+/// All pieces of what no two tokens have in common by their form.
+fn pieces(tokens: &[String]) -> HashSet<Vec<u8>> {
+    let parts = tokens.iter().flat_map(|token| token.split('.').skip(1));
+    parts.flat_map(|part| part.as_bytes().windows(PIECE)).map(<[u8]>::to_vec).collect()
+}
+
+fn leaks(text: &str, pieces: &HashSet<Vec<u8>>) -> bool {
+    text.as_bytes().windows(PIECE).any(|piece| pieces.contains(piece))
+}
+
+/// What an API server says that repeats what it was asked, in every place where it can.
+fn echoes(token: &str) -> Vec<Answer> {
+    let piece = &token[token.len() - 30..];
+    let status = |status: &Value| {
+        let review = json!({
+            "kind": "TokenReview",
+            "apiVersion": "authentication.k8s.io/v1",
+            "spec": { "token": token },
+            "status": status,
+        });
+        Answer::new(201, review.to_string()).with_header("content-type", "application/json")
+    };
+    let user = |name: &str| json!({ "username": name, "uid": name });
+    vec![
+        Answer::new(500, token.to_owned()),
+        Answer::new(403, format!(r#"{{"kind":"Status","code":403,"message":"{token}"}}"#)),
+        Answer::new(429, token.to_owned()).with_header("warning", token),
+        Answer::new(302, "").with_header("location", &format!("/elsewhere?{token}")),
+        Answer::new(200, token.to_owned()),
+        Answer::new(200, format!("\"{token}\"")),
+        Answer::new(200, format!(r#"{{"kind":"{token}"}}"#)),
+        Answer::new(200, format!(r#"{{"status":{{"authenticated":"{token}"}}}}"#)),
+        Answer::half(format!(r#"{{"spec":{{"token":"{token}"#)),
+        Answer::new(200, token.repeat(1_000)),
+        status(&json!({ "error": format!("not a good token: {token}") })),
+        status(&json!({ "error": piece })),
+        status(&json!({ "error": format!("\u{1b}{piece}") })),
+        status(&json!({ "authenticated": true, "user": user(token), "audiences": [token] })),
+        status(&json!({ "authenticated": true, "user": user(piece), "audiences": ["orders"] })),
+    ]
+}
+
+#[tokio::test]
+async fn nothing_of_a_token_is_shown() {
+    let log = Log::catch();
+    let own = "own-token-of-the-service-5ecre7";
+    let cluster = TestIssuer::builder().tls().algorithm(SigningAlgorithm::Es256).start();
+    let clock = clock();
+    let trusted = |review: TokenReview| {
+        issuer(&cluster).with_root_certificates_pem(cluster.ca_pem()).with_token_review(review)
+    };
+    let of_cluster =
+        |timeout: Duration| TokenReview::by(reviewer_as(&cluster, own)).timeout(timeout);
+    let verifier = |timeout, every: bool| {
+        let builder = Verifier::builder(trusted(of_cluster(timeout))).audience("orders");
+        let builder = builder.clock(clock.clone());
+        if every { builder.review_every_token() } else { builder }.build().unwrap()
+    };
+    let mut tokens = Vec::new();
+    let mut shown = vec![
+        format!("{:?}", reviewer_as(&cluster, own)),
+        format!("{:?}", of_cluster(SECOND)),
+        format!("{:?}", trusted(of_cluster(SECOND))),
+        format!("{:?} {:?}", required(), required().clone()),
+    ];
+    let chatty = |layer: OidcAuthLayer| {
+        layer
+            .on_outcome(|outcome, request| tracing::info!(?outcome, ?request, "chatty outcome"))
+            .map_rejection(|rejection, request, answer| {
+                tracing::info!(?rejection, %rejection, ?request, ?answer, "chatty rejection");
+                answer
+            })
+    };
+    let show = async |request: axum::extract::Request| {
+        format!("{:?} {:?}", request.headers(), request.extensions())
+    };
+    for every in [true, false] {
+        // a short time for what hangs, and a long one for all else
+        for (timeout, hangs) in [(60 * SECOND, false), (SECOND / 10, true)] {
+            let verifier = verifier(timeout, every);
+            let app = Router::new()
+                .route("/", get(show))
+                .route("/reviewed", get(show).layer(required()))
+                .route("/removed", get(show).layer(required()))
+                .layer(chatty(OidcAuthLayer::from(verifier.clone())));
+            let server = HttpServer::start(app).await;
+            let count = if hangs { 1 } else { echoes(&"x".repeat(100)).len() + 2 };
+            for index in 0..count {
+                let token = minted(&cluster).mint();
+                match (hangs, echoes(&token).get(index)) {
+                    (true, _) => cluster.answer(Endpoint::TokenReview, Answer::never()),
+                    (_, Some(answer)) => cluster.answer(Endpoint::TokenReview, answer.clone()),
+                    _ => cluster.answer_normally(Endpoint::TokenReview),
+                }
+                if index == count - 1 {
+                    cluster.delete_pod("checkout-7f9c");
+                }
+                for path in ["/", "/reviewed"] {
+                    let answered = ask(&server, path, &token).await;
+                    shown.push(format!("{answered:?}"));
+                }
+                match verifier.verify_reviewed(&token).await {
+                    Ok(caller) => shown.push(format!("{caller:?}")),
+                    Err(error) => shown.push(format!("{error} {error:?} {:?}", error.reason())),
+                }
+                shown.push(format!(
+                    "{verifier:?} {} {:?}",
+                    verifier.explain(&token),
+                    verifier.status()
+                ));
+                if every && !hangs {
+                    let _ = verifier.judge(&token).await;
+                }
+                tokens.push(token);
+            }
+        }
+    }
+    let (log, shown, pieces) = (log.text(), shown.join("\n"), pieces(&tokens));
+    assert!(leaks(&format!("x{}", tokens[0]), &pieces), "the search finds what it looks for");
+    for text in [&shown, &log] {
+        let found: Vec<_> = text.lines().filter(|line| leaks(line, &pieces)).collect();
+        assert!(found.is_empty(), "{found:?}");
+        let found: Vec<_> = text.lines().filter(|line| line.contains(own)).collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    // so it was looked for where these were told of, by kube's client too
+    for told in ["chatty rejection", "review_mismatch", "review_denied", "not shown", "kube_client"]
+    {
+        assert!(log.contains(told), "{told}");
+    }
+}
