@@ -250,6 +250,12 @@ impl Answers {
     }
 
     #[cfg(test)]
+    pub(crate) fn take_all_places(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(MAX_WAITING).unwrap();
+        Arc::clone(&self.places).try_acquire_many_owned(all).unwrap()
+    }
+
+    #[cfg(test)]
     pub(crate) fn is_being_asked(&self, token: &[u8]) -> bool {
         self.slot(digest_of(token)).asking.try_lock().is_err()
     }

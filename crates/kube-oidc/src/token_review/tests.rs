@@ -337,16 +337,21 @@ async fn a_kept_answer_needs_no_place_among_those_who_wait() {
         let answers = answers(review, &clock);
         assert_eq!(ask(&answers).await, Ok(()));
         clock.advance(60 * SECOND);
-        // the API server is only slow as yet, or others fill the places on purpose
-        let places = answers.places.acquire_many(1_024).await.unwrap();
-        assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
-        // then it is known to be away
-        answers.failing.store(true, Ordering::Relaxed);
-        let expected = if keeps { Ok(()) } else { Err(Reason::ReviewUnavailable) };
-        assert_eq!(ask(&answers).await, expected);
-        clock.advance(540 * SECOND);
+        api_server.now_says(Err("connection refused"));
+        // others may fill the places on purpose, so that alone proves nothing
+        let places = answers.take_all_places();
         assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
         drop(places);
+        let expected = if keeps { Ok(()) } else { Err(Reason::ReviewUnavailable) };
+        assert_eq!(ask(&answers).await, expected);
+        // now the API server is known to be away
+        let places = answers.take_all_places();
+        clock.advance(SECOND);
+        assert_eq!(ask(&answers).await, expected);
+        clock.advance(539 * SECOND);
+        assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+        drop(places);
+        api_server.now_says(Ok(good()));
         assert_eq!(ask(&answers).await, Ok(()));
     }
 }

@@ -1,6 +1,8 @@
 //! [`RequireTokenReview`]: a token review around a route or a service.
 
 mod future;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

@@ -11,7 +11,7 @@ mod secrets;
 mod waiting;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
 
@@ -125,8 +125,12 @@ async fn serve(layer: OidcAuthLayer) -> HttpServer {
     HttpServer::start(routes().layer(layer)).await
 }
 
+/// One for all tests, each of which has a runtime of its own: so no connection is left over.
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
+    });
+    CLIENT.clone()
 }
 
 #[derive(Debug)]

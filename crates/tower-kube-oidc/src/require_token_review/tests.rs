@@ -1,0 +1,179 @@
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::Extensions;
+use kube_oidc::{
+    Issuer, Verified,
+    token_review::{ReviewFuture, ReviewRequest, Reviewer},
+};
+use kube_oidc_testing::TestIssuer;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{OidcAuthLayer, Passed};
+
+/// Says yes to whoever the tests ask about, and no to all others.
+#[derive(Debug)]
+struct Always(bool);
+
+impl Reviewer for Always {
+    fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
+        let mut status = kube_oidc::token_review::ReviewStatus::default();
+        status.authenticated = self.0;
+        status.username = "system:serviceaccount:payments:checkout".to_owned();
+        status.uid = "1c6e".to_owned();
+        status.audiences = request.audiences().to_vec();
+        Box::pin(ready(Ok(status)))
+    }
+}
+
+fn verifier(issuer: &TestIssuer, reviewer: Option<Always>) -> Verifier {
+    let trusted =
+        Issuer::new(issuer.url().parse().unwrap()).with_key_set(issuer.key_set().to_string());
+    let trusted = match reviewer {
+        Some(reviewer) => trusted.with_token_review(reviewer),
+        None => trusted,
+    };
+    Verifier::builder(trusted).audience("orders").build().unwrap()
+}
+
+fn request(issuer: &TestIssuer) -> Request<()> {
+    let account = serde_json::json!({ "name": "checkout", "uid": "1c6e" });
+    let token = issuer.token().audience("orders").service_account("payments", "checkout");
+    let token = token.kubernetes_claim("serviceaccount", account).mint();
+    Request::builder().header("authorization", format!("Bearer {token}")).body(()).unwrap()
+}
+
+/// Keeps what each request has in its extensions.
+#[derive(Clone, Default)]
+struct Keeping(Arc<Mutex<Vec<Extensions>>>);
+
+impl Service<Request<()>> for Keeping {
+    type Response = Response<Bytes>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Bytes>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        self.0.lock().unwrap().push(request.into_parts().0.extensions);
+        ready(Ok(Response::default()))
+    }
+}
+
+impl Keeping {
+    fn last(&self) -> Extensions {
+        self.0.lock().unwrap().pop().unwrap()
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+fn has_token(extensions: &Extensions) -> bool {
+    extensions.get::<TokenToReview<Claimed>>().is_some()
+}
+
+fn is_reviewed(extensions: &Extensions) -> bool {
+    extensions.get::<Reviewed>().is_some()
+}
+
+#[tokio::test]
+async fn the_token_is_gone_once_it_was_reviewed() {
+    let (issuer, inner) = (TestIssuer::start(), Keeping::default());
+    let layer = OidcAuthLayer::from(verifier(&issuer, Some(Always(true))));
+    let reviewed = layer.layer(RequireTokenReview::new().layer(inner.clone()));
+    let given = request(&issuer);
+    let again = given.headers()["authorization"].clone();
+    // one waits for its answer, the other one need not
+    for _ in 0..2 {
+        let mut request = Request::new(());
+        request.headers_mut().insert("authorization", again.clone());
+        assert_eq!(reviewed.clone().oneshot(request).await.unwrap().status(), 200);
+        let extensions = inner.last();
+        assert!(!has_token(&extensions) && is_reviewed(&extensions));
+        assert!(extensions.get::<Verified>().is_some());
+    }
+    // without a review it is there, for one further in
+    let service = layer.layer(inner.clone());
+    assert_eq!(service.oneshot(request(&issuer)).await.unwrap().status(), 200);
+    let extensions = inner.last();
+    assert!(has_token(&extensions) && !is_reviewed(&extensions));
+}
+
+#[tokio::test]
+async fn the_token_is_gone_where_a_review_is_only_reported() {
+    let (issuer, inner) = (TestIssuer::start(), Keeping::default());
+    let layer = OidcAuthLayer::from(verifier(&issuer, Some(Always(false)))).dangerous_report_only();
+    let reviewed = layer.layer(RequireTokenReview::new().layer(inner.clone()));
+    let given = request(&issuer);
+    let again = given.headers()["authorization"].clone();
+    for _ in 0..2 {
+        let mut request = Request::new(());
+        request.headers_mut().insert("authorization", again.clone());
+        assert_eq!(reviewed.clone().oneshot(request).await.unwrap().status(), 200);
+        assert!(!has_token(&inner.last()));
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_can_review_no_token_is_left() {
+    let (issuer, inner) = (TestIssuer::start(), Keeping::default());
+    let layer = OidcAuthLayer::from(verifier(&issuer, None));
+    let service = layer.layer(inner.clone());
+    assert_eq!(service.oneshot(request(&issuer)).await.unwrap().status(), 200);
+    assert!(!has_token(&inner.last()));
+}
+
+#[tokio::test]
+async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
+    let (issuer, other) = (TestIssuer::start(), TestIssuer::start());
+    let inner = Keeping::default();
+    let yes = verifier(&other, Some(Always(true)));
+    let token = TokenToReview::new(&yes, b"of.another.request");
+    let open = || OidcAuthLayer::from(verifier(&issuer, None)).open_path("/open");
+    let reporting = OidcAuthLayer::from(verifier(&issuer, None)).dangerous_report_only();
+    for layer in [open(), open().optional(), reporting] {
+        for (path, with_token) in [("/open", false), ("/", true), ("/", false)] {
+            let mut given = if with_token { request(&issuer) } else { Request::new(()) };
+            *given.uri_mut() = path.parse().unwrap();
+            given.extensions_mut().insert(token.clone());
+            given.extensions_mut().insert(Reviewed);
+            let before = inner.count();
+            let _ = layer.layer(inner.clone()).oneshot(given).await.unwrap();
+            if inner.count() > before {
+                let extensions = inner.last();
+                assert!(!has_token(&extensions) && !is_reviewed(&extensions), "{path}");
+            }
+        }
+    }
+    // so nobody is let in by it
+    for with_token in [true, false] {
+        let mut given = if with_token { request(&issuer) } else { Request::new(()) };
+        given.extensions_mut().insert(token.clone());
+        given.extensions_mut().insert(Reviewed);
+        let reviewed = RequireTokenReview::new().layer(inner.clone());
+        let service = open().optional().layer(reviewed);
+        assert_eq!(service.oneshot(given).await.unwrap().status(), 401);
+    }
+    assert_eq!(inner.count(), 0);
+}
+
+#[test]
+fn nothing_of_it_is_shown() {
+    let issuer = TestIssuer::start();
+    let token = TokenToReview::new(&verifier(&issuer, None), b"secret.of.a.test");
+    let mut extensions = Extensions::new();
+    extensions.insert(token);
+    assert!(!format!("{extensions:?}").contains("secret"));
+    let layer = RequireTokenReview::new();
+    assert_eq!(format!("{layer:?}"), "RequireTokenReview { .. }");
+    assert!(extensions.get::<Passed>().is_none());
+}
