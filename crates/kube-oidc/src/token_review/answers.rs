@@ -146,7 +146,7 @@ impl Answers {
             if let Poll::Ready(verdict) = known.verdict(now, self.settings.keep) {
                 return verdict;
             }
-            (known.rounds, known.failed_at.is_some() && known.is_kept(now, self.settings.keep))
+            (known.rounds, self.is_known_away(&known, now))
         };
         let asking = Arc::clone(&slot.asking);
         let asking = if known_away {
@@ -179,6 +179,15 @@ impl Answers {
         // it ends without a verdict if the reviewer panics
         let failed = ReviewUnavailable::new(ReviewUnavailableCause::Failed);
         asked.await.unwrap_or_else(|_| Err(failed.into()))
+    }
+
+    /// Whether a kept answer will do without waiting. That the API server was away an interval ago
+    /// says nothing of now, and neither does it once somebody was answered.
+    fn is_known_away(&self, known: &Known, now: Moment) -> bool {
+        let interval = self.settings.interval;
+        self.failing.load(Ordering::Relaxed)
+            && known.failed_at.is_some_and(|at| now.since(at) < interval)
+            && known.is_kept(now, self.settings.keep)
     }
 
     /// What holds where too many wait: a kept answer, if the API server is known to be away.
