@@ -157,8 +157,8 @@ impl Answers {
             let Ok(asking) = time::timeout_at(until, asking.lock_owned()).await else {
                 // as it is for the one that asks
                 let kept = slot.known().is_kept(self.now(), self.settings.keep);
-                let slow = ReviewUnavailable::new(ReviewUnavailableCause::Slow);
-                return if kept { Ok(()) } else { Err(slow.into()) };
+                let late = ReviewUnavailable::new(ReviewUnavailableCause::Slow);
+                return if kept { Ok(()) } else { Err(late.into()) };
             };
             asking
         };
