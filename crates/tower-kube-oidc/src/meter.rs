@@ -9,38 +9,47 @@ pub(crate) use self::silent::{RequestMeter, count_refusal_within};
 
 #[cfg(feature = "metrics")]
 mod facade {
-    use std::sync::OnceLock;
+    use std::sync::{Once, OnceLock};
 
     use metrics::{Counter, counter, describe_counter};
 
     const REQUESTS: &str = "kube_oidc_requests_total";
+    const REFUSALS: &str = "kube_oidc_route_refusals_total";
 
     /// Counts requests by what became of them.
-    #[derive(Default)]
     pub(crate) struct RequestMeter {
+        described: Once,
         /// Those that most requests are among. Looked up once, at the first of them, for which a
         /// recorder should be there.
         verified: OnceLock<Counter>,
     }
 
+    impl Default for RequestMeter {
+        fn default() -> Self {
+            Self { described: Once::new(), verified: OnceLock::new() }
+        }
+    }
+
     impl RequestMeter {
         pub(crate) fn count(&self, outcome: &'static str, reason: &'static str) {
+            // at the first request, whatever becomes of it, for what is further in too
+            self.described.call_once(describe);
             let find = || counter!(REQUESTS, "outcome" => outcome, "reason" => reason);
             if outcome == "verified" {
-                let describe = || {
-                    describe_counter!(REQUESTS, "Requests that came to the layer, by outcome");
-                    find()
-                };
-                self.verified.get_or_init(describe).increment(1);
+                self.verified.get_or_init(find).increment(1);
             } else {
                 find().increment(1);
             }
         }
     }
 
+    fn describe() {
+        describe_counter!(REQUESTS, "Requests that came to the layer, by outcome");
+        describe_counter!(REFUSALS, "Requests that a layer further in refused, by reason");
+    }
+
     /// Counts a request that a layer passed, and one further in refuses.
     pub(crate) fn count_refusal_within(outcome: &'static str, reason: &'static str) {
-        const REFUSALS: &str = "kube_oidc_route_refusals_total";
         counter!(REFUSALS, "outcome" => outcome, "reason" => reason).increment(1);
     }
 }

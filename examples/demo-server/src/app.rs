@@ -5,21 +5,21 @@ use std::time::SystemTime;
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 use tower_kube_oidc::{
-    Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, ReadinessProbe, Verifier,
+    Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, ReadinessProbe, RequireTokenReview,
+    Verifier,
 };
 
-use crate::page::Page;
-
-/// `/whoami` behind the layer, the probes and the page beside it.
-pub(crate) fn router(verifier: Verifier, page: Option<Page>) -> Router {
+/// `/whoami` behind the layer, `/reviewed` too where there is somebody to ask, the probes beside it.
+pub(crate) fn router(verifier: Verifier, has_reviewer: bool) -> Router {
     let ready = ReadinessProbe::new(Readiness::any(&verifier));
-    Router::new()
-        .route("/whoami", get(whoami))
-        .layer(OidcAuthLayer::from(verifier))
+    let mut app = Router::new().route("/whoami", get(whoami));
+    if has_reviewer {
+        app = app.route("/reviewed", get(whoami).layer(RequireTokenReview::new()));
+    }
+    app.layer(OidcAuthLayer::from(verifier))
         // added after the layer, so open: a kubelet's probe has no token
         .route_service("/readyz", ready)
         .route("/healthz", get(|| async { "ok\n" }))
-        .merge(page.map_or_else(Router::new, Page::router))
 }
 
 async fn whoami(Caller(who): Caller) -> Json<WhoAmI> {

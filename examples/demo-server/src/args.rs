@@ -6,7 +6,7 @@ use clap::Parser;
 use tower_kube_oidc::{Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher};
 use tracing_subscriber::EnvFilter;
 
-use crate::error::StartError;
+use crate::{error::StartError, review};
 
 /// An axum service behind an OIDC layer for Kubernetes tokens
 ///
@@ -23,6 +23,11 @@ pub(crate) struct Args {
     /// The issuer of the cluster that this is a pod of, which needs nothing but --audience
     #[arg(long)]
     in_cluster: bool,
+
+    /// Serve /reviewed too, which asks the API server whether a token still counts; needs the right
+    /// to create tokenreviews (system:auth-delegator)
+    #[arg(long)]
+    token_review: bool,
 
     /// The audience that a token must be for; needed with --issuer, else "demo"
     #[arg(long, env = "OIDC_AUDIENCE", value_name = "NAME")]
@@ -77,10 +82,18 @@ pub(crate) struct Args {
 type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
 
 impl Args {
+    /// Whether the issuers have somebody to ask: the demo's own has anyway.
+    pub(crate) fn has_reviewer(&self) -> bool {
+        self.token_review || !self.is_issuer_given()
+    }
+
+    fn is_issuer_given(&self) -> bool {
+        self.in_cluster || !self.issuer.is_empty()
+    }
+
     /// The issuers that were asked for, with their settings.
     pub(crate) fn issuers(&self) -> Result<Vec<Issuer>, StartError> {
-        let is_given = self.in_cluster || !self.issuer.is_empty();
-        if is_given && self.dangerous_page_beyond_loopback {
+        if self.is_issuer_given() && self.dangerous_page_beyond_loopback {
             return Err(StartError::NoPage);
         }
         if self.in_cluster {
@@ -88,7 +101,15 @@ impl Args {
                 return Err(StartError::InClusterAlone);
             }
             self.check_settings_of_one_issuer()?;
-            return Ok(vec![Issuer::in_cluster()?]);
+            let issuer = Issuer::in_cluster()?;
+            return Ok(vec![if self.token_review {
+                issuer.with_token_review(review::in_cluster()?)
+            } else {
+                issuer
+            }]);
+        }
+        if self.token_review {
+            return Err(StartError::ReviewInClusterOnly);
         }
         let [issuer] = &self.issuer[..] else {
             self.check_settings_of_one_issuer()?;

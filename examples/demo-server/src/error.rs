@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use axum::http::uri::InvalidUri;
+use kube_oidc_token_review::KubeReviewerError;
 use tower_kube_oidc::{BuildError, InClusterError, IssuerUrlError};
 
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,12 @@ pub(crate) enum StartError {
     InClusterAlone,
     #[error("--in-cluster cannot be used: {0}")]
     InCluster(#[from] InClusterError),
+    #[error("--token-review is for --in-cluster: another cluster's API server may not be asked")]
+    ReviewInClusterOnly,
+    #[error("--token-review cannot be used: {0}")]
+    TokenReview(#[from] KubeReviewerError),
+    #[error("the demo's own issuer cannot be asked: {0}")]
+    Reviewer(#[source] InvalidUri),
     #[error("--dangerous-page-beyond-loopback is for the demo's own issuer: leave --issuer out")]
     NoPage,
     #[error("--audience (OIDC_AUDIENCE): {0}")]
@@ -30,6 +38,8 @@ pub(crate) enum StartError {
     Verifier(BuildError),
     #[error("--listen (LISTEN_ADDR): cannot listen on {address}: {source}")]
     Listen { address: String, source: io::Error },
+    #[error("the metrics cannot be collected: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("cannot serve: {0}")]
     Serve(#[source] io::Error),
 }

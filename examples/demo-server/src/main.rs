@@ -1,15 +1,18 @@
 //! An axum service that asks every caller of `/whoami` for a `ServiceAccount` token.
 //!
 //! Without arguments it starts an issuer of its own, prints two `curl` lines to try, and has a page
-//! that shows what becomes of a token.
+//! that shows what becomes of a token. `/metrics` is for Prometheus.
 
 mod app;
 mod args;
 mod error;
+mod metrics;
 mod page;
+mod review;
 
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
+use axum::Router;
 use clap::Parser as _;
 use kube_oidc_testing::TestIssuer;
 use tokio::{
@@ -42,9 +45,11 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), StartError> {
     let mut issuers = args.issuers()?;
+    let recorder = metrics::install()?;
     let embedded = issuers.is_empty().then(|| Arc::new(TestIssuer::start()));
     if let Some(embedded) = &embedded {
-        issuers.push(Issuer::new(embedded.url().parse().map_err(StartError::Issuer)?));
+        let issuer = Issuer::new(embedded.url().parse().map_err(StartError::Issuer)?);
+        issuers.push(issuer.with_token_review(review::embedded(embedded)?));
     }
     let audience = match (&args.audience, &embedded) {
         (Some(audience), _) => audience.clone(),
@@ -65,7 +70,9 @@ async fn run(args: Args) -> Result<(), StartError> {
     if has_page && args.dangerous_page_beyond_loopback {
         tracing::warn!("whoever reaches this address can mint tokens for this service");
     }
-    let app = app::router(verifier.clone(), page);
+    let app = app::router(verifier.clone(), args.has_reviewer())
+        .merge(metrics::router(verifier.clone(), recorder))
+        .merge(page.map_or_else(Router::new, Page::router));
     // a service that is not ready gets no request that could make it fetch
     verifier.warm_up();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;

@@ -311,6 +311,7 @@ impl Shared {
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("fetch_keys", issuer, cluster, outcome = field::Empty);
         let before = last.as_ref().map(|snapshot| &snapshot.set);
+        let started = time::Instant::now();
         let loaded = self.source.load(before, manner).instrument(span.clone()).await;
         airborne.down = true;
         let outcome = match &loaded {
@@ -321,7 +322,7 @@ impl Shared {
             Err(_) => Fetched::Failed,
         };
         span.record("outcome", outcome.name());
-        self.observed.meter.fetched(outcome, Moment::now(&*self.clock).since(began));
+        self.observed.meter.fetched(outcome, started.elapsed());
         self.land(airborne.flight, began, loaded, last.as_deref());
     }
 

@@ -1,13 +1,16 @@
 //! The same, for whichever recorder of the `metrics` crate is installed.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use metrics::{
-    Counter, Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Counter, Label, SharedString, Unit, counter, describe_counter, describe_gauge,
+    describe_histogram, gauge, histogram,
 };
 
 use super::{Asked, Fetched};
@@ -20,6 +23,11 @@ struct Lazily(OnceLock<Counter>);
 impl Lazily {
     fn increment(&self, register: impl FnOnce() -> Counter) {
         self.0.get_or_init(register).increment(1);
+    }
+
+    /// Shows it before it counts: a series that begins with 1 looks as if it had never grown.
+    fn show(&self, register: impl FnOnce() -> Counter) {
+        self.0.get_or_init(register).increment(0);
     }
 }
 
@@ -38,6 +46,15 @@ impl TokenCacheMeter {
     pub(crate) fn miss(&self) {
         self.misses.increment(|| lookups("miss"));
     }
+
+    /// Shows how many tokens are remembered.
+    pub(crate) fn record(&self, tokens: usize) {
+        const TOKENS: &str = "kube_oidc_token_cache_tokens";
+        describe_gauge!(TOKENS, "Tokens that are remembered as verified");
+        gauge!(TOKENS).set(as_f64(tokens));
+        self.hits.show(|| lookups("hit"));
+        self.misses.show(|| lookups("miss"));
+    }
 }
 
 const LOOKUPS: &str = "kube_oidc_token_cache_lookups_total";
@@ -47,12 +64,16 @@ fn lookups(result: &'static str) -> Counter {
     counter!(LOOKUPS, "result" => result)
 }
 
-/// Shows how many tokens are remembered.
-pub(crate) fn record_tokens(tokens: usize) {
-    const TOKENS: &str = "kube_oidc_token_cache_tokens";
-    describe_gauge!(TOKENS, "Tokens that are remembered as verified");
-    gauge!(TOKENS).set(as_f64(tokens));
-}
+const FETCHES: &str = "kube_oidc_key_fetches_total";
+const FETCH_SECONDS: &str = "kube_oidc_key_fetch_duration_seconds";
+const REVIEWS: &str = "kube_oidc_token_reviews_total";
+const REVIEW_SECONDS: &str = "kube_oidc_token_review_duration_seconds";
+const UNKNOWN: &str = "kube_oidc_unknown_kids_total";
+const PAST: &str = "kube_oidc_tokens_past_warnafter_total";
+const FOR_API_SERVER: &str = "kube_oidc_tokens_for_api_server_total";
+const KEYS: &str = "kube_oidc_keys";
+const AGE: &str = "kube_oidc_key_set_age_seconds";
+const STALE: &str = "kube_oidc_key_set_stale_seconds";
 
 /// Counts what belongs to one issuer.
 pub(crate) struct IssuerMeter {
@@ -60,6 +81,9 @@ pub(crate) struct IssuerMeter {
     unknown_kids: Lazily,
     past_warn_after: Lazily,
     for_api_server: Lazily,
+    /// Whether gauges show it, and whether they show an age.
+    recorded: AtomicBool,
+    aged: AtomicBool,
 }
 
 impl IssuerMeter {
@@ -75,6 +99,8 @@ impl IssuerMeter {
             unknown_kids: Lazily::default(),
             past_warn_after: Lazily::default(),
             for_api_server: Lazily::default(),
+            recorded: AtomicBool::new(false),
+            aged: AtomicBool::new(false),
         }
     }
 
@@ -85,62 +111,108 @@ impl IssuerMeter {
     }
 
     pub(crate) fn fetched(&self, outcome: Fetched, took: Duration) {
-        const FETCHES: &str = "kube_oidc_key_fetches_total";
-        const SECONDS: &str = "kube_oidc_key_fetch_seconds";
+        describe_histogram!(
+            FETCH_SECONDS,
+            Unit::Seconds,
+            "How long fetches of an issuer's keys took"
+        );
+        self.fetches(outcome).increment(1);
+        histogram!(FETCH_SECONDS, self.labels_and(outcome.name())).record(took);
+    }
+
+    fn fetches(&self, outcome: Fetched) -> Counter {
         describe_counter!(FETCHES, "Fetches of an issuer's keys that ended");
-        describe_histogram!(SECONDS, "How long fetches of an issuer's keys took");
-        let labels = self.labels_and(outcome.name());
-        counter!(FETCHES, labels.clone()).increment(1);
-        histogram!(SECONDS, labels).record(took);
+        counter!(FETCHES, self.labels_and(outcome.name()))
     }
 
     pub(crate) fn asked(&self, outcome: Asked, took: Duration) {
-        const REVIEWS: &str = "kube_oidc_token_reviews_total";
-        const SECONDS: &str = "kube_oidc_token_review_seconds";
+        describe_histogram!(REVIEW_SECONDS, Unit::Seconds, "How long TokenReviews took");
+        self.reviews(outcome).increment(1);
+        histogram!(REVIEW_SECONDS, self.labels_and(outcome.name())).record(took);
+    }
+
+    fn reviews(&self, outcome: Asked) -> Counter {
         describe_counter!(REVIEWS, "TokenReviews that an API server was asked for");
-        describe_histogram!(SECONDS, "How long TokenReviews took");
-        let labels = self.labels_and(outcome.name());
-        counter!(REVIEWS, labels.clone()).increment(1);
-        histogram!(SECONDS, labels).record(took);
+        counter!(REVIEWS, self.labels_and(outcome.name()))
     }
 
     pub(crate) fn unknown_kid(&self) {
-        const UNKNOWN: &str = "kube_oidc_unknown_kids_total";
-        self.unknown_kids.increment(|| {
-            describe_counter!(UNKNOWN, "Tokens by a key that is not in their issuer's set");
-            counter!(UNKNOWN, self.labels.clone())
-        });
+        self.unknown_kids.increment(|| self.unknown_kids());
+    }
+
+    fn unknown_kids(&self) -> Counter {
+        describe_counter!(UNKNOWN, "Tokens by a key that is not in their issuer's set");
+        counter!(UNKNOWN, self.labels.clone())
     }
 
     pub(crate) fn past_warn_after(&self) {
-        const PAST: &str = "kube_oidc_tokens_past_warnafter_total";
-        self.past_warn_after.increment(|| {
-            describe_counter!(PAST, "Accepted tokens that should have been replaced");
-            counter!(PAST, self.labels.clone())
-        });
+        self.past_warn_after.increment(|| self.tokens_past_warn_after());
+    }
+
+    fn tokens_past_warn_after(&self) -> Counter {
+        describe_counter!(PAST, "Accepted tokens that should have been replaced");
+        counter!(PAST, self.labels.clone())
     }
 
     pub(crate) fn for_api_server(&self) {
-        const FOR_API_SERVER: &str = "kube_oidc_tokens_for_api_server_total";
-        self.for_api_server.increment(|| {
-            describe_counter!(FOR_API_SERVER, "Accepted tokens that open the API server too");
-            counter!(FOR_API_SERVER, self.labels.clone())
-        });
+        self.for_api_server.increment(|| self.tokens_for_api_server());
     }
 
-    /// Shows how the keys are now.
-    pub(crate) fn record_keys(&self, status: &IssuerStatus) {
-        const KEYS: &str = "kube_oidc_keys";
-        const AGE: &str = "kube_oidc_key_set_age_seconds";
-        const STALE: &str = "kube_oidc_key_set_stale_seconds";
+    fn tokens_for_api_server(&self) -> Counter {
+        describe_counter!(FOR_API_SERVER, "Accepted tokens that open the API server too");
+        counter!(FOR_API_SERVER, self.labels.clone())
+    }
+
+    /// Shows how the keys are now, and each counter that may count.
+    pub(crate) fn record(&self, status: &IssuerStatus, fetches: bool, reviews: bool) {
         describe_gauge!(KEYS, "Keys of an issuer that may be used now");
         let usable = if status.state == KeyState::Empty { 0 } else { status.keys.len() };
         gauge!(KEYS, self.labels.clone()).set(as_f64(usable));
+        self.recorded.store(true, Ordering::Relaxed);
         if let Some(age) = status.age {
-            describe_gauge!(AGE, "How long ago an issuer's keys were fetched or confirmed");
-            describe_gauge!(STALE, "By how much an issuer's keys are past their lifetime");
-            gauge!(AGE, self.labels.clone()).set(age.as_secs_f64());
-            gauge!(STALE, self.labels.clone()).set(status.stale_for.as_secs_f64());
+            describe_gauge!(
+                AGE,
+                Unit::Seconds,
+                "How long ago an issuer's keys were fetched or confirmed"
+            );
+            describe_gauge!(
+                STALE,
+                Unit::Seconds,
+                "By how much an issuer's keys are past their lifetime"
+            );
+            self.set_ages(age.as_secs_f64(), status.stale_for.as_secs_f64());
+            self.aged.store(true, Ordering::Relaxed);
+        }
+        self.unknown_kids.show(|| self.unknown_kids());
+        self.past_warn_after.show(|| self.tokens_past_warn_after());
+        self.for_api_server.show(|| self.tokens_for_api_server());
+        if fetches {
+            for outcome in Fetched::ALL {
+                self.fetches(outcome).increment(0);
+            }
+        }
+        if reviews {
+            for outcome in Asked::ALL {
+                self.reviews(outcome).increment(0);
+            }
+        }
+    }
+
+    fn set_ages(&self, age: f64, stale: f64) {
+        gauge!(AGE, self.labels.clone()).set(age);
+        gauge!(STALE, self.labels.clone()).set(stale);
+    }
+}
+
+impl Drop for IssuerMeter {
+    /// No recorder forgets a gauge, and one that stood still would be believed: an issuer that was
+    /// removed while it was away would be away for ever.
+    fn drop(&mut self) {
+        if *self.recorded.get_mut() {
+            gauge!(KEYS, self.labels.clone()).set(f64::NAN);
+        }
+        if *self.aged.get_mut() {
+            self.set_ages(f64::NAN, f64::NAN);
         }
     }
 }

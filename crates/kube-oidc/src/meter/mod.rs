@@ -9,7 +9,7 @@ mod facade;
 mod silent;
 
 #[cfg(feature = "metrics")]
-pub(crate) use self::facade::{IssuerMeter, TokenCacheMeter, record_tokens};
+pub(crate) use self::facade::{IssuerMeter, TokenCacheMeter};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use self::silent::{IssuerMeter, TokenCacheMeter};
 
@@ -32,6 +32,9 @@ pub(crate) enum Asked {
 }
 
 impl Fetched {
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 3] = [Self::Set, Self::NotModified, Self::Failed];
+
     /// A word for spans and labels.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -43,6 +46,9 @@ impl Fetched {
 }
 
 impl Asked {
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 3] = [Self::Confirmed, Self::Refused, Self::Failed];
+
     /// A word for spans and labels.
     pub(crate) fn name(self) -> &'static str {
         match self {

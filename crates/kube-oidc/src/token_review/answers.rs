@@ -211,6 +211,7 @@ impl Answers {
         let asked_at = self.now();
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("review_token", issuer, cluster, outcome = field::Empty);
+        let started = time::Instant::now();
         let answer = async {
             match time::timeout_at(until, self.call(token, expected)).await {
                 Ok(Ok(status)) => Answer::of(&status, token, expected),
@@ -221,12 +222,11 @@ impl Answers {
         let answer = answer.instrument(span.clone()).await;
         let outcome = answer.outcome();
         span.record("outcome", outcome.name());
-        let now = self.now();
-        self.observed.meter.asked(outcome, now.since(asked_at));
+        self.observed.meter.asked(outcome, started.elapsed());
         if outcome != Asked::Failed && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!(issuer, cluster, "the API server answers token reviews again");
         }
-        slot.known().take(answer, asked_at, now, &self.settings)
+        slot.known().take(answer, asked_at, self.now(), &self.settings)
     }
 
     async fn call(&self, token: &[u8], expected: &Expected) -> Result<ReviewStatus, ReviewError> {

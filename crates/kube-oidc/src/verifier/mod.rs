@@ -390,13 +390,18 @@ impl<C: Claims> Verifier<C> {
 
     /// Shows how the keys of each issuer are now, and how many tokens are remembered, to the
     /// recorder of the `metrics` crate: gauges, which somebody has to read off. Call it before each
-    /// scrape, or every few seconds. What is counted needs no call.
+    /// scrape, or every few seconds. What is counted needs no call, but is shown by it before it
+    /// happened for the first time: with 0, so that the first time is seen as a change.
+    ///
+    /// The gauges of an issuer that is removed become `NaN`. Install the recorder before the
+    /// verifier is used: counters that counted without one go on without.
     #[cfg(feature = "metrics")]
     pub fn record_metrics(&self) {
         for issuer in self.inner.issuers.load().iter() {
-            issuer.observed.meter.record_keys(&issuer.status());
+            let (fetches, reviews) = (issuer.keys.cache().is_some(), issuer.answers.is_some());
+            issuer.observed.meter.record(&issuer.status(), fetches, reviews);
         }
-        crate::meter::record_tokens(self.inner.tokens.len());
+        self.inner.tokens.meter.record(self.inner.tokens.len());
     }
 
     fn caches(&self) -> Vec<KeyCache> {
