@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod metrics;
 mod page;
 mod process;
 mod service;

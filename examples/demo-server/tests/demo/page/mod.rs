@@ -70,7 +70,7 @@ fn wanted(kind: &str) -> Value {
 }
 
 /// A demo whose verifier has its keys.
-fn started() -> Demo {
+pub(crate) fn started() -> Demo {
     let demo = Demo::start(&[]);
     demo.log_line_with("the keys of the issuer are here");
     demo
