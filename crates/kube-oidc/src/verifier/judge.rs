@@ -96,8 +96,12 @@ impl<C: Claims> Inner<C> {
             self.tokens.meter.hit();
             return Poll::Ready(Ok(verified));
         }
-        self.tokens.meter.miss();
-        self.verify_now(token, now)
+        let verdict = self.verify_now(token, now);
+        // who goes on to wait looks once more, and is counted there
+        if verdict.is_ready() {
+            self.tokens.meter.miss();
+        }
+        verdict
     }
 
     /// The same, and waits for keys if it has to.
@@ -135,6 +139,7 @@ impl<C: Claims> Inner<C> {
     /// Judges with the keys that come.
     #[cold]
     pub(super) async fn verify_waiting(&self, token: &[u8]) -> Result<Verified<C>, VerifyError> {
+        self.tokens.meter.miss();
         let mut room = vec![0; Compact::room_for(token)];
         let unverified = Unverified::open(self, token, &mut Room::new(&mut room))?;
         unverified.judge_waiting(self).await

@@ -1,0 +1,14 @@
+//! What is counted and measured, read off a real exporter. The recorder is the process's, so this is
+//! a program of its own, whose tests take turns.
+
+#![allow(clippy::unwrap_used)]
+
+mod counts;
+
+mod everything;
+mod hostile;
+mod issuers;
+mod names;
+mod recorder;
+mod scrape;
+mod world;
