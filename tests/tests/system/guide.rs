@@ -77,9 +77,9 @@ fn missing_tests(page: &str) -> (usize, Vec<String>) {
         .collect();
     let is_there = |named: &&str| {
         let (file, test) = named.split_once("::").unwrap_or_default();
-        let system = root().join("tests/tests/system").join(file);
-        let file = if system.exists() { system } else { root().join(file) };
-        let text = fs::read_to_string(file).unwrap_or_default();
+        let place = root().join("tests/tests/system").join(file);
+        let place = if place.exists() { place } else { root().join(file) };
+        let text = fs::read_to_string(place).unwrap_or_default();
         let function = format!("fn {test}(");
         text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)).any(|after| {
             after

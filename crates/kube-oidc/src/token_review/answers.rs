@@ -211,7 +211,7 @@ impl Answers {
         let asked_at = self.now();
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("review_token", issuer, cluster, outcome = field::Empty);
-        let started = time::Instant::now();
+        let started = Instant::now();
         let answer = async {
             match time::timeout_at(until, self.call(token, expected)).await {
                 Ok(Ok(status)) => Answer::of(&status, token, expected),

@@ -23,7 +23,7 @@ async fn greet(request: Request<Body>) -> Result<Response<Body>, Infallible> {
 type Guarded = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 
 /// What asks, before a service of so many permits: the layer, or a part of its own.
-fn guarded(cluster: &TestIssuer, review: TokenReview, clock: &ManualClock) -> [Guarded; 2] {
+fn guarded(cluster: &TestIssuer, review: &TokenReview, clock: &ManualClock) -> [Guarded; 2] {
     async fn whole<B>(response: Response<B>) -> Result<Response<Body>, Infallible>
     where
         B: http_body::Body<Data = Bytes>,
@@ -59,7 +59,7 @@ async fn status(service: &Guarded, token: &str) -> u16 {
 async fn they_hold_no_permit_of_an_inner_limit() {
     let (cluster, clock) = (cluster(), clock());
     let gate = Gated::before(&cluster);
-    for service in guarded(&cluster, review(gate.clone()), &clock) {
+    for service in guarded(&cluster, &review(gate.clone()), &clock) {
         let good = minted(&cluster).mint();
         gate.open(1);
         assert_eq!(status(&service, &good).await, 200);
@@ -143,7 +143,7 @@ async fn the_inner_service_is_ready_when_it_is_called() {
 async fn a_token_that_expires_while_its_answer_is_awaited_is_refused() {
     let (cluster, clock) = (cluster(), clock());
     let gate = Gated::before(&cluster);
-    let [every, single] = guarded(&cluster, review(gate.clone()), &clock);
+    let [every, single] = guarded(&cluster, &review(gate.clone()), &clock);
     let verifier = builder(&cluster, review(gate.clone()), &clock)
         .leeway(Duration::ZERO)
         .review_every_token()
@@ -241,7 +241,7 @@ const EXPIRED: HeaderValue = HeaderValue::from_static("expired");
 async fn those_that_go_away_harm_nobody_who_waits() {
     let (cluster, clock) = (cluster(), clock());
     let gate = Gated::before(&cluster);
-    for service in guarded(&cluster, review(gate.clone()), &clock) {
+    for service in guarded(&cluster, &review(gate.clone()), &clock) {
         let token = minted(&cluster).mint();
         let mut waiting: Vec<_> =
             (0..100).map(|_| Box::pin(service.clone().oneshot(request(&token)))).collect();
