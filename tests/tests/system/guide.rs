@@ -75,8 +75,8 @@ fn missing_tests(page: &str) -> (usize, Vec<String>) {
         .split('`')
         .filter(|word| word.contains(".rs::") && !word.contains(char::is_whitespace))
         .collect();
-    let is_there = |named: &&str| {
-        let (file, test) = named.split_once("::").unwrap_or_default();
+    let is_there = |name: &&str| {
+        let (file, test) = name.split_once("::").unwrap_or_default();
         let place = root().join("tests/tests/system").join(file);
         let place = if place.exists() { place } else { root().join(file) };
         let text = fs::read_to_string(place).unwrap_or_default();
@@ -85,10 +85,10 @@ fn missing_tests(page: &str) -> (usize, Vec<String>) {
             after
                 .split("fn ")
                 .nth(1)
-                .is_some_and(|name| format!("fn {name}").starts_with(&function))
+                .is_some_and(|rest| format!("fn {rest}").starts_with(&function))
         })
     };
-    let missing = named.iter().filter(|named| !is_there(named)).map(|name| (*name).to_owned());
+    let missing = named.iter().filter(|name| !is_there(name)).map(|name| (*name).to_owned());
     (named.len(), missing.collect())
 }
 

@@ -125,7 +125,7 @@ async fn one_whose_api_server_is_away_does_not_touch_the_other() {
 #[test]
 fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
     let (blue, green) = (cluster(), cluster());
-    let missing = |result: Result<_, BuildError>, of: &TestIssuer| match result.map(|()| ()) {
+    let missing = |result: Result<_, BuildError>, of: &TestIssuer| match result {
         Err(BuildError::NoReviewer(issuer)) => assert_eq!(issuer, of.url()),
         other => panic!("{other:?}"),
     };
