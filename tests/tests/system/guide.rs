@@ -76,11 +76,11 @@ fn missing_tests(page: &str) -> (usize, Vec<String>) {
         .filter(|word| word.contains(".rs::") && !word.contains(char::is_whitespace))
         .collect();
     let is_there = |name: &&str| {
-        let (file, test) = name.split_once("::").unwrap_or_default();
+        let (file, function) = name.split_once("::").unwrap_or_default();
         let place = root().join("tests/tests/system").join(file);
         let place = if place.exists() { place } else { root().join(file) };
         let text = fs::read_to_string(place).unwrap_or_default();
-        let function = format!("fn {test}(");
+        let function = format!("fn {function}(");
         text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)).any(|after| {
             after
                 .split("fn ")
