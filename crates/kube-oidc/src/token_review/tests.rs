@@ -305,6 +305,7 @@ async fn the_last_good_answer_is_kept_for_as_long_as_was_asked_for() {
     // within a second it is not asked again
     clock.advance(SECOND / 2);
     assert_eq!(ask(&answers).await, Ok(()));
+    assert!(!answers.is_being_asked(TOKEN), "nor behind anybody");
     assert_eq!(api_server.calls(), 2);
     // then nobody waits for it, even if it hangs
     api_server.permits.forget_permits(1_000);
