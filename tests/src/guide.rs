@@ -8,6 +8,8 @@ mod migrating_hand_written_jsonwebtoken {}
 mod migrating_jwt_authorizer {}
 #[doc = include_str!("../../docs/migrating/tower-oauth2-resource-server.md")]
 mod migrating_tower_oauth2_resource_server {}
+#[doc = include_str!("../../docs/observability.md")]
+mod observability {}
 #[doc = include_str!("../../docs/providers/aks.md")]
 mod providers_aks {}
 #[doc = include_str!("../../docs/providers/any-issuer.md")]
@@ -24,3 +26,5 @@ mod providers_openshift {}
 mod providers_pingone {}
 #[doc = include_str!("../../docs/tls-and-containers.md")]
 mod tls_and_containers {}
+#[doc = include_str!("../../docs/token-review.md")]
+mod token_review {}

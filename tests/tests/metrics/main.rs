@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod counts;
-
+mod documents;
 mod everything;
 mod hostile;
 mod issuers;

@@ -12,7 +12,7 @@ use kube_oidc::Reason;
 const OTHER_CODES: [&str; 4] = ["no_credentials", "invalid_request", "policy", "misconfigured"];
 
 /// Pages that are linked to and come with another change. A page that is there has no place here.
-const COMING: &[&str] = &["docs/token-review.md", "docs/observability.md"];
+const COMING: &[&str] = &[];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
