@@ -21,7 +21,9 @@ pub(crate) struct Scrape {
 impl Scrape {
     /// As a server does it: gauges first, then the text.
     pub(crate) fn of(verifiers: &[&Verifier]) -> Self {
-        verifiers.iter().for_each(|verifier| verifier.record_metrics());
+        for verifier in verifiers {
+            verifier.record_metrics();
+        }
         Self::parse(&recorder().render())
     }
 
@@ -78,7 +80,7 @@ impl Scrape {
     /// The values of each label that a metric has, `le` left out.
     pub(crate) fn labels_of(&self, metric: &str) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut labels: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for ((name, pairs), _) in &self.samples {
+        for (name, pairs) in self.samples.keys() {
             for (label, value) in pairs.iter().filter(|_| self.metric_of(name) == metric) {
                 if label != "le" {
                     labels.entry(label.as_str()).or_default().insert(value.as_str());
