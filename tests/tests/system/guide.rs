@@ -11,9 +11,6 @@ use kube_oidc::Reason;
 /// The codes of a refusal that are no [`Reason`]'s: see `Rejection::reason`.
 const OTHER_CODES: [&str; 4] = ["no_credentials", "invalid_request", "policy", "misconfigured"];
 
-/// Pages that are linked to and come with another change. A page that is there has no place here.
-const COMING: &[&str] = &[];
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -193,9 +190,6 @@ fn problems_of_links(path: &str, text: &str) -> Vec<String> {
         let folder = Path::new(path).parent().unwrap();
         let target = if file.is_empty() { PathBuf::from(path) } else { folder.join(file) };
         let target = without_dots(&target);
-        if COMING.contains(&target.as_str()) {
-            continue;
-        }
         if !root().join(&target).exists() {
             problems.push(format!("{path} links to {link}: there is no {target}"));
         } else if !wanted.is_empty() {
@@ -228,8 +222,6 @@ fn links_lead_somewhere() {
     let problems: Vec<_> =
         pages.iter().flat_map(|page| problems_of_links(page, &read(page))).collect();
     assert_eq!(problems, [""; 0]);
-    let here: Vec<_> = COMING.iter().filter(|page| root().join(page).exists()).collect();
-    assert!(here.is_empty(), "they have come, so they are to be taken out of COMING: {here:?}");
 }
 
 #[test]

@@ -109,6 +109,7 @@ async fn one_whose_api_server_is_away_does_not_touch_the_other() {
     let verifier = Verifier::builder(reviewed(&blue, "blue"))
         .issuer(reviewed(&green, "green"))
         .audience("orders")
+        .fetch_timeout(Duration::from_secs(60))
         .review_every_token()
         .build()
         .unwrap();
