@@ -2,7 +2,6 @@
 
 use super::*;
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
 use kube_oidc_testing::{Answer, Endpoint};
 use kube_oidc_tests::{GrpcServer, WhoAmI};
 use tonic::{
