@@ -3,10 +3,11 @@
 use std::{
     error::Error,
     fmt,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 
-use http::{Request, StatusCode, header::CONTENT_TYPE};
+use http::{Request, StatusCode, header::CONTENT_TYPE, uri::Scheme};
 use http_body_util::{BodyExt as _, Limited};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube_client::{Client, Config, client::Body};
@@ -53,8 +54,9 @@ impl KubeReviewer {
         Ok(Self::from_config(config))
     }
 
-    /// Asks the API server that a configuration of kube's names. The client is made at the first
-    /// question. One that is busy is not asked again and again, whatever the configuration says.
+    /// Asks the API server that a configuration of kube's names, over https; plain http is for
+    /// loopback only. The client is made at the first question. A server that is busy is not asked
+    /// again and again, whatever the configuration says.
     #[must_use]
     pub fn from_config(mut config: Config) -> Self {
         // kube would ask up to 15 times more, for as long as somebody waits
@@ -78,6 +80,9 @@ impl KubeReviewer {
         let runtime = Handle::try_current()
             .map_err(|error| ReviewError::new("there is no tokio runtime").with_source(error))?
             .id();
+        if !is_safe(&config.cluster_url) {
+            return Err(ReviewError::new("the API server is to be asked over https"));
+        }
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = made.as_ref().filter(|(id, _)| *id == runtime) {
             return Ok(client.clone());
@@ -136,6 +141,13 @@ impl KubeReviewer {
     }
 }
 
+/// A token goes over https, or stays on this machine.
+fn is_safe(url: &http::Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    url.scheme() == Some(&Scheme::HTTPS) || is_here
+}
+
 impl Reviewer for KubeReviewer {
     fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
         Box::pin(self.ask(request))
@@ -149,5 +161,29 @@ impl fmt::Debug for KubeReviewer {
             reviewer.field("api_server", &config.cluster_url);
         }
         reviewer.finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_over_https_or_stays_here() {
+        for (url, expected) in [
+            ("https://10.96.0.1:443", true),
+            ("https://kubernetes.default.svc", true),
+            ("http://127.0.0.1:8001", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:8001", true),
+            ("http://localhost:8001", true),
+            ("http://10.96.0.1", false),
+            ("http://kubernetes.default.svc", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://localhost.evil.example", false),
+            ("/no/host", false),
+        ] {
+            assert_eq!(is_safe(&url.parse().unwrap()), expected, "{url}");
+        }
     }
 }
