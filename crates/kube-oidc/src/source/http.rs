@@ -19,10 +19,11 @@ use crate::{error::BuildError, issuer_url::Transport, shown::chain};
 
 /// Fetches over HTTP/1.1 or HTTP/2, with TLS by rustls and the platform's root certificates.
 ///
-/// Redirects are not followed, and packed answers are neither asked for nor unpacked. The proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) is used
-/// for https unless another is set; plain http never goes through a proxy. Its client is made at
-/// the first fetch, so that a container without root certificates has a failing fetch, which is
-/// logged and tried again, and not a service that does not start.
+/// Redirects are not followed, and packed answers are neither asked for nor unpacked. The proxy of
+/// the environment (`HTTPS_PROXY`, `NO_PROXY`) is used for https unless another is set; plain http
+/// never goes through a proxy. Its client is made at the first fetch, so that a container without
+/// root certificates has a failing fetch, which is logged and tried again, and not a service that
+/// does not start.
 ///
 /// Files are read at each fetch, so that what rotates is picked up: a certificate bundle that
 /// cannot be read any more leaves the last good one in use, and a token file that cannot be read
