@@ -113,9 +113,9 @@ async fn as_many_keys_as_are_read() {
     }
 }
 
-/// Costly keys, as many as there may be: they are prepared once, and requests do not wait for
-/// that. What is over the limits is not prepared at all.
-#[tokio::test(flavor = "multi_thread")]
+/// Costly keys, as many as there may be: they are prepared while the set is read, once, and within
+/// the patience of a fetch. What is over the limits is not prepared at all.
+#[tokio::test]
 async fn keys_that_are_costly_to_prepare() {
     let hostile = Hostile::start().await;
     let number = |bytes: usize| {
