@@ -122,7 +122,7 @@ async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
         lives.spawn(async move {
             // long, so that a busy machine is no trouble of its own
             let hangs = words == "no answer within";
-            let life = Life::begin(Duration::from_secs(if hangs { 2 } else { 20 })).await;
+            let life = Life::begin(Duration::from_secs(if hangs { 5 } else { 20 })).await;
             let url = life.issuer.url();
             life.suffer(&trouble);
             let judged = life.judge_until(|status| status.failures >= 3).await;

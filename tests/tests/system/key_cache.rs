@@ -110,7 +110,7 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
         Ok(Response::new(Body::empty()))
     }
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).fetch_timeout(Duration::from_secs(2)).build().unwrap();
+    let verifier = builder(&issuer).fetch_timeout(Duration::from_secs(5)).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(OidcAuthLayer::from(verifier))
         .concurrency_limit(64)
