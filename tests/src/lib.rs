@@ -12,6 +12,7 @@ mod http_server;
 mod judge;
 mod log;
 mod mapped;
+mod oracle_case;
 
 pub use self::{
     capture::{Capture, decoded, fixture, pinned_time},
@@ -21,6 +22,7 @@ pub use self::{
     judge::Judge,
     log::Log,
     mapped::MappedFetcher,
+    oracle_case::OracleCase,
 };
 
 /// The READMEs, so that their examples are compiled.

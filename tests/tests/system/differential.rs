@@ -1,14 +1,15 @@
 //! A few thousand tokens, good and broken, judged by us and by `jsonwebtoken` with strict
 //! settings. Where the two may differ is listed, with the reason; a difference that no longer
-//! shows is an error too, so that the list stays true.
+//! shows is an error too, so that the list stays true. Where it is asked for, other implementations
+//! judge the same tokens: see `oracles/README.md`.
 
-use std::{collections::BTreeMap, task::Poll};
+use std::{collections::BTreeMap, task::Poll, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use kube_oidc::{Issuer, Verifier};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TokenBuilder};
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{Judge as _, OracleCase};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example/id/7";
@@ -170,7 +171,7 @@ fn we_agree_with_jsonwebtoken_but_for_a_list_of_reasons() {
     let issuer = Issuer::new(ISSUER.parse().unwrap()).with_key_set(set.to_string());
     let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
     // it knows no ES512, and reads the key as an unknown one
-    let theirs: JwkSet = serde_json::from_value(set).unwrap();
+    let theirs: JwkSet = serde_json::from_value(set.clone()).unwrap();
     let minter = kube_oidc_testing::TestIssuer::builder().start();
 
     let mut judged = 0;
@@ -197,6 +198,16 @@ fn we_agree_with_jsonwebtoken_but_for_a_list_of_reasons() {
                 cold.as_ref().map(kube_oidc::Verified::claims),
                 warm.as_ref().map(kube_oidc::Verified::claims)
             );
+            OracleCase {
+                name: format!("differential/{:?}/{name}/{round}", key.algorithm()),
+                token: &token,
+                key_set: &set,
+                issuer: ISSUER,
+                audience: "orders",
+                now: SystemTime::now(),
+                ours: cold.as_ref().map(|_| ()).map_err(|reason| *reason),
+            }
+            .export();
             let we = cold.is_ok();
             let they = they_accept(&token, &theirs);
             let expect = match (*expect, key.algorithm()) {

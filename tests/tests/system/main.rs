@@ -23,6 +23,7 @@ mod ml_dsa;
 mod modes;
 mod open_paths;
 mod operations;
+mod oracles;
 mod policy;
 mod providers;
 mod secrets;
