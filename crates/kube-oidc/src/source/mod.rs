@@ -7,7 +7,7 @@ mod freshness;
 mod http;
 mod remote;
 
-use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 #[cfg(feature = "remote-no-provider")]
 pub use self::http::HttpFetcher;
@@ -17,6 +17,7 @@ pub(crate) use self::{
     freshness::Freshness,
     remote::{FetchedSet, LoadError, Loaded, Manner, Remote},
 };
+use crate::error::foreign_error;
 
 /// Where the keys of one issuer are read again and again.
 #[derive(Debug)]
@@ -187,25 +188,7 @@ impl FetchResponse {
     }
 }
 
-/// A URL could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct FetchError {
-    message: Cow<'static, str>,
-    source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl FetchError {
-    /// An error with a text for the log.
-    #[must_use]
-    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { message: message.into(), source: None }
-    }
-
-    /// The same error with what caused it.
-    #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
+foreign_error! {
+    /// A URL could not be read.
+    FetchError
 }

@@ -39,10 +39,10 @@ mod answers;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 pub(crate) use self::answers::{Answers, Expected};
-use crate::error::BuildError;
+use crate::error::{BuildError, foreign_error};
 
 /// Asks the API server of one cluster.
 ///
@@ -108,27 +108,9 @@ pub struct ReviewStatus {
     pub error: String,
 }
 
-/// An API server could not be asked. It must not show the token.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct ReviewError {
-    message: Cow<'static, str>,
-    source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl ReviewError {
-    /// An error with a text for the log.
-    #[must_use]
-    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { message: message.into(), source: None }
-    }
-
-    /// The same error with what caused it.
-    #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
+foreign_error! {
+    /// An API server could not be asked. It must not show the token.
+    ReviewError
 }
 
 /// Who asks about the tokens of an issuer, and for how long an answer counts.
