@@ -1,5 +1,8 @@
 //! No token, and no part of one, is in a log, an answer or a `Debug` text.
 
+mod everywhere;
+mod hidden;
+
 use std::collections::HashSet;
 
 use axum::{Router, routing::get};

@@ -143,9 +143,16 @@ fn parse_plain<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Option<M
 pub(crate) struct Malformed(serde_json::Error);
 
 impl Malformed {
-    /// The library's own words, cut: for documents of an issuer.
+    /// The library's own words, cut: for documents of an issuer. Not what they quote, which may be a
+    /// token of ours that a server sent back.
     pub(crate) fn words(&self) -> String {
-        Cut(&self.0.to_string()).to_string()
+        let words = self.0.to_string();
+        match (words.find('"'), words.rfind('"')) {
+            (Some(start), Some(end)) if start < end => {
+                Cut(&format!("{}...{}", &words[..=start], &words[end..])).to_string()
+            }
+            _ => Cut(&words).to_string(),
+        }
     }
 
     /// The place only: for tokens, of which nothing may be shown.

@@ -1,0 +1,421 @@
+//! Everything at once, at the finest level of the log, and nothing of a token to be seen.
+
+use std::{
+    fmt::Debug,
+    panic,
+    sync::{Mutex, MutexGuard, Once, PoisonError},
+};
+
+use axum::{extract::Request, routing::any};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use kube_oidc_testing::{Answer, Endpoint, TokenBuilder};
+use kube_oidc_tests::{GrpcServer, WhoAmI};
+use kube_oidc_token_review::KubeReviewer;
+use tonic::transport::{Endpoint as Channel, Server};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tower::{Layer as _, ServiceExt as _};
+use tower_kube_oidc::{
+    Allow, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReview, ServiceAccountTokenLayer,
+    Verified, Verifier, VerifierBuilder, in_namespace, token_review::TokenReview,
+};
+
+use super::{hidden::Hidden, *};
+
+/// What is seen of tokens: the log from now on, and whatever else is told.
+struct Seen {
+    log: Log,
+    before: usize,
+    told: Vec<String>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let log = Log::catch();
+        let before = log.text().len();
+        Self { log, before, told: Vec::new() }
+    }
+
+    fn tell(&mut self, text: impl Into<String>) {
+        self.told.push(text.into());
+    }
+
+    fn show(&mut self, value: &impl Debug) {
+        self.tell(format!("{value:?} {value:#?}"));
+    }
+
+    fn show_error(&mut self, error: &(impl std::error::Error + 'static)) {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = next {
+            self.tell(format!("{error} {error:?}"));
+            next = error.source();
+        }
+    }
+
+    fn log(&self) -> String {
+        self.log.text().split_off(self.before)
+    }
+
+    /// All of it, and it has these words: so it was looked for where it could be.
+    #[track_caller]
+    fn assert_hides(&self, hidden: &Hidden, words: &[&str]) {
+        let (log, told) = (self.log(), self.told.join("\n"));
+        hidden.assert_hidden_in("the log", &log);
+        hidden.assert_hidden_in("what was told", &told);
+        for word in words {
+            assert!(log.contains(word) || told.contains(word), "{word} is nowhere");
+        }
+    }
+}
+
+/// What panics of this process said, those of other tests too.
+static PANICS: Mutex<String> = Mutex::new(String::new());
+
+fn panics() -> MutexGuard<'static, String> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Listens to panics from now on. Those on purpose are told to nobody else.
+fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let text = info.to_string();
+            panics().push_str(&text);
+            if !text.contains(ON_PURPOSE) {
+                before(info);
+            }
+        }));
+    });
+}
+
+const ON_PURPOSE: &str = "a handler that panics";
+
+fn start_issuer() -> TestIssuer {
+    let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start();
+    issuer.delete_pod("deleted");
+    issuer
+}
+
+fn minted(issuer: &TestIssuer) -> TokenBuilder {
+    issuer.token().audience("orders").service_account("payments", "checkout").pod("checkout-7d9f")
+}
+
+fn trusted(issuer: &TestIssuer) -> Issuer {
+    Issuer::new(issuer.url().parse().unwrap()).of_cluster("blue")
+}
+
+fn builder(issuer: impl Into<Issuer>) -> VerifierBuilder {
+    Verifier::builder(issuer).audience("orders")
+}
+
+/// Asks the API server of the issuer's cluster.
+fn reviewer(issuer: &TestIssuer) -> KubeReviewer {
+    KubeReviewer::from_config(kube_client::Config::new(issuer.base_url().parse().unwrap()))
+}
+
+/// Tokens that come to every decision there is.
+fn of_every_kind(issuer: &TestIssuer) -> Vec<String> {
+    let minted = || minted(issuer);
+    let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
+    vec![
+        minted().mint(),
+        minted().service_account("elsewhere", "other").mint(),
+        minted().pod("deleted").mint(),
+        minted().expired().mint(),
+        minted().claim("nbf", 9_999_999_999_u64).mint(),
+        minted().claim("aud", "vault").mint(),
+        minted().claim("iss", "https://unknown.example").mint(),
+        minted().signed_by(&stranger).mint(),
+        minted().forged_by(&stranger).mint(),
+        minted().header("alg", "none").signature("").mint(),
+        minted().header("typ", "at+jwt").mint(),
+        minted().header("crit", vec!["x"]).mint(),
+        minted().without_claim("exp").mint(),
+        minted().claim("sub", "system:serviceaccount:payments:other").mint(),
+        minted().payload_text(r#"{"iss":"not to its end"#).mint(),
+        minted().header_text(r#"{"alg":"ES256","alg":"ES256"}"#).mint(),
+        issuer.token().legacy("payments", "checkout").mint(),
+        format!("{}.and-a-fourth-part-of-it", minted().mint()),
+        format!("{}=", minted().mint()),
+        minted().claim("padding", "x".repeat(20_000)).mint(),
+    ]
+}
+
+#[tokio::test]
+async fn explanations_errors_and_claims_show_nothing_of_a_token() {
+    let mut seen = Seen::new();
+    let issuer = start_issuer();
+    let tokens = of_every_kind(&issuer);
+    let hidden = Hidden::of(&tokens);
+    let reviewed = TokenReview::by(reviewer(&issuer));
+    let kinds = [
+        builder(trusted(&issuer)),
+        builder(trusted(&issuer)).token_cache(0),
+        builder(trusted(&issuer)).token_cache_digests(),
+        builder(trusted(&issuer)).single_audience().refuse_past_warn_after(),
+        builder(trusted(&issuer).with_token_review(reviewed)).review_every_token(),
+        builder(trusted(&issuer).with_key_set(issuer.key_set().to_string())),
+    ];
+    for kind in kinds {
+        let verifier = kind.clone().build().unwrap();
+        // those whose keys are not here, then those that are remembered
+        for round in 0..3 {
+            for token in &tokens {
+                let explanation = verifier.explain(token);
+                seen.tell(format!("{explanation} {}", explanation.one_line()));
+                seen.show(&explanation);
+                seen.show(&verifier.verify_now(token));
+                let verdicts =
+                    [verifier.verify(token).await, verifier.verify_reviewed(token).await];
+                for verdict in verdicts {
+                    match verdict {
+                        Ok(caller) => {
+                            seen.show(&caller);
+                            seen.show(&(caller.claims(), caller.registered(), caller.user_info()));
+                            seen.show(&(caller.service_account(), caller.pod(), caller.node()));
+                            let denied = Policy::from(in_namespace("nowhere"));
+                            seen.show_error(&denied.check(&caller).unwrap_err());
+                            if let (2, Some(jti)) = (round, caller.registered().jti()) {
+                                verifier.deny_jti(jti);
+                            }
+                        }
+                        Err(error) => {
+                            seen.show_error(&error);
+                            seen.tell(error.reason().to_string());
+                        }
+                    }
+                }
+                match verifier.verify_to_token_data(token).await {
+                    Ok(data) => seen.show(&data),
+                    Err(error) => seen.show_error(&error),
+                }
+            }
+            seen.show(&(&verifier, verifier.status(), Readiness::any(&verifier)));
+        }
+        verifier.distrust_key(issuer.url(), issuer.signing_key().kid());
+        verifier.refresh_now().await.unwrap();
+        seen.show(&verifier.verify(&tokens[0]).await);
+        seen.show(&(&kind, &verifier, verifier.status()));
+    }
+    seen.assert_hides(
+        &hidden,
+        &["expired", "denied", "no_reviewer", "review_denied", "payments", "checkout-7d9f"],
+    );
+}
+
+/// Shows all that a handler may.
+async fn show(request: Request) -> impl axum::response::IntoResponse {
+    let extensions = request.extensions();
+    let (caller, passed) = (extensions.get::<Verified>(), extensions.get::<Passed>());
+    let shown = format!("{request:?} {:?} {caller:?} {passed:?}", request.headers());
+    tracing::trace!(?request, shown, "a handler");
+    // as a header too, as far as one can be
+    let header = HeaderValue::from_str(&shown).unwrap();
+    ([(HeaderName::from_static("x-shown"), header)], shown)
+}
+
+async fn fail(request: Request) {
+    panic!("{ON_PURPOSE}: {request:?} {:?}", request.headers());
+}
+
+/// Routes below every layer that looks at callers.
+fn routes(layer: OidcAuthLayer) -> Router {
+    let chatty = |layer: OidcAuthLayer| {
+        layer
+            .on_outcome(|outcome, request| tracing::trace!(?outcome, ?request, "chatty"))
+            .map_rejection(|rejection, request, answer| {
+                tracing::trace!(?rejection, %rejection, ?request, ?answer, "chatty");
+                answer
+            })
+    };
+    Router::new()
+        .route("/", any(show))
+        .route("/allowed", any(show).layer(Allow::only(in_namespace("payments"))))
+        .route("/reviewed", any(show).layer(RequireTokenReview::new()))
+        .route("/panics", any(fail))
+        .layer(chatty(layer))
+}
+
+#[tokio::test]
+async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
+    let mut seen = Seen::new();
+    catch_panics();
+    let issuer = start_issuer();
+    let tokens = of_every_kind(&issuer);
+    let mut hidden = Hidden::of(&tokens);
+    let verifier = |issuer| builder(issuer).build().unwrap();
+    let reviewed = || trusted(&issuer).with_token_review(TokenReview::by(reviewer(&issuer)));
+    let named = HeaderName::from_static("x-workload-token");
+    let plain = [
+        OidcAuthLayer::from(verifier(reviewed())),
+        OidcAuthLayer::from(verifier(reviewed())).optional(),
+        OidcAuthLayer::from(verifier(reviewed())).dangerous_report_only(),
+        OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header(),
+        OidcAuthLayer::from(verifier(reviewed())).end_streams_at_expiry().open_path("/panics"),
+        OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header().optional(),
+        OidcAuthLayer::from(builder(reviewed()).review_every_token().build().unwrap()),
+    ];
+    let elsewhere = OidcAuthLayer::from(verifier(reviewed())).token_header(named.clone());
+    let elsewhere = [elsewhere.clone(), elsewhere.dangerous_report_only()];
+    let layers = plain.map(|layer| (layer, AUTHORIZATION)).into_iter();
+    let layers = layers.chain(elsewhere.map(|layer| (layer, named.clone())));
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    for (layer, header) in layers {
+        let server = HttpServer::start(routes(layer)).await;
+        for token in &tokens {
+            for path in ["/", "/allowed", "/reviewed", "/panics"] {
+                let request = Request::post(format!("{}{path}", server.url()))
+                    .header(&header, format!("Bearer {token}"))
+                    .body(Full::default())
+                    .unwrap();
+                // a handler that panics ends the connection
+                match client.request(request).await {
+                    Ok(response) => {
+                        seen.show(&response);
+                        let body = response.into_body().collect().await.unwrap().to_bytes();
+                        seen.tell(String::from_utf8(body.to_vec()).unwrap());
+                    }
+                    Err(error) => seen.show_error(&error),
+                }
+            }
+        }
+    }
+    seen.tell(panics().clone());
+    let words = [
+        "a handler that panics: Request",
+        "review_denied",
+        "no_reviewer",
+        "would be refused",
+        "Sensitive",
+    ];
+    seen.assert_hides(&hidden, &words);
+    // had one been shown in any of these ways, it would have been found. This one is shown to the
+    // tests beside this one too, so only what no other token has in common with it
+    let shown = minted(&issuer).mint();
+    let signature = shown.rsplit('.').next().unwrap();
+    hidden.add(&shown);
+    tracing::trace!(signature, "of a token");
+    assert!(hidden.shown_in(&seen.log()).is_some());
+    let panicked = panic::catch_unwind(|| panic!("{ON_PURPOSE}: {:?}", signature.as_bytes()));
+    assert!(panicked.is_err());
+    assert!(hidden.shown_in(&panics()).is_some());
+}
+
+#[tokio::test]
+async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
+    let mut seen = Seen::new();
+    let issuer = start_issuer();
+    let own = start_issuer();
+    // the token that this service shows to its issuer, in a file
+    let credential = own.token().audience("https://kubernetes.default.svc").mint();
+    let token = minted(&issuer).mint();
+    let hidden = Hidden::of([&credential, &token]);
+    let file = std::env::temp_dir().join(format!("kube-oidc-fetch-{}", fastrand::u64(..)));
+    let echo = |status| Answer::new(status, format!("who sent {credential} and {token}?"));
+    let elsewhere = format!("http://localhost:1/?{credential}");
+    let answers = [
+        Answer::new(200, issuer.key_set().to_string()),
+        echo(200),
+        echo(401),
+        echo(403),
+        echo(500),
+        Answer::new(302, "").with_header("location", &elsewhere),
+        Answer::new(200, "{}").with_header("cache-control", &credential),
+        Answer::half(credential.clone()),
+        Answer::new(200, format!(r#"{{"keys":"{credential}"}}"#)),
+        Answer::new(201, format!(r#"{{"status":{{"error":"{token}"}}}}"#)),
+        Answer::new(201, format!(r#"{{"status":"{token}"}}"#)),
+        Answer::new(201, format!(r#"{{"status":{{"error":"no {}"}}}}"#, &token[40..80])),
+        Answer::new(429, token.clone()).with_header("retry-after", &credential),
+    ];
+    for content in
+        [credential.clone(), format!("{credential}\n"), format!("{credential}\0x"), "".into()]
+    {
+        std::fs::write(&file, &content).unwrap();
+        let config = kube_client::Config::new(issuer.base_url().parse().unwrap());
+        let mut authenticated = config.clone();
+        authenticated.auth_info.token_file = Some(file.to_str().unwrap().to_owned());
+        for answer in &answers {
+            for endpoint in [Endpoint::Discovery, Endpoint::Keys, Endpoint::TokenReview] {
+                issuer.answer(endpoint, answer.clone());
+                let reviewer = KubeReviewer::from_config(authenticated.clone());
+                seen.show(&reviewer);
+                let review = TokenReview::by(reviewer).fail_closed();
+                let issuer_of = trusted(&issuer)
+                    .with_fetch_bearer_token_file(&file)
+                    .with_fetch_header("x-also", &credential)
+                    .with_token_review(review);
+                let builder = builder(issuer_of.clone()).review_every_token();
+                let verifier = builder.clone().build().unwrap();
+                seen.show(&(issuer_of, builder));
+                for _ in 0..2 {
+                    match verifier.verify(&token).await {
+                        Ok(caller) => seen.show(&caller),
+                        Err(error) => seen.show_error(&error),
+                    }
+                    seen.show(&verifier.refresh_now().await);
+                    seen.show(&(verifier.status(), &verifier));
+                    seen.tell(verifier.explain(&token).to_string());
+                }
+                let probe = ReadinessProbe::new(Readiness::any(&verifier));
+                let request = http::Request::new(Full::<Bytes>::default());
+                let ready = probe.oneshot(request).await.unwrap();
+                let body = ready.into_body().collect().await.unwrap().to_bytes();
+                seen.tell(String::from_utf8_lossy(&body));
+                issuer.answer_normally(endpoint);
+            }
+        }
+    }
+    std::fs::remove_file(file).unwrap();
+    let words =
+        ["could not be fetched", "does not answer token reviews", "holds a part of the token"];
+    seen.assert_hides(&hidden, &words);
+}
+
+#[tokio::test]
+async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
+    let mut seen = Seen::new();
+    let issuer = start_issuer();
+    let file = std::env::temp_dir().join(format!("kube-oidc-call-{}", fastrand::u64(..)));
+    let tokens = of_every_kind(&issuer);
+    let hidden = Hidden::of(&tokens);
+    let verifier = builder(trusted(&issuer)).build().unwrap();
+    let callee = HttpServer::start(routes(OidcAuthLayer::from(verifier.clone()))).await;
+    let protection = OidcAuthLayer::from(verifier).end_streams_at_expiry().build().unwrap();
+    let grpc = GrpcServer::start(|incoming| {
+        let mut server = Server::builder().layer(protection);
+        server.add_service(WhoAmI::server()).serve_with_incoming(incoming)
+    })
+    .await;
+    for token in &tokens {
+        std::fs::write(&file, token).unwrap();
+        let from_file = || ServiceAccountTokenLayer::from_file(&file);
+        let layer = from_file().for_origin(callee.url().parse().unwrap());
+        let client = layer.layer(Client::builder(TokioExecutor::new()).build_http());
+        let request = Request::get(callee.url()).body(Full::<Bytes>::default()).unwrap();
+        let call = client.clone().oneshot(request);
+        seen.show(&(&layer, &client, &call));
+        match call.await {
+            Ok(response) => seen.show(&response),
+            Err(error) => seen.show_error(&error),
+        }
+        let layer = from_file().for_channel_to(grpc.url().parse().unwrap());
+        let channel = Channel::from_shared(grpc.url()).unwrap().connect_lazy();
+        let channel = layer.layer(channel);
+        seen.show(&(&layer, &channel));
+        let mut client = HealthClient::new(channel);
+        match client.check(HealthCheckRequest::default()).await {
+            Ok(answer) => seen.show(&answer),
+            Err(status) => seen.show_error(&status),
+        }
+        if let Ok(stream) = client.watch(HealthCheckRequest::default()).await {
+            seen.show(&stream);
+        }
+    }
+    std::fs::remove_file(file).unwrap();
+    seen.assert_hides(&hidden, &["x-caller", "payments/checkout", "Unauthenticated", "Sensitive"]);
+}
