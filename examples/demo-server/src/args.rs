@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{io::IsTerminal as _, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use tower_kube_oidc::{Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher};
 use tracing_subscriber::EnvFilter;
 
-use crate::{error::StartError, review};
+use crate::{error::StartError, review, serve::Limits};
 
 /// An axum service behind an OIDC layer for Kubernetes tokens
 ///
@@ -77,6 +77,21 @@ pub(crate) struct Args {
     /// How long past its lifetime a key set is used while its issuer does not answer [default: 24h]
     #[arg(long, value_name = "DURATION")]
     max_stale: Option<String>,
+
+    /// How many connections are open at once; whoever comes later waits to be accepted. Keep it
+    /// below the limit of open files, since fetching keys needs some
+    #[arg(long, value_name = "NUMBER", default_value = "512")]
+    max_connections: NonZeroU16,
+
+    /// How long a connection may be without a request: before the first, between two, or while
+    /// one does not end [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    idle_timeout: Option<String>,
+
+    /// How long a request may be without an answer, while its body or keys do not come [default:
+    /// 30s]
+    #[arg(long, value_name = "DURATION")]
+    request_timeout: Option<String>,
 }
 
 type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
@@ -175,14 +190,32 @@ impl Args {
         ];
         for (flag, value, set) in durations {
             if let Some(value) = value {
-                let duration = humantime::parse_duration(value).map_err(|source| {
-                    StartError::Duration { flag, value: value.clone(), source }
-                })?;
-                builder = set(builder, duration);
+                builder = set(builder, duration(flag, value)?);
             }
         }
         Ok(builder.build()?)
     }
+
+    /// What clients may take.
+    pub(crate) fn limits(&self) -> Result<Limits, StartError> {
+        let given = |flag, value: &Option<String>, default| match value {
+            Some(value) => duration(flag, value),
+            None => Ok(default),
+        };
+        Ok(Limits {
+            connections: self.max_connections,
+            idle: given("--idle-timeout", &self.idle_timeout, Duration::from_secs(10))?,
+            request: given("--request-timeout", &self.request_timeout, Duration::from_secs(30))?,
+        })
+    }
+}
+
+fn duration(flag: &'static str, value: &str) -> Result<Duration, StartError> {
+    humantime::parse_duration(value).map_err(|source| StartError::Duration {
+        flag,
+        value: value.to_owned(),
+        source,
+    })
 }
 
 /// `CLUSTER=URL`, or a URL, which then names its cluster as well. An issuer has no query, so a

@@ -9,16 +9,14 @@ mod error;
 mod metrics;
 mod page;
 mod review;
+mod serve;
 
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::Router;
 use clap::Parser as _;
 use kube_oidc_testing::TestIssuer;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tower_kube_oidc::Issuer;
 
 use self::{args::Args, error::StartError, page::Page};
@@ -57,8 +55,9 @@ async fn run(args: Args) -> Result<(), StartError> {
         (None, None) => return Err(StartError::AudienceNeeded),
     };
     let verifier = args.verifier(issuers, &audience)?;
+    let limits = args.limits()?;
 
-    let listener = TcpListener::bind(&args.listen)
+    let listener = serve::listen(&args.listen)
         .await
         .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
     let address = listener.local_addr().map_err(StartError::Serve)?;
@@ -96,7 +95,7 @@ async fn run(args: Args) -> Result<(), StartError> {
         // nobody listens once the server has ended
         let _ = stop.send(());
     };
-    let served = axum::serve(listener, app).with_graceful_shutdown(signalled);
+    let served = serve::serve(listener, app, limits, signalled);
     let overdue = async {
         if stopped.await.is_ok() {
             tokio::time::sleep(GRACE).await;
@@ -105,9 +104,10 @@ async fn run(args: Args) -> Result<(), StartError> {
         }
     };
     tokio::select! {
-        result = async { served.await } => result.map_err(StartError::Serve),
-        () = overdue => Ok(()),
+        () = served => {}
+        () = overdue => {}
     }
+    Ok(())
 }
 
 /// Prints what a newcomer can paste.
