@@ -4,13 +4,16 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Mutex, mpsc},
     thread,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// How long anything may take that should take no time, on a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo-server"));
@@ -28,7 +31,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
 pub(crate) struct Demo {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: mpsc::Receiver<String>,
+    stderr: Mutex<mpsc::Receiver<String>>,
     pub(crate) address: String,
 }
 
@@ -57,7 +60,12 @@ impl Demo {
             panic!("{line:?} {:?}", stderr.recv_timeout(Duration::from_secs(5)))
         });
         let address = address.to_owned();
-        Self { child, stdout, stderr, address }
+        Self { child, stdout, stderr: Mutex::new(stderr), address }
+    }
+
+    /// The id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next line that it prints.
@@ -69,8 +77,9 @@ impl Demo {
 
     /// The next line of the log with this text.
     pub(crate) fn log_line_with(&self, text: &str) -> String {
+        let stderr = self.stderr.lock().unwrap();
         loop {
-            let line = self.stderr.recv_timeout(Duration::from_secs(30)).unwrap();
+            let line = stderr.recv_timeout(PATIENCE).unwrap();
             if line.contains(text) {
                 return line;
             }
@@ -79,6 +88,15 @@ impl Demo {
 
     pub(crate) fn get(&self, path: &str, headers: &[&str]) -> Response {
         self.ask(&format!("GET {path}"), &[&["host: demo"], headers].concat(), b"")
+    }
+
+    /// A connection on which nothing is waited for for ever.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let address = self.address.parse().unwrap();
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
     }
 
     /// Sends a request with these headers, and none beside what its end takes.
@@ -91,7 +109,7 @@ impl Demo {
             head.push_str("\r\n");
         }
         head.push_str("\r\n");
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut stream = self.connect();
         stream.write_all(head.as_bytes()).unwrap();
         // one that is too long is answered before its end
         let _ = stream.write_all(body);
@@ -120,7 +138,7 @@ impl Demo {
     /// The log until the process ends.
     pub(crate) fn log_to_the_end(mut self) -> String {
         self.child.kill().unwrap();
-        let lines: Vec<String> = self.stderr.iter().collect();
+        let lines: Vec<String> = self.stderr.lock().unwrap().iter().collect();
         lines.join("\n")
     }
 

@@ -1,0 +1,90 @@
+//! Requests whose callers go away, at every moment that there is.
+
+use kube_oidc_testing::{Answer, Endpoint};
+
+use super::*;
+
+/// The ways to go.
+const WAYS: [fn(Wire); 3] = [drop, Wire::reset, |wire| wire.finish()];
+
+#[test]
+fn callers_that_go_away_leave_nothing_behind() {
+    let siege = Siege::begin(&[]);
+    let request = whoami(&siege.good);
+    let with_body = format!("{}\r\ncontent-length: 1000\r\n\r\nnot all of it", request.trim_end());
+    let refused = whoami("junk");
+    let (begun, unfinished) = (&request[..20], &request[..request.len() - 2]);
+    siege.besides("1,800 callers that go away", |served| {
+        for _ in 0..100 {
+            for leave in WAYS {
+                // before a byte, in the head, at its end, in the body, before the answer is read
+                for sent in ["", begun, unfinished, &with_body, &request, &refused] {
+                    let mut wire = Wire::to(&siege.demo);
+                    // it may have been answered, and closed
+                    let _ = wire.try_send(sent);
+                    leave(wire);
+                }
+            }
+            served.wait_for_more(1);
+        }
+        // and with many answers on the way
+        for leave in WAYS {
+            for _ in 0..20 {
+                let mut wire = Wire::to(&siege.demo);
+                wire.send(request.repeat(20));
+                leave(wire);
+            }
+        }
+    });
+    siege.end("callers that go away");
+}
+
+#[test]
+fn callers_that_go_away_while_they_wait_for_keys_are_not_waited_for() {
+    let siege = Siege::begin(&["--fetch-timeout", "60s", "--request-timeout", "60s"]);
+    siege.issuer.answer(Endpoint::Keys, Answer::never());
+    siege.issuer.rotate();
+    // a key that the issuer has, and does not tell of
+    let waiting = whoami(&siege.token_of("late"));
+    let start = Instant::now();
+    siege.besides("300 callers that wait, and go away", |served| {
+        for leave in WAYS {
+            let ask = |_| {
+                let mut wire = Wire::to(&siege.demo);
+                wire.send(&waiting);
+                wire
+            };
+            let wires: Vec<Wire> = (0..100).map(ask).collect();
+            served.wait_for_more(10);
+            let held = Held::by(&siege.demo);
+            assert!(held.descriptors == 0 || held.descriptors >= siege.before.descriptors + 100);
+            wires.into_iter().for_each(leave);
+            siege.wait_until_released();
+        }
+    });
+    assert!(start.elapsed() < Duration::from_secs(60), "before the fetch ended");
+    siege.end("callers that wait, and go away");
+}
+
+#[test]
+fn whoever_waits_beside_those_who_go_gets_an_answer() {
+    let siege = Siege::begin(&["--fetch-timeout", "4s"]);
+    siege.issuer.answer(Endpoint::Keys, Answer::never());
+    siege.issuer.rotate();
+    let waiting = whoami(&siege.token_of("late"));
+    siege.besides("one who waits beside 100 who go away", |_| {
+        let mut first = Wire::to(&siege.demo);
+        first.send(&waiting);
+        for leave in WAYS.iter().cycle().take(100) {
+            let mut wire = Wire::to(&siege.demo);
+            wire.send(&waiting);
+            leave(wire);
+        }
+        let mut last = Wire::to(&siege.demo);
+        last.send(&waiting);
+        for mut wire in [first, last] {
+            assert_eq!(wire.answer().unwrap().status, 503);
+        }
+    });
+    siege.end("one who waits beside those who go away");
+}
