@@ -22,7 +22,7 @@ fn thousands_of_connections_are_served_beside_each_other() {
     let files = raise_open_files();
     let mut siege = Siege::begin(&["--max-connections", "9000", "--idle-timeout", "60s"]);
     // other tests of this process have files open too
-    let count = usize::try_from(files.saturating_sub(600).min(5_000)).unwrap();
+    let count = usize::try_from(files.saturating_sub(600).min(4_000)).unwrap();
     let what = format!("{count} connections, where {files} files may be open");
     let attack = |siege: &Siege| siege.besides(&what, |served| crowd(siege, count, served));
     attack(&siege);
