@@ -333,7 +333,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
         Answer::new(429, token.clone()).with_header("retry-after", &credential),
     ];
     for content in
-        [credential.clone(), format!("{credential}\n"), format!("{credential}\0x"), "".into()]
+        [credential.clone(), format!("{credential}\n"), format!("{credential}\0x"), String::new()]
     {
         std::fs::write(&file, &content).unwrap();
         let config = kube_client::Config::new(issuer.base_url().parse().unwrap());

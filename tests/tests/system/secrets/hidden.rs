@@ -107,7 +107,8 @@ fn every_form_of_a_token_is_found() {
     let decoded: Vec<Vec<u8>> =
         parts.iter().map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
     let json = String::from_utf8(decoded[1].clone()).unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digits = |byte: &u8| format!("{byte:02x}");
+    let hex = |bytes: &[u8]| bytes.iter().map(digits).collect::<Vec<_>>().concat();
     let middle = |text: &str| text[text.len() / 2..text.len() / 2 + FOUND].to_owned();
     for shown in [
         token.clone(),
