@@ -32,17 +32,14 @@ use crate::{
 /// [`Issuer::with_token_review`](crate::Issuer::with_token_review).
 ///
 /// ```
-/// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "axum")]
+/// # fn f(api_server: impl kube_oidc::token_review::Reviewer) -> Result<(), Box<dyn std::error::Error>> {
 /// use axum::{Router, routing::{get, post}};
-/// use tower_kube_oidc::{
-///     Issuer, OidcAuthLayer, RequireTokenReview, Verifier, token_review::Reviewer,
-/// };
+/// use tower_kube_oidc::{Issuer, OidcAuthLayer, RequireTokenReview, Verifier};
 ///
-/// # async fn list() {} async fn refund() {} fn api_server() -> impl Reviewer { Nobody }
-/// # #[derive(Debug)] struct Nobody; impl Reviewer for Nobody {
-/// #     fn review<'a>(&'a self, _: kube_oidc::token_review::ReviewRequest<'a>)
-/// #         -> kube_oidc::token_review::ReviewFuture<'a> { unimplemented!() } }
-/// let issuer = Issuer::in_cluster()?.with_token_review(api_server());
+/// # async fn list() {} async fn refund() {}
+/// // `api_server` is a `KubeReviewer` of the crate `kube-oidc-token-review`, or one of your own
+/// let issuer = Issuer::in_cluster()?.with_token_review(api_server);
 /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
