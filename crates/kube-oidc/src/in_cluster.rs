@@ -121,14 +121,23 @@ impl LearntName {
     /// Takes the operator's word for it.
     pub(crate) fn accept(&self, name: &str) {
         // first, so that at no time the name is not known at all: keys are distrusted by it
-        if let Some(before) = self.0.pinned.load_full() {
-            self.0.former.rcu(|former| {
-                let mut former = Vec::clone(former);
-                former.push(Arc::clone(&before));
-                former
+        let before = self.0.pinned.load_full();
+        self.keep(before.as_ref());
+        let replaced = self.0.pinned.swap(Some(Arc::new(name.to_owned())));
+        if replaced != before {
+            // it was learnt in between
+            self.keep(replaced.as_ref());
+        }
+    }
+
+    fn keep(&self, former: Option<&Arc<String>>) {
+        if let Some(name) = former {
+            self.0.former.rcu(|names| {
+                let mut names = Vec::clone(names);
+                names.push(Arc::clone(name));
+                names
             });
         }
-        self.0.pinned.store(Some(Arc::new(name.to_owned())));
     }
 
     /// The same, if it is what the API server tells. `false`: it is not.
