@@ -1,5 +1,8 @@
 //! What a token must say: type, time, audience.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
