@@ -99,6 +99,17 @@ fn everything_that_a_token_says_is_kept() {
 }
 
 #[test]
+fn only_a_service_account_is_a_user_of_the_api_server() {
+    let text = full().to_string();
+    let kept = read::<ServiceAccountClaims>(&text).unwrap();
+    assert_eq!(
+        ServiceAccountClaims::user(&kept),
+        Some(("system:serviceaccount:payments:checkout", "1c6ea8bb-f466-4fcf-99a3-d268e17bb60f"))
+    );
+    assert_eq!(Value::user(&read::<Value>(&text).unwrap()), None);
+}
+
+#[test]
 fn a_real_api_servers_payload_is_read() {
     let claims = read::<ServiceAccountClaims>(APISERVER_PAYLOAD).unwrap();
     assert_eq!((claims.namespace(), claims.service_account().name()), ("payments", "checkout"));

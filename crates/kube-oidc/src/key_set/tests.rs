@@ -396,6 +396,38 @@ fn a_kid_is_compared_whole_and_exactly() {
     assert_eq!(set.find(Some("key-1"), Algorithm::Rs256).unwrap_err(), NoKey::OtherAlgorithm);
 }
 
+#[test]
+fn the_keys_that_are_found_know_their_kid() {
+    let set = whole(&[Signer::ed25519().named("a"), Signer::ec(Algorithm::Es256).jwk()]);
+    let kid = |kid, algorithm| set.find(kid, algorithm).unwrap().kid();
+    assert_eq!(kid(Some("a"), Algorithm::EdDsa), Some("a"));
+    // of a token that names none, too
+    assert_eq!(kid(None, Algorithm::EdDsa), Some("a"));
+    assert_eq!(kid(None, Algorithm::Es256), None);
+}
+
+#[test]
+fn a_key_in_two_sets_is_found_by_its_numbers() {
+    let (shared, other) = (Signer::ed25519(), Signer::ed25519());
+    let one = whole(&[other.named("shared"), shared.named("a")]);
+    let two = whole(&[shared.named("b"), Signer::ed25519().named("c")]);
+    assert_eq!(one.shared_with(&two).and_then(Key::kid), Some("a"));
+    assert_eq!(two.shared_with(&one).and_then(Key::kid), Some("b"));
+    // a name is not what makes a key
+    assert!(one.shared_with(&whole(&[Signer::ed25519().named("a")])).is_none());
+}
+
+#[test]
+fn keys_are_described_by_name_and_use() {
+    let named = with(&Signer::rsa().named("b"), &json!({ "alg": "PS256" }));
+    let described = whole(&[named, Signer::ed25519().named("a")]).describe();
+    let shown: Vec<_> =
+        described.iter().map(|key| (key.kid.as_deref(), &key.algorithms[..])).collect();
+    let expected: [(_, &[_]); 2] =
+        [(Some("a"), &[Algorithm::EdDsa]), (Some("b"), &[Algorithm::Ps256])];
+    assert_eq!(shown, expected);
+}
+
 fn texts(skipped: &[SkippedKey]) -> Vec<String> {
     skipped.iter().map(ToString::to_string).collect()
 }
