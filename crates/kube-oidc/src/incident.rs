@@ -3,10 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -16,9 +13,8 @@ use crate::issuer::Names;
 /// Keys and tokens that are not believed any more, whatever their issuer says.
 #[derive(Default)]
 pub(crate) struct Incidents {
-    /// Whether there were any: nobody pays for what nobody uses.
-    any: AtomicBool,
-    denied: ArcSwap<Denied>,
+    /// Not there until there is one: nobody pays for what nobody uses.
+    denied: OnceLock<ArcSwap<Denied>>,
 }
 
 #[derive(Clone, Default)]
@@ -44,16 +40,15 @@ impl Incidents {
     }
 
     fn change(&self, change: impl Fn(&mut Denied)) {
-        self.denied.rcu(|denied| {
+        self.denied.get_or_init(ArcSwap::default).rcu(|denied| {
             let mut denied = Denied::clone(denied);
             change(&mut denied);
             denied
         });
-        self.any.store(true, Ordering::Release);
     }
 
     fn denied(&self) -> Option<Guard<Arc<Denied>>> {
-        self.any.load(Ordering::Acquire).then(|| self.denied.load())
+        self.denied.get().map(ArcSwap::load)
     }
 
     /// Whether a key of an issuer is distrusted by any name of the issuer.
@@ -71,10 +66,11 @@ impl Incidents {
 
 impl fmt::Debug for Incidents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let denied = self.denied.load();
+        let denied = self.denied();
+        let denied = denied.as_deref();
         f.debug_struct("Incidents")
-            .field("distrusted_keys", &denied.keys.len())
-            .field("denied_jtis", &denied.jtis.len())
+            .field("distrusted_keys", &denied.map_or(0, |denied| denied.keys.len()))
+            .field("denied_jtis", &denied.map_or(0, |denied| denied.jtis.len()))
             .finish_non_exhaustive()
     }
 }
