@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{sealed::FromPayload, *};
-use crate::{error::Reason, json};
+use crate::{error::Reason, json, packed::Span};
 
 /// What a kube-apiserver of today signs for a pod, except that its names are ours.
 fn full() -> Value {
@@ -107,6 +107,59 @@ fn only_a_service_account_is_a_user_of_the_api_server() {
         Some(("system:serviceaccount:payments:checkout", "1c6ea8bb-f466-4fcf-99a3-d268e17bb60f"))
     );
     assert_eq!(Value::user(&read::<Value>(&text).unwrap()), None);
+}
+
+#[test]
+fn registered_claims_are_equal_where_all_of_them_are() {
+    let registered = |payload: &Value| read::<Value>(&payload.to_string()).unwrap().1;
+    let one = registered(&full());
+    assert_eq!(one, registered(&full()));
+    // the others are no concern of theirs
+    assert_eq!(one, registered(&with("/kubernetes.io", None)));
+    for (name, other) in [
+        ("/iss", json!("https://127.0.0.1:26444")),
+        ("/sub", json!("system:serviceaccount:payments:other")),
+        ("/aud", json!(["vault", "orders"])),
+        ("/exp", json!(1_795_330_027)),
+        ("/nbf", json!(1_795_243_627)),
+        ("/iat", json!(1_795_243_627)),
+        ("/jti", json!("2f1b7c0e-9a55-4a43-93d5-0f8e6b1c7d12")),
+    ] {
+        assert_ne!(one, registered(&with(name, Some(other))), "{name}");
+    }
+}
+
+#[test]
+fn claims_of_a_service_account_are_equal_where_all_of_them_are() {
+    let one = service_account(&full()).unwrap();
+    assert_eq!(one, service_account(&full()).unwrap());
+    let uid = "00000000-0a55-4a43-93d5-0f8e6b1c7d11";
+    let secret = json!({ "name": "checkout-binding", "uid": uid });
+    let others = [
+        named("billing", "checkout"),
+        named("payments", "other"),
+        with("/jti", None),
+        with("/kubernetes.io/serviceaccount/uid", Some(json!(uid))),
+        with("/kubernetes.io/pod", None),
+        with("/kubernetes.io/pod/name", Some(json!("other"))),
+        with("/kubernetes.io/pod/uid", Some(json!(uid))),
+        with("/kubernetes.io/node", None),
+        with("/kubernetes.io/node/name", Some(json!("other"))),
+        with("/kubernetes.io/node/uid", Some(json!(uid))),
+        with("/kubernetes.io/secret", Some(secret)),
+        with("/kubernetes.io/warnafter", Some(json!(1_795_247_234))),
+    ];
+    for other in others {
+        assert_ne!(one, service_account(&other).unwrap(), "{other}");
+    }
+}
+
+#[test]
+fn the_memory_of_claims_is_counted() {
+    let text = full().to_string();
+    let kept = read::<Value>(&text).unwrap().1;
+    let least = text.len() + 2 * size_of::<Span>();
+    assert!((least..least + 64).contains(&kept.bytes()), "{} to {least}", kept.bytes());
 }
 
 #[test]
