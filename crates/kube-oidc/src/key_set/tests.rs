@@ -585,6 +585,56 @@ fn the_limits_of_an_rsa_key_are_exact() {
     }
 }
 
+/// The y of the points whose order is 8 or less, as a decoder may be given them: 0 and 1, also as
+/// they are modulo 2^255 - 19, -1, and two others (`ge25519_has_small_order` of libsodium).
+fn y_of_small_order() -> Vec<[u8; 32]> {
+    let y = |low: u8, middle: u8, high: u8| {
+        let mut y = [middle; 32];
+        (y[0], y[31]) = (low, high);
+        y
+    };
+    let of_order_8 = [
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    ];
+    let mut all: Vec<_> = of_order_8
+        .iter()
+        .map(|hex| std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()))
+        .collect();
+    all.extend([y(0, 0, 0), y(1, 0, 0)]);
+    all.extend([0xec, 0xed, 0xee].map(|low| y(low, 0xff, 0x7f)));
+    all
+}
+
+#[test]
+fn a_point_of_small_order_is_no_key_and_its_neighbours_may_be() {
+    let has_small_order = |x: &[u8; 32]| {
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(x) });
+        match parse_keys(&[key]) {
+            Err(KeySetError::NoUsableKey(skipped)) => texts(&skipped)[0].contains("small order"),
+            other => {
+                other.unwrap();
+                false
+            }
+        }
+    };
+    let small = y_of_small_order();
+    for y in &small {
+        for sign in [0, 0x80] {
+            let mut x = *y;
+            x[31] |= sign;
+            assert!(has_small_order(&x), "{x:x?}");
+        }
+        for (at, bit) in (0..32).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit))) {
+            let mut x = *y;
+            x[at] ^= bit;
+            let mut without_sign = x;
+            without_sign[31] &= 0x7f;
+            assert_eq!(has_small_order(&x), small.contains(&without_sign), "{x:x?}");
+        }
+    }
+}
+
 #[test]
 fn leading_zeros_of_a_number_are_taken_off() {
     let signer = Signer::rsa();
