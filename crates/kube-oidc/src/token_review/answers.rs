@@ -33,7 +33,8 @@ use crate::{
 /// trouble of its own too.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 
-/// How long a kept answer is used before the API server is asked again.
+/// How long a token is not asked for again when no answer came: a second is what its caller is told
+/// to wait, and an API server in trouble is not asked at the pace of whoever has a token.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// As many tokens as answers are known for.
@@ -88,8 +89,8 @@ struct Known {
     confirmed: Option<Confirmed>,
     /// The last bad one, unless a good one came after it.
     refused: Option<(Moment, Refusal)>,
-    /// When the API server did not answer for the last time.
-    failed_at: Option<Moment>,
+    /// When the API server did not answer for the last time, and why, unless it answered since.
+    failed: Option<(Moment, ReviewUnavailableCause)>,
     /// How often it was asked to the end, and what came of the last time: for those who waited.
     rounds: u64,
     last: Option<Verdict>,
@@ -186,7 +187,7 @@ impl Answers {
     fn is_known_away(&self, known: &Known, now: Moment) -> bool {
         let interval = self.settings.interval;
         self.failing.load(Ordering::Relaxed)
-            && known.failed_at.is_some_and(|at| now.since(at) < interval)
+            && known.failed.is_some_and(|(at, _)| now.since(at) < interval)
             && known.is_kept(now, self.settings.keep)
     }
 
@@ -331,11 +332,13 @@ impl Known {
         }
         let counts =
             self.confirmed.is_some_and(|known| now.since(known.asked_at) < known.counts_for);
-        let asked_in_vain = self.failed_at.is_some_and(|at| now.since(at) < ASK_AGAIN);
-        if counts || (asked_in_vain && self.is_kept(now, keep)) {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
+        if counts {
+            return Poll::Ready(Ok(()));
+        }
+        match self.failed.filter(|(at, _)| now.since(*at) < ASK_AGAIN) {
+            None => Poll::Pending,
+            Some(_) if self.is_kept(now, keep) => Poll::Ready(Ok(())),
+            Some((_, cause)) => Poll::Ready(Err(ReviewUnavailable::new(cause).into())),
         }
     }
 
@@ -361,20 +364,20 @@ impl Known {
                 let counts_for = settings.interval.mul_f64(part);
                 self.confirmed = Some(Confirmed { asked_at, counts_for });
                 self.refused = None;
-                self.failed_at = None;
+                self.failed = None;
                 Ok(())
             }
             Answer::Refused(refusal) => {
                 self.confirmed = None;
                 self.refused = Some((now, refusal.clone()));
-                self.failed_at = None;
+                self.failed = None;
                 Err(refusal.into())
             }
-            Answer::None(_) if self.is_kept(now, settings.keep) => {
-                self.failed_at = Some(now);
-                Ok(())
+            Answer::None(cause) => {
+                self.failed = Some((now, cause));
+                let kept = self.is_kept(now, settings.keep);
+                if kept { Ok(()) } else { Err(ReviewUnavailable::new(cause).into()) }
             }
-            Answer::None(cause) => Err(ReviewUnavailable::new(cause).into()),
         };
         self.rounds += 1;
         self.last = Some(verdict.clone());

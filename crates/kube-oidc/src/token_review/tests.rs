@@ -280,6 +280,19 @@ fn outside_a_runtime_nobody_can_be_asked() {
 }
 
 #[tokio::test]
+async fn an_api_server_in_trouble_is_asked_once_a_second_for_a_token() {
+    let (api_server, clock) = (Scripted::new([Err("429 Too Many Requests")]), clock());
+    let answers = answers(api_server.clone(), &clock);
+    for second in 1..=5 {
+        for _ in 0..100 {
+            assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+        }
+        assert_eq!(api_server.calls(), second);
+        clock.advance(SECOND);
+    }
+}
+
+#[tokio::test]
 async fn by_default_no_answer_is_kept_and_none_is_an_error_for_long() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
     let answers = answers(api_server.clone(), &clock);
@@ -287,8 +300,9 @@ async fn by_default_no_answer_is_kept_and_none_is_an_error_for_long() {
     api_server.now_says(Err("connection refused"));
     clock.advance(60 * SECOND);
     assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
-    // an error is not remembered
+    // it is no verdict, and forgotten in a second
     api_server.now_says(Ok(good()));
+    clock.advance(SECOND);
     assert_eq!(ask(&answers).await, Ok(()));
 }
 
@@ -328,6 +342,7 @@ async fn the_last_good_answer_is_kept_for_as_long_as_was_asked_for() {
     clock.advance(539 * SECOND);
     assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
     api_server.now_says(Ok(good()));
+    clock.advance(SECOND);
     assert_eq!(ask(&answers).await, Ok(()));
 }
 
