@@ -57,6 +57,7 @@ impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
                 let passed = parts.extensions.get::<Passed<C>>();
                 let answering =
                     passed.map(|passed| passed.how.answering.clone()).unwrap_or_default();
+                let answering = passed::answering_within(&parts.extensions, &answering);
                 NoCaller::new(passed::why_no_caller(passed), &answering, parts)
             },
         )

@@ -289,7 +289,15 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
         let stranger = TestIssuer::start();
         Router::new().route("/", post(ok)).layer(layer(&stranger)).layer(outer)
     };
+    // and an extractor below one that lets pass who has no token of its own issuer
+    let extracting = |inner: OidcAuthLayer| {
+        let handler = post(|_: Caller| async { "ok" });
+        let open = http().open_path_for([http::Method::POST], "/");
+        Router::new().route("/", handler).layer(inner).layer(open)
+    };
+    let stranger = TestIssuer::start();
     for (app, expected) in [
+        (extracting(layer(&stranger).dangerous_report_only()), StatusCode::UNAUTHORIZED),
         (app(denying(), http()), StatusCode::FORBIDDEN),
         (app(denying(), http().dangerous_report_only()), StatusCode::OK),
         // gRPC has its own status
