@@ -100,6 +100,8 @@ struct Failure {
     retry_in: Duration,
     /// How long the issuer asked to be left alone.
     asked: Duration,
+    /// One of these fetches was made for a `kid`, and so is the next.
+    for_unknown_kid: bool,
 }
 
 impl Machine {
@@ -247,7 +249,9 @@ impl Machine {
                 // beyond what was asked for, so that a fleet that was told the same does not
                 // come back at once
                 let retry_in = asked + self.back_off(count, dice).max(asked.mul_f64(dice));
-                self.failure = Some(Failure { flight, at: now, count, retry_in, asked });
+                let for_unknown_kid = landed.for_unknown_kid;
+                self.failure =
+                    Some(Failure { flight, at: now, count, retry_in, asked, for_unknown_kid });
             }
         }
         true
@@ -293,6 +297,9 @@ impl Machine {
 
     fn start(&mut self, now: Moment, for_unknown_kid: bool) -> Flight {
         self.last = Flight(self.last.0 + 1);
+        // what was asked for in vain still is, whoever begins the next
+        let for_unknown_kid =
+            for_unknown_kid || self.failure.as_ref().is_some_and(|failure| failure.for_unknown_kid);
         self.in_the_air = Some(InTheAir { flight: self.last, began: now, for_unknown_kid });
         self.last
     }

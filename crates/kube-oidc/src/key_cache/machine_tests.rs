@@ -282,6 +282,20 @@ fn a_failure_within_the_cooldown_is_not_the_tokens_fault() {
 }
 
 #[test]
+fn a_failure_in_between_does_not_forget_that_a_kid_was_looked_for() {
+    let mut cache = Cache::with_set();
+    let mut flight = cache.start();
+    for _ in 0..3 {
+        assert!(cache.land_failed(flight, None, 0.0));
+        cache.clock.advance(10 * SECOND);
+        // the timer is first, before anybody asks again
+        flight = cache.start_due();
+    }
+    assert!(cache.land_good(flight));
+    assert_eq!(cache.ask(), Answer::UnknownKey);
+}
+
+#[test]
 fn a_cooldown_says_nothing_once_the_set_is_dropped_or_a_fetch_failed() {
     // a set that ages faster than the cooldown passes
     let settings = Settings { max_stale: secs(10), ..Settings::default() };
@@ -318,6 +332,7 @@ fn retries_back_off_from_one_second_to_sixty() {
     // good again, and the next failure begins anew
     let flight = cache.start_due();
     assert!(cache.land_good(flight));
+    cache.clock.advance(secs(30));
     let flight = cache.start();
     assert!(cache.land_failed(flight, None, 1.0));
     assert_eq!(cache.due(), Due::In(SECOND));
