@@ -3,7 +3,7 @@
 use crate::{
     clock::Moment,
     key_cache::KeyCache,
-    key_set::{Key, KeySet},
+    key_set::KeySet,
     status::{IssuerStatus, KeyState},
 };
 
@@ -66,11 +66,11 @@ impl Keys {
         matches!(self, Self::Fetched(_))
     }
 
-    /// Whether a key of these numbers was in the last set that is known, usable or not.
-    pub(crate) fn last_had_numbers_of(&self, key: &Key) -> bool {
+    /// Looks into the last set that is known, usable or not; without one, `false`.
+    pub(crate) fn with_last(&self, look: impl FnOnce(&KeySet) -> bool) -> bool {
         match self {
-            Self::Fixed(keys) => keys.has_numbers_of(key),
-            Self::Fetched(cache) => cache.with_last(|keys| keys.has_numbers_of(key)),
+            Self::Fixed(keys) => look(keys),
+            Self::Fetched(cache) => cache.with_last(look),
         }
     }
 

@@ -338,4 +338,9 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     clock.advance(2 * day);
     assert!(!verifier.is_ready());
     assert!(verifier.time_left(&caller) > 7 * day);
+    // and a key is distrusted nevertheless
+    verifier.distrust_key(issuer.url(), "another");
+    assert!(verifier.time_left(&caller) > 7 * day);
+    verifier.distrust_key(issuer.url(), issuer.signing_key().kid());
+    assert_eq!(verifier.time_left(&caller), Duration::ZERO);
 }

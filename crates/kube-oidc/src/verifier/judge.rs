@@ -77,13 +77,13 @@ impl<C: Claims> Inner<C> {
         let issuers = self.issuers.load();
         let Some(issuer) = issuers.by_id(basis.issuer) else { return true };
         // while no key may be used, nobody knows
-        let lost_key = issuer.keys.peek(now, |keys| {
-            keys.is_some_and(|keys| match keys.by_id(basis.key) {
-                Some(key) => self.incidents.is_distrusted(&issuer.names, key.kid()),
-                None => true,
-            })
-        });
-        lost_key || self.incidents.is_denied(caller.registered().jti())
+        let lost_key =
+            issuer.keys.peek(now, |keys| keys.is_some_and(|keys| keys.by_id(basis.key).is_none()));
+        let is_distrusted = |key: &Key| self.incidents.is_distrusted(&issuer.names, key.kid());
+        // what is distrusted is so meanwhile too
+        lost_key
+            || issuer.keys.with_last(|keys| keys.by_id(basis.key).is_some_and(is_distrusted))
+            || self.incidents.is_denied(caller.registered().jti())
     }
 
     /// Judges by what is known, without the API server.

@@ -110,7 +110,8 @@ impl TrustedIssuers {
             return None;
         }
         self.candidates(iss)
-            .find(|other| other.cluster != issuer.cluster && other.keys.last_had_numbers_of(key))
+            .filter(|other| other.cluster != issuer.cluster)
+            .find(|other| other.keys.with_last(|keys| keys.has_numbers_of(key)))
     }
 }
 
