@@ -131,6 +131,9 @@ fn a_slip_allows_nobody_and_is_an_error() {
         let denied = slip.check(&caller).unwrap_err().to_string();
         assert!(denied.contains(&error), "{denied}");
         assert!(!allows(slip.clone().not(), &caller), "not {slip}");
+        assert_eq!(slip.clone().not().validate().unwrap_err().to_string(), error);
+        let denied = slip.clone().not().check(&caller).unwrap_err().to_string();
+        assert!(denied.contains(&error), "{denied}");
         assert!(!allows(slip.clone().not().not(), &caller), "not not {slip}");
         assert!(!allows(slip.clone().and(in_namespace("payments")), &caller));
         assert!(slip.clone().or(in_namespace("payments")).validate().is_err());
@@ -149,6 +152,10 @@ fn the_rule_that_refused_is_named() {
         denied.rule(),
         r#"(callers of the service account "refunds" in the namespace "payments" or for the audience "x")"#
     );
+    assert_eq!(
+        Policy::audience("x").and(Policy::audience("y").not()).to_string(),
+        r#"(for the audience "x" and not for the audience "y")"#
+    );
     let policy = Policy::when("a\nb", |_| false).not().not();
     assert_eq!(
         policy.check(&caller).unwrap_err().to_string(),
@@ -164,6 +171,18 @@ fn a_long_policy_is_said_once_and_cut() {
     let denied = long.check(&caller(None, "payments", "checkout")).unwrap_err();
     assert!(denied.rule().len() <= 1024 + '…'.len_utf8());
     assert!(denied.rule().contains("first"));
+    // it is cut where it is too long, and not before
+    let long = |last| {
+        let parts = (0..20).map(|number| format!("{number:060}")).chain(["x".repeat(last)]);
+        Policy::any(parts.map(|words| Policy::when(words, |_| false)))
+    };
+    let rule_of = |policy: &Policy| {
+        let denied = policy.check(&caller(None, "payments", "checkout")).unwrap_err();
+        denied.rule().to_owned()
+    };
+    let missing = 1_024 - long(0).to_string().len();
+    assert_eq!(rule_of(&long(missing)), long(missing).to_string());
+    assert_eq!(rule_of(&long(missing + 1)).chars().last(), Some('…'));
     // the hint of a part that is far in is found
     let policy = long.or(in_namespace(""));
     let denied = policy.check(&caller(None, "payments", "checkout")).unwrap_err().to_string();
