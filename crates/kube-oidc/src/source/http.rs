@@ -17,7 +17,7 @@ use url::Origin;
 use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse};
 use crate::{error::BuildError, issuer_url::Transport, shown::chain};
 
-/// Fetches over HTTP/1.1 or HTTP/2, with TLS by rustls and the platform's root certificates.
+/// Fetches over HTTP/1.1, with TLS by rustls and the platform's root certificates.
 ///
 /// Redirects are not followed, and packed answers are neither asked for nor unpacked. The proxy of
 /// the environment (`HTTPS_PROXY`, `NO_PROXY`) is used for https unless another is set; plain http
@@ -244,6 +244,8 @@ fn build(builder: ClientBuilder) -> Result<Client, FetchError> {
         .no_brotli()
         .no_zstd()
         .no_deflate()
+        // two small answers need no more, and what an HTTP/2 error says may be the server's words
+        .http1_only()
         .pool_idle_timeout(KEPT_FOR)
         .redirect(Policy::none())
         .referer(false)
