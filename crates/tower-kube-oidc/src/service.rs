@@ -52,11 +52,9 @@ where
             Some(admission) => admission,
             None => match self.settings.judge(request.headers_mut()) {
                 Poll::Ready(verdict) => self.settings.admit(&mut request, verdict),
-                // a clone that was not polled ready: while it waits it holds no permit of the
-                // inner service, and the one that is ready stays for a request that can use it
                 Poll::Pending => {
                     drop(decision);
-                    let inner = self.inner.clone();
+                    let inner = for_waiting(&mut self.inner);
                     return ResponseFuture::waiting(request, inner, &self.settings, span);
                 }
             },
@@ -67,6 +65,14 @@ where
             Admission::Refuse(response) => ResponseFuture::answered(response),
         }
     }
+}
+
+/// The inner service for a request that has to wait: a clone that was not polled ready, so that it
+/// holds no permit meanwhile. The one that is ready is let go, with a permit that it may hold: it
+/// could be the very one that the clone will need.
+pub(crate) fn for_waiting<S: Clone>(inner: &mut S) -> S {
+    *inner = inner.clone();
+    inner.clone()
 }
 
 impl<S: Clone, C: Claims> Clone for OidcAuth<S, C> {

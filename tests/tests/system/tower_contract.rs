@@ -170,14 +170,29 @@ async fn the_inner_service_is_ready_when_it_is_called() {
     let waiting = service.ready().await.unwrap().call(request(&token));
     permits.add_permits(1);
     assert_eq!(waiting.await.unwrap().status(), StatusCode::OK);
-    // the one that was ready all the while is called in place
-    let response = service.call(request(&token)).await.unwrap();
+    let response = service.ready().await.unwrap().call(request(&token)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     // a refusal does not use readiness up
     let refused = service.ready().await.unwrap().call(request("garbage")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(service.call(request(&token)).await.unwrap().status(), StatusCode::OK);
     assert_eq!(called.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_request_that_waits_leaves_the_permit_that_was_taken_for_it() {
+    let (issuer, layer, permits) = gated(0);
+    let inner = ServiceBuilder::new().concurrency_limit(1).service(service_fn(greet));
+    // as a buffer drives it: one that is never dropped
+    let mut service = ServiceBuilder::new().layer(layer).service(inner);
+    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let waiting = service.ready().await.unwrap().call(request(&token));
+    permits.add_permits(1);
+    let answered = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    let response = answered.expect("it waits for a permit that nobody uses").unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let response = service.ready().await.unwrap().call(request(&token)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use crate::{
     head::RequestHead,
     passed::{self, Found},
     rejection::Rejection,
+    service::for_waiting,
 };
 
 /// Lets only those callers through whose token the API server still takes: for the few routes that
@@ -196,9 +197,8 @@ where
                 Ok(()) => TokenReviewedFuture::calling(self.inner.call(request)),
                 Err(response) => TokenReviewedFuture::answered(*response),
             },
-            // a clone that was not polled ready, which holds no permit while it waits
             Looked::Ask(question) => {
-                let (service, answering) = (self.inner.clone(), self.answering.clone());
+                let (service, answering) = (for_waiting(&mut self.inner), self.answering.clone());
                 TokenReviewedFuture::waiting(question, service, request, answering)
             }
         }

@@ -129,8 +129,10 @@ async fn the_inner_service_is_ready_when_it_is_called() {
     cluster.delete_pod("gone");
     let gone = minted(&cluster).pod("gone").mint();
     // one that waits, one that need not, one that is refused, which uses no readiness up
-    assert_eq!(service.ready().await.unwrap().call(request(&good)).await.unwrap().status(), 200);
-    assert_eq!(service.call(request(&good)).await.unwrap().status(), 200);
+    for _ in 0..2 {
+        let answered = service.ready().await.unwrap().call(request(&good)).await.unwrap();
+        assert_eq!(answered.status(), 200);
+    }
     for _ in 0..2 {
         let refused = service.ready().await.unwrap().call(request(&gone)).await.unwrap();
         assert_eq!(refused.status(), 401);
