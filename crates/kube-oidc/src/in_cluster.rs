@@ -120,13 +120,16 @@ impl LearntName {
 
     /// Takes the operator's word for it.
     pub(crate) fn accept(&self, name: &str) {
-        // first, so that at no time the name is not known at all: keys are distrusted by it
-        let before = self.0.pinned.load_full();
-        self.keep(before.as_ref());
-        let replaced = self.0.pinned.swap(Some(Arc::new(name.to_owned())));
-        if replaced != before {
-            // it was learnt in between
-            self.keep(replaced.as_ref());
+        let name = Arc::new(name.to_owned());
+        loop {
+            // first, so that at no time the name is not known at all: keys are distrusted by it
+            let before = self.0.pinned.load_full();
+            self.keep(before.as_ref());
+            let found = self.0.pinned.compare_and_swap(&before, Some(Arc::clone(&name)));
+            if found.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr) {
+                return;
+            }
+            // another was learnt in between
         }
     }
 
