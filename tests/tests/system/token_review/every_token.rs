@@ -17,6 +17,7 @@ async fn a_thousand_requests_with_one_token_ask_once() {
     let gate = Gated::before(&cluster);
     let verifier =
         builder(&cluster, review(gate.clone()), &clock).review_every_token().build().unwrap();
+    verifier.ready().await;
     let came = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&came);
     let count = move |request, next: Next| {

@@ -75,6 +75,7 @@ async fn a_kept_answer_counts_from_when_it_was_given() {
         assert_eq!(ask(&silent.server, "/", &other).await.why(), UNAVAILABLE);
     }
     silent.cluster.answer_normally(Endpoint::TokenReview);
+    silent.clock.advance(SECOND);
     assert_eq!(silent.ask().await.why(), GOOD);
 }
 
