@@ -75,7 +75,7 @@ const TOKEN_BESIDE: NoToken =
 
 fn find<'a>(headers: &'a mut HeaderMap, name: &HeaderName) -> Result<&'a HeaderValue, NoToken> {
     // mostly no header of any name comes twice, which costs nothing to know
-    if headers.len() > headers.keys_len() && hide_several(headers, name) {
+    if headers.len() != headers.keys_len() && hide_several(headers, name) {
         return Err(NoToken::Malformed("there is more than one such header"));
     }
     let value = headers.get_mut(name).ok_or(NoToken::NoCredentials)?;

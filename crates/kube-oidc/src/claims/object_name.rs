@@ -2,17 +2,21 @@
 
 /// `IsDNS1123Label` of `k8s.io/apimachinery/pkg/util/validation`: what a namespace may be.
 pub(crate) fn is_dns_label(text: &str) -> bool {
-    text.len() <= 63 && classes(text) & (NOT_IN_NAME | DOT) == 0 && has_alphanumeric_ends(text)
+    let classes = Classes::of(text);
+    text.len() <= 63
+        && !classes.hold(NOT_IN_NAME)
+        && !classes.hold(DOT)
+        && has_alphanumeric_ends(text)
 }
 
 /// `IsDNS1123Subdomain`: what the name of a service account, pod, node or secret may be. Its
 /// labels have no length limit of their own.
 pub(crate) fn is_dns_subdomain(text: &str) -> bool {
-    let classes = classes(text);
+    let classes = Classes::of(text);
     text.len() <= 253
-        && classes & NOT_IN_NAME == 0
+        && !classes.hold(NOT_IN_NAME)
         && has_alphanumeric_ends(text)
-        && (classes & DOT == 0 || text.as_bytes().windows(2).all(|pair| !is_edge(pair)))
+        && (!classes.hold(DOT) || text.as_bytes().windows(2).all(|pair| !is_edge(pair)))
 }
 
 /// Whether a dot and a hyphen, or two dots, are neighbours.
@@ -30,7 +34,7 @@ fn has_alphanumeric_ends(text: &str) -> bool {
 
 /// A uid is opaque: Kubernetes makes UUIDs, and promises no form.
 pub(super) fn is_uid(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && classes(text) & NOT_IN_UID == 0
+    (1..=128).contains(&text.len()) && !Classes::of(text).hold(NOT_IN_UID)
 }
 
 /// What no label and no subdomain holds, a hyphen and a dot aside.
@@ -59,7 +63,15 @@ static CLASSES: [u8; 256] = {
     classes
 };
 
-/// The classes of all bytes together.
-fn classes(text: &str) -> u8 {
-    text.bytes().fold(0, |classes, byte| classes | CLASSES[usize::from(byte)])
+/// The classes of all bytes of a text together.
+struct Classes(u8);
+
+impl Classes {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().fold(0, |classes, byte| classes | CLASSES[usize::from(byte)]))
+    }
+
+    fn hold(&self, class: u8) -> bool {
+        self.0 & class != 0
+    }
 }

@@ -179,8 +179,13 @@ impl Jwk<'_> {
         if n.last().is_none_or(|last| last % 2 == 0) {
             return Err(Unusable::EvenModulus);
         }
-        let exponent = (e.len() <= 8)
-            .then(|| e.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)))
+        let exponent = 8_usize
+            .checked_sub(e.len())
+            .map(|zeros| {
+                let mut bytes = [0; 8];
+                bytes[zeros..].copy_from_slice(&e);
+                u64::from_be_bytes(bytes)
+            })
             .filter(|exponent| exponent % 2 == 1 && RSA_EXPONENTS.contains(exponent));
         match exponent {
             Some(_) => Ok(Material::Rsa { n, e }),
