@@ -9,12 +9,19 @@ use kube_oidc::{
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
     Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
 }
 
 fn token(issuer: &TestIssuer) -> String {
     issuer.token().audience("orders").mint()
+}
+
+/// One that is good for longer than any set that is fetched.
+fn long_lived(issuer: &TestIssuer) -> String {
+    issuer.token().audience("orders").expires_in(100 * DAY).mint()
 }
 
 async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
@@ -59,12 +66,19 @@ async fn keys_that_are_given_are_fresh_for_ever() {
     let trusted = Issuer::new(issuer.url().parse().unwrap())
         .with_key_set(issuer.key_set().to_string())
         .of_cluster("blue");
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
-    assert!(verifier.is_ready());
-    verifier.ready().await;
-    verifier.refresh_now().await.unwrap();
-    let line = verifier.status()[0].to_string();
-    assert_eq!(line, format!("{} (blue): fresh, 1 key", issuer.url()));
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier =
+        Verifier::builder(trusted).audience("orders").clock(clock.clone()).build().unwrap();
+    let good = long_lived(&issuer);
+    for _ in ["today", "in 40 days"] {
+        assert!(verifier.is_ready());
+        verifier.ready().await;
+        verifier.refresh_now().await.unwrap();
+        let line = verifier.status()[0].to_string();
+        assert_eq!(line, format!("{} (blue): fresh, 1 key", issuer.url()));
+        assert_eq!(reason(&verifier, &good).await, None);
+        clock.advance(40 * DAY);
+    }
 }
 
 #[tokio::test]
@@ -276,14 +290,16 @@ async fn an_issuer_that_is_removed_while_a_token_waits_for_its_keys_accepts_it_n
 #[tokio::test]
 async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     let issuer = TestIssuer::start();
+    let clock = ManualClock::at(SystemTime::now());
     let path = std::env::temp_dir().join(format!("kube-oidc-keys-{}", std::process::id()));
     let trusted = || Issuer::new(issuer.url().parse().unwrap()).with_key_set_file(&path);
     let verifier = Verifier::builder(trusted())
         .audience("orders")
         .dangerous_no_unknown_kid_cooldown()
+        .clock(clock.clone())
         .build()
         .unwrap();
-    let good = token(&issuer);
+    let good = long_lived(&issuer);
     assert_eq!(reason(&verifier, &good).await, Some(Reason::KeysUnavailable));
     std::fs::write(&path, issuer.key_set().to_string()).unwrap();
     verifier.refresh_now().await.unwrap();
@@ -296,6 +312,12 @@ async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
         assert!(verifier.refresh_now().await.is_err(), "{contents:?}");
         assert_eq!(reason(&verifier, &good).await, None, "{contents:?}");
     }
+    // nor does it age out: longer than any other set may be kept stale
+    clock.advance(40 * DAY);
+    assert!(verifier.is_ready());
+    assert_eq!(reason(&verifier, &good).await, None);
+    assert!(verifier.refresh_now().await.is_err());
+    assert_eq!(reason(&verifier, &good).await, None);
     let error = verifier.status()[0].last_error.clone().unwrap().error;
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }
@@ -331,16 +353,15 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
     let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
-    let day = Duration::from_secs(86_400);
-    let minted = issuer.token().audience("orders").expires_in(10 * day);
+    let minted = issuer.token().audience("orders").expires_in(10 * DAY);
     let caller = verifier.judge(minted.mint()).await.unwrap();
     issuer.go_down();
-    clock.advance(2 * day);
+    clock.advance(2 * DAY);
     assert!(!verifier.is_ready());
-    assert!(verifier.time_left(&caller) > 7 * day);
+    assert!(verifier.time_left(&caller) > 7 * DAY);
     // and a key is distrusted nevertheless
     verifier.distrust_key(issuer.url(), "another");
-    assert!(verifier.time_left(&caller) > 7 * day);
+    assert!(verifier.time_left(&caller) > 7 * DAY);
     verifier.distrust_key(issuer.url(), issuer.signing_key().kid());
     assert_eq!(verifier.time_left(&caller), Duration::ZERO);
 }
