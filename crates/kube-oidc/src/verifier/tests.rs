@@ -1,5 +1,6 @@
 //! What is remembered is never more than what would be found out: for any history, a verifier
-//! that remembers and one that does not say the same of every token.
+//! that remembers and one that does not say the same of every token. And what both accept is
+//! held against a model of what the issuers published, as both read the same keys.
 
 use std::{
     sync::{Arc, Mutex, OnceLock},
@@ -29,6 +30,11 @@ const ISSUERS: [(&str, &str); 3] = [
     ("https://own.test", "red"),
 ];
 
+/// What the issuers say of how long their sets live, in seconds: nothing, much and little.
+const LIFETIMES: [Option<u64>; 3] = [None, Some(3_000), Some(60)];
+
+const MAX_STALE: Duration = Duration::from_secs(1_000);
+
 /// Names of keys: each is used for two different ones.
 const KIDS: [&str; 4] = ["one", "one", "two", "two"];
 
@@ -48,20 +54,31 @@ fn jwk(index: usize) -> Value {
 
 const TOKENS: usize = 48;
 
+/// A token, and what it was made of.
+struct Minted {
+    text: String,
+    iss: &'static str,
+    key: usize,
+    jti: String,
+}
+
 /// Tokens of every key for each name: one that lives long, one that ends soon, one that begins
 /// later, and one that does not name its key.
-fn tokens() -> &'static [String] {
-    static MINTED: OnceLock<Vec<String>> = OnceLock::new();
+fn tokens() -> &'static [Minted] {
+    static MINTED: OnceLock<Vec<Minted>> = OnceLock::new();
     MINTED.get_or_init(|| {
         let mut tokens = Vec::new();
         for iss in ["https://shared.test", "https://own.test", "https://nobody.test"] {
-            for (index, kid) in KIDS.into_iter().enumerate() {
+            for (key, kid) in KIDS.into_iter().enumerate() {
+                let mut add = |kid, from, until, jti: String| {
+                    let text = mint(iss, key, kid, from, until, &jti);
+                    tokens.push(Minted { text, iss, key, jti });
+                };
                 for (from, until) in [(0, 1_000_000), (0, 300), (200, 5_000)] {
-                    let jti = format!("{iss} {index} {until}");
-                    tokens.push(mint(iss, index, Some(kid), from, until, &jti));
+                    add(Some(kid), from, until, format!("{iss} {key} {until}"));
                 }
                 // whether the only key that fits may be taken changes with the others
-                tokens.push(mint(iss, index, None, 0, 1_000_000, "no kid"));
+                add(None, 0, 1_000_000, "no kid".to_owned());
             }
         }
         assert_eq!(tokens.len(), TOKENS);
@@ -90,28 +107,66 @@ fn mint(iss: &str, index: usize, kid: Option<&str>, from: u64, until: u64, jti: 
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The key sets of all issuers. `None`: it does not answer.
-#[derive(Clone, Debug, Default)]
-struct Published(Arc<Mutex<[Option<String>; 3]>>);
+/// An issuer, and what must be known of it by now.
+#[derive(Debug, Default)]
+struct Site {
+    /// The keys whose bits are set. `None`: it does not answer.
+    keys: Option<u8>,
+    /// What the last fetch brought that brought a key at all.
+    brought: Option<Brought>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Brought {
+    keys: u8,
+    at: Moment,
+}
+
+/// The key sets of all issuers.
+#[derive(Clone, Debug)]
+struct Published {
+    sites: Arc<Mutex<[Site; 3]>>,
+    clock: ManualClock,
+}
 
 impl Published {
-    /// Publishes the keys whose bits are set.
+    fn new() -> Self {
+        Self { sites: Arc::default(), clock: ManualClock::at(start()) }
+    }
+
     fn set(&self, issuer: usize, keys: Option<u8>) {
-        let document = keys.map(|keys| {
-            let listed = (0..4).filter(|index| keys & 1 << index != 0).map(jwk);
-            json!({ "keys": listed.collect::<Vec<_>>() }).to_string()
-        });
-        self.0.lock().unwrap()[issuer] = document;
+        self.sites.lock().unwrap()[issuer].keys = keys;
+    }
+
+    fn brought(&self, issuer: usize) -> Option<Brought> {
+        self.sites.lock().unwrap()[issuer].brought
+    }
+
+    /// Whoever trusts it from now on knows nothing of it.
+    fn forget(&self, issuer: usize) {
+        self.sites.lock().unwrap()[issuer].brought = None;
     }
 }
 
 impl Fetch for Published {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
         let issuer: usize = request.url().rsplit('/').next().unwrap().parse().unwrap();
-        let answer = self.0.lock().unwrap()[issuer].clone();
+        let site = &mut self.sites.lock().unwrap()[issuer];
+        let answer = site.keys;
+        if let Some(keys) = answer.filter(|keys| *keys != 0) {
+            site.brought = Some(Brought { keys, at: Moment::now(&self.clock) });
+        }
         Box::pin(async move {
-            let document = answer.ok_or_else(|| FetchError::new("it does not answer"))?;
-            Ok(FetchResponse::new(200, document))
+            let keys = answer.ok_or_else(|| FetchError::new("it does not answer"))?;
+            let listed = (0..4).filter(|index| keys & 1 << index != 0).map(jwk);
+            let document = json!({ "keys": listed.collect::<Vec<_>>() }).to_string();
+            let response = FetchResponse::new(200, document);
+            Ok(match LIFETIMES[issuer] {
+                Some(seconds) => {
+                    response.with_header("cache-control", &format!("max-age={seconds}"))
+                }
+                None => response,
+            })
         })
     }
 }
@@ -152,11 +207,15 @@ struct World {
     published: Published,
     clock: ManualClock,
     runtime: Runtime,
+    /// The issuer's name, and the `kid`.
+    distrusted: Vec<(&'static str, &'static str)>,
+    denied: Vec<&'static str>,
 }
 
 impl World {
     fn new(digests: bool, strict: bool) -> Self {
-        let (published, clock) = (Published::default(), ManualClock::at(start()));
+        let published = Published::new();
+        let clock = published.clock.clone();
         for issuer in 0..3 {
             // no key in common at first
             published.set(issuer, Some([0b0001, 0b0010, 0b0101][issuer]));
@@ -166,7 +225,7 @@ impl World {
                 .issuer(trusted(1, &published))
                 .issuer(trusted(2, &published))
                 .audience(AUDIENCE)
-                .max_stale(Duration::from_secs(10_000))
+                .max_stale(MAX_STALE)
                 .token_cache(tokens)
                 .clock(clock.clone());
             let builder = if digests { builder.token_cache_digests() } else { builder };
@@ -180,10 +239,11 @@ impl World {
         let (warm, cold) = (build(1_000), build(0));
         cold.inner.issuers.store(warm.inner.issuers.load_full());
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        Self { warm, cold, published, clock, runtime: runtime.unwrap() }
+        let (distrusted, denied) = (Vec::new(), Vec::new());
+        Self { warm, cold, published, clock, runtime: runtime.unwrap(), distrusted, denied }
     }
 
-    fn take(&self, step: &Step) {
+    fn take(&mut self, step: &Step) {
         match *step {
             Step::Publish(issuer, keys) => self.published.set(issuer, keys),
             Step::Refresh => {
@@ -196,6 +256,7 @@ impl World {
             }
             Step::Remove(issuer) => {
                 let _ = self.warm.remove_cluster(ISSUERS[issuer].1);
+                self.published.forget(issuer);
             }
             Step::Add(issuer) => {
                 let _ = self.warm.add_issuer(trusted(issuer, &self.published));
@@ -204,26 +265,47 @@ impl World {
                 for verifier in [&self.warm, &self.cold] {
                     verifier.distrust_key(ISSUERS[issuer].0, KIDS[key]);
                 }
+                self.distrusted.push((ISSUERS[issuer].0, KIDS[key]));
             }
             Step::Deny(token) => {
-                let payload = tokens()[token].split('.').nth(1).unwrap();
-                let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
-                let payload: Value = serde_json::from_slice(&payload).unwrap();
                 for verifier in [&self.warm, &self.cold] {
-                    verifier.deny_jti(payload["jti"].as_str().unwrap());
+                    verifier.deny_jti(&tokens()[token].jti);
                 }
+                self.denied.push(&tokens()[token].jti);
             }
             Step::Verify(token) => {
-                let _ = self.runtime.block_on(self.warm.verify(&tokens()[token]));
+                let token = &tokens()[token];
+                let verdict = self.runtime.block_on(self.warm.verify(&token.text));
+                self.check(token, &told(Poll::Ready(verdict)));
             }
         }
         self.cold.inner.issuers.store(self.warm.inner.issuers.load_full());
     }
 
-    /// Compares what both say, and counts what was remembered.
+    /// Whoever is accepted was signed by a key that the last good fetch of its cluster's issuer
+    /// brought, not too long ago, and that nobody took back.
+    fn check(&self, token: &Minted, verdict: &Told) {
+        let Poll::Ready(Ok((cluster, _))) = verdict else { return };
+        let issuer = ISSUERS.iter().position(|(_, name)| cluster.as_deref() == Some(name));
+        let issuer = issuer.unwrap();
+        assert_eq!(ISSUERS[issuer].0, token.iss);
+        let brought = self.published.brought(issuer).expect("keys of an issuer without any");
+        assert!(brought.keys & 1 << token.key != 0, "a key that was withdrawn: {brought:?}");
+        let lifetime = Duration::from_secs(LIFETIMES[issuer].unwrap_or(600));
+        // as of the clock that went further
+        let wall = self.clock.wall().duration_since(brought.at.wall).unwrap_or_default();
+        let age = wall.max(self.clock.monotonic() - brought.at.monotonic);
+        assert!(age < lifetime + MAX_STALE, "a set of {age:?} ago");
+        assert!(!self.distrusted.contains(&(token.iss, KIDS[token.key])), "a distrusted key");
+        assert!(!self.denied.contains(&&*token.jti), "a denied token");
+    }
+
+    /// Compares what both say with each other and with the model, and counts what was
+    /// remembered.
     fn compare(&self) -> Result<usize, TestCaseError> {
         let mut remembered = 0;
-        for token in tokens() {
+        for minted in tokens() {
+            let token = &minted.text;
             let now = Moment::now(&self.clock);
             let cold = told(self.cold.inner.verify_now(token.as_bytes(), now));
             if let Some(recalled) = self.warm.inner.recall(token.as_bytes(), now) {
@@ -237,7 +319,9 @@ impl World {
                 }
                 Poll::Pending => prop_assert!(explained.is_err()),
             }
-            prop_assert_eq!(told(self.warm.verify_now(token)), cold);
+            let warm = told(self.warm.verify_now(token));
+            self.check(minted, &warm);
+            prop_assert_eq!(warm, cold);
         }
         Ok(remembered)
     }
@@ -261,7 +345,7 @@ fn told(verdict: Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> T
 }
 
 fn live(steps: &[Step], digests: bool, strict: bool) -> Result<usize, TestCaseError> {
-    let world = World::new(digests, strict);
+    let mut world = World::new(digests, strict);
     let mut remembered = 0;
     world.take(&Step::Refresh);
     for step in steps {
@@ -297,13 +381,13 @@ fn something_is_remembered_at_all() {
 
 /// Tokens of the first issuer alone, verified once.
 fn remembering(tokens: usize, bytes: usize, count: usize) -> Vec<bool> {
-    let published = Published::default();
+    let published = Published::new();
     published.set(0, Some(1));
     let verifier = Verifier::builder(trusted(0, &published))
         .audience(AUDIENCE)
         .token_cache(tokens)
         .token_cache_bytes(bytes)
-        .clock(ManualClock::at(start()))
+        .clock(published.clock.clone())
         .build()
         .unwrap();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -341,13 +425,13 @@ fn as_much_is_remembered_as_was_asked_for() {
 fn what_a_verifier_limits_ends_remembered_tokens_too() {
     let steps = [Step::Verify(1), Step::Advance(149), Step::Advance(1)];
     let is_remembered = |steps: &[Step]| {
-        let world = World::new(false, true);
+        let mut world = World::new(false, true);
         world.take(&Step::Refresh);
         for step in steps {
             world.take(step);
         }
         let now = Moment::now(&world.clock);
-        world.warm.inner.recall(tokens()[1].as_bytes(), now).is_some()
+        world.warm.inner.recall(tokens()[1].text.as_bytes(), now).is_some()
     };
     assert!(is_remembered(&steps[..2]));
     assert!(!is_remembered(&steps));
@@ -355,9 +439,9 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
 
 #[test]
 fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
-    let world = World::new(false, false);
+    let mut world = World::new(false, false);
     world.take(&Step::Refresh);
-    let good = &tokens()[0];
+    let good = &tokens()[0].text;
     assert!(matches!(world.warm.verify_now(good), Poll::Ready(Ok(_))));
     let now = Moment::now(&world.clock);
     assert!(world.warm.inner.recall(good.as_bytes(), now).is_some());
