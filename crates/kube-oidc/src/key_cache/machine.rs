@@ -163,7 +163,7 @@ impl Machine {
             return Refresh::Join;
         }
         if let Some(failure) = &self.failure {
-            let asked = now.left_of(failure.asked, failure.at);
+            let asked = now.left_of(self.obeyed(failure.asked, now), failure.at);
             if failure.flight > arrival.0 || !asked.is_zero() {
                 return Refresh::ComeBack(self.until_retry(now).unwrap_or_default());
             }
@@ -317,9 +317,14 @@ impl Machine {
 
     fn until_retry(&self, now: Moment) -> Option<Duration> {
         let failure = self.failure.as_ref()?;
-        let longest = if self.usable(now) { MAX_RETRY_AFTER } else { MAX_RETRY_AFTER_WITHOUT_KEYS };
-        let wait = now.left_of(failure.retry_in.min(longest), failure.at);
+        let wait = now.left_of(self.obeyed(failure.retry_in, now), failure.at);
         Some(wait).filter(|wait| !wait.is_zero())
+    }
+
+    /// As much of what an issuer asks for as it gets: less where nobody has keys.
+    fn obeyed(&self, wait: Duration, now: Moment) -> Duration {
+        let longest = if self.usable(now) { MAX_RETRY_AFTER } else { MAX_RETRY_AFTER_WITHOUT_KEYS };
+        wait.min(longest)
     }
 
     fn cooldown_left(&self, now: Moment) -> Option<Duration> {

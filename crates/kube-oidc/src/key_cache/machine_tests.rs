@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::{
-    machine::{Answer, Arrival, Due, Flight, Landing, Machine},
+    machine::{Answer, Arrival, Due, Flight, Landing, Machine, Refresh},
     settings::Settings,
 };
 use crate::clock::{Clock, ManualClock, Moment};
@@ -546,6 +546,10 @@ enum Event {
     Come,
     /// One of those who came asks again.
     AskAgain(prop::sample::Index),
+    /// An operator wants a new set.
+    Operator,
+    /// One of them who waits looks again.
+    OperatorAgain(prop::sample::Index),
     Timer,
     LandGood {
         lifetime: u64,
@@ -578,9 +582,14 @@ fn calm_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn operator_event() -> impl Strategy<Value = Event> {
+    prop_oneof![Just(Event::Operator), any::<prop::sample::Index>().prop_map(Event::OperatorAgain),]
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         20 => calm_event(),
+        4 => operator_event(),
         3 => (prop::option::of(0..5_000_u64), 0.0..1.0)
             .prop_map(|(retry_after, dice)| Event::LandFailed { retry_after, dice }),
         1 => any::<prop::sample::Index>().prop_map(Event::LandLate),
@@ -598,27 +607,90 @@ enum Fate {
     Lost,
 }
 
+/// Who began a flight.
+#[derive(Clone, Copy, PartialEq)]
+enum Cause {
+    /// With a usable set: for a kid that is not in it.
+    UnknownKid,
+    /// Without one.
+    NoSet,
+    /// At the end of a lifetime, or of a cooldown in which a kid was refused.
+    Timer {
+        armed: bool,
+    },
+    Operator,
+}
+
+/// What a failed flight asks of those after it.
+struct Failure {
+    index: usize,
+    at: Moment,
+    /// By the issuer.
+    asked: Duration,
+    /// By the back-off too.
+    wait: Duration,
+}
+
 /// All that happened, seen from outside.
 struct World {
     cache: Cache,
-    /// Each flight, when it began, whether a request with a usable set caused it, and its fate.
-    flights: Vec<(Flight, Moment, bool, Fate)>,
-    /// Those who came, and how many flights had begun by then.
+    /// Each flight, when it began, why, and its fate.
+    flights: Vec<(Flight, Moment, Cause, Fate)>,
+    /// Requests that came, and how many flights had begun by then.
     came: Vec<(Arrival, usize)>,
-    /// The last flight that brought a set.
-    set: Option<usize>,
+    /// And operators.
+    operators: Vec<(Arrival, usize)>,
+    /// The last flight that brought a set, and how long that lives.
+    set: Option<(usize, Duration)>,
+    /// The last flight after that, if it failed, and how many did.
+    failure: Option<Failure>,
+    failures: u32,
+    /// When the last set was fetched that lacked a kid for which it was fetched.
+    missed: Option<Moment>,
+    /// A kid was refused since the last set came, without a fetch of its own.
+    armed: bool,
 }
 
 impl World {
     fn new() -> Self {
-        Self { cache: Cache::new(), flights: Vec::new(), came: Vec::new(), set: None }
+        Self {
+            cache: Cache::new(),
+            flights: Vec::new(),
+            came: Vec::new(),
+            operators: Vec::new(),
+            set: None,
+            failure: None,
+            failures: 0,
+            missed: None,
+            armed: false,
+        }
     }
 
     fn in_the_air(&self) -> Option<usize> {
         self.flights.iter().position(|(.., fate)| *fate == Fate::InTheAir)
     }
 
-    fn began(&mut self, flight: Flight, for_unknown_kid: bool) {
+    /// How old the set is, and how long it lives.
+    fn age(&self) -> Option<(Duration, Duration)> {
+        let (index, lifetime) = self.set?;
+        Some((self.cache.now().since(self.flights[index].1), lifetime))
+    }
+
+    /// A set is used for its lifetime and a day.
+    fn usable(&self) -> bool {
+        self.age().is_some_and(|(age, lifetime)| age < lifetime + DAY)
+    }
+
+    /// Of what an issuer asks for, an hour is obeyed, and a minute where nobody has keys.
+    fn obeyed(&self, wait: Duration) -> Duration {
+        wait.min(if self.usable() { secs(3_600) } else { secs(60) })
+    }
+
+    fn cooldown_is_over(&self) -> bool {
+        self.missed.is_none_or(|missed| self.cache.now().since(missed) >= secs(30))
+    }
+
+    fn began(&mut self, flight: Flight, cause: Cause) {
         let now = self.cache.now();
         if let Some(index) = self.in_the_air() {
             let (_, began, _, fate) = &mut self.flights[index];
@@ -626,31 +698,48 @@ impl World {
             *fate = Fate::Lost;
         }
         assert!(self.flights.iter().all(|(earlier, ..)| *earlier < flight));
-        if for_unknown_kid {
-            let last = self
-                .flights
-                .iter()
-                .rev()
-                .find(|(_, _, for_unknown_kid, fate)| *for_unknown_kid && *fate == Fate::Good);
-            if let (Some((_, at, ..)), false) = (last, self.cache.machine.is_failing()) {
-                assert!(now.since(*at) >= secs(30), "two fetches for unknown kids in a cooldown");
+        if let Some(failure) = &self.failure {
+            let waited = now.since(failure.at);
+            let wait = if cause == Cause::Operator { failure.asked } else { failure.wait };
+            let wait = self.obeyed(wait);
+            assert!(waited >= wait, "{waited:?} after a failure, and not {wait:?}");
+        } else {
+            match cause {
+                Cause::UnknownKid => {
+                    assert!(self.cooldown_is_over(), "two fetches for unknown kids in a cooldown");
+                }
+                Cause::NoSet => assert!(!self.usable()),
+                Cause::Timer { armed } => {
+                    let (age, lifetime) = self.age().expect("nobody asked for keys yet");
+                    let is_due = age >= lifetime.mul_f64(0.75);
+                    assert!(is_due || armed && self.cooldown_is_over(), "nothing is due");
+                }
+                Cause::Operator => {}
             }
         }
-        self.flights.push((flight, now, for_unknown_kid, Fate::InTheAir));
+        self.flights.push((flight, now, cause, Fate::InTheAir));
     }
 
     fn ask(&mut self, arrival: Arrival, flights_before: usize) {
         let usable = self.cache.usable();
+        assert_eq!(usable, self.usable());
         let failing = self.cache.machine.is_failing();
         match self.cache.ask_again(arrival) {
-            Answer::Start(flight) => self.began(flight, usable),
+            Answer::Start(flight) => {
+                self.began(flight, if usable { Cause::UnknownKid } else { Cause::NoSet });
+            }
             Answer::Join => assert!(self.in_the_air().is_some()),
             Answer::UnknownKey => {
                 assert!(usable, "only a usable set can say so");
                 // a failing issuer may have published the key; but what was fetched for this
                 // very request has answered it
-                let fetched_since = self.set.is_some_and(|set| set >= flights_before);
-                assert!(!failing || fetched_since, "a key is unknown while fetches fail");
+                match self.set.filter(|(index, _)| *index >= flights_before) {
+                    Some((index, _)) => self.missed = Some(self.flights[index].1),
+                    None => {
+                        assert!(!failing, "a key is unknown while fetches fail");
+                        self.armed = true;
+                    }
+                }
             }
             Answer::ComeBack(wait) => {
                 assert!(failing);
@@ -659,16 +748,55 @@ impl World {
         }
     }
 
-    fn land(&mut self, index: usize, landing: Landing, dice: f64) {
-        let (flight, .., fate) = self.flights[index];
-        let taken = self.cache.machine.land(self.cache.now(), flight, landing, dice);
-        assert_eq!(taken, fate == Fate::InTheAir);
-        if taken {
-            let good = matches!(landing, Landing::Good { .. });
-            self.flights[index].3 = if good { Fate::Good } else { Fate::Failed };
-            self.set = if good { Some(index) } else { self.set };
-            assert_eq!(self.cache.machine.is_failing(), !good);
+    /// Neither cooldown nor back-off count for an operator, who fetches once.
+    fn refresh(&mut self, arrival: Arrival, flights_before: usize) {
+        let fetched_since = self.set.is_some_and(|(index, _)| index >= flights_before);
+        let failed_since = self.failure.as_ref().is_some_and(|last| last.index >= flights_before);
+        match self.cache.machine.refresh(self.cache.now(), arrival) {
+            Refresh::Start(flight) => {
+                assert!(!fetched_since && !failed_since, "an operator who fetches twice");
+                self.began(flight, Cause::Operator);
+            }
+            Refresh::Join => assert!(!fetched_since && self.in_the_air().is_some()),
+            Refresh::Done => assert!(fetched_since),
+            Refresh::ComeBack(wait) => {
+                assert!(!fetched_since && wait <= secs(3_600));
+                let failure = self.failure.as_ref().expect("a failure");
+                let left = self.cache.now().left_of(self.obeyed(failure.asked), failure.at);
+                assert!(failed_since || !left.is_zero() && wait >= left, "sent away for nothing");
+            }
         }
+    }
+
+    fn land(&mut self, index: usize, landing: Landing, dice: f64) {
+        let (flight, began, cause, fate) = self.flights[index];
+        let now = self.cache.now();
+        let taken = self.cache.machine.land(now, flight, landing, dice);
+        assert_eq!(taken, fate == Fate::InTheAir);
+        if !taken {
+            return;
+        }
+        match landing {
+            Landing::Good { lifetime } => {
+                self.flights[index].3 = Fate::Good;
+                if matches!(cause, Cause::UnknownKid | Cause::Timer { armed: true }) {
+                    self.missed = Some(began);
+                }
+                self.set = Some((index, lifetime));
+                self.armed = false;
+                (self.failure, self.failures) = (None, 0);
+            }
+            Landing::Failed { retry_after } => {
+                self.flights[index].3 = Fate::Failed;
+                // anything up to a step that doubles, and a part of what was asked for
+                let step = secs(1 << self.failures.min(6)).min(secs(60));
+                let asked = retry_after.unwrap_or_default().min(secs(3_600));
+                let jitter = step.max(asked).mul_f64(dice).max(Duration::from_millis(100));
+                self.failure = Some(Failure { index, at: now, asked, wait: asked + jitter });
+                self.failures += 1;
+            }
+        }
+        assert_eq!(self.cache.machine.is_failing(), self.failure.is_some());
     }
 
     fn happen(&mut self, event: &Event) {
@@ -684,8 +812,19 @@ impl World {
                     self.ask(arrival, flights_before);
                 }
             }
+            Event::Operator => {
+                let came = (self.cache.machine.arrive(), self.flights.len());
+                self.operators.push(came);
+                self.refresh(came.0, came.1);
+            }
+            Event::OperatorAgain(who) => {
+                if !self.operators.is_empty() {
+                    let (arrival, flights_before) = *who.get(&self.operators);
+                    self.refresh(arrival, flights_before);
+                }
+            }
             Event::Timer => match self.cache.due() {
-                Due::Start(flight) => self.began(flight, false),
+                Due::Start(flight) => self.began(flight, Cause::Timer { armed: self.armed }),
                 Due::In(wait) => assert!(!wait.is_zero()),
                 Due::Never => assert!(self.in_the_air().is_some() || self.set.is_none()),
             },
