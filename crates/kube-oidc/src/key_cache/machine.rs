@@ -134,10 +134,7 @@ impl Machine {
         if let Some(set) = self.set.as_ref().filter(|set| usable && set.flight > arrival.0) {
             // fetched after the request came, so it is the answer, and it counts as a fetch that
             // was made for an unknown kid
-            let at = set.at;
-            if self.missed.is_none_or(|missed| missed.since(at).is_zero()) {
-                self.missed = Some(at);
-            }
+            self.missed = Some(set.at);
             return Answer::UnknownKey;
         }
         if self.flies(now) {

@@ -171,6 +171,25 @@ fn a_set_fetched_by_the_timer_after_the_request_came_is_its_answer() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_shorten_a_cooldown() {
+    let mut cache = Cache::with_set();
+    cache.miss();
+    let arrival = cache.machine.arrive();
+    cache.set_wall_back(secs(100));
+    cache.clock.advance(secs(10));
+    let Refresh::Start(flight) = cache.machine.refresh(cache.now(), arrival) else {
+        panic!("no fetch")
+    };
+    assert!(cache.land_good(flight));
+    // fetched since it came, so it counts as a fetch for an unknown kid, and as the last one
+    assert_eq!(cache.ask_again(arrival), Answer::UnknownKey);
+    cache.clock.advance(secs(29));
+    assert_eq!(cache.ask(), Answer::UnknownKey);
+    cache.clock.advance(secs(1));
+    cache.start();
+}
+
+#[test]
 fn who_joined_an_earlier_flight_may_start_one_more() {
     let mut cache = Cache::new();
     let first = cache.start();
