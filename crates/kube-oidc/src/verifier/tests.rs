@@ -190,7 +190,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (issuer.clone(), prop::option::weighted(0.8, 0..16_u8))
             .prop_map(|(issuer, keys)| Step::Publish(issuer, keys)),
         6 => Just(Step::Refresh),
-        3 => prop_oneof![1..100_u64, 100..1_000_u64, 1_000..100_000_u64].prop_map(Step::Advance),
+        3 => prop_oneof![1..100_u64, 100..1_500_u64, 1_000..100_000_u64].prop_map(Step::Advance),
         2 => (-2_000..2_000_i64).prop_map(Step::SetClock),
         1 => issuer.clone().prop_map(Step::Remove),
         2 => issuer.clone().prop_map(Step::Add),
