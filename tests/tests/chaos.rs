@@ -620,7 +620,9 @@ impl World {
     fn jump(&self, rng: &mut Rng) {
         // no site answers while the clock jumps
         let mut states: Vec<_> = self.sites.iter().map(|site| site.state()).collect();
-        let jump = Duration::from_secs(rng.u64(..120));
+        // to about where a set may be stale no more, or further
+        let furthest = if rng.bool() { 6_000 } else { 120_000 };
+        let jump = MILLI * rng.u32(..furthest);
         let wall = self.clock.wall();
         self.clock.set_wall(if rng.bool() { wall + jump } else { wall - jump });
         for state in &mut states {
