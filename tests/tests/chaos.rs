@@ -414,7 +414,7 @@ impl World {
         if flaws.is_empty() {
             let mut state = site.state();
             state.minted.push_back(jti.clone());
-            if state.minted.len() > 8 {
+            if state.minted.len() > 4 {
                 state.minted.pop_front();
             }
         }
@@ -452,10 +452,10 @@ impl World {
             verify.await
         };
 
-        let (is_sure, told_since) = {
+        let (is_sure, is_known, is_known_ever) = {
             let state = site.state();
-            let told_since = state.may_be_known(kid, &self.clock, false);
-            (state.is_surely_known(kid, &self.clock), told_since)
+            let may_be = |is_still| state.may_be_known(kid, &self.clock, is_still);
+            (state.is_surely_known(kid, &self.clock), may_be(true), may_be(false))
         };
         let after = seconds(self.clock.wall());
         let is_same = |then: u64, now: &AtomicU64| {
@@ -480,8 +480,8 @@ impl World {
         let is_sure = is_quiet && trusted && was_sure && is_sure;
 
         // the verifier was told of the key, and not too long ago
-        let known = if is_still { was_known } else { was_known_ever };
-        let may_know = known || told_since || (!is_quiet && was_served);
+        let known = if is_still { was_known || is_known } else { was_known_ever || is_known_ever };
+        let may_know = known || (!is_quiet && was_served);
         let may_be_accepted = is_good && !is_untrusted && may_know;
         let must_be_accepted = is_good && is_sure && is_in_time;
         // to be refused by what is known, so nobody is to come back for keys
@@ -589,7 +589,7 @@ impl World {
 
     fn disturb(&self, rng: &mut Rng) {
         let site = self.site(rng);
-        let what = match rng.u8(..26) {
+        let what = match rng.u8(..28) {
             0..=5 => site.change(|state| state.rotate(site.algorithm)).then_some("rotations"),
             6..=9 => site.change(SiteState::withdraw).then_some("withdrawals"),
             10..=14 => {
@@ -603,13 +603,13 @@ impl World {
                 }
                 Some("recoveries")
             }
-            19 => {
+            19 | 20 => {
                 self.upheaval(|| self.jump(rng));
                 Some("clock jumps")
             }
-            20 => self.distrust(site, rng).then_some("keys distrusted"),
-            21 => self.deny(site, rng).then_some("tokens denied"),
-            22 => self.go(site).then_some("issuers removed"),
+            21 => self.distrust(site, rng).then_some("keys distrusted"),
+            22..=24 => self.deny(site, rng).then_some("tokens denied"),
+            25 => self.go(site).then_some("issuers removed"),
             _ => self.come().then_some("issuers added"),
         };
         if let Some(what) = what {
