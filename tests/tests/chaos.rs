@@ -24,7 +24,7 @@ use kube_oidc::{
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
 use serde_json::json;
-use tokio::time;
+use tokio::{task::JoinHandle, time};
 
 const CLIENTS: usize = 8;
 const MILLI: Duration = Duration::from_millis(1);
@@ -679,12 +679,70 @@ impl World {
         });
         true
     }
+
+    /// What did not happen was not tried.
+    fn check_that_all_happened(&self) {
+        let happened = |tally: &Tally, all: &[&str]| {
+            for what in all {
+                assert!(tally.of(what) > 0, "no {what}");
+            }
+        };
+        happened(&self.verdicts, &["accepted", "refused", "unavailable"]);
+        happened(&self.duties, &["had to be accepted", "had to be refused", "had to be refreshed"]);
+        let reasons = [
+            Reason::UnknownIssuer,
+            Reason::UnknownKey,
+            Reason::DistrustedKey,
+            Reason::DeniedJti,
+            Reason::KeyAlgorithm,
+            Reason::Signature,
+            Reason::Expired,
+            Reason::NotYetValid,
+            Reason::IssuedInFuture,
+            Reason::Audience,
+        ];
+        happened(&self.refusals, &reasons.map(Reason::code));
+        happened(
+            &self.disturbances,
+            &[
+                "rotations",
+                "withdrawals",
+                "outages",
+                "recoveries",
+                "clock jumps",
+                "keys distrusted",
+                "tokens denied",
+                "issuers removed",
+                "issuers added",
+                "refreshes",
+                "cancellations",
+            ],
+        );
+    }
 }
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
 }
 
+fn verifier_of(sites: &[Arc<Site>], clock: &ManualClock) -> Verifier {
+    let first = Verifier::builder(sites[0].issuer());
+    let builder = sites[1..].iter().fold(first, |builder, site| builder.issuer(site.issuer()));
+    builder
+        .audience("orders")
+        .leeway(Duration::from_secs(LEEWAY))
+        .unknown_kid_cooldown(100 * MILLI)
+        .fetch_timeout(100 * MILLI)
+        .min_refresh(100 * MILLI)
+        .default_refresh(LIFETIME)
+        .back_off(100 * MILLI..=200 * MILLI)
+        .max_stale(MAX_STALE)
+        .clock(clock.clone())
+        .build()
+        .unwrap()
+}
+
+/// How many seconds a run takes, if nobody asks for more.
 const USUALLY: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -697,20 +755,7 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
     let clock = ManualClock::at(SystemTime::now());
     let sites: Vec<_> = (0..ALGORITHMS.len()).map(|index| Site::new(index, &clock)).collect();
     let strangers = ALGORITHMS[..3].iter().copied().map(SigningKey::generate).collect();
-    let first = Verifier::builder(sites[0].issuer());
-    let builder = sites[1..].iter().fold(first, |builder, site| builder.issuer(site.issuer()));
-    let verifier = builder
-        .audience("orders")
-        .leeway(Duration::from_secs(LEEWAY))
-        .unknown_kid_cooldown(100 * MILLI)
-        .fetch_timeout(100 * MILLI)
-        .min_refresh(100 * MILLI)
-        .default_refresh(LIFETIME)
-        .back_off(100 * MILLI..=200 * MILLI)
-        .max_stale(MAX_STALE)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
+    let verifier = verifier_of(&sites, &clock);
     let world = Arc::new(World {
         sites,
         strangers,
@@ -729,7 +774,7 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
 
     let began = Instant::now();
     let mut ticked = began;
-    while began.elapsed().as_secs() < lasts && !tasks.iter().any(|task| task.is_finished()) {
+    while began.elapsed().as_secs() < lasts && !tasks.iter().any(JoinHandle::is_finished) {
         time::sleep(5 * MILLI).await;
         let now = Instant::now();
         world.clock.advance(now - ticked);
@@ -756,42 +801,7 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
         disturbances.0.lock().unwrap(),
     );
     if lasts >= USUALLY {
-        let happened = |tally: &Tally, all: &[&str]| {
-            for what in all {
-                assert!(tally.of(what) > 0, "no {what}");
-            }
-        };
-        happened(verdicts, &["accepted", "refused", "unavailable"]);
-        happened(duties, &["had to be accepted", "had to be refused", "had to be refreshed"]);
-        let reasons = [
-            Reason::UnknownIssuer,
-            Reason::UnknownKey,
-            Reason::DistrustedKey,
-            Reason::DeniedJti,
-            Reason::KeyAlgorithm,
-            Reason::Signature,
-            Reason::Expired,
-            Reason::NotYetValid,
-            Reason::IssuedInFuture,
-            Reason::Audience,
-        ];
-        happened(refusals, &reasons.map(Reason::code));
-        happened(
-            disturbances,
-            &[
-                "rotations",
-                "withdrawals",
-                "outages",
-                "recoveries",
-                "clock jumps",
-                "keys distrusted",
-                "tokens denied",
-                "issuers removed",
-                "issuers added",
-                "refreshes",
-                "cancellations",
-            ],
-        );
+        world.check_that_all_happened();
     }
     // whatever was sent: a refresh in 75 ms at most, and one more for each cooldown, by each site,
     // one for each time that an operator asks, and each issuer that was added begins anew
