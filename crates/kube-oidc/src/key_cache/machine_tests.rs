@@ -752,12 +752,12 @@ impl World {
                 assert!(usable, "only a usable set can say so");
                 // a failing issuer may have published the key; but what was fetched for this
                 // very request has answered it
-                match self.set.filter(|(index, _)| *index >= flights_before) {
-                    Some((index, _)) => self.missed = Some(self.flights[index].1),
-                    None => {
-                        assert!(!failing, "a key is unknown while fetches fail");
-                        self.armed = true;
-                    }
+                let fetched_since = self.set.filter(|(index, _)| *index >= flights_before);
+                if let Some((index, _)) = fetched_since {
+                    self.missed = Some(self.flights[index].1);
+                } else {
+                    assert!(!failing, "a key is unknown while fetches fail");
+                    self.armed = true;
                 }
             }
             Answer::ComeBack(wait) => {
