@@ -158,16 +158,32 @@ impl Hostile {
         assert_eq!(status(&fresh).state, KeyState::Empty, "{what}");
         assert!(!fresh.is_ready(), "{what}");
 
+        let asked = self.server.requests().len();
         let refreshed = living.refresh_now().await;
-        if path == KEYS {
+        // a document that does not come says nothing against the keys where they were; one that
+        // comes and is wrong ends the trust in them
+        let is_away = ["could not be read", "answered with status"];
+        let reason = status(&fresh).last_error.unwrap().error;
+        if path == DISCOVERY && is_away.iter().any(|words| reason.contains(words)) {
+            assert!(refreshed.is_ok(), "{what}: {refreshed:?}");
+            assert_eq!(self.asked_since(asked), [DISCOVERY, KEYS], "{what}");
+        } else {
             assert!(refreshed.is_err(), "{what}");
             assert_said(&living, what, words);
+            let other = if path == KEYS { DISCOVERY } else { KEYS };
+            assert!(!self.asked_since(asked).contains(&other.to_owned()), "{what}");
         }
         assert_still_good(&living, &self.token(), what);
         assert_eq!(status(&living).keys, before.keys, "{what}");
 
         self.tell_the_truth();
         self.assert_healed(&living, what).await;
+    }
+
+    /// The paths that were asked for after so many requests.
+    fn asked_since(&self, requests: usize) -> Vec<String> {
+        let requests = self.server.requests().split_off(requests);
+        requests.iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect()
     }
 
     /// Holds a verifier to get the keys again. Its patience may be too short for a busy machine.
