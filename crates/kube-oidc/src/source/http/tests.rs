@@ -1,0 +1,183 @@
+//! What a client is made of, and names that resolve late. The rest is in the tests of the system.
+
+use super::*;
+
+#[cfg(not(feature = "remote"))]
+#[tokio::test]
+async fn a_provider_that_is_missing_is_an_error_and_no_panic() {
+    for url in ["https://127.0.0.1:1/keys", "http://127.0.0.1:1/keys"] {
+        let error = HttpFetcher::new().fetch(FetchRequest::new(url)).await.unwrap_err();
+        assert!(error.to_string().contains("no rustls crypto provider"), "{error}");
+    }
+}
+
+#[cfg(feature = "remote")]
+mod names {
+    use std::{
+        io::{Read as _, Write as _},
+        iter,
+        net::{SocketAddr, TcpListener},
+        task::Poll,
+        thread,
+        time::{Duration, Instant, SystemTime},
+    };
+
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{Issuer, KeysUnavailableCause, Verifier, VerifyError};
+
+    const PATIENT: Duration = Duration::from_secs(30);
+
+    /// An issuer whose name resolves when it is let.
+    struct Late {
+        key: Ed25519KeyPair,
+        port: u16,
+        let_through: watch::Sender<bool>,
+        asked: watch::Receiver<u32>,
+        connected: watch::Receiver<u32>,
+        fetcher: Arc<HttpFetcher>,
+    }
+
+    /// How often it was asked for the name, and whether it may say it.
+    struct Resolver {
+        asked: watch::Sender<u32>,
+        let_through: watch::Receiver<bool>,
+    }
+
+    impl Resolve for Resolver {
+        fn resolve(&self, name: Name) -> Resolving {
+            assert_eq!(name.as_str(), "localhost");
+            self.asked.send_modify(|asked| *asked += 1);
+            let mut let_through = self.let_through.clone();
+            Box::pin(async move {
+                let_through.wait_for(|let_through| *let_through).await?;
+                Ok(Box::new(iter::once(SocketAddr::from(([127, 0, 0, 1], 0)))) as Addrs)
+            })
+        }
+    }
+
+    impl Late {
+        fn start() -> Self {
+            let key = Ed25519KeyPair::generate().unwrap();
+            let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+            let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x });
+            let set = json!({ "keys": [jwk] }).to_string();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let (connections, connected) = watch::channel(0);
+            thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let mut stream = stream.unwrap();
+                    connections.send_modify(|connected| *connected += 1);
+                    let mut head = [0; 4096];
+                    let _ = stream.read(&mut head).unwrap();
+                    let length = set.len();
+                    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+                    write!(stream, "{head}content-length: {length}\r\n\r\n{set}").unwrap();
+                }
+            });
+            let (asked_sender, asked) = watch::channel(0);
+            let (let_through, waits) = watch::channel(false);
+            let resolver = Resolver { asked: asked_sender, let_through: waits };
+            let client = build(Client::builder().no_proxy().dns_resolver(resolver)).unwrap();
+            let plain = Mutex::new(Some(client));
+            let fetcher = Arc::new(HttpFetcher { plain, ..HttpFetcher::new() });
+            Self { key, port, let_through, asked, connected, fetcher }
+        }
+
+        fn verifier(&self, fetch_timeout: Duration) -> Verifier<serde_json::Value> {
+            let url = self.url();
+            let issuer = Issuer::new(url.parse().unwrap())
+                .with_jwks_uri(format!("{url}/jwks"))
+                .with_fetcher(Arc::clone(&self.fetcher));
+            let builder = Verifier::builder(issuer).claims().audience("orders");
+            builder.fetch_timeout(fetch_timeout).build().unwrap()
+        }
+
+        fn url(&self) -> String {
+            format!("http://localhost:{}", self.port)
+        }
+
+        fn token(&self) -> String {
+            let exp = crate::clock::seconds(SystemTime::now()) + 600;
+            let payload = json!({ "iss": self.url(), "aud": "orders", "exp": exp });
+            let encode = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+            let header = encode(json!({ "alg": "EdDSA", "kid": "k" }));
+            let message = format!("{header}.{}", encode(payload));
+            let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()));
+            format!("{message}.{signature}")
+        }
+    }
+
+    fn assert_too_late(verifier: &Verifier<serde_json::Value>) {
+        let error = verifier.status().remove(0).last_error.unwrap().error;
+        assert!(error.starts_with("no answer within"), "{error}");
+    }
+
+    /// A name for which the time of a fetch is too short: nobody has keys, nobody waits for longer
+    /// than that, and the next fetch asks again.
+    #[tokio::test]
+    async fn a_name_that_comes_too_late_is_no_answer_until_it_comes_in_time() {
+        let late = Late::start();
+        let verifier = late.verifier(Duration::from_millis(300));
+        let start = Instant::now();
+        match verifier.verify(late.token()).await {
+            Err(VerifyError::Unavailable(unavailable)) => {
+                let causes = [KeysUnavailableCause::FetchFailed, KeysUnavailableCause::FetchSlow];
+                assert!(causes.contains(&unavailable.cause()), "{unavailable}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(start.elapsed() < PATIENT);
+        verifier.refresh_now().await.unwrap_err();
+        assert_too_late(&verifier);
+        assert!(!verifier.is_ready());
+        assert!(*late.asked.borrow() >= 1, "the name was asked for");
+        assert_eq!(*late.connected.borrow(), 0, "and nobody else");
+
+        late.let_through.send_replace(true);
+        // a busy machine may need longer than that at first
+        while verifier.refresh_now().await.is_err() {
+            assert!(start.elapsed() < PATIENT);
+        }
+        assert!(verifier.is_ready());
+        assert!(verifier.verify(late.token()).await.is_ok());
+
+        // in mid-life the last good set stays in use
+        late.let_through.send_replace(false);
+        let connected = *late.connected.borrow();
+        verifier.refresh_now().await.unwrap_err();
+        assert_too_late(&verifier);
+        assert!(matches!(verifier.verify_now(late.token()), Poll::Ready(Ok(_))));
+        assert!(verifier.is_ready());
+        assert_eq!(*late.connected.borrow(), connected);
+    }
+
+    /// A name that comes late, and in time: until then there are no keys, and whoever waits gets
+    /// its verdict.
+    #[tokio::test]
+    async fn a_name_that_comes_late_but_in_time_is_waited_for() {
+        let mut late = Late::start();
+        let verifier = late.verifier(PATIENT);
+        let waiting = tokio::spawn({
+            let (verifier, token) = (verifier.clone(), late.token());
+            async move { verifier.verify(token).await }
+        });
+        late.asked.wait_for(|asked| *asked == 1).await.unwrap();
+        assert!(!verifier.is_ready());
+        assert!(verifier.verify_now(late.token()).is_pending());
+        assert!(!waiting.is_finished());
+        assert_eq!(*late.connected.borrow(), 0);
+
+        late.let_through.send_replace(true);
+        let verdict = waiting.await.unwrap();
+        assert!(verdict.is_ok(), "{verdict:?}");
+        assert!(verifier.is_ready());
+        assert_eq!(*late.asked.borrow(), 1, "one fetch, and one name");
+    }
+}
