@@ -82,6 +82,29 @@ async fn gke() {
     let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
     let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
+    // whatever type of content the document and the set are said to have, or none
+    let document =
+        serde_json::json!({ "issuer": issuer.url(), "jwks_uri": format!("{origin}{path}/jwks") });
+    for content_type in [
+        Some("application/json"),
+        Some("application/jwk-set+json"),
+        Some("application/octet-stream"),
+        None,
+    ] {
+        for (endpoint, body) in [
+            (Endpoint::Discovery, document.to_string()),
+            (Endpoint::Keys, issuer.key_set().to_string()),
+        ] {
+            let answer = Answer::new(200, body);
+            let answer = match content_type {
+                Some(content_type) => answer.with_header("content-type", content_type),
+                None => answer,
+            };
+            issuer.answer(endpoint, answer);
+        }
+        let judged = self::verifier(&issuer, origin).judge(&token).await;
+        assert!(judged.is_ok(), "{content_type:?}: {judged:?}");
+    }
     // another cluster of the same project has another issuer
     let green = path.replace("blue", "green");
     let token = issuer.token().audience("orders").claim("iss", format!("{origin}{green}")).mint();
