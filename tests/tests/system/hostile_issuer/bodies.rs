@@ -1,6 +1,8 @@
 //! Bodies that are too long, too slow, cut off, or packed.
 
-use super::{BOUND, DISCOVERY, Hostile, IMPATIENT, KEYS, Say, assert_no_answers, ok, server::head};
+use super::{
+    BOUND, DISCOVERY, Endless, Hostile, IMPATIENT, KEYS, Say, assert_no_answers, ok, server::head,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -38,22 +40,27 @@ fn chunk(body: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n"].concat()
 }
 
-/// What never ends is read up to the limit, and the connection with it.
-#[tokio::test]
-async fn an_endless_body_is_read_up_to_the_limit() {
-    let hostile = Hostile::start().await;
+/// Bodies without an end.
+pub(super) fn endless(set: &str) -> [Endless; 6] {
     let spaces = vec![b' '; 16 * 1024];
-    let set = hostile.key_set().to_string().into_bytes();
     let claimed = head("200 OK", &[], Some(usize::MAX / 4));
-    let mut ended = 0;
-    for (what, first, then) in [
+    let with_set = [&head("200 OK", &[], None), set.as_bytes()].concat();
+    [
         ("until the end", head("200 OK", &[], None), spaces.clone()),
-        ("a set, and then for ever", [head("200 OK", &[], None), set].concat(), spaces.clone()),
+        ("a set, and then for ever", with_set, spaces.clone()),
         ("of a length without end", claimed, spaces.clone()),
         ("chunked", chunked_head(), chunk(&spaces)),
         ("in small chunks", chunked_head(), chunk(&[b' '; 64]).repeat(200)),
         ("one chunk", [chunked_head(), b"ffffffffff\r\n".to_vec()].concat(), spaces),
-    ] {
+    ]
+}
+
+/// What never ends is read up to the limit, and the connection with it.
+#[tokio::test]
+async fn an_endless_body_is_read_up_to_the_limit() {
+    let hostile = Hostile::start().await;
+    let mut ended = 0;
+    for (what, first, then) in endless(&hostile.key_set().to_string()) {
         let words = "more than 1048576 bytes";
         for path in [KEYS, DISCOVERY] {
             let endless = Say::Endless(first.clone(), then.clone());
@@ -156,7 +163,7 @@ async fn packed_bodies_are_not_unpacked() {
 
 /// gzip (RFC 1952) of so many zeros at the least: one of them, and then "258 more of that" again
 /// and again, in thirteen bits each (RFC 1951, 3.2.6).
-fn gzip_bomb(length: usize) -> Vec<u8> {
+pub(super) fn gzip_bomb(length: usize) -> Vec<u8> {
     let mut bits = Bits::default();
     // the last block, of fixed codes; a zero is the eight bits 00110000
     bits.push(&[1, 1, 0]);

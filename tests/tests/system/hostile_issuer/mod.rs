@@ -32,14 +32,17 @@ use self::server::{Say, Server};
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 const KEYS: &str = "/jwks";
 
-/// As much as an issuer may get rid of before its connection ends: the limit of 1 MiB, and what
-/// both ends of a connection on loopback hold.
-const BOUND: usize = 24 << 20;
+/// As much as an issuer may get rid of before its connection ends: the limit of 1 MiB, and what the
+/// kernel holds for both ends of a connection on loopback, which is 36 MiB where `tcp_rmem` is large.
+const BOUND: usize = 64 << 20;
 
 /// Long, so that a busy machine is no trouble of its own.
 const PATIENT: Duration = Duration::from_secs(30);
 /// For answers that never come.
 const IMPATIENT: Duration = Duration::from_millis(700);
+
+/// What goes on for as long as anybody reads: its name, how it begins, and what comes again and again.
+type Endless = (&'static str, Vec<u8>, Vec<u8>);
 
 /// An issuer whose server says what it is told, and tells the truth until then.
 struct Hostile {

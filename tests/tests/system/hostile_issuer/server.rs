@@ -63,6 +63,7 @@ struct Shared {
     answers: Mutex<HashMap<String, Say>>,
     /// Whatever is asked, by whatever protocol.
     always: Mutex<Option<Say>>,
+    tls: Mutex<Option<TlsAcceptor>>,
     requests: Mutex<Vec<String>>,
     /// How many bytes of each endless answer were taken, until nobody read on.
     taken: watch::Sender<Vec<usize>>,
@@ -72,9 +73,9 @@ impl Server {
     pub(super) async fn start(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let task = tokio::spawn(accept(listener, tls, Arc::clone(&shared)));
+        let shared = Arc::new(Shared { tls: Mutex::new(tls), ..Shared::default() });
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, scheme, shared, task }
     }
 
@@ -94,6 +95,11 @@ impl Server {
     /// Says this to whoever comes, whatever is asked.
     pub(super) fn always_says(&self, say: Option<Say>) {
         *lock(&self.shared.always) = say;
+    }
+
+    /// Proves to be itself by another certificate, to whoever comes from now on.
+    pub(super) fn proves_itself_by(&self, tls: TlsAcceptor) {
+        *lock(&self.shared.tls) = Some(tls);
     }
 
     /// The heads of the requests so far.
@@ -119,14 +125,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // dropped with this future, and all connections with it
     let mut connections = JoinSet::new();
     while let Ok((mut stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+        let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let always = lock(&shared.always).clone();
+            let (tls, always) = (lock(&shared.tls).clone(), lock(&shared.always).clone());
             match (tls, always) {
                 (_, Some(Say::Close)) => {}
                 (_, Some(Say::Hang)) => std::future::pending().await,

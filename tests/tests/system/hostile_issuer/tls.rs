@@ -5,8 +5,12 @@ use std::sync::Arc;
 use kube_oidc::{Issuer, Verifier};
 use kube_oidc_tests::Judge as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints, date_time_ymd,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -19,13 +23,13 @@ use tokio_rustls::{
 };
 
 use super::{
-    BOUND, DISCOVERY, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said, assert_still_good,
-    status,
+    BOUND, DISCOVERY, Endless, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said,
+    assert_still_good, status,
 };
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
+pub(super) fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "hostile issuer CA");
@@ -34,7 +38,7 @@ fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
 }
 
 /// A certificate for these names, of this authority.
-fn certificate(
+pub(super) fn certificate(
     names: &[&str],
     authority: &Authority,
     change: impl FnOnce(&mut CertificateParams),
@@ -46,7 +50,10 @@ fn certificate(
     (vec![params.signed_by(&key, authority).unwrap().der().clone()], key)
 }
 
-fn acceptor((chain, key): (Vec<CertificateDer<'static>>, KeyPair), alpn: &[&str]) -> TlsAcceptor {
+pub(super) fn acceptor(
+    (chain, key): (Vec<CertificateDer<'static>>, KeyPair),
+    alpn: &[&str],
+) -> TlsAcceptor {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -58,15 +65,17 @@ fn acceptor((chain, key): (Vec<CertificateDer<'static>>, KeyPair), alpn: &[&str]
     TlsAcceptor::from(Arc::new(config))
 }
 
-const HERE: &[&str] = &["127.0.0.1", "localhost"];
+pub(super) const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
 /// RFC 9110, 4.3.4 and RFC 5280, 6: who is asked must prove the name, now, by an authority that is
 /// trusted. No request is sent to anybody else, so no credential either.
 #[tokio::test]
 async fn certificates_that_prove_nothing() {
     let trusted = authority(|_| ());
-    let other = authority(|_| ());
-    let expired_authority = authority(|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let namesake = authority(|_| ());
+    let unknown = authority(|params| {
+        params.distinguished_name.push(DnType::CommonName, "an unknown authority");
+    });
     let ordinary = |_: &mut CertificateParams| ();
     let expired = |params: &mut CertificateParams| {
         params.not_before = date_time_ymd(2019, 1, 1);
@@ -78,6 +87,13 @@ async fn certificates_that_prove_nothing() {
     };
     let named = |params: &mut CertificateParams| {
         params.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+    };
+    let elsewhere = |params: &mut CertificateParams| {
+        let here = CidrSubnet::V4([127, 0, 0, 0], [255, 0, 0, 0]);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![],
+            excluded_subtrees: vec![GeneralSubtree::IpAddress(here)],
+        });
     };
     let self_signed = {
         let key = KeyPair::generate().unwrap();
@@ -95,40 +111,65 @@ async fn certificates_that_prove_nothing() {
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         (vec![params.signed_by(&key, &leaf_issuer).unwrap().der().clone(), leaf], key)
     };
+    // an authority between the trusted one and the server
+    let between = |change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let authority = Authority::signed_by(params, key, &trusted).unwrap();
+        let (mut chain, key) = certificate(HERE, &authority, ordinary);
+        chain.push(authority.der().clone());
+        (chain, key)
+    };
     let good = certificate(HERE, &trusted, ordinary);
     let good = Hostile::serving(Some((acceptor(good, &[]), trusted.pem()))).await;
     assert!(good.verifier(PATIENT).judge(good.token()).await.is_ok(), "the honest twin");
+    let through = Some((acceptor(between(&ordinary), &[]), trusted.pem()));
+    let through = Hostile::serving(through).await;
+    assert!(through.verifier(PATIENT).judge(through.token()).await.is_ok(), "its honest twin");
 
-    for (what, chain, trusts) in [
+    for (what, chain, words) in [
         (
             "another host",
             certificate(&["other.example", "127.0.0.2"], &trusted, ordinary),
-            &trusted,
+            "certificate not valid for name \"127.0.0.1\"",
         ),
-        ("no host", certificate(&[], &trusted, named), &trusted),
+        (
+            "no host",
+            certificate(&[], &trusted, named),
+            "certificate not valid for name \"127.0.0.1\"",
+        ),
         (
             "the host in another form",
             certificate(&["127.0.0.1.evil.example", "*"], &trusted, ordinary),
-            &trusted,
+            "certificate not valid for name \"127.0.0.1\"",
         ),
-        ("expired", certificate(HERE, &trusted, expired), &trusted),
-        ("not yet valid", certificate(HERE, &trusted, early), &trusted),
-        ("an unknown authority of the same name", certificate(HERE, &other, ordinary), &trusted),
-        ("self-signed", self_signed, &trusted),
-        ("signed by no authority", by_a_leaf, &trusted),
-        ("for clients", certificate(HERE, &trusted, for_clients), &trusted),
+        ("expired", certificate(HERE, &trusted, expired), "certificate expired"),
+        ("not yet valid", certificate(HERE, &trusted, early), "certificate not valid yet"),
+        ("of an unknown authority", certificate(HERE, &unknown, ordinary), "UnknownIssuer"),
         (
-            "of an authority that has expired",
-            certificate(HERE, &expired_authority, ordinary),
-            &trusted,
+            "of an unknown authority of the same name",
+            certificate(HERE, &namesake, ordinary),
+            "BadSignature",
+        ),
+        ("self-signed", self_signed, "UnknownIssuer"),
+        ("signed by no authority", by_a_leaf, "Other(OtherError(EndEntityUsedAsCa))"),
+        ("for clients", certificate(HERE, &trusted, for_clients), "Other(OtherError(EkuError))"),
+        ("of an authority that has expired", between(&expired), "certificate expired"),
+        ("of an authority that is none yet", between(&early), "certificate not valid yet"),
+        (
+            "of an authority for other hosts",
+            between(&elsewhere),
+            "Other(OtherError(NameConstraintViolation))",
         ),
     ] {
-        let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusts.pem()))).await;
+        let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
         let issuer = hostile.issuer().with_fetch_bearer_token("5ecre7");
         let verifier =
             Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
         verifier.judge(hostile.token()).await.unwrap_err();
-        assert_said(&verifier, what, "invalid peer certificate");
+        assert_said(&verifier, what, &format!("invalid peer certificate: {words}"));
         assert_eq!(hostile.server.requests().len(), 0, "{what}: nothing was asked");
     }
     // the platform's authorities do not know ours
@@ -140,14 +181,8 @@ async fn certificates_that_prove_nothing() {
 
 /// Behind an `https` URL there is something else.
 #[tokio::test]
-async fn servers_that_speak_no_tls_or_too_old_a_one() {
+async fn servers_that_speak_no_tls() {
     let trusted = authority(|_| ());
-    // ServerHello of TLS 1.1 and of TLS 1.0 (RFC 4346, 7.4.1.3), with a cipher suite of their days
-    let hello = |minor: u8| {
-        let body = [&[3, minor][..], &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
-        let length = u8::try_from(body.len()).unwrap();
-        [&[0x16, 3, minor, 0, length + 4, 2, 0, 0, length][..], &body].concat()
-    };
     for (what, bytes) in [
         ("plain http", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
         (
@@ -155,9 +190,6 @@ async fn servers_that_speak_no_tls_or_too_old_a_one() {
             b"HTTP/1.1 301 X\r\nlocation: http://127.0.0.1/\r\n\r\n".to_vec(),
         ),
         ("nothing", vec![]),
-        ("TLS 1.1", hello(2)),
-        ("TLS 1.0", hello(1)),
-        ("SSL 3", hello(0)),
         ("an alert", vec![0x15, 3, 1, 0, 2, 2, 70]),
         ("a record without end", [&[0x16, 3, 3, 0xff, 0xff][..], &vec![0; 70_000]].concat()),
         ("bytes of all kinds", (0..=255).collect()),
@@ -175,6 +207,52 @@ async fn servers_that_speak_no_tls_or_too_old_a_one() {
         assert_said(&verifier, what, "could not be read");
         for request in hostile.server.requests() {
             assert!(!request.contains("5ecre7"), "{what}: a credential in plain text");
+        }
+    }
+}
+
+/// RFC 8996: TLS 1.1 and what was before it are not spoken. The server chooses one of them in a whole
+/// ServerHello (RFC 4346, 7.4.1.3), with a suite of its days, and waits: the client is the one that
+/// ends it, by an alert that says why. The same hello of TLS 1.2 is gone on with.
+#[tokio::test]
+async fn versions_of_tls_that_are_too_old() {
+    const PROTOCOL_VERSION: [u8; 2] = [2, 70];
+    for (what, minor, suite) in [
+        ("SSL 3", 0, [0, 0x0a]),
+        ("TLS 1.0", 1, [0xc0, 0x13]),
+        ("TLS 1.1", 2, [0xc0, 0x13]),
+        ("TLS 1.2", 3, [0xc0, 0x2f]),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut record = [0; 5];
+            stream.read_exact(&mut record).await.unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([record[3], record[4]]))];
+            stream.read_exact(&mut hello).await.unwrap();
+            // of this version, a random number, no session, the suite, no compression
+            let body = [&[3, minor][..], &[7; 32], &[0], &suite, &[0]].concat();
+            let length = u8::try_from(body.len()).unwrap();
+            let head = [0x16, 3, minor, 0, length + 4, 2, 0, 0, length];
+            stream.write_all(&[&head[..], &body].concat()).await.unwrap();
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).await.unwrap();
+            said
+        });
+        let verifier = Verifier::builder(Issuer::new(url.parse().unwrap()))
+            .audience("orders")
+            .fetch_timeout(if minor < 3 { PATIENT } else { IMPATIENT })
+            .build()
+            .unwrap();
+        verifier.refresh_now().await.unwrap_err();
+        let said = server.await.unwrap();
+        if minor < 3 {
+            assert_said(&verifier, what, "peer is incompatible: ServerDoesNotSupportTls12Or13");
+            assert_eq!((said[0], &said[5..]), (0x15, &PROTOCOL_VERSION[..]), "{what}: {said:?}");
+        } else {
+            assert_said(&verifier, what, "no answer within");
+            assert!(!said.starts_with(&[0x15]), "{what}: {said:?}");
         }
     }
 }
@@ -215,16 +293,55 @@ fn frame(kind: u8, flags: u8, stream: u8, body: &[u8]) -> Vec<u8> {
 /// `:status: 200`, of the static table of RFC 7541.
 const OK: [u8; 1] = [0x88];
 
-/// HTTP/2, which a server may choose, and frames of which thousands come and that lead to nothing
-/// (CVE-2024-27316, CVE-2019-9512 and their kin): headers that go on, pings, settings, data that
-/// nobody has room for.
+/// Frames of HTTP/2 of which thousands come and that lead to nothing (CVE-2024-27316, CVE-2019-9512
+/// and their kin): headers that go on, pings, settings, data that nobody has room for. With the words
+/// for the end of each.
+pub(super) fn http2_floods() -> Vec<(Endless, &'static str)> {
+    const ENDED: &str = "could not be read";
+    let settings = frame(4, 0, 0, &[]);
+    let long_header = [&[0x00, 0x01, b'x', 0x7f, 0xe1, 0x3e][..], &[b'y'; 8000]].concat();
+    let floods = vec![
+        ("CONTINUATION", ENDED, frame(1, 0, 1, &OK), frame(9, 0, 1, &long_header).repeat(100)),
+        ("empty CONTINUATION", ENDED, frame(1, 0, 1, &OK), frame(9, 0, 1, &[]).repeat(5000)),
+        ("PING", LATE, vec![], frame(6, 0, 0, &[0; 8]).repeat(5000)),
+        ("SETTINGS", LATE, vec![], settings.repeat(5000)),
+        ("WINDOW_UPDATE", ENDED, vec![], frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(5000)),
+        ("PRIORITY", LATE, vec![], frame(2, 0, 3, &[0; 5]).repeat(5000)),
+        ("PUSH_PROMISE", ENDED, vec![], frame(5, 4, 1, &[0, 0, 0, 2, 0x88]).repeat(1000)),
+        ("RST_STREAM", ENDED, vec![], frame(3, 0, 3, &[0; 4]).repeat(1000)),
+        ("GOAWAY", ENDED, vec![], frame(7, 0, 0, &[0; 8]).repeat(1000)),
+        (
+            "DATA beyond the window",
+            ENDED,
+            frame(1, 4, 1, &OK),
+            frame(0, 0, 1, &[b' '; 16_000]).repeat(500),
+        ),
+        ("empty DATA", ENDED, frame(1, 4, 1, &OK), frame(0, 0, 1, &[]).repeat(5000)),
+        ("HEADERS again and again", ENDED, frame(1, 4, 1, &OK), frame(1, 4, 1, &OK).repeat(5000)),
+        ("unknown frames", LATE, vec![], frame(0xfa, 0, 1, &[0; 100]).repeat(1000)),
+        (
+            "a frame too long",
+            ENDED,
+            [&[0xff; 3][..], &[0, 0, 0, 0, 0, 1]].concat(),
+            vec![b' '; 100_000],
+        ),
+    ];
+    let begun = |(what, words, first, then)| {
+        let first: Vec<u8> = [settings.clone(), first].concat();
+        ((what, first, then), words)
+    };
+    floods.into_iter().map(begun).collect()
+}
+
+/// What has no limit of its own in HTTP/2 goes on until time is up.
+const LATE: &str = "no answer within";
+
+/// HTTP/2 is spoken if the server chooses it.
 #[tokio::test]
 async fn floods_of_http2_frames() {
     let trusted = authority(|_| ());
     let chain = certificate(HERE, &trusted, |_| ());
     let hostile = Hostile::serving(Some((acceptor(chain, &["h2"]), trusted.pem()))).await;
-    let settings = frame(4, 0, 0, &[]);
-    let long_header = [&[0x00, 0x01, b'x', 0x7f, 0xe1, 0x3e][..], &[b'y'; 8000]].concat();
     let verifier = |patience| {
         // with a client of its own, since a connection that is kept would be used again
         let issuer = Issuer::new(hostile.server.url().parse().unwrap())
@@ -232,35 +349,19 @@ async fn floods_of_http2_frames() {
             .with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
         Verifier::builder(issuer).audience("orders").fetch_timeout(patience).build().unwrap()
     };
-    for (what, first, then) in [
-        ("CONTINUATION", frame(1, 0, 1, &OK), frame(9, 0, 1, &long_header).repeat(100)),
-        ("empty CONTINUATION", frame(1, 0, 1, &OK), frame(9, 0, 1, &[]).repeat(5000)),
-        ("PING", vec![], frame(6, 0, 0, &[0; 8]).repeat(5000)),
-        ("SETTINGS", vec![], settings.repeat(5000)),
-        ("WINDOW_UPDATE", vec![], frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(5000)),
-        ("PRIORITY", vec![], frame(2, 0, 3, &[0; 5]).repeat(5000)),
-        ("PUSH_PROMISE", vec![], frame(5, 4, 1, &[0, 0, 0, 2, 0x88]).repeat(1000)),
-        ("RST_STREAM", vec![], frame(3, 0, 1, &[0; 4]).repeat(1000)),
-        ("GOAWAY", vec![], frame(7, 0, 0, &[0; 8]).repeat(1000)),
-        (
-            "DATA beyond the window",
-            frame(1, 4, 1, &OK),
-            frame(0, 0, 1, &[b' '; 16_000]).repeat(500),
-        ),
-        ("empty DATA", frame(1, 4, 1, &OK), frame(0, 0, 1, &[]).repeat(5000)),
-        ("HEADERS again and again", frame(1, 4, 1, &OK), frame(1, 4, 1, &OK).repeat(5000)),
-        ("unknown frames", vec![], frame(0xfa, 0, 1, &[0; 100]).repeat(1000)),
-        ("a frame too long", vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], vec![b' '; 100_000]),
-    ] {
-        let flood = [&settings[..], &first, &then].concat();
-        hostile.server.always_says(Some(Say::Open(flood)));
-        let verifier = verifier(IMPATIENT);
-        assert!(verifier.judge(hostile.token()).await.is_err(), "{what}");
+    for (ended, ((what, first, then), words)) in (1..).zip(http2_floods()) {
+        hostile.server.always_says(Some(Say::Endless(first, then)));
+        let verifier = verifier(if words == LATE { IMPATIENT } else { PATIENT });
+        verifier.refresh_now().await.unwrap_err();
+        assert_said(&verifier, what, words);
         assert!(!verifier.is_ready(), "{what}");
+        // the connection ends with the fetch
+        let taken = hostile.server.taken(ended).await[ended - 1];
+        assert!(words == LATE || taken < BOUND, "{what}: {taken}");
     }
     // with an end it is an answer like any other
     let set = hostile.key_set().to_string();
-    let whole = [settings, frame(1, 4, 1, &OK), frame(0, 1, 1, set.as_bytes())].concat();
+    let whole = [frame(4, 0, 0, &[]), frame(1, 4, 1, &OK), frame(0, 1, 1, set.as_bytes())].concat();
     hostile.server.always_says(Some(Say::Open(whole)));
     let verifier = verifier(PATIENT);
     let verdict = verifier.judge(hostile.token()).await;
@@ -293,17 +394,35 @@ async fn a_connection_ends_soon_after_its_fetch() {
     }
 }
 
-/// An authority that is no longer trusted in mid-life: the last good set stays in use.
+/// A certificate that goes bad in mid-life: the last good set stays in use, nothing is asked of who
+/// shows it, and with a good one again it goes on.
 #[tokio::test]
 async fn a_certificate_that_goes_bad_in_mid_life() {
     let trusted = authority(|_| ());
-    let chain = certificate(HERE, &trusted, |_| ());
-    let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
+    let good = || acceptor(certificate(HERE, &trusted, |_| ()), &[]);
+    let hostile = Hostile::serving(Some((good(), trusted.pem()))).await;
     let living = hostile.in_mid_life(PATIENT).await;
-    // somebody else at the same address, who cannot prove to be it
-    hostile.server.always_says(Some(Say::Close));
-    living.refresh_now().await.unwrap_err();
-    assert_still_good(&living, &hostile.token(), "in mid-life");
-    hostile.tell_the_truth();
-    living.refresh_now().await.unwrap();
+    let expired = certificate(HERE, &trusted, |params| {
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let another = certificate(&["other.example"], &trusted, |_| ());
+    let unknown = authority(|params| {
+        params.distinguished_name.push(DnType::CommonName, "an unknown authority");
+    });
+    let unknown = certificate(HERE, &unknown, |_| ());
+    for (what, chain, words) in [
+        ("expired", expired, "certificate expired"),
+        ("another host's", another, "certificate not valid for name \"127.0.0.1\""),
+        ("of an unknown authority", unknown, "UnknownIssuer"),
+    ] {
+        let asked = hostile.server.requests().len();
+        hostile.server.proves_itself_by(acceptor(chain, &[]));
+        living.refresh_now().await.unwrap_err();
+        assert_said(&living, what, &format!("invalid peer certificate: {words}"));
+        assert_still_good(&living, &hostile.token(), what);
+        assert_eq!(hostile.server.requests().len(), asked, "{what}: nothing was asked");
+        hostile.server.proves_itself_by(good());
+        living.refresh_now().await.unwrap();
+    }
 }

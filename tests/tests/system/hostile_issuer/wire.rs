@@ -1,6 +1,6 @@
 //! Bytes that are hardly HTTP.
 
-use super::{BOUND, DISCOVERY, Hostile, KEYS, Say, server::head};
+use super::{BOUND, DISCOVERY, Endless, Hostile, KEYS, Say, server::head};
 
 #[tokio::test]
 async fn what_is_not_http() {
@@ -97,6 +97,25 @@ async fn what_is_unusual_http() {
     assert!(!last.contains("cookie"), "{last}");
 }
 
+/// What comes before a body or behind it, without an end.
+pub(super) fn endless_heads(set: &str) -> [Endless; 8] {
+    let first = b"HTTP/1.1 200 OK\r\n".to_vec();
+    let mut trailers = head("200 OK", &[("transfer-encoding", "chunked")], None);
+    trailers.extend(format!("{:x}\r\n{set}\r\n0\r\n", set.len()).bytes());
+    let mut extension = head("200 OK", &[("transfer-encoding", "chunked")], None);
+    extension.extend(b"1;");
+    [
+        ("headers for ever", first.clone(), b"x: y\r\n".repeat(1000)),
+        ("a header for ever", [&first[..], b"x: "].concat(), b"y".repeat(4096)),
+        ("a name for ever", first.clone(), b"y".repeat(4096)),
+        ("line ends for ever", vec![], b"\r\n".repeat(2000)),
+        ("a reason for ever", b"HTTP/1.1 200 ".to_vec(), b"y".repeat(4096)),
+        ("trailers for ever", trailers.clone(), b"x: y\r\n".repeat(1000)),
+        ("a trailer for ever", [&trailers[..], b"x: "].concat(), b"y".repeat(4096)),
+        ("an extension of a chunk for ever", extension, b"y".repeat(4096)),
+    ]
+}
+
 /// Headers without number, and one without end: there is a limit to what is read before a body.
 #[tokio::test]
 async fn floods_of_headers() {
@@ -115,22 +134,8 @@ async fn floods_of_headers() {
     let long = head("200 OK", &[("x", &"y".repeat(1 << 20))], Some(0));
     hostile.assert_no_answer(KEYS, "1 MB", Say::Bytes(long), "could not be read").await;
 
-    let first = b"HTTP/1.1 200 OK\r\n".to_vec();
-    let mut trailers = head("200 OK", &[("transfer-encoding", "chunked")], None);
-    trailers.extend(format!("{:x}\r\n{set}\r\n0\r\n", set.len()).bytes());
-    let mut extension = head("200 OK", &[("transfer-encoding", "chunked")], None);
-    extension.extend(b"1;");
     let mut ended = 0;
-    for (what, first, then) in [
-        ("headers for ever", first.clone(), b"x: y\r\n".repeat(1000)),
-        ("a header for ever", [&first[..], b"x: "].concat(), b"y".repeat(4096)),
-        ("a name for ever", first.clone(), b"y".repeat(4096)),
-        ("line ends for ever", vec![], b"\r\n".repeat(2000)),
-        ("a reason for ever", b"HTTP/1.1 200 ".to_vec(), b"y".repeat(4096)),
-        ("trailers for ever", trailers.clone(), b"x: y\r\n".repeat(1000)),
-        ("a trailer for ever", [&trailers[..], b"x: "].concat(), b"y".repeat(4096)),
-        ("an extension of a chunk for ever", extension, b"y".repeat(4096)),
-    ] {
+    for (what, first, then) in endless_heads(&set) {
         let endless = Say::Endless(first, then);
         hostile.assert_no_answer(KEYS, what, endless, "could not be read").await;
         ended += 2;
