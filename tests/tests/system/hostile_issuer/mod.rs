@@ -5,6 +5,7 @@
 mod bodies;
 mod discovery;
 mod key_sets;
+mod memory;
 mod network;
 mod server;
 mod statuses;
