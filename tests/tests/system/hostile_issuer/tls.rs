@@ -172,11 +172,19 @@ async fn certificates_that_prove_nothing() {
         assert_said(&verifier, what, &format!("invalid peer certificate: {words}"));
         assert_eq!(hostile.server.requests().len(), 0, "{what}: nothing was asked");
     }
-    // the platform's authorities do not know ours
-    let issuer = Issuer::new(good.server.url().parse().unwrap());
+}
+
+/// The platform's authorities do not know a private one.
+#[tokio::test]
+async fn a_private_authority_that_nobody_told_us_of() {
+    let private = authority(|_| ());
+    let chain = certificate(HERE, &private, |_| ());
+    let hostile = Hostile::serving(Some((acceptor(chain, &[]), private.pem()))).await;
+    assert!(hostile.verifier(PATIENT).judge(hostile.token()).await.is_ok(), "who was told");
+    let issuer = Issuer::new(hostile.server.url().parse().unwrap());
     let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
-    verifier.judge(good.token()).await.unwrap_err();
-    assert_said(&verifier, "the platform's authorities", "could not be read");
+    verifier.refresh_now().await.unwrap_err();
+    assert_said(&verifier, "untold", "invalid peer certificate: UnknownIssuer");
 }
 
 /// Behind an `https` URL there is something else.
@@ -212,7 +220,7 @@ async fn servers_that_speak_no_tls() {
 }
 
 /// RFC 8996: TLS 1.1 and what was before it are not spoken. The server chooses one of them in a whole
-/// ServerHello (RFC 4346, 7.4.1.3), with a suite of its days, and waits: the client is the one that
+/// `ServerHello` (RFC 4346, 7.4.1.3), with a suite of its days, and waits: the client is the one that
 /// ends it, by an alert that says why. The same hello of TLS 1.2 is gone on with.
 #[tokio::test]
 async fn versions_of_tls_that_are_too_old() {
