@@ -20,9 +20,13 @@ fn raise_open_files() -> u64 {
 #[test]
 fn thousands_of_connections_are_served_beside_each_other() {
     let files = raise_open_files();
-    let mut siege = Siege::begin(&["--max-connections", "9000", "--idle-timeout", "60s"]);
     // other tests of this process have files open too
     let count = usize::try_from(files.saturating_sub(600).min(4_000)).unwrap();
+    if count < 1_000 {
+        println!("not run: thousands of connections, since only {files} files may be open");
+        return;
+    }
+    let mut siege = Siege::begin(&["--max-connections", "9000", "--idle-timeout", "60s"]);
     let what = format!("{count} connections, where {files} files may be open");
     let attack = |siege: &Siege| siege.besides(&what, |served| crowd(siege, count, served));
     attack(&siege);
