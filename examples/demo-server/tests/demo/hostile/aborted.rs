@@ -1,11 +1,12 @@
 //! Requests whose callers go away, at every moment that there is.
 
-use kube_oidc_testing::{Answer, Endpoint};
-
 use super::*;
 
-/// The ways to go.
-const WAYS: [fn(Wire); 3] = [drop, Wire::reset, |wire| wire.finish()];
+/// The ways to go: at once, by a reset, and by sending no more until the server has closed it too.
+const WAYS: [fn(Wire); 3] = [drop, Wire::reset, |wire| {
+    wire.finish();
+    wire.until_closed();
+}];
 
 #[test]
 fn callers_that_go_away_leave_nothing_behind() {
@@ -14,8 +15,8 @@ fn callers_that_go_away_leave_nothing_behind() {
     let with_body = format!("{}\r\ncontent-length: 1000\r\n\r\nnot all of it", request.trim_end());
     let refused = whoami("junk");
     let (begun, unfinished) = (&request[..20], &request[..request.len() - 2]);
-    siege.besides("1,800 callers that go away", |served| {
-        for _ in 0..100 {
+    siege.besides("900 callers that go away", 16, |served| {
+        for _ in 0..50 {
             for leave in WAYS {
                 // before a byte, in the head, at its end, in the body, before the answer is read
                 for sent in ["", begun, unfinished, &with_body, &request, &refused] {
@@ -36,18 +37,15 @@ fn callers_that_go_away_leave_nothing_behind() {
             }
         }
     });
-    siege.end("callers that go away");
+    siege.end();
 }
 
 #[test]
 fn callers_that_go_away_while_they_wait_for_keys_are_not_waited_for() {
-    let siege = Siege::begin(&["--fetch-timeout", "60s", "--request-timeout", "60s"]);
-    siege.issuer.answer(Endpoint::Keys, Answer::never());
-    siege.issuer.rotate();
-    // a key that the issuer has, and does not tell of
-    let waiting = whoami(&siege.token_of("late"));
-    let start = Instant::now();
-    siege.besides("300 callers that wait, and go away", |served| {
+    let siege = Siege::begin(&Siege::PATIENT);
+    siege.besides("300 callers that wait for keys, and go away", 24, |served| {
+        let waiting = whoami(&siege.begin_wait());
+        let start = Instant::now();
         for leave in WAYS {
             let ask = |_| {
                 let mut wire = Wire::to(&siege.demo);
@@ -61,18 +59,18 @@ fn callers_that_go_away_while_they_wait_for_keys_are_not_waited_for() {
             wires.into_iter().for_each(leave);
             siege.wait_until_released();
         }
+        assert!(start.elapsed() < Duration::from_secs(60), "before the fetch ended");
+        siege.end_wait();
+        siege.recover(served);
     });
-    assert!(start.elapsed() < Duration::from_secs(60), "before the fetch ended");
-    siege.end("callers that wait, and go away");
+    siege.end();
 }
 
 #[test]
 fn whoever_waits_beside_those_who_go_gets_an_answer() {
-    let siege = Siege::begin(&["--fetch-timeout", "4s"]);
-    siege.issuer.answer(Endpoint::Keys, Answer::never());
-    siege.issuer.rotate();
-    let waiting = whoami(&siege.token_of("late"));
-    siege.besides("one who waits beside 100 who go away", |_| {
+    let siege = Siege::begin(&Siege::PATIENT);
+    siege.besides("one who waits beside 100 who go away", 16, |served| {
+        let waiting = whoami(&siege.begin_wait());
         let mut first = Wire::to(&siege.demo);
         first.send(&waiting);
         for leave in WAYS.iter().cycle().take(100) {
@@ -82,9 +80,12 @@ fn whoever_waits_beside_those_who_go_gets_an_answer() {
         }
         let mut last = Wire::to(&siege.demo);
         last.send(&waiting);
+        served.wait_for_more(10);
+        siege.end_wait();
         for mut wire in [first, last] {
             assert_eq!(wire.answer().unwrap().status, 503);
         }
+        siege.recover(served);
     });
-    siege.end("one who waits beside those who go away");
+    siege.end();
 }

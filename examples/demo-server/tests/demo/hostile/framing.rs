@@ -9,10 +9,9 @@ fn comes_of(siege: &Siege, bytes: &[u8], wanted: usize) -> Vec<Result<String, u1
     loop {
         let mut wire = Wire::to(&siege.demo);
         let _ = wire.try_send(bytes);
-        let mut answers: Vec<Response> =
-            std::iter::from_fn(|| wire.answer()).take(wanted).collect();
+        let mut answers: Vec<Response> = iter::from_fn(|| wire.answer()).take(wanted).collect();
         wire.finish();
-        answers.extend(std::iter::from_fn(|| wire.answer()));
+        answers.extend(iter::from_fn(|| wire.answer()));
         // a reset takes with it what was not read yet
         if answers.len() >= wanted || !wire.was_reset() {
             return answers.iter().map(who).collect();
@@ -91,7 +90,7 @@ fn the_end_of_a_request_is_not_disputed() {
             first(),
         ),
     ];
-    siege.besides("disputed ends", |_| {
+    siege.besides("disputed ends", 16, |_| {
         for Smuggled { headers, body, expected } in &cases {
             let bearer = format!("authorization: Bearer {one}");
             for order in [format!("{bearer}\r\n{headers}"), format!("{headers}\r\n{bearer}")] {
@@ -106,7 +105,7 @@ fn the_end_of_a_request_is_not_disputed() {
             }
         }
     });
-    siege.end("disputed ends");
+    siege.end();
 }
 
 #[test]
@@ -185,13 +184,13 @@ fn what_a_request_says_besides_is_not_its_token() {
         ("\0".repeat(100), refused(400)),
         ("\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".to_owned(), refused(400)),
     ];
-    siege.besides("what is no token", |_| {
+    siege.besides("what is no token", 16, |_| {
         for (request, expected) in &cases {
             let found = comes_of(&siege, request.as_bytes(), expected.len());
             assert_eq!(&found, expected, "{request:?}");
         }
     });
-    siege.end("what is no token");
+    siege.end();
 }
 
 #[test]
@@ -202,7 +201,7 @@ fn bytes_at_random_are_no_request() {
     let mut dice = fastrand::Rng::with_seed(seed);
     let request = whoami(&siege.token_of("one"));
     let head_end = request.find("authorization").unwrap();
-    siege.besides("1,500 requests with bytes at random", |_| {
+    siege.besides("1,500 requests with bytes at random", 16, |_| {
         for index in 0..1_500 {
             let mut bytes = request.clone().into_bytes();
             if index % 3 == 0 {
@@ -219,5 +218,5 @@ fn bytes_at_random_are_no_request() {
             }
         }
     });
-    siege.end("bytes at random");
+    siege.end();
 }

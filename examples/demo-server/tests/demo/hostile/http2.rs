@@ -97,7 +97,7 @@ impl Wire {
             sent += 1;
         }
         self.finish();
-        let frames: Vec<Frame> = std::iter::from_fn(|| self.frame()).collect();
+        let frames: Vec<Frame> = iter::from_fn(|| self.frame()).collect();
         let is_kind = |kind| move |frame: &&Frame| frame.kind == kind;
         Flooded {
             sent,
@@ -144,7 +144,7 @@ fn each_stream_has_its_own_answer() {
         (Some("a".repeat(10_000)), None),
         (None, None),
     ];
-    siege.besides("4 connections with 10 times 100 streams", |_| {
+    siege.besides("4 connections with 10 times 100 streams", 24, |_| {
         let connection = || {
             let mut wire = Wire::http2(&siege.demo, &[]);
             wire.send(frame(WINDOW_UPDATE, 0, 0, &0x3fff_0000_u32.to_be_bytes()));
@@ -181,14 +181,14 @@ fn each_stream_has_its_own_answer() {
             }
         });
     });
-    siege.end("streams");
+    siege.end();
 }
 
 #[test]
 fn streams_that_are_reset_at_once_cost_little() {
     let siege = Siege::begin(&[]);
     let good = siege.good.clone();
-    siege.besides("4 storms of resets", |_| {
+    siege.besides("4 storms of resets", 16, |_| {
         for (what, token) in
             [("good", Some(&*good)), ("bad", Some("junk")), ("no", None), ("good", Some(&*good))]
         {
@@ -199,7 +199,7 @@ fn streams_that_are_reset_at_once_cost_little() {
             println!("resets with a {what} token: {flooded:?}");
         }
     });
-    siege.end("storms of resets");
+    siege.end();
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn floods_of_frames_are_cut_off() {
     // `x`, indexed, and then asked for again and again
     let bomb = [&[0x40][..], &text("x"), &text(&"a".repeat(3_000)), &[0xbe; 10_000]].concat();
     let begun = |stream| frame(HEADERS, END_STREAM, stream, &head("/whoami", Some(&siege.good)));
-    siege.besides("floods of frames", |_| {
+    siege.besides("floods of frames", 24, |_| {
         let flooded = open().flood(4_096, |index| match index {
             0 => begun(1),
             _ => frame(CONTINUATION, 0, 1, &long),
@@ -251,7 +251,7 @@ fn floods_of_frames_are_cut_off() {
         println!("WINDOW_UPDATE: {flooded:?}");
         assert!(flooded.went_away, "{flooded:?}");
     });
-    siege.end("floods of frames");
+    siege.end();
 }
 
 #[test]
@@ -259,16 +259,15 @@ fn answers_without_a_window_are_given_up() {
     let siege = Siege::begin(&["--idle-timeout", "1s"]);
     // SETTINGS_INITIAL_WINDOW_SIZE of 0
     let connect = || Wire::http2(&siege.demo, &[0, 4, 0, 0, 0, 0]);
-    let mut wires: Vec<Wire> = (0..20).map(|_| connect()).collect();
-    siege.besides("20 connections with 100 answers each that cannot be sent", |_| {
+    siege.besides("20 connections with 100 answers each that cannot be sent", 32, |_| {
+        let mut wires: Vec<Wire> = (0..20).map(|_| connect()).collect();
         for wire in &mut wires {
             let requests = streams().take(100).map(|id| whoami(id, Some(&siege.good)));
             wire.send(requests.collect::<Vec<_>>().concat());
         }
         siege.wait_until_released();
     });
-    drop(wires);
-    siege.end("answers without a window");
+    siege.end();
 }
 
 #[test]
@@ -277,7 +276,7 @@ fn frames_at_random_are_no_request() {
     let seed = fastrand::u64(..);
     println!("frames at random: seed {seed}");
     let mut dice = fastrand::Rng::with_seed(seed);
-    siege.besides("300 connections with frames at random", |_| {
+    siege.besides("300 connections with frames at random", 16, |_| {
         for _ in 0..300 {
             let mut wire = Wire::http2(&siege.demo, &[]);
             for _ in 0..20 {
@@ -295,7 +294,7 @@ fn frames_at_random_are_no_request() {
             }
         }
     });
-    siege.end("frames at random");
+    siege.end();
 }
 
 #[test]
@@ -317,5 +316,5 @@ fn one_http_is_not_taken_for_the_other() {
         assert_ne!(frame.kind, HEADERS);
     }
     drop(wire);
-    siege.end("from one HTTP to another");
+    siege.end();
 }

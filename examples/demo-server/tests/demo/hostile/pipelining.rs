@@ -41,7 +41,7 @@ fn mixture(siege: &Siege, count: usize) -> Vec<Exchange> {
 #[test]
 fn each_answer_is_for_its_own_request() {
     let siege = Siege::begin(&[]);
-    siege.besides("8 connections with 400 requests at once", |_| {
+    siege.besides("8 connections with 400 requests at once", 16, |_| {
         let connection = |piece: usize| {
             let exchanges = mixture(&siege, 400);
             let bytes: String = exchanges.iter().map(|(request, _)| request.as_str()).collect();
@@ -66,5 +66,5 @@ fn each_answer_is_for_its_own_request() {
             }
         });
     });
-    siege.end("pipelining");
+    siege.end();
 }

@@ -46,8 +46,8 @@ fn big_heads(siege: &Siege) -> Vec<(String, Vec<Option<u16>>)> {
 fn what_is_too_big_is_refused() {
     let siege = Siege::begin(&[]);
     let heads = big_heads(&siege);
-    siege.besides("big heads", |served| {
-        for round in 0..10 {
+    siege.besides("big heads", 24, |served| {
+        for round in 0..5 {
             let mut wires = Vec::new();
             for (head, expected) in &heads {
                 let mut wire = Wire::to(&siege.demo);
@@ -62,13 +62,13 @@ fn what_is_too_big_is_refused() {
             served.wait_for_more(1);
         }
     });
-    siege.end("big heads");
+    siege.end();
 }
 
 #[test]
 fn a_head_is_not_held_beyond_its_limit() {
     let siege = Siege::begin(&[]);
-    siege.besides("50 heads of up to 64 MiB", |_| {
+    siege.besides("50 heads of up to 64 MiB", 48, |_| {
         let chunk = "a".repeat(64 * 1024);
         let mut wires: Vec<(Wire, usize)> = (0..50).map(|_| (Wire::to(&siege.demo), 0)).collect();
         for (wire, _) in &mut wires {
@@ -82,5 +82,5 @@ fn a_head_is_not_held_beyond_its_limit() {
             });
         }
     });
-    siege.end("heads of up to 64 MiB");
+    siege.end();
 }

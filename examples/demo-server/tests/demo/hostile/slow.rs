@@ -18,7 +18,7 @@ const BEGINNINGS: [&str; 6] = [
 #[test]
 fn a_head_that_does_not_end_is_cut_off() {
     let siege = Siege::begin(&["--idle-timeout", "2s"]);
-    siege.besides("300 heads that do not end", |served| {
+    siege.besides("300 heads that do not end", 24, |served| {
         let begin = |index: usize| {
             let mut wire = Wire::to(&siege.demo);
             wire.send(BEGINNINGS[index % BEGINNINGS.len()]);
@@ -36,7 +36,7 @@ fn a_head_that_does_not_end_is_cut_off() {
         }
         println!("300 heads that do not end: {rounds} rounds of a byte each");
     });
-    siege.end("heads that do not end");
+    siege.end();
 }
 
 #[test]
@@ -47,61 +47,61 @@ fn whoever_says_nothing_is_not_waited_for() {
         wire.send(BEGINNINGS[index % BEGINNINGS.len()]);
         wire
     };
-    let wires: Vec<Wire> = (0..300).map(begin).collect();
-    // this side still has them open
-    siege.besides("300 connections that stay", |_| siege.wait_until_released());
-    for wire in wires {
-        for answer in wire.answers() {
-            assert_ne!(answer.status, 200);
+    siege.besides("300 connections that stay", 24, |_| {
+        let wires: Vec<Wire> = (0..300).map(begin).collect();
+        // this side still has them open
+        siege.wait_until_released();
+        for wire in wires {
+            for answer in wire.answers() {
+                assert_ne!(answer.status, 200);
+            }
         }
-    }
-    siege.end("connections that stay");
+    });
+    siege.end();
 }
 
 #[test]
 fn a_connection_in_use_is_kept() {
     let siege = Siege::begin(&["--idle-timeout", "1s"]);
-    let start = Instant::now();
-    siege.with_callers("a kept connection", &[Caller::Keeps], |served| {
+    siege.with_callers(&[Caller::Keeps], "a kept connection", 16, |served| {
+        let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
             served.wait_for_more(1);
         }
     });
-    siege.end("a kept connection");
+    siege.end();
 }
 
 #[test]
 fn a_body_that_does_not_end_is_given_up() {
     // of the demo's own issuer, whose page reads bodies
-    let demo = Demo::start(&["--request-timeout", "1s", "--idle-timeout", "1s"]);
-    let host = demo.address.clone();
+    let siege = Siege::begin_alone(&["--request-timeout", "2s", "--idle-timeout", "1s"]);
+    let host = &siege.demo.address;
     let head = format!(
         "POST /api/explain HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\n\
          content-type: application/json\r\n"
     );
     let lengths =
         ["content-length: 1000", "transfer-encoding: chunked", "content-length: 99999999"];
-    let mut wires = Vec::new();
-    for length in lengths.iter().cycle().take(150) {
-        let mut wire = Wire::to(&demo);
-        wire.send(format!("{head}{length}\r\n\r\n"));
-        wire.send(if length.contains("chunked") { "5\r\n{\"tok" } else { "{\"tok" });
-        wires.push(wire);
-    }
-    let mut statuses = Vec::new();
-    for wire in wires {
-        assert_eq!(demo.get("/healthz", &[]).status, 200);
-        statuses.extend(wire.answers().iter().map(|answer| answer.status));
-    }
-    assert_eq!(tally(statuses), [(408, 150)].into());
-    assert!(!demo.log_to_the_end().contains("panicked"));
+    siege.besides("150 bodies of the page that do not end", 24, |_| {
+        let mut wires = Vec::new();
+        for length in lengths.iter().cycle().take(150) {
+            let mut wire = Wire::to(&siege.demo);
+            wire.send(format!("{head}{length}\r\n\r\n"));
+            wire.send(if length.contains("chunked") { "5\r\n{\"tok" } else { "{\"tok" });
+            wires.push(wire);
+        }
+        let answers = wires.into_iter().flat_map(Wire::answers);
+        assert_eq!(tally(answers.map(|answer| answer.status)), [(408, 150)].into());
+    });
+    siege.end();
 }
 
 #[test]
 fn a_body_that_nobody_asked_for_is_not_waited_for() {
     let siege = Siege::begin(&[]);
     let good = siege.good.clone();
-    siege.besides("200 bodies that do not end", |_| {
+    siege.besides("200 bodies that do not end", 16, |_| {
         for (index, length) in
             ["content-length: 1000000000", "transfer-encoding: chunked"].iter().cycle().enumerate()
         {
@@ -118,7 +118,7 @@ fn a_body_that_nobody_asked_for_is_not_waited_for() {
             assert_good(&answers[0]);
         }
     });
-    siege.end("bodies that do not end");
+    siege.end();
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn answers_that_nobody_reads_are_not_kept() {
         token.audience(&format!("audience-{index:012}"))
     });
     let requests = whoami(&long.mint()).repeat(20);
-    let mut wires = Vec::new();
-    siege.besides("20 clients that do not read", |_| {
-        for _ in 0..20 {
+    siege.besides("6 clients that do not read", 32, |_| {
+        let mut wires = Vec::new();
+        for _ in 0..6 {
             let wire = Wire::that_takes_little(&siege.demo);
             let mut writer = wire.writer();
             // as much as is taken without an answer being read
@@ -141,9 +141,7 @@ fn answers_that_nobody_reads_are_not_kept() {
             wires.push(wire);
         }
         siege.wait_until_released();
+        wires.into_iter().for_each(Wire::reset);
     });
-    for wire in wires {
-        wire.reset();
-    }
-    siege.end("clients that do not read");
+    siege.end();
 }

@@ -73,6 +73,13 @@ impl Wire {
         std::iter::from_fn(|| self.answer()).collect()
     }
 
+    /// Waits until the other side has closed it, whatever it sends before.
+    pub(super) fn until_closed(mut self) {
+        while self.read_some().is_some() {
+            self.unread.clear();
+        }
+    }
+
     /// So many bytes, or `None` if the connection was closed in their place.
     pub(super) fn bytes(&mut self, length: usize) -> Option<Vec<u8>> {
         while self.unread.len() < length {
