@@ -1,9 +1,13 @@
 //! Requests whose callers go away, at every moment that there is.
 
+use std::net::TcpListener;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
 use super::*;
 
 /// The ways to go: at once, by a reset, and by sending no more until the server has closed it too.
-const WAYS: [fn(Wire); 3] = [drop, Wire::reset, |wire| {
+pub(super) const WAYS: [fn(Wire); 3] = [drop, Wire::reset, |wire| {
     wire.finish();
     wire.until_closed();
 }];
@@ -86,6 +90,65 @@ fn whoever_waits_beside_those_who_go_gets_an_answer() {
             assert_eq!(wire.answer().unwrap().status, 503);
         }
         siege.recover(served);
+    });
+    siege.end();
+}
+
+/// An API server that takes what it is asked, and does not answer.
+pub(super) struct Silent(TcpListener);
+
+impl Silent {
+    /// In the place of the demo's own.
+    pub(super) fn instead_of(siege: &Siege<Own>) -> Self {
+        siege.demo.change("go_down");
+        let listener = TcpListener::bind(siege.issuer.0).unwrap();
+        set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE)).unwrap();
+        Self(listener)
+    }
+
+    /// The next questions, so many: each comes on a connection of its own while none is answered.
+    pub(super) fn questions(&self, count: usize) -> Vec<TcpStream> {
+        (0..count).map(|_| self.0.accept().expect("a question").0).collect()
+    }
+
+    /// It answers again.
+    pub(super) fn end(self, siege: &Siege<Own>) {
+        drop(self.0);
+        siege.demo.change("come_up");
+        assert_good(&reviewed_answer(siege));
+    }
+}
+
+/// What becomes of a token that nobody was asked about yet.
+fn reviewed_answer(siege: &Siege<Own>) -> Response {
+    let fresh = siege.fresh_token();
+    siege.demo.get("/reviewed", &[&format!("authorization: Bearer {fresh}")])
+}
+
+#[test]
+fn callers_that_go_away_while_the_api_server_is_asked_are_not_waited_for() {
+    const EACH: usize = 20;
+    let siege = Siege::begin_alone(&["--request-timeout", "60s"]);
+    let tokens: Vec<String> = (0..WAYS.len() * EACH).map(|_| siege.fresh_token()).collect();
+    siege.besides("60 callers that go away while the API server is asked", 24, |served| {
+        let silent = Silent::instead_of(&siege);
+        let mut asked = Vec::new();
+        for (leave, tokens) in WAYS.iter().zip(tokens.chunks(EACH)) {
+            let ask = |token: &String| {
+                let mut wire = Wire::to(&siege.demo);
+                wire.send(whoami(token).replace("/whoami", "/reviewed"));
+                wire
+            };
+            let wires: Vec<Wire> = tokens.iter().map(ask).collect();
+            // so all of them are in the midst of it
+            asked.extend(silent.questions(EACH));
+            served.wait_for_more(10);
+            wires.into_iter().for_each(leave);
+        }
+        served.wait_for_more(10);
+        drop(asked);
+        siege.wait_until_released();
+        silent.end(&siege);
     });
     siege.end();
 }

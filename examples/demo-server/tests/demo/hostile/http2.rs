@@ -1,5 +1,6 @@
 //! HTTP/2 from the first byte on, in frames made by hand.
 
+mod aborted;
 mod floods;
 
 use std::collections::{BTreeSet, HashMap};
@@ -105,6 +106,13 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Waits until the server has seen all that was sent, and says what it sent before.
+    fn until_seen(&mut self) -> Vec<Frame> {
+        self.send(frame(PING, 0, 0, b"all seen"));
+        let frames = iter::from_fn(|| Some(self.frame().unwrap()));
+        frames.take_while(|frame| frame.kind != PING).collect()
     }
 }
 

@@ -15,6 +15,7 @@ mod wire;
 use std::{
     collections::BTreeMap,
     iter,
+    net::{SocketAddr, TcpStream},
     sync::{Condvar, Mutex},
     thread,
     time::{Duration, Instant},
@@ -47,8 +48,8 @@ struct Siege<I = TestIssuer> {
     before: Held,
 }
 
-/// The issuer that a demo starts for itself.
-struct Own;
+/// The issuer that a demo starts for itself, and where it is.
+struct Own(SocketAddr);
 
 /// What a process has; nothing where that cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,10 +127,19 @@ impl Siege {
 impl Siege<Own> {
     /// A server with an issuer of its own, which is asked about tokens too.
     fn begin_alone(flags: &[&str]) -> Self {
-        let demo = Demo::start(flags);
+        let mut demo = Demo::start(flags);
         demo.log_line_with("the keys of the issuer are here");
+        let line = iter::repeat_with(|| demo.line()).find_map(|line| {
+            Some(line.strip_prefix("an issuer of its own is at http://")?.to_owned())
+        });
+        let address = line.unwrap().parse().unwrap();
         let good = demo.mint("good");
-        Self::of(Own, demo, good)
+        Self::of(Own(address), demo, good)
+    }
+
+    /// A good token that is like no other.
+    fn fresh_token(&self) -> String {
+        self.demo.mint_for_pod(&format!("{:016x}", fastrand::u64(..)))
     }
 }
 

@@ -32,6 +32,14 @@ pub(crate) trait Page {
         minted["token"].as_str().unwrap().to_owned()
     }
 
+    /// A good token of another pod.
+    fn mint_for_pod(&self, pod: &str) -> String {
+        let mut wanted = wanted("good");
+        wanted["pod"] = pod.into();
+        let minted = self.post_json("/api/mint", &wanted);
+        minted["token"].as_str().unwrap().to_owned()
+    }
+
     fn status(&self) -> Value {
         self.load("/api/status").json()
     }
