@@ -108,6 +108,15 @@ impl Wire {
         }
     }
 
+    /// What the answers say of themselves, each in a body of one frame.
+    pub(super) fn statuses(mut self) -> impl Iterator<Item = u16> {
+        let bodies = iter::from_fn(move || self.frame()).filter(|frame| frame.kind == DATA);
+        bodies.filter(|frame| !frame.payload.is_empty()).map(|frame| {
+            let body: serde_json::Value = serde_json::from_slice(&frame.payload).unwrap();
+            u16::try_from(body["status"].as_u64().unwrap()).unwrap()
+        })
+    }
+
     /// Waits until the server has seen all that was sent, and says what it sent before.
     fn until_seen(&mut self) -> Vec<Frame> {
         self.send(frame(PING, 0, 0, b"all seen"));

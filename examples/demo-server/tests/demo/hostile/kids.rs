@@ -1,5 +1,7 @@
 //! Tokens that name keys which nobody knows.
 
+use std::sync::mpsc;
+
 use super::*;
 
 /// Tokens that would be worth a fetch of keys, each with a key id of its own.
@@ -63,6 +65,43 @@ fn a_flood_of_key_ids_is_a_503_while_the_issuer_hangs_and_a_401_once_it_has_answ
         // they are not
         assert_eq!(answered(strangers.iter().map(ask).collect()), [(401, 400)].into());
         // and may be asked for again
+        siege.recover(served);
+    });
+    siege.end();
+}
+
+#[test]
+fn no_more_than_1024_wait_for_keys() {
+    const CONNECTIONS: usize = 7;
+    const STREAMS: usize = 200;
+    const MAY_WAIT: usize = 1_024;
+    let siege = Siege::begin(&Siege::PATIENT);
+    siege.besides("1,400 requests where 1,024 may wait for keys", 32, |served| {
+        let fetches = siege.issuer.key_fetches();
+        let waiting = siege.begin_wait();
+        let (send, answers) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..CONNECTIONS {
+                let mut wire = Wire::http2(&siege.demo, &[]);
+                let ids = http2::streams().take(STREAMS);
+                let requests = ids.flat_map(|id| http2::whoami(id, Some(&waiting)));
+                wire.send(requests.collect::<Vec<u8>>());
+                let send = send.clone();
+                scope.spawn(move || wire.statuses().take(STREAMS).try_for_each(|at| send.send(at)));
+            }
+            let next = |count| -> Vec<u16> {
+                (0..count).map(|_| answers.recv_timeout(PATIENCE).unwrap()).collect()
+            };
+            // these are turned away at once
+            let beyond = CONNECTIONS * STREAMS - MAY_WAIT;
+            assert_eq!(tally(next(beyond)), [(503, beyond)].into());
+            // and all others wait, while good callers are served
+            served.wait_for_more(50);
+            assert_eq!(answers.try_recv(), Err(mpsc::TryRecvError::Empty));
+            assert_eq!(siege.issuer.key_fetches(), fetches + 1);
+            siege.end_wait();
+            assert_eq!(tally(next(MAY_WAIT)), [(503, MAY_WAIT)].into());
+        });
         siege.recover(served);
     });
     siege.end();
