@@ -23,22 +23,14 @@ fn big_heads(siege: &Siege) -> Vec<(String, Vec<Option<u16>>)> {
         (bearer(&format!("{good}\r\n{}", many(90, "x: y"))), vec![Some(200)]),
         (bearer(&"a".repeat(17 * 1024)), vec![Some(401)]),
         (bearer(&format!("{good}{}", "a".repeat(17 * 1024 - good.len()))), vec![Some(401)]),
-        (
-            bearer(&format!("{}{good}", " ".repeat(17 * 1024))),
-            vec![Some(200), Some(400), Some(401)],
-        ),
+        // spaces are none of the token, however many
+        (bearer(&format!("{}{good}", " ".repeat(17 * 1024))), vec![Some(200)]),
         (bearer(&format!("{good}{}", " ".repeat(17 * 1024))), vec![Some(200)]),
         (bearer(&"a.".repeat(8 * 1024)), vec![Some(401)]),
         (bearer(&"a".repeat(300 * 1024)), vec![Some(401)]),
         (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(60 * 1024)), vec![Some(404)]),
-        (
-            format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(1024 * 1024)),
-            vec![Some(414), Some(431), None],
-        ),
-        (
-            format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(1024 * 1024)),
-            vec![Some(400), Some(431), None],
-        ),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(1024 * 1024)), too_long()),
+        (format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(1024 * 1024)), too_long()),
     ]
 }
 
