@@ -1,6 +1,9 @@
 //! Text from a token or an issuer, made fit for a log line.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 /// Shows a text quoted, escaped and cut, so that it can neither forge a log line nor fill a disk.
 pub(crate) struct Shown<'a>(pub(crate) &'a str);
@@ -27,7 +30,11 @@ const MAX_WORDS: usize = 160;
 impl fmt::Display for Cut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars().take(MAX_WORDS) {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+            match c {
+                // such a text quotes what it speaks of
+                '"' | '\'' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
         }
         if self.0.chars().nth(MAX_WORDS).is_some() { f.write_str("…") } else { Ok(()) }
     }
@@ -103,7 +110,29 @@ mod tests {
         assert_eq!(Shown(&long).to_string(), format!("\"{}\"…", "ä".repeat(32)));
         assert_eq!(Cut("a \"b\"\n").to_string(), "a \"b\"\\n");
         assert_eq!(Cut(&"ä".repeat(200)).to_string(), format!("{}…", "ä".repeat(160)));
+        // as long as it is in characters, however long they are when escaped
+        assert_eq!(Cut(&"\0".repeat(161)).to_string(), format!("{}…", r"\0".repeat(160)));
         assert_eq!(ShownList(&["a"; 6]).to_string(), r#"["a", "a", "a", "a", … 2 more]"#);
         assert_eq!(ShownList::<&str>(&[]).to_string(), "[]");
+    }
+
+    /// What is no control character, and yet ends a line, turns text round or hides in it.
+    #[test]
+    fn what_no_terminal_should_read_is_escaped() {
+        for (text, escaped) in [
+            ("\u{202e}nimda", r"\u{202e}nimda"),
+            ("\u{2066}a\u{2069}", r"\u{2066}a\u{2069}"),
+            ("a\u{2028}b\u{2029}c", r"a\u{2028}b\u{2029}c"),
+            ("a\u{85}b", r"a\u{85}b"),
+            ("a\u{200b}\u{feff}b", r"a\u{200b}\u{feff}b"),
+            ("\u{1b}[31m\r\n", r"\u{1b}[31m\r\n"),
+            // so that nobody can write what was escaped
+            (r"a\u{202e}", r"a\\u{202e}"),
+            ("ä€😀", "ä€😀"),
+        ] {
+            assert_eq!(Cut(text).to_string(), escaped);
+            assert_eq!(Shown(text).to_string(), format!("\"{escaped}\""));
+        }
+        assert_eq!(Cut(r#"it's "b""#).to_string(), r#"it's "b""#);
     }
 }
