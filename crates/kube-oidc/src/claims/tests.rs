@@ -316,6 +316,35 @@ fn a_member_that_stands_twice_is_refused_wherever_it_is() {
     }
 }
 
+/// A token has no room for so many, so no limit of its own stands in the way: they are read, all of
+/// them and in their order.
+#[test]
+fn ten_thousand_audiences_are_read() {
+    let payload = |count: usize| {
+        let mut audiences = vec!["a"; count - 1];
+        audiences.push("orders");
+        with("/aud", Some(json!(audiences))).to_string()
+    };
+    for kubernetes in [true, false] {
+        let text = payload(10_000);
+        let read = Payload::parse(&text, kubernetes).unwrap();
+        assert_eq!(read.aud.len(), 10_000);
+        assert_eq!((&*read.aud[0], &*read.aud[9_999]), ("a", "orders"));
+    }
+    let claims = service_account(&with("/aud", Some(json!(vec!["a"; 10_000])))).unwrap();
+    assert_eq!(claims.audiences().len(), 10_000);
+    // one that is no text is no audience, wherever it is
+    let mut audiences = vec![json!("a"); 9_999];
+    audiences.push(json!(7));
+    let refusal = service_account(&with("/aud", Some(json!(audiences)))).unwrap_err();
+    assert_eq!(refusal.reason(), Reason::Claims);
+    // in linear time: if each were compared with those before it, this would take minutes
+    let text = payload(200_000);
+    let start = std::time::Instant::now();
+    assert_eq!(Payload::parse(&text, true).unwrap().aud.len(), 200_000);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
 #[test]
 fn a_payload_that_is_no_object_is_refused() {
     let whole = full().to_string();
