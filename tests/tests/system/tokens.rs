@@ -1,9 +1,16 @@
 //! Tokens that try to choose how they are checked, and rules on audiences.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use kube_oidc::{Algorithm, Issuer, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
 use serde_json::json;
+
+use crate::attacks::headers::self_signed;
 
 fn builder(issuer: &TestIssuer) -> VerifierBuilder {
     Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
@@ -13,20 +20,22 @@ async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
     verifier.judge(token).await.err().map(|error| error.reason())
 }
 
+/// RFC 8725, 3.10: do not trust received claims, `jku` and `x5u` above all; CVE-2018-0114.
 #[tokio::test]
 async fn a_key_never_comes_from_a_token() {
-    // RFC 8725, 3.10: do not trust received claims, jku and x5u above all
     let issuer = TestIssuer::start();
     let attacker = TestIssuer::start();
     let theirs = attacker.signing_key();
+    let der = self_signed(&theirs);
+    let thumbprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, &der);
     let verifier = builder(&issuer).build().unwrap();
     let ours = issuer.signing_key();
     for (header, value) in [
         ("jwk", theirs.jwk()),
         ("jku", json!(attacker.jwks_uri())),
         ("x5u", json!(attacker.jwks_uri())),
-        ("x5c", json!(["MIIC"])),
-        ("x5t", json!("AAAA")),
+        ("x5c", json!([STANDARD.encode(&der)])),
+        ("x5t", json!(URL_SAFE_NO_PAD.encode(thumbprint))),
     ] {
         // in the name of our key, by theirs
         let token = issuer.token().audience("orders").header(header, value.clone());
@@ -40,6 +49,7 @@ async fn a_key_never_comes_from_a_token() {
     assert_eq!(attacker.requests().len(), 0);
 }
 
+/// RFC 7515, 4.1.11 (`crit`); RFC 7797, 3 (`b64`); RFC 7516, 4.1.2 and 4.1.3 (`enc`, `zip`).
 #[tokio::test]
 async fn a_header_that_demands_is_refused() {
     let issuer = TestIssuer::start();
@@ -57,6 +67,7 @@ async fn a_header_that_demands_is_refused() {
     }
 }
 
+/// RFC 8725, 2.1 and 3.1; CVE-2015-9235.
 #[tokio::test]
 async fn the_key_decides_the_algorithm_and_not_the_token() {
     let issuer = TestIssuer::start();
@@ -68,7 +79,7 @@ async fn the_key_decides_the_algorithm_and_not_the_token() {
         let token = issuer.token().audience("orders").signed_by(&other).mint();
         assert_eq!(reason(&verifier, &token).await, Some(Reason::KeyAlgorithm), "{algorithm:?}");
     }
-    // RFC 8725, 2.1: the public key as the secret of an HMAC
+    // the public key as the secret of an HMAC
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.public_bytes());
     let unsigned = issuer.token().audience("orders").header("alg", "HS256").signature("").mint();
     let signing_input = unsigned.trim_end_matches('.');
@@ -78,6 +89,7 @@ async fn the_key_decides_the_algorithm_and_not_the_token() {
     assert_eq!(reason(&verifier, &token).await, Some(Reason::Algorithm));
 }
 
+/// RFC 8725, 3.1 and 3.2: the operator says which are allowed.
 #[tokio::test]
 async fn a_verifier_may_allow_fewer_algorithms() {
     let issuer = TestIssuer::start();
@@ -89,6 +101,8 @@ async fn a_verifier_may_allow_fewer_algorithms() {
     assert_eq!(reason(&verifier, &token().signed_by(&rsa).mint()).await, Some(Reason::Algorithm));
 }
 
+/// RFC 9700, 2.3 and 4.10.2: a token that is good elsewhere too is worth stealing there. An API server
+/// is the worst place of all.
 #[tokio::test]
 async fn tokens_for_others_too_are_refused_on_request() {
     let issuer = TestIssuer::start();
@@ -112,6 +126,7 @@ async fn tokens_for_others_too_are_refused_on_request() {
     }
 }
 
+/// RFC 7519, 4.1.4: some small leeway, no more than a few minutes.
 #[tokio::test]
 async fn the_leeway_can_be_set() {
     use std::time::{Duration, SystemTime};

@@ -1,7 +1,10 @@
 //! Tokens that choose how they are checked.
 
 use aws_lc_rs::hmac;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use kube_oidc::{Algorithm, Reason};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
 use kube_oidc_tests::forge::encode;
@@ -110,6 +113,7 @@ fn forms_of(key: &SigningKey) -> Vec<(&'static str, Vec<u8>)> {
             text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
         format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
     };
+    let openssh = openssh(key);
     let (spki_pem, pkcs1_pem) = (pem("PUBLIC KEY", &spki), pem("RSA PUBLIC KEY", bytes));
     let number = jwk["n"].as_str().or(jwk["x"].as_str()).unwrap();
     let text = |text: String| text.into_bytes();
@@ -120,12 +124,43 @@ fn forms_of(key: &SigningKey) -> Vec<(&'static str, Vec<u8>)> {
         ("PEM of PKCS#1", text(pkcs1_pem)),
         ("DER", spki),
         ("the key's bytes", bytes.to_vec()),
+        ("OpenSSH", text(openssh.clone())),
+        ("OpenSSH with a comment", text(format!("{openssh} root@issuer"))),
+        ("OpenSSH with its line end", text(format!("{openssh} root@issuer\n"))),
         ("JWK", text(jwk.to_string())),
         ("JWK set", text(json!({ "keys": [jwk.clone()] }).to_string())),
         ("modulus or coordinate in base64url", text(number.to_owned())),
         ("kid", text(key.kid().to_owned())),
         ("nothing", vec![]),
     ]
+}
+
+/// A line of `authorized_keys` (RFC 4253, 6.6; RFC 5656, 3.1; RFC 8709, 4). `PyJWT` knew forms of
+/// PEM that are no secrets, and did not know this one (CVE-2022-29217); nor did python-jose
+/// (CVE-2024-33663).
+fn openssh(key: &SigningKey) -> String {
+    let jwk = key.jwk();
+    let number = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+    // a number with its highest bit set would be negative
+    let positive = |number: Vec<u8>| {
+        if number[0] < 0x80 { number } else { [vec![0], number].concat() }
+    };
+    let (name, fields) = match key.algorithm() {
+        SigningAlgorithm::Es256 => {
+            ("ecdsa-sha2-nistp256", vec![b"nistp256".to_vec(), key.public_bytes().to_vec()])
+        }
+        SigningAlgorithm::Es384 => {
+            ("ecdsa-sha2-nistp384", vec![b"nistp384".to_vec(), key.public_bytes().to_vec()])
+        }
+        SigningAlgorithm::EdDsa => ("ssh-ed25519", vec![key.public_bytes().to_vec()]),
+        _ => ("ssh-rsa", vec![positive(number("e")), positive(number("n"))]),
+    };
+    let field = |field: &[u8]| {
+        let length = u32::try_from(field.len()).unwrap();
+        [&length.to_be_bytes()[..], field].concat()
+    };
+    let fields: Vec<u8> = fields.iter().flat_map(|bytes| field(bytes)).collect();
+    format!("{name} {}", STANDARD.encode([field(name.as_bytes()), fields].concat()))
 }
 
 /// `SubjectPublicKeyInfo` of RFC 5280, 4.1: what `BEGIN PUBLIC KEY` holds.
@@ -187,8 +222,9 @@ fn kin(one: SigningAlgorithm, other: SigningAlgorithm) -> bool {
     family(one) == family(other)
 }
 
-/// The same without `alg` in the JWK: an RSA key is good for its family then, but a signature is
-/// only good by the algorithm that made it.
+/// RFC 8725, 3.1 and RFC 7517, 4.4: the same without `alg` in the JWK, which is optional. An RSA
+/// key is good for its family then (RFC 7518, 3.3 and 3.5), but a signature is only good by the
+/// algorithm that made it.
 #[test]
 fn rs_and_ps_are_not_confused_where_the_key_names_no_alg() {
     let rsa = key(SigningAlgorithm::Rs256);

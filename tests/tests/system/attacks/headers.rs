@@ -2,12 +2,14 @@
 
 use std::{net::TcpListener, time::Duration};
 
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube_oidc::{Issuer, Reason, Verifier};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Forge, Judge as _};
+use kube_oidc_tests::{Forge, Judge as _, forge::encode};
 use serde_json::{Value, json};
 
-use super::{ISSUER, Lock, key, stranger, token_by};
+use super::{ISSUER, Lock, key, signatures::der_signature, stranger, token_by};
 
 /// RFC 8725, 3.10; CVE-2018-0114 (node-jose); RFC 7515, 4.1.2 to 4.1.8: a token brings its own
 /// key, or says where to fetch it. It is neither used nor fetched, in whatever form.
@@ -63,7 +65,106 @@ fn keys_in_a_token_and_places_to_fetch_them_from() {
     assert!(listener.accept().is_err(), "somebody was asked for a key");
 }
 
-/// The same with keys that are fetched: only the issuer's own URLs are ever read.
+/// RFC 8725, 3.10; RFC 7515, 4.1.6 to 4.1.8: the kin of CVE-2018-0114, where the key comes in a
+/// certificate that the forger made and signed with it. Nothing is wrong with the certificate but
+/// that nobody trusts it; who checks the signature by its key and asks no more believes everybody.
+#[test]
+fn certificates_in_a_token() {
+    for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::Rs256, SigningAlgorithm::EdDsa] {
+        let theirs = stranger(algorithm);
+        let der = self_signed(theirs);
+        // a certificate that others would read, of the key that signs the token
+        rustls::RootCertStore::empty().add(der.clone().into()).unwrap();
+        assert!(der.windows(theirs.public_bytes().len()).any(|part| part == theirs.public_bytes()));
+
+        let cert = STANDARD.encode(&der);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{cert}\n-----END CERTIFICATE-----\n");
+        let sha1 = encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &der));
+        let sha256 = encode(digest::digest(&digest::SHA256, &der));
+        let all = json!({ "x5c": [cert], "x5t": sha1, "x5t#S256": sha256, "jwk": theirs.jwk() });
+        let lock = Lock::of(algorithm);
+        lock.forge();
+        for members in [
+            json!({ "x5c": [cert] }),
+            // as a chain up to its own issuer
+            json!({ "x5c": [cert, cert] }),
+            json!({ "x5t": sha1 }),
+            json!({ "x5t#S256": sha256 }),
+            json!({ "x5c": [cert], "x5t": sha1, "x5t#S256": sha256 }),
+            all.clone(),
+            json!({ "x5u": format!("data:application/pem-certificate-chain,{pem}") }),
+            // in forms that no RFC has, and some reader might
+            json!({ "x5c": cert }),
+            json!({ "x5c": [pem] }),
+            json!({ "x5c": [encode(&der)] }),
+        ] {
+            let token = || {
+                let members = members.as_object().unwrap();
+                members
+                    .iter()
+                    .fold(lock.token(), |token, (name, value)| token.header(name, value.clone()))
+            };
+            let what = (algorithm, members.to_string());
+            // in the name of our key, of theirs, of the certificate, and of none
+            let in_our_name = token().forged_by(theirs);
+            lock.refuses(&what, in_our_name.clone().mint(), Reason::Signature);
+            lock.refuses(&what, token().signed_by(theirs).mint(), Reason::UnknownKey);
+            for kid in [&sha1, &sha256] {
+                let named = in_our_name.clone().header("kid", kid.as_str());
+                lock.refuses(&what, named.mint(), Reason::UnknownKey);
+            }
+            lock.refuses(&what, in_our_name.without_header("kid").mint(), Reason::Signature);
+            // an honest token that has such a member is read over it
+            lock.accepts(&what, token().mint());
+        }
+        // RFC 7517, 4.7: beside a key of the set, where it has to be of that key, and is not
+        let mut jwk = lock.key.jwk();
+        jwk.as_object_mut().unwrap().extend(all.as_object().unwrap().clone());
+        let published = Lock::with_keys(&lock.key, &[jwk]);
+        published.forge();
+        let forged = published.token().forged_by(theirs).mint();
+        published.refuses(algorithm, forged, Reason::Signature);
+    }
+}
+
+/// A certificate of the key, by the key, in the name of the issuer's host.
+pub(crate) fn self_signed(key: &SigningKey) -> Vec<u8> {
+    let params = rcgen::CertificateParams::new(["issuer.example".to_owned()]).unwrap();
+    params.self_signed(&Certified(key)).unwrap().der().to_vec()
+}
+
+/// A key as a signer of certificates.
+struct Certified<'k>(&'k SigningKey);
+
+impl rcgen::PublicKeyData for Certified<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        match self.0.algorithm() {
+            SigningAlgorithm::Es256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            SigningAlgorithm::EdDsa => &rcgen::PKCS_ED25519,
+            _ => &rcgen::PKCS_RSA_SHA256,
+        }
+    }
+}
+
+impl rcgen::SigningKey for Certified<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.0.sign(message);
+        // a certificate has the numbers of ECDSA in DER
+        Ok(if self.0.algorithm() == SigningAlgorithm::Es256 {
+            let (r, s) = signature.split_at(signature.len() / 2);
+            der_signature(r, s)
+        } else {
+            signature
+        })
+    }
+}
+
+/// RFC 8725, 3.10; RFC 7515, 4.1.2: the same with keys that are fetched. Only the issuer's own URLs
+/// are ever read.
 #[tokio::test]
 async fn a_token_does_not_choose_what_is_fetched() {
     let (issuer, evil) = (TestIssuer::start(), TestIssuer::start());
@@ -161,7 +262,8 @@ fn names_of_keys_that_are_something_else() {
     lock.accepts("escaped", forge.header(&ours, r#""\u0074he-ES256\u002dkey""#).mint());
 }
 
-/// The empty key of `/dev/null` as the secret of an HMAC, which is what path traversal is for.
+/// RFC 8725, 3.1 and 3.10: the empty key of `/dev/null` as the secret of an HMAC, which is what
+/// path traversal in `kid` is for.
 #[test]
 fn an_empty_secret_behind_a_path() {
     use aws_lc_rs::hmac;

@@ -8,7 +8,7 @@ mod accounts;
 mod algorithms;
 mod base64url;
 mod claims;
-mod headers;
+pub(crate) mod headers;
 mod json;
 mod keys;
 mod limits;

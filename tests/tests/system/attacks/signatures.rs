@@ -109,7 +109,7 @@ fn other_forms_of_an_ecdsa_signature() {
 }
 
 /// ECDSA-Sig-Value of RFC 3279, 2.2.3.
-fn der_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
+pub(super) fn der_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
     let integer = |number: &[u8]| {
         let zeros = number.iter().take_while(|byte| **byte == 0).count();
         let mut digits = number[zeros..].to_vec();
@@ -124,8 +124,9 @@ fn der_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
     [head, contents].concat()
 }
 
-/// Not an attack: Go does not normalise, so half of all tokens of a cluster have a high s. Who
-/// can turn one into the other learns nothing, and the token says the same.
+/// RFC 7518, 3.4 and FIPS 186-5, 6.4.2 take every s from 1 to n - 1. Not an attack: Go, in which
+/// Kubernetes signs, does not normalise, so half of all tokens of a cluster have a high s. Who can
+/// turn one into the other learns nothing, and the token says the same.
 #[test]
 fn low_and_high_s_are_both_good() {
     for algorithm in ECDSA {
