@@ -6,8 +6,10 @@ use serde_json::json;
 
 use super::Lock;
 
-/// Kubernetes makes `sub` and the claim of one account (`pkg/serviceaccount/claims.go`). Where
-/// they disagree, somebody reads one of them and decides by the other.
+/// Kubernetes makes `sub` and the claim of one account (`pkg/serviceaccount/claims.go`: `Claims`).
+/// Where they disagree, somebody reads one of them and decides by the other: an API server reads the
+/// claim alone (`Validate` there), but compared both in tokens of Secrets (`legacy.go`: `Validate`).
+/// RFC 8725, 3.8: a subject is to be validated, not only read.
 #[test]
 fn subjects_that_disagree_with_the_claim() {
     let lock = Lock::new();
@@ -62,7 +64,10 @@ fn subjects_that_disagree_with_the_claim() {
 }
 
 /// What no namespace, account, pod, node or secret is called, though `sub` agrees with it: a colon
-/// or a slash in a name would let one account be read as another.
+/// or a slash in a name would let one account be read as another. Kubernetes asks for DNS labels
+/// and subdomains (`apimachinery`, `pkg/util/validation/validation.go`: `IsDNS1123Label` and
+/// `IsDNS1123Subdomain`), and joins and splits the parts of a user at colons
+/// (`apiserver`, `pkg/authentication/serviceaccount/util.go`: `SplitUsername`).
 #[test]
 fn names_that_kubernetes_forbids() {
     let lock = Lock::new();
@@ -133,7 +138,9 @@ fn names_that_kubernetes_forbids() {
     lock.refuses("payments, x:checkout", of("payments", "x:checkout"), Reason::Claims);
 }
 
-/// The claim of Kubernetes in other shapes, and the objects in it without what they must have.
+/// The claim of Kubernetes in other shapes, and the objects in it without what they must have
+/// (`pkg/serviceaccount/claims.go`: `privateClaims`, `kubernetes`, `ref`). The members of tokens that
+/// live in Secrets are those of `pkg/serviceaccount/legacy.go`: `legacyPrivateClaims`.
 #[test]
 fn claims_of_another_shape() {
     let lock = Lock::new();

@@ -44,6 +44,7 @@ fn stretched(forge: &Forge, by: usize) -> Forge {
     forge.clone().with_header(&member).with_payload(&member)
 }
 
+/// RFC 7515, 2 and RFC 4648, 3.3: what is not of the alphabet is refused, and not read over.
 #[test]
 fn other_characters_anywhere() {
     let lock = Lock::new();
@@ -199,7 +200,7 @@ fn too_few_and_too_many_parts() {
     lock.accepts("whole", token);
 }
 
-/// Bytes that are no text at all.
+/// RFC 7515, 7.1: a token is text of ASCII. These bytes are no text at all.
 #[test]
 fn bytes_that_are_no_text() {
     let lock = Lock::new();

@@ -1,6 +1,6 @@
 //! JSON that two parsers read differently, or that one never ends to read.
 //!
-//! RFC 7515, 4 and 5.2; RFC 7519, 4 and 7.2; RFC 8725, 2.4; RFC 8259. Every forged token is
+//! RFC 7515, 4 and 5.2; RFC 7519, 4 and 7.2; RFC 8725, 2.6 and 3.7; RFC 8259. Every forged token is
 //! signed by the issuer's own key.
 
 use kube_oidc::{BuildError, Issuer, KeySetError, Reason, Verifier};
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{ISSUER, Lock};
 
-/// RFC 8725, 2.4: of two members of one name one parser takes the first, and another the last.
+/// RFC 7515, 4 and RFC 8259, 4: names are unique. Of two members of one name one parser takes the
+/// first, and another the last.
 #[test]
 fn members_twice_in_a_header() {
     let lock = Lock::new();
@@ -39,6 +40,7 @@ fn members_twice_in_a_header() {
     }
 }
 
+/// RFC 7519, 4 and RFC 8259, 4: the same of claims.
 #[test]
 fn members_twice_in_a_payload() {
     let lock = Lock::new();
@@ -97,7 +99,7 @@ fn members_twice_in_a_payload() {
     lock.accepts("iss", forge.payload(r#""iss""#, r#""\u0069\u0073\u0073""#).mint());
 }
 
-/// Thousands of names, of which only the last is there twice: found, and not in quadratic time.
+/// RFC 7515, 4 and RFC 7519, 4: thousands of names, of which only the last is there twice: found, and not in quadratic time.
 #[test]
 fn a_member_twice_among_thousands() {
     let lock = Lock::new();
@@ -109,7 +111,7 @@ fn a_member_twice_among_thousands() {
     lock.refuses("the last twice", forge.with_payload(twice).mint(), Reason::Claims);
 }
 
-/// The same in what an issuer publishes: a set with two `keys` is none, and a key with two
+/// RFC 7517, 4 and 5: the same in what an issuer publishes. A set with two `keys` is none, and a key with two
 /// moduli is not used.
 #[test]
 fn members_twice_in_a_key_set() {
@@ -246,7 +248,8 @@ fn bytes_that_are_no_unicode() {
     }
 }
 
-/// What stands before or behind the one object that a part is.
+/// RFC 8259, 2 and 8.1; RFC 7515, 4 and RFC 7519, 7.2: a part is one object. This is what stands
+/// before or behind it.
 #[test]
 fn what_is_beside_the_object() {
     let lock = Lock::new();
@@ -294,7 +297,7 @@ fn what_is_beside_the_object() {
     }
 }
 
-/// What is no JSON, though many readers take it.
+/// RFC 8259, 2 to 7: what is no JSON, though many readers take it (9 lets them).
 #[test]
 fn what_is_nearly_json() {
     let lock = Lock::new();

@@ -1,4 +1,7 @@
 //! Tokens at each limit, and one step past it; and times that are hardly times.
+//!
+//! RFC 7519, 2 (`NumericDate`) and 4.1.4 to 4.1.6; what it leaves to a verifier is cited where it is
+//! tested.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +43,9 @@ impl Timed {
     }
 }
 
-/// Each verdict to the second: before a verifier ever saw the token, and when it remembers it.
+/// RFC 7519, 4.1.4 to 4.1.6: each verdict to the second, with a leeway of some minutes at most.
+/// `warnafter` is of Kubernetes (`pkg/serviceaccount/claims.go`: `WarnAfter`), and an age and a lifetime
+/// are ours to set, against stolen tokens (RFC 9700, 4.10). Before a verifier ever saw the token, and when it remembers it.
 #[test]
 fn the_ends_of_a_token_to_the_second() {
     let at = |seconds: i64| {
@@ -128,7 +133,8 @@ fn times_in_other_spellings() {
     timed.lock.refuses("fraction", fraction, Reason::Expired);
 }
 
-/// Numbers that are no time that anybody meant. None of them may wrap around into one.
+/// RFC 7519, 2 and RFC 8259, 6: numbers that are no time that anybody meant, though JSON has no end of
+/// numbers. None of them may wrap around into one.
 #[test]
 fn numbers_that_are_no_times() {
     let timed = Timed::new(|builder| builder);
@@ -209,7 +215,8 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// 16 KiB are a token, and one byte more is not looked at.
+/// RFC 8259, 9: a reader may limit how long a text is. 16 KiB are a token, and one byte more is not
+/// looked at.
 #[test]
 fn the_length_of_a_token() {
     const LIMIT: usize = 16 * 1024;
@@ -242,7 +249,9 @@ fn the_length_of_a_token() {
     lock.refuses("dots", ".".repeat(LIMIT), Reason::Malformed);
 }
 
-/// The rest of the limits that a token meets.
+/// The rest of the limits that a token meets: those of names in Kubernetes (`apimachinery`,
+/// `pkg/util/validation/validation.go`: `DNS1123LabelMaxLength`, `DNS1123SubdomainMaxLength`), and of
+/// names of keys (`pkg/serviceaccount/externaljwt/plugin/keycache.go`).
 #[test]
 fn the_lengths_of_names() {
     let lock = Lock::new();

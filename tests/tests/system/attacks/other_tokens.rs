@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{ISSUER, Lock, key, token_by, verdict};
 
-/// RFC 8725, 2.8 and 3.11: a JWT of another kind, by the same issuer and key. Each of these says
-/// in `typ` what it is.
+/// RFC 8725, 2.8 and 3.11; RFC 7515, 4.1.9: a JWT of another kind, by the same issuer and key. Each
+/// of these says in `typ` what it is.
 #[test]
 fn tokens_of_another_type() {
     let lock = Lock::new();
@@ -19,23 +19,33 @@ fn tokens_of_another_type() {
     }
     lock.accepts("none", lock.token().without_header("typ").mint());
     for typ in [
-        // RFC 9068, RFC 8417, OpenID Connect Back-Channel Logout, RFC 9449, RFC 9101, RFC 9421,
-        // RFC 8485, RFC 9701, RFC 7523, OpenID Federation, SD-JWT, OpenID4VCI, Wimse
+        // an access token: RFC 9068, 2.1
         "at+jwt",
         "AT+JWT",
         "application/at+jwt",
+        // a security event: RFC 8417, 2.3
         "secevent+jwt",
+        // OpenID Connect Back-Channel Logout 1.0, 2.4
         "logout+jwt",
+        // a proof of possession: RFC 9449, 4.2
         "dpop+jwt",
+        // an authorization request: RFC 9101
         "oauth-authz-req+jwt",
+        // RFC 9701, 5
         "token-introspection+jwt",
+        // the draft that revises RFC 7523 (draft-ietf-oauth-rfc7523bis)
         "client-authentication+jwt",
+        // OpenID Federation 1.0
         "entity-statement+jwt",
+        // RFC 9901 (SD-JWT), and the draft of credentials in it (draft-ietf-oauth-sd-jwt-vc)
         "kb+jwt",
         "dc+sd-jwt",
+        // OpenID for Verifiable Credential Issuance 1.0
         "openid4vci-proof+jwt",
+        // a workload's identity and its proof (drafts of WIMSE; SPIFFE's WIT-SVID)
         "wit+jwt",
         "wpt+jwt",
+        // RFC 7515, 4.1.9; RFC 7516, 4.1.11; and what nobody defined
         "JOSE",
         "JOSE+JSON",
         "JWE",
@@ -64,7 +74,8 @@ fn tokens_of_another_type() {
     lock.accepts("cty", lock.token().header("cty", "at+jwt").mint());
 }
 
-/// The other way round: who asks for access tokens gets no other token of the issuer.
+/// RFC 9068, 2.1 and 4; RFC 8725, 3.11 and 3.12: the other way round. Who asks for access tokens gets
+/// no other token of the issuer.
 #[test]
 fn tokens_of_another_type_where_one_is_demanded() {
     let es256 = key(SigningAlgorithm::Es256);
@@ -97,7 +108,8 @@ fn tokens_of_another_type_where_one_is_demanded() {
     }
 }
 
-/// The same without a `typ` to tell them by: their claims do.
+/// RFC 8725, 2.8 and 3.12; RFC 9700, 4.15: the same without a `typ` to tell them by. Their claims do,
+/// also where a person or a client of the issuer chose the name of a service account.
 #[test]
 fn tokens_that_speak_of_no_service_account() {
     let lock = Lock::new();
@@ -268,7 +280,8 @@ fn detached_payloads() {
     lock.refuses("nothing", signed(header, "", &lock.key), Reason::Claims);
 }
 
-/// Credentials of other kinds that find their way into the same header.
+/// RFC 6750, 2.1: credentials of other kinds that find their way into the same header, where any text
+/// may be a bearer token. RFC 7515, 7.1 tells them apart: none is three parts that fit.
 #[test]
 fn credentials_of_other_kinds() {
     let lock = Lock::new();

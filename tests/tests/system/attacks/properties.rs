@@ -1,4 +1,7 @@
 //! Every bit of a token, and any claims.
+//!
+//! RFC 7515, 5.2: the signature is over every byte that is sent, and RFC 7515, 2 and RFC 4648, 3.5
+//! leave these bytes one spelling. RFC 7519, 7.2: what is read is what was signed.
 
 use std::time::{Duration, SystemTime};
 
