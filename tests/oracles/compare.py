@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 
-LEAST_CASES = 5000
+LEAST_CASES = 10000
 SHOWN = 20
 
 

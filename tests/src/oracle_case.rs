@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::Write as _,
-    sync::{Mutex, OnceLock},
+    sync::{LazyLock, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -32,16 +32,23 @@ pub struct OracleCase<'a> {
     pub ours: Result<(), Reason>,
 }
 
+/// What the environment variable `ORACLE_CASES` names.
+static FILE: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
+    let path = std::env::var_os("ORACLE_CASES")?;
+    Some(Mutex::new(File::create(path).expect("ORACLE_CASES names a file to write")))
+});
+
 impl OracleCase<'_> {
+    /// Whether anybody asked for them.
+    #[must_use]
+    pub fn are_exported() -> bool {
+        FILE.is_some()
+    }
+
     /// Writes the case as one line of JSON to the file that the environment variable
     /// `ORACLE_CASES` names, and does nothing without it.
     pub fn export(&self) {
-        static FILE: OnceLock<Option<Mutex<File>>> = OnceLock::new();
-        let file = FILE.get_or_init(|| {
-            let path = std::env::var_os("ORACLE_CASES")?;
-            Some(Mutex::new(File::create(path).expect("ORACLE_CASES names a file to write")))
-        });
-        let Some(file) = file else { return };
+        let Some(file) = &*FILE else { return };
         let now = self.now.duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs();
         let line = json!({
             "name": self.name,

@@ -6,7 +6,10 @@ use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube_oidc::{Issuer, Reason, Verifier};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Forge, Judge as _, forge::encode};
+use kube_oidc_tests::{
+    Forge, Judge as _,
+    forge::{encode, signed},
+};
 use serde_json::{Value, json};
 
 use super::{ISSUER, Lock, key, signatures::der_signature, stranger, token_by};
@@ -325,13 +328,8 @@ fn a_payload_that_is_not_encoded() {
     let lock = Lock::new();
     let forge = lock.forge();
     let payload = String::from_utf8(forge.payload.clone()).unwrap();
-    let as_it_is = |forge: &Forge, payload: &str| {
-        kube_oidc_tests::forge::signed(
-            &kube_oidc_tests::forge::encode(&forge.header),
-            payload,
-            &lock.key,
-        )
-    };
+    let as_it_is =
+        |forge: &Forge, payload: &str| signed(&encode(&forge.header), payload, &lock.key);
     // with the dots of the payload, the token has more parts
     lock.refuses("dots", as_it_is(&forge, &payload), Reason::Malformed);
     let undotted = payload.replace('.', r"\u002e");

@@ -16,11 +16,20 @@ mod other_tokens;
 mod properties;
 mod signatures;
 
-use std::{collections::HashMap, fmt, sync::LazyLock, task::Poll};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::SystemTime,
+};
 
 use kube_oidc::{Claims, Issuer, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
-use kube_oidc_tests::{Forge, Judge as _};
+use kube_oidc_tests::{Forge, Judge as _, OracleCase};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example/id/7";
@@ -76,6 +85,8 @@ fn token_by(key: &SigningKey) -> TokenBuilder {
 struct Lock {
     verifier: Verifier,
     key: SigningKey,
+    /// What others judge by too: nothing where the verifier has settings that they have not.
+    key_set: Option<Value>,
 }
 
 impl Lock {
@@ -90,7 +101,8 @@ impl Lock {
 
     /// With this key to sign, and these in the set.
     fn with_keys(key: &SigningKey, keys: &[Value]) -> Self {
-        Self::built(key, keys, |builder| builder)
+        let key_set = Some(json!({ "keys": keys }));
+        Self { key_set, ..Self::built(key, keys, |builder| builder) }
     }
 
     fn built(
@@ -101,7 +113,7 @@ impl Lock {
         let issuer =
             Issuer::new(ISSUER.parse().unwrap()).with_key_set(json!({ "keys": keys }).to_string());
         let verifier = set(Verifier::builder(issuer).audience("orders")).build().unwrap();
-        Self { verifier, key: key.clone() }
+        Self { verifier, key: key.clone(), key_set: None }
     }
 
     fn token(&self) -> TokenBuilder {
@@ -122,11 +134,40 @@ impl Lock {
         for _ in 0..2 {
             assert_eq!(verdict(&self.verifier, token.as_ref()), Ok(()), "{what:?}");
         }
+        self.export(&what, token.as_ref(), Ok(()));
     }
 
     #[track_caller]
     fn refuses(&self, what: impl fmt::Debug, token: impl AsRef<[u8]>, reason: Reason) {
         assert_eq!(verdict(&self.verifier, token.as_ref()), Err(reason), "{what:?}");
+        self.export(&what, token.as_ref(), Err(reason));
+    }
+
+    /// For other implementations: see `oracles/README.md`. A token that is no text is none to them.
+    fn export(&self, what: &dyn fmt::Debug, token: &[u8], ours: Result<(), Reason>) {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let (Some(key_set), Ok(token)) = (&self.key_set, std::str::from_utf8(token)) else {
+            return;
+        };
+        if !OracleCase::are_exported() {
+            return;
+        }
+        // what separates the parts of a name is no part of it
+        let what = format!("{what:?}").replace(['/', '+'], "_");
+        let what: String = what.chars().take(80).collect();
+        let thread = std::thread::current();
+        let test = thread.name().and_then(|name| name.strip_prefix("attacks::")).unwrap_or("?");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        OracleCase {
+            name: format!("attacks/{}/{test} {what}/{number}", self.key.algorithm().name()),
+            token,
+            key_set,
+            issuer: ISSUER,
+            audience: "orders",
+            now: SystemTime::now(),
+            ours,
+        }
+        .export();
     }
 }
 
