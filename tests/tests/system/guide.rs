@@ -97,6 +97,25 @@ fn every_test_that_the_rules_name_is_there() {
 }
 
 #[test]
+fn every_dangerous_switch_is_named_where_they_are_told() {
+    let page = read("SECURITY.md");
+    let mut switches = BTreeSet::new();
+    for path in files("crates", "rs") {
+        let text = read(&path);
+        let after = text.split("pub fn dangerous_").skip(1);
+        switches.extend(after.filter_map(|rest| rest.split(['(', '<']).next()).map(str::to_owned));
+    }
+    assert!(switches.contains("report_only"), "{switches:?}");
+    for switch in switches {
+        assert!(
+            page.contains(&format!("`dangerous_{switch}("))
+                || page.contains(&format!("::dangerous_{switch}(")),
+            "dangerous_{switch}"
+        );
+    }
+}
+
+#[test]
 fn a_test_that_is_named_can_be_missing() {
     let page = "`guide.rs::every_test_that_the_rules_name_is_there`, `guide.rs::missing_tests`, \
                 `nowhere.rs::x`";

@@ -28,6 +28,7 @@ mod policy;
 mod providers;
 mod secrets;
 mod shared_issuer;
+mod test_issuer;
 mod token_review;
 mod tokens;
 mod tower_contract;
