@@ -129,8 +129,9 @@ fn reviewed_answer(siege: &Siege<Own>) -> Response {
 fn callers_that_go_away_while_the_api_server_is_asked_are_not_waited_for() {
     const EACH: usize = 20;
     let siege = Siege::begin_alone(&["--request-timeout", "60s"]);
-    let tokens: Vec<String> = (0..WAYS.len() * EACH).map(|_| siege.fresh_token()).collect();
     siege.besides("60 callers that go away while the API server is asked", 24, |served| {
+        // none of which was asked about in vain just now
+        let tokens: Vec<String> = (0..WAYS.len() * EACH).map(|_| siege.fresh_token()).collect();
         let silent = Silent::instead_of(&siege);
         let mut asked = Vec::new();
         for (leave, tokens) in WAYS.iter().zip(tokens.chunks(EACH)) {

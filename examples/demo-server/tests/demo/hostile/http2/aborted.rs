@@ -69,9 +69,10 @@ fn streams_that_end_while_they_wait_for_keys_are_not_waited_for() {
 fn streams_that_end_while_the_api_server_is_asked_are_not_waited_for() {
     let siege = Siege::begin_alone(&["--request-timeout", "60s"]);
     let streams: Vec<u32> = streams().take(15).collect();
-    let tokens: Vec<String> =
-        (0..WAYS.len() * streams.len()).map(|_| siege.fresh_token()).collect();
     siege.besides("60 streams that end while the API server is asked", 24, |served| {
+        // none of which was asked about in vain just now
+        let tokens: Vec<String> =
+            (0..WAYS.len() * streams.len()).map(|_| siege.fresh_token()).collect();
         let silent = Silent::instead_of(&siege);
         let mut questions = Vec::new();
         for (leave, tokens) in WAYS.iter().zip(tokens.chunks(streams.len())) {
