@@ -3,7 +3,13 @@
 use kube_oidc::{Issuer, Verifier, VerifyError, source::FetchResponse};
 use serde_json::Value;
 
-use crate::world::{self, AUDIENCE, ISSUER, Table, block_on, clock, good_token, issuer_url};
+use crate::{
+    Reached,
+    world::{self, AUDIENCE, ISSUER, Table, block_on, clock, good_token, issuer_url},
+};
+
+/// The document was not followed, or the keys were asked for, or they were of use.
+pub const BRANCHES: [&str; 3] = ["not followed", "followed", "accepted"];
 
 const DOCUMENT: &str = "https://issuer.test/.well-known/openid-configuration";
 const KEYS: &str = "https://issuer.test/keys";
@@ -11,10 +17,10 @@ const KEYS: &str = "https://issuer.test/keys";
 /// Keys are asked for only where a document by this very issuer says that they are, over https; the
 /// good token is accepted only then, and is never refused for what a document says.
 #[must_use]
-pub fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> Reached {
     let table = Table::new(vec![
         (DOCUMENT, FetchResponse::new(200, data)),
-        (KEYS, FetchResponse::new(200, world::key_set())),
+        (KEYS, FetchResponse::new(200, world::key_set().to_string())),
     ]);
     let issuer = Issuer::new(issuer_url()).with_fetcher(std::sync::Arc::clone(&table));
     let verifier =
@@ -37,5 +43,6 @@ pub fn run(data: &[u8]) -> bool {
         Err(VerifyError::Unavailable(_)) => {}
         Err(other) => panic!("a good token is not refused for a document: {other}"),
     }
-    verdict.is_ok()
+    let followed = if asked.len() > 1 { "followed" } else { "not followed" };
+    [Some(followed), verdict.is_ok().then_some("accepted")].into_iter().flatten().collect()
 }

@@ -1,7 +1,13 @@
-//! Another verifier, of other parts: `serde_json`'s values, the base64 crate, a signature check in
-//! pure Rust. It is slower and more lenient than the real one, so what that accepts this has to
-//! accept too.
+//! Another verifier, of other parts: `serde_json`'s values, the base64 crate, and for Ed25519 a
+//! signature check in pure Rust. The arithmetic of RSA and ECDSA is aws-lc's here too: what is
+//! checked of these is which key, which algorithm and which bytes it is done with. It is slower and
+//! more lenient than the real one, so what that accepts this has to accept too.
 
+use std::collections::HashSet;
+
+use aws_lc_rs::signature::{
+    self, EcdsaVerificationAlgorithm, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
@@ -10,8 +16,16 @@ use crate::world::{AUDIENCE, ISSUER, NOW};
 
 const LEEWAY: f64 = 60.0;
 
-/// Why a token is not good, or nothing.
-pub(crate) fn check(token: &[u8], public_key: &[u8]) -> Result<(), String> {
+/// What a good token says.
+#[derive(Debug)]
+pub(crate) struct Good {
+    pub(crate) algorithm: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// What a token says that is good by the keys of a set, or why it is not.
+pub(crate) fn check(token: &[u8], key_set: &Value) -> Result<Good, String> {
     let text = str::from_utf8(token).map_err(|_| "it is no text")?;
     let parts: Vec<&str> = text.split('.').collect();
     let [header, payload, signature] = parts[..] else {
@@ -22,16 +36,81 @@ pub(crate) fn check(token: &[u8], public_key: &[u8]) -> Result<(), String> {
     let parse = |part: &str| -> Result<Value, String> {
         serde_json::from_slice(&decode(part)?).map_err(|error| error.to_string())
     };
-    let (header, payload) = (parse(header)?, parse(payload)?);
-    if !matches!(header["alg"].as_str(), Some("EdDSA" | "Ed25519")) {
+    let (header, payload, signature) = (parse(header)?, parse(payload)?, decode(signature)?);
+    let alg = header["alg"].as_str().unwrap_or_default();
+    let Some((algorithm, scheme)) = scheme(alg) else {
         return Err(format!("its alg is {}", header["alg"]));
+    };
+    let may_sign = |jwk: &&Value| {
+        (header["kid"].is_null() || jwk["kid"] == header["kid"])
+            && (jwk["use"].is_null() || jwk["use"] == "sig")
+            && jwk["alg"]
+                .as_str()
+                .is_none_or(|alg| self::scheme(alg).is_some_and(|(name, _)| name == algorithm))
+    };
+    let has_signed =
+        |jwk| scheme.is_signed_by(jwk, signing_input.as_bytes(), &signature).unwrap_or(false);
+    let mut keys = key_set["keys"].as_array().ok_or("there are no keys")?.iter().filter(may_sign);
+    if !keys.any(has_signed) {
+        return Err("no key has signed it".into());
     }
-    let key = public_key.try_into().map_err(|_| "the key has another length")?;
-    let key = VerifyingKey::from_bytes(key).map_err(|error| error.to_string())?;
-    let signature =
-        Signature::from_slice(&decode(signature)?).map_err(|error| error.to_string())?;
-    key.verify_strict(signing_input.as_bytes(), &signature).map_err(|error| error.to_string())?;
-    check_claims(&payload)
+    check_claims(&payload)?;
+    let account = &payload["kubernetes.io"];
+    let name = |name: &Value| name.as_str().unwrap_or_default().to_owned();
+    Ok(Good {
+        algorithm,
+        namespace: name(&account["namespace"]),
+        name: name(&account["serviceaccount"]["name"]),
+    })
+}
+
+enum Scheme {
+    Ed25519,
+    Rsa(&'static RsaParameters),
+    Ec(&'static EcdsaVerificationAlgorithm, &'static str),
+}
+
+/// What a value of `alg` stands for.
+fn scheme(alg: &str) -> Option<(&'static str, Scheme)> {
+    Some(match alg {
+        "EdDSA" | "Ed25519" => ("EdDSA", Scheme::Ed25519),
+        "RS256" => ("RS256", Scheme::Rsa(&signature::RSA_PKCS1_2048_8192_SHA256)),
+        "RS384" => ("RS384", Scheme::Rsa(&signature::RSA_PKCS1_2048_8192_SHA384)),
+        "RS512" => ("RS512", Scheme::Rsa(&signature::RSA_PKCS1_2048_8192_SHA512)),
+        "PS256" => ("PS256", Scheme::Rsa(&signature::RSA_PSS_2048_8192_SHA256)),
+        "PS384" => ("PS384", Scheme::Rsa(&signature::RSA_PSS_2048_8192_SHA384)),
+        "PS512" => ("PS512", Scheme::Rsa(&signature::RSA_PSS_2048_8192_SHA512)),
+        "ES256" => ("ES256", Scheme::Ec(&signature::ECDSA_P256_SHA256_FIXED, "P-256")),
+        "ES384" => ("ES384", Scheme::Ec(&signature::ECDSA_P384_SHA384_FIXED, "P-384")),
+        "ES512" => ("ES512", Scheme::Ec(&signature::ECDSA_P521_SHA512_FIXED, "P-521")),
+        _ => return None,
+    })
+}
+
+impl Scheme {
+    /// `None`: the key is of another kind.
+    fn is_signed_by(&self, jwk: &Value, message: &[u8], signature: &[u8]) -> Option<bool> {
+        let number = |member: &str| URL_SAFE_NO_PAD.decode(jwk[member].as_str()?).ok();
+        match self {
+            Self::Ed25519 if jwk["kty"] == "OKP" && jwk["crv"] == "Ed25519" => {
+                let key =
+                    VerifyingKey::from_bytes(number("x")?.as_slice().try_into().ok()?).ok()?;
+                let signature = Signature::from_slice(signature).ok()?;
+                Some(key.verify_strict(message, &signature).is_ok())
+            }
+            Self::Rsa(parameters) if jwk["kty"] == "RSA" => {
+                let key = RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
+                Some(key.verify(parameters, message, signature).is_ok())
+            }
+            Self::Ec(algorithm, curve) if jwk["kty"] == "EC" && jwk["crv"] == *curve => {
+                // an uncompressed point: a 4, then both coordinates
+                let point = [vec![4], number("x")?, number("y")?].concat();
+                let key = UnparsedPublicKey::new(*algorithm, point);
+                Some(key.verify(message, signature).is_ok())
+            }
+            _ => None,
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds are far below what a float can hold")]
@@ -68,4 +147,18 @@ fn check_claims(payload: &Value) -> Result<(), String> {
 fn is_past(time: &Value, now: f64) -> bool {
     // a member that is there must be a time
     time.is_null() || time.as_f64().is_some_and(|time| time <= now + LEEWAY + 1.0)
+}
+
+/// As long as a piece may be that is in a text by chance: libFuzzer tries words that it saw compared,
+/// such as the names of headers.
+const PIECE: usize = 24;
+
+/// Fails where a text shows a piece of a part of a token, or of what was sent in its place.
+#[track_caller]
+pub(crate) fn assert_hidden(token: &[u8], shown: &str) {
+    let pieces: HashSet<&[u8]> = shown.as_bytes().windows(PIECE).collect();
+    let is_of_no_part = |byte: &u8| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte);
+    let mut parts = token.split(is_of_no_part).flat_map(|part| part.windows(PIECE));
+    let found = parts.find(|piece| pieces.contains(piece));
+    assert!(found.is_none(), "{:?} is shown: {shown}", found.map(String::from_utf8_lossy));
 }

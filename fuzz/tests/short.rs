@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeMap,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
 
 use fastrand::Rng;
-use kube_oidc_fuzz::TARGETS;
+use kube_oidc_fuzz::{TARGETS, Target};
 
 /// As many mutations of a corpus.
 const MUTATIONS: usize = 4_000;
@@ -52,22 +53,35 @@ fn mutated(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
     input
 }
 
+/// Runs a target, and counts the branches that inputs reach.
+fn count(target: Target, seed: u64, input: &[u8], reached: &mut BTreeMap<&str, usize>) {
+    let Target { name, run, .. } = target;
+    let went = catch_unwind(AssertUnwindSafe(|| run(input))).ok();
+    assert!(went.is_some(), "{name}, FUZZ_SEED={seed}: {}", input.escape_ascii());
+    for branch in went.into_iter().flatten() {
+        *reached.get_mut(branch).unwrap() += 1;
+    }
+}
+
 #[test]
 fn nothing_in_the_corpora_and_near_them_goes_wrong() {
     let seed = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     let mut rng = Rng::with_seed(seed);
-    for (name, run) in TARGETS {
+    for target in TARGETS {
+        let Target { name, branches, .. } = target;
         let corpus = corpus(name);
-        assert!(corpus.len() > 4, "{name} has hardly a corpus");
-        let mut whole_way = 0;
-        let mutations = (0..MUTATIONS).map(|_| mutated(&corpus, &mut rng));
-        for input in corpus.iter().cloned().chain(mutations) {
-            let went = catch_unwind(AssertUnwindSafe(|| run(&input))).ok();
-            assert!(went.is_some(), "{name}, FUZZ_SEED={seed}: {}", input.escape_ascii());
-            whole_way += usize::from(went == Some(true));
+        let mut reached: BTreeMap<_, _> = branches.iter().map(|branch| (*branch, 0)).collect();
+        for input in &corpus {
+            count(target, seed, input, &mut reached);
         }
-        println!("{name}: {} inputs, {whole_way} all the way", corpus.len() + MUTATIONS);
-        assert!(whole_way > 20, "{name}: hardly anything went all the way");
+        assert!(reached.values().all(|count| *count > 0), "{name} reaches only {reached:?}");
+        let by_corpus = reached.clone();
+        for _ in 0..MUTATIONS {
+            count(target, seed, &mutated(&corpus, &mut rng), &mut reached);
+        }
+        println!("{name}: {} inputs, {reached:?}", corpus.len() + MUTATIONS);
+        let grown = reached.iter().filter(|(branch, count)| **count > by_corpus[*branch]).count();
+        assert!(2 * grown > reached.len(), "{name}: mutations reach only {reached:?}");
     }
 }
