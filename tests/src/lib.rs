@@ -8,6 +8,7 @@ pub mod forge;
 mod grpc_server;
 #[cfg(doctest)]
 mod guide;
+mod hidden;
 mod http_server;
 mod judge;
 mod log;
@@ -18,6 +19,7 @@ pub use self::{
     capture::{Capture, decoded, fixture, pinned_time},
     forge::Forge,
     grpc_server::{GrpcServer, WhoAmI},
+    hidden::Hidden,
     http_server::HttpServer,
     judge::Judge,
     log::Log,

@@ -9,7 +9,6 @@ mod secrets;
 mod token_header;
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},

@@ -22,7 +22,7 @@ use tower_kube_oidc::{
     Verified, Verifier, VerifierBuilder, in_namespace, token_review::TokenReview,
 };
 
-use super::{hidden::Hidden, *};
+use super::*;
 
 /// What is seen of tokens: the log from now on, and whatever else is told.
 struct Seen {
