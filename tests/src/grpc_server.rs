@@ -61,7 +61,8 @@ impl Drop for GrpcServer {
 ///
 /// Its messages have no room for a name, so that is in the metadata `x-caller`. `Watch` sends the
 /// numbers of `ticks` in the place of a status, and does not end by itself; `Check` of
-/// [`NEVER`](Self::NEVER) sends a number, and is not answered.
+/// [`NEVER`](Self::NEVER) sends a number, and is not answered, and of [`PANICS`](Self::PANICS)
+/// panics with all that it was sent.
 #[derive(Debug)]
 pub struct WhoAmI {
     ticks: watch::Sender<i32>,
@@ -70,6 +71,9 @@ pub struct WhoAmI {
 impl WhoAmI {
     /// What to ask for to get no answer.
     pub const NEVER: &str = "never";
+
+    /// What to ask for to make it panic; the first words of that too.
+    pub const PANICS: &str = "a handler that panics";
 
     /// A service whose streams send these.
     #[must_use]
@@ -96,6 +100,9 @@ impl Health for WhoAmI {
             self.ticks.send_replace(-1);
             return pending().await;
         }
+        let headers = request.metadata().clone().into_headers();
+        let may_go_on = request.get_ref().service != Self::PANICS;
+        assert!(may_go_on, "{}: {request:?} {headers:?}", Self::PANICS);
         named(&request, HealthCheckResponse::default())
     }
 

@@ -92,7 +92,7 @@ fn catch_panics() {
     });
 }
 
-const ON_PURPOSE: &str = "a handler that panics";
+const ON_PURPOSE: &str = WhoAmI::PANICS;
 
 fn start_issuer() -> TestIssuer {
     let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start();
@@ -379,6 +379,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
 #[tokio::test]
 async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
     let mut seen = Seen::new();
+    catch_panics();
     let issuer = start_issuer();
     let file = std::env::temp_dir().join(format!("kube-oidc-call-{}", fastrand::u64(..)));
     let tokens = of_every_kind(&issuer);
@@ -412,10 +413,23 @@ async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
             Ok(answer) => seen.show(&answer),
             Err(status) => seen.show_error(&status),
         }
+        let panics = HealthCheckRequest { service: WhoAmI::PANICS.to_owned() };
+        match client.check(panics).await {
+            Ok(answer) => seen.show(&answer),
+            Err(status) => seen.show_error(&status),
+        }
         if let Ok(stream) = client.watch(HealthCheckRequest::default()).await {
             seen.show(&stream);
         }
     }
     std::fs::remove_file(file).unwrap();
-    seen.assert_hides(&hidden, &["x-caller", "payments/checkout", "Unauthenticated", "Sensitive"]);
+    seen.tell(panics().clone());
+    let words = [
+        "x-caller",
+        "payments/checkout",
+        "Unauthenticated",
+        "Sensitive",
+        "a handler that panics: Request { metadata: MetadataMap",
+    ];
+    seen.assert_hides(&hidden, &words);
 }
