@@ -1,4 +1,4 @@
-//! Everything that is logged in this process, at the finest level.
+//! Everything that is logged in this process, at the finest level, be it by `tracing` or by `log`.
 
 use std::{
     io,

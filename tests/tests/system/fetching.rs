@@ -41,7 +41,8 @@ async fn a_certificate_of_somebody_else_is_not_trusted() {
     assert!(is_unavailable(&verifier(with_other), &issuer).await);
     assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await);
     assert_eq!(issuer.requests().len(), 0, "no request passed the handshake");
-    let lines = log.lines_with(&["ERROR", issuer.url(), "invalid peer certificate"]);
+    let lines =
+        log.lines_with(&["ERROR ", " kube_oidc::", issuer.url(), "invalid peer certificate"]);
     assert_eq!(lines.len(), 2, "the log says why: {lines:?}");
 }
 
