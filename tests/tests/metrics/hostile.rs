@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TokenBuilder};
+use kube_oidc_tests::Hidden;
 use reqwest::{
     Method,
     header::{AUTHORIZATION, HeaderName, HeaderValue},
@@ -12,6 +13,7 @@ use reqwest::{
 use crate::{
     everything,
     names::{OUTCOMES, reasons},
+    recorder::recorder,
     scrape::{Scrape, Series},
     world::World,
 };
@@ -52,8 +54,8 @@ fn name(rng: &mut Rng) -> String {
     (0..rng.usize(1..50)).map(|_| rng.lowercase()).collect()
 }
 
-/// A token, each of whose parts may be anything.
-fn token(world: &World, stranger: &SigningKey, rng: &mut Rng) -> Vec<u8> {
+/// A token, each of whose parts may be anything. Those that are signed are kept.
+fn token(world: &World, stranger: &SigningKey, rng: &mut Rng, minted: &mut Vec<String>) -> Vec<u8> {
     let good = world.good();
     let any = text(rng);
     let made: TokenBuilder = match rng.u8(..20) {
@@ -83,10 +85,12 @@ fn token(world: &World, stranger: &SigningKey, rng: &mut Rng) -> Vec<u8> {
         }
         _ => return (0..rng.usize(1..200)).map(|_| rng.u8(0x80..)).collect(),
     };
-    made.mint().into_bytes()
+    let token = made.mint();
+    minted.push(token.clone());
+    token.into_bytes()
 }
 
-async fn attack(world: &World, stranger: &SigningKey, rng: &mut Rng) {
+async fn attack(world: &World, stranger: &SigningKey, rng: &mut Rng, minted: &mut Vec<String>) {
     let route = ROUTES[rng.usize(..ROUTES.len())];
     let path = match rng.u8(..4) {
         0 => format!("{route}?{}", name(rng)),
@@ -101,7 +105,7 @@ async fn attack(world: &World, stranger: &SigningKey, rng: &mut Rng) {
     } else {
         ["bearer ", "Basic ", "Bearer", ""][rng.usize(..4)]
     };
-    let value = [scheme.as_bytes(), &token(world, stranger, rng)].concat();
+    let value = [scheme.as_bytes(), &token(world, stranger, rng, minted)].concat();
     let mut request = world.client.request(method, world.url(&path));
     if let Ok(value) = HeaderValue::from_bytes(&value) {
         request = request.header(AUTHORIZATION, value);
@@ -139,8 +143,9 @@ async fn nothing_that_somebody_chooses_becomes_a_series() {
     let before = series(&Scrape::of(&[&world.verifier]));
     let stranger = SigningKey::generate(SigningAlgorithm::Es256);
     let mut rng = Rng::with_seed(0x5eed);
+    let mut minted = Vec::new();
     for _ in 0..REQUESTS {
-        attack(&world, &stranger, &mut rng).await;
+        attack(&world, &stranger, &mut rng, &mut minted).await;
     }
     let scrape = Scrape::of(&[&world.verifier]);
     let after = series(&scrape);
@@ -176,10 +181,17 @@ async fn nothing_that_somebody_chooses_becomes_a_series() {
         series.iter().flat_map(|(_, labels)| labels.values().cloned()).collect()
     };
     for _ in 0..REQUESTS {
-        attack(&world, &stranger, &mut rng).await;
+        attack(&world, &stranger, &mut rng, &mut minted).await;
     }
     let again = series(&Scrape::of(&[&world.verifier]));
     assert!(again.difference(&after).all(|series| allowed.contains(series)));
     let new_words: Vec<_> = words(&again).difference(&words(&after)).cloned().collect();
     assert!(new_words.iter().all(|word| reasons().contains(word.as_str())), "{new_words:?}");
+
+    // nor is a piece of a token anywhere in it
+    let text = recorder().render();
+    assert!(minted.len() > REQUESTS && text.len() > 1_000);
+    for tokens in minted.chunks(100) {
+        Hidden::of(tokens).assert_hidden_in("what is shown to Prometheus", &text);
+    }
 }
