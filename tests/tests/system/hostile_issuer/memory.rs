@@ -8,10 +8,10 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::subscriber::NoSubscriber;
 
 use super::{
-    Hostile, IMPATIENT, KEYS, PATIENT, Say,
+    Hostile, KEYS, PATIENT, Say,
     bodies::{endless, gzip_bomb},
     ok, status,
-    tls::{HERE, acceptor, authority, certificate, http2_floods},
+    tls::{HERE, acceptor, authority, certificate},
     wire::endless_heads,
 };
 
@@ -54,7 +54,7 @@ fn floods_cost_a_few_bodies() {
     let threads = Threads::start();
     let trusted = authority(|_| ());
     let chain = certificate(HERE, &trusted, |_| ());
-    let over_tls = Some((acceptor(chain, &["h2"]), trusted.pem()));
+    let over_tls = Some((acceptor(chain, &[]), trusted.pem()));
     let plain = threads.serves.block_on(Hostile::start());
     let over_tls = threads.serves.block_on(Hostile::serving(over_tls));
 
@@ -63,16 +63,17 @@ fn floods_cost_a_few_bodies() {
     let headers = format!("HTTP/1.1 200 OK\r\n{}\r\n{set}", headers.concat());
     let packed = Say::http("200 OK", &[("content-encoding", "gzip")], gzip_bomb(128 << 20));
     let mut peaks = vec![];
-    let endless = endless(&set).into_iter().chain(endless_heads(&set));
-    let endless = endless.map(|(what, first, then)| (what, Say::Endless(first, then)));
+    let of_both = endless(&set).into_iter().chain(endless_heads(&set));
+    let of_both = of_both.map(|(what, first, then)| (what, Say::Endless(first, then)));
     let with_an_end = [("gzip", packed), ("100,000 headers", Say::Bytes(headers.into()))];
-    for (what, say) in with_an_end.into_iter().chain(endless) {
+    for (what, say) in with_an_end.into_iter().chain(of_both) {
         plain.server.says(KEYS, say);
         peaks.push((what, threads.peak(&plain, PATIENT, false)));
     }
-    for ((what, first, then), _) in http2_floods() {
-        over_tls.server.always_says(Some(Say::Endless(first, then)));
-        peaks.push((what, threads.peak(&over_tls, IMPATIENT, false)));
+    // behind TLS too
+    for (what, first, then) in endless(&set) {
+        over_tls.server.says(KEYS, Say::Endless(first, then));
+        peaks.push((what, threads.peak(&over_tls, PATIENT, false)));
     }
     assert_peaks("floods", &peaks, 4);
 }
