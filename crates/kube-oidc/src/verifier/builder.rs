@@ -114,7 +114,9 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// Refuses tokens that are for the API server as well, by the issuer's name or one of
-    /// [`API_SERVER_AUDIENCES`]: a caller should not hand out the key to the API server.
+    /// [`API_SERVER_AUDIENCES`]: a caller should not hand out the key to the API server. The issuer's
+    /// name is that of the token; others that an API server of several names may take too
+    /// (`--service-account-issuer` given more than once) are not known here.
     pub fn refuse_api_server_audiences(mut self) -> Self {
         self.plan.validation.refuse_api_server_audiences = true;
         self
