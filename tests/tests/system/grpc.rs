@@ -960,11 +960,11 @@ async fn a_call_ends_when_its_token_expires_even_if_the_service_is_busy() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
     let told = Arc::new(Notify::new());
-    let mut service = ServiceBuilder::new()
-        .layer(countdown.layer().end_streams_at_expiry())
-        .service(Busy { ready: true, told: Arc::clone(&told) });
+    let layer = countdown.layer().end_streams_at_expiry();
     // the first waits for keys, then for a clone to be ready; the second for an answer
     for _ in 0..2 {
+        let busy = Busy { ready: true, told: Arc::clone(&told) };
+        let mut service = ServiceBuilder::new().layer(layer.clone()).service(busy);
         let request = http::Request::builder().header("authorization", countdown.token());
         let waiting = service.ready().await.unwrap().call(request.body(Full::default()).unwrap());
         let (response, ()) = soon(async {
