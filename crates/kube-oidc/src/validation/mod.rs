@@ -22,6 +22,9 @@ use crate::{
 pub const API_SERVER_AUDIENCES: [&str; 2] =
     ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"];
 
+/// What clocks may be apart, unless told otherwise: as much as for the API server itself, by go-jose.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+
 /// What a verifier expects of every token, whoever its issuer is.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
@@ -43,6 +46,23 @@ pub(crate) struct Validation {
     /// The `typ` that a token must have, one of these; none given is a service account's: absent or
     /// `JWT`.
     pub(crate) token_types: Vec<String>,
+}
+
+impl Default for Validation {
+    /// Strict in nothing but what every token must be, and for no audience yet.
+    fn default() -> Self {
+        Self {
+            audiences: Arc::new([]),
+            issuer_is_audience: false,
+            single_audience: false,
+            refuse_api_server_audiences: false,
+            refuse_past_warn_after: false,
+            max_age: None,
+            max_lifetime: None,
+            leeway: DEFAULT_LEEWAY,
+            token_types: Vec::new(),
+        }
+    }
 }
 
 impl Validation {

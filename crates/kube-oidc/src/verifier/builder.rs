@@ -26,8 +26,6 @@ use crate::{
     validation::{API_SERVER_AUDIENCES, Validation},
 };
 
-/// The API server's own, from go-jose.
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 /// A longer leeway needs a method that says `dangerous`.
 const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
@@ -59,17 +57,7 @@ impl VerifierBuilder {
             issuers: vec![issuer],
             audiences: Vec::new(),
             algorithms: Algorithm::ALL.to_vec(),
-            validation: Validation {
-                audiences: Arc::new([]),
-                issuer_is_audience: false,
-                single_audience: false,
-                refuse_api_server_audiences: false,
-                refuse_past_warn_after: false,
-                max_age: None,
-                max_lifetime: None,
-                leeway: DEFAULT_LEEWAY,
-                token_types: Vec::new(),
-            },
+            validation: Validation::default(),
             leeway_limit: MAX_LEEWAY,
             settings: Settings::default(),
             token_cache: TokenCacheSettings::default(),
