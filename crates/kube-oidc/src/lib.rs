@@ -93,6 +93,7 @@ mod shown;
 pub mod simulation;
 pub mod source;
 mod status;
+mod sync;
 mod token_cache;
 pub mod token_review;
 mod user_info;

@@ -4,6 +4,9 @@
 //! [`machine`] decides, this module carries out: it spawns the fetches, publishes the sets and
 //! wakes who waits.
 
+#[cfg(test)]
+#[cfg(kube_oidc_shuttle)]
+mod interleavings;
 pub(crate) mod machine;
 #[cfg(test)]
 mod machine_tests;
@@ -15,7 +18,7 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -38,6 +41,7 @@ use crate::{
     shown::chain,
     source::{FetchedSet, LoadError, Loaded, Manner, Source},
     status::{FetchFailure, IssuerStatus, KeyState},
+    sync::{Mutex, MutexGuard, spawn, step},
 };
 
 /// Why a request that waited has no key.
@@ -158,7 +162,7 @@ impl KeyCache {
         let mut place = None;
         let mut deadline = None;
         loop {
-            let mut landed = shared.landed.subscribe();
+            let mut landed = shared.listen();
             match shared.ask(arrival, &wanted) {
                 Asked::Found(snapshot) => return Ok(snapshot),
                 Asked::Machine(Answer::Join) => {}
@@ -191,7 +195,7 @@ impl KeyCache {
             .map_err(|_| KeysUnavailable::new(Duration::ZERO, KeysUnavailableCause::NoRuntime))?;
         let arrival = shared.machine().arrive();
         loop {
-            let mut landed = shared.landed.subscribe();
+            let mut landed = shared.listen();
             let refresh = shared.machine().refresh(Moment::now(&*shared.clock), arrival);
             match refresh {
                 Refresh::Done => return Ok(()),
@@ -241,7 +245,7 @@ impl KeyCache {
     }
 
     fn spawn(&self, runtime: &Handle, flight: Flight) {
-        runtime.spawn(fly(Airborne::new(Arc::downgrade(&self.0), flight)));
+        spawn(runtime, fly(Airborne::new(Arc::downgrade(&self.0), flight)));
     }
 
     /// The timer belongs to a runtime, which may be gone: then the request that notices starts
@@ -269,6 +273,17 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn listen(&self) -> watch::Receiver<u64> {
+        step();
+        self.landed.subscribe()
+    }
+
+    /// Wakes who listens.
+    fn tell(&self, has_landed: bool) {
+        step();
+        self.landed.send_modify(|landed| *landed += u64::from(has_landed));
+    }
+
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -287,7 +302,7 @@ impl Shared {
         drop(machine);
         if newly_armed {
             // the timer sleeps until a later time: wake it
-            self.landed.send_modify(|_| {});
+            self.tell(false);
         }
         Asked::Machine(answer)
     }
@@ -355,7 +370,7 @@ impl Shared {
                 }
             }
         }
-        self.landed.send_modify(|count| *count += 1);
+        self.tell(true);
     }
 
     fn publish(&self, loaded: Loaded, began: Moment, machine: &Machine) -> Arc<Snapshot> {
@@ -368,6 +383,7 @@ impl Shared {
             usable_for: loaded.lifetime.saturating_add(self.settings.max_stale),
             look_at_age: AtomicU64::new(age_in_millis(look_at_age)),
         });
+        step();
         self.snapshot.store(Some(Arc::clone(&snapshot)));
         snapshot
     }
@@ -454,7 +470,7 @@ async fn next_flight(cache: &Weak<Shared>, flight: Flight) -> Option<Flight> {
     loop {
         let (due, mut landed) = {
             let shared = cache.upgrade()?;
-            let landed = shared.landed.subscribe();
+            let landed = shared.listen();
             let mut machine = shared.machine();
             if !machine.is_last(flight) {
                 return None;
@@ -497,7 +513,7 @@ impl Drop for Airborne {
             shared.land(self.flight, now, Err(LoadError::Panicked), None);
         } else {
             shared.machine().give_up(self.flight);
-            shared.landed.send_modify(|count| *count += 1);
+            shared.tell(true);
         }
     }
 }

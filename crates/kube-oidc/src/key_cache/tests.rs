@@ -133,7 +133,7 @@ impl Fetch for Source {
     }
 }
 
-fn keys(kids: &[&str]) -> FetchResponse {
+pub(super) fn keys(kids: &[&str]) -> FetchResponse {
     // the public key of RFC 8037, A.2
     let key = |kid: &&str| {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -151,7 +151,7 @@ fn status(status: u16) -> Reply {
     Reply::Answer(FetchResponse::new(status, ""))
 }
 
-fn cache_of(remote: Remote, clock: impl Clock, settings: Settings) -> KeyCache {
+pub(super) fn cache_of(remote: Remote, clock: impl Clock, settings: Settings) -> KeyCache {
     let allowed = Algorithm::ALL.into();
     let observed = Observed::new("https://issuer.test".into(), None);
     KeyCache::new(Arc::new(observed), remote, allowed, settings, Arc::new(clock))
@@ -167,7 +167,7 @@ fn paused(source: &Arc<Source>) -> KeyCache {
 }
 
 /// Waits for a key.
-async fn get(cache: &KeyCache, kid: &str) -> Result<(), Missing> {
+pub(super) async fn get(cache: &KeyCache, kid: &str) -> Result<(), Missing> {
     let wanted = |keys: &KeySet| keys.find(Some(kid), Algorithm::EdDsa).is_ok();
     cache.wait_for(wanted).await.map(drop)
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -27,6 +27,7 @@ use crate::{
     meter::Asked,
     observed::Observed,
     shown::{Cut, chain},
+    sync::{Mutex, MutexGuard, spawn, step},
 };
 
 /// How long a token that was refused is not asked for again. An API server says no in a passing
@@ -150,6 +151,7 @@ impl Answers {
             (known.rounds, self.is_known_away(&known, now))
         };
         let asking = Arc::clone(&slot.asking);
+        step();
         let asking = if known_away {
             // nobody waits for an API server that is known to be away, and one is enough to ask it
             let Ok(asking) = asking.try_lock_owned() else { return Ok(()) };
@@ -169,7 +171,8 @@ impl Answers {
         }
         // it goes on when its caller goes away, who could else have it begun anew without end
         let (answers, token) = (Arc::clone(self), Zeroizing::new(token.to_vec()));
-        let asked = runtime.spawn(
+        let asked = spawn(
+            &runtime,
             async move { answers.ask_now((asking, place), &slot, &token, &expected, until).await }
                 .in_current_span(),
         );

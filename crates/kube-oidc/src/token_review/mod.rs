@@ -37,6 +37,9 @@
 
 mod answers;
 #[cfg(test)]
+#[cfg(kube_oidc_shuttle)]
+mod interleavings;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};

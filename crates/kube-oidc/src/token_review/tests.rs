@@ -61,11 +61,11 @@ fn observed() -> Arc<Observed> {
     Arc::new(Observed::new("https://issuer.example".into(), None))
 }
 
-fn clock() -> ManualClock {
+pub(super) fn clock() -> ManualClock {
     ManualClock::at(SystemTime::now())
 }
 
-fn good() -> ReviewStatus {
+pub(super) fn good() -> ReviewStatus {
     ReviewStatus {
         authenticated: true,
         username: "system:serviceaccount:payments:checkout".to_owned(),
@@ -88,11 +88,11 @@ fn expected() -> Expected {
     }
 }
 
-fn answers(review: impl Into<TokenReview>, clock: &ManualClock) -> Arc<Answers> {
+pub(super) fn answers(review: impl Into<TokenReview>, clock: &ManualClock) -> Arc<Answers> {
     Arc::new(Answers::new(&review.into(), observed(), Arc::new(clock.clone())).unwrap())
 }
 
-async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
+pub(super) async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
     match answers.recall(TOKEN) {
         std::task::Poll::Ready(verdict) => verdict,
         std::task::Poll::Pending => answers.ask(TOKEN, expected()).await,
