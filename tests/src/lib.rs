@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod capture;
+mod dead_port;
 pub mod forge;
 mod grpc_server;
 #[cfg(doctest)]
@@ -17,6 +18,7 @@ mod oracle_case;
 
 pub use self::{
     capture::{Capture, decoded, fixture, pinned_time},
+    dead_port::DeadPort,
     forge::Forge,
     grpc_server::{GrpcServer, WhoAmI},
     hidden::Hidden,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     key::{SigningAlgorithm, SigningKey},
+    port::Port,
     server::{Answer, SeenRequest, Server, Transport},
     token::TokenBuilder,
     token_review::{self, Deleted},
@@ -27,7 +28,7 @@ pub struct TestIssuer {
     ca_pem: Option<String>,
     shared: Arc<Shared>,
     transport: Transport,
-    address: SocketAddr,
+    port: Port,
     /// `None` while it is down.
     server: Mutex<Option<Server>>,
 }
@@ -115,7 +116,7 @@ impl TestIssuer {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The certificate authority to trust.
@@ -181,8 +182,7 @@ impl TestIssuer {
     pub fn come_up(&self) {
         let mut server = self.server();
         if server.is_none() {
-            let listener = Server::bind(self.address);
-            *server = Some(self.shared.serve(listener, self.transport.clone()));
+            *server = Some(self.shared.serve(self.port.listen(), self.transport.clone()));
         }
     }
 
@@ -308,8 +308,8 @@ impl TestIssuerBuilder {
         #[cfg(not(feature = "tls"))]
         let transport = Transport::Plain;
 
-        let listener = Server::bind(self.address);
-        let address = listener.local_addr().expect("a bound address");
+        let (port, listener) = Port::take(self.address);
+        let address = port.address();
         let scheme = if self.tls { "https" } else { "http" };
         let base_url = format!("{scheme}://{address}");
         let origin = self.origin.as_deref().unwrap_or(&base_url);
@@ -347,7 +347,7 @@ impl TestIssuerBuilder {
             ca_pem: authority.map(|authority| authority.ca_pem),
             shared,
             transport,
-            address,
+            port,
             server: Mutex::new(Some(server)),
         }
     }

@@ -42,6 +42,7 @@
 
 mod issuer;
 mod key;
+mod port;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;

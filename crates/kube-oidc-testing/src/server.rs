@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::TcpListener as StdListener,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -186,17 +186,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn bind(address: SocketAddr) -> StdListener {
-        let listener = StdListener::bind(address).expect("an address that is free");
-        listener.set_nonblocking(true).expect("a listener that does not block");
-        listener
-    }
-
     pub(crate) fn start(
         listener: StdListener,
         transport: Transport,
         handler: Arc<Handler>,
     ) -> Self {
+        listener.set_nonblocking(true).expect("a listener that does not block");
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

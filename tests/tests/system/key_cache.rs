@@ -238,24 +238,17 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
 
 #[tokio::test]
 async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
-    let address = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let url = format!("http://{address}");
-    let verifier =
-        Verifier::builder(Issuer::new(url.parse().unwrap())).audience("orders").build().unwrap();
-    let elsewhere = TestIssuer::start();
-    let early = elsewhere.token().audience("orders").claim("iss", url.as_str()).mint();
-    match verifier.judge(&early).await.unwrap_err() {
+    let issuer = TestIssuer::start();
+    issuer.go_down();
+    let verifier = builder(&issuer).build().unwrap();
+    let good = token(&issuer);
+    match verifier.judge(&good).await.unwrap_err() {
         VerifyError::Unavailable(unavailable) => {
             assert_eq!(unavailable.cause(), KeysUnavailableCause::FetchFailed);
         }
         error => panic!("{error}"),
     }
-    let issuer = TestIssuer::builder().listen(address).start();
-    assert_eq!(issuer.url(), url);
-    let good = token(&issuer);
+    issuer.come_up();
     loop {
         match verifier.judge(&good).await {
             Ok(_) => break,

@@ -1,6 +1,6 @@
 //! The service as it is without its page.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 use serde_json::{Value, json};
@@ -100,22 +100,17 @@ fn every_other_request_is_refused_as_it_deserves() {
 
 #[test]
 fn it_listens_while_the_issuer_is_down_and_recovers_when_it_is_up() {
-    // below the ports that are given to whoever asks for a free one, so that nobody takes it before
-    // the issuer does
-    let mut addresses = (20_000..30_000).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let address = addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap();
-    let demo = Demo::start(&["--issuer", &format!("http://{address}"), "--audience", "orders"]);
+    let issuer = TestIssuer::start();
+    issuer.go_down();
+    let demo = Demo::start(&["--issuer", issuer.url(), "--audience", "orders"]);
     assert_eq!(demo.get("/healthz", &[]).status, 200);
-    let elsewhere = TestIssuer::start();
-    let claimed = format!("http://{address}");
-    let token = elsewhere.token().audience("orders").claim("iss", claimed.as_str()).mint();
+    let token = issuer.token().audience("orders").mint();
     let response = demo.whoami(&token);
     assert_eq!(response.status, 503);
     assert!(response.head.contains("retry-after: "));
     assert!(demo.log_line_with("could not be fetched").contains("ERROR"));
 
-    let issuer = TestIssuer::builder().listen(address).start();
-    let token = issuer.token().audience("orders").mint();
+    issuer.come_up();
     // it says when it has found the issuer, without being asked
     demo.log_line_with("the keys of the issuer are here");
     assert_eq!(demo.whoami(&token).status, 200);

@@ -1,7 +1,7 @@
 //! Nothing of a token is shown.
 
 use super::*;
-use tokio::net::TcpListener;
+use kube_oidc_tests::DeadPort;
 
 #[tokio::test]
 async fn nothing_of_a_token_is_shown() {
@@ -10,7 +10,8 @@ async fn nothing_of_a_token_is_shown() {
     let volume = Volume::holding(minted(&issuer).mint());
     volume.assert_hidden_in(&format!("{:?}", volume.layer()));
     let layer = volume.layer().for_origin(named.origin());
-    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = DeadPort::new();
+    let dead = port.address();
     let layer = layer.and(volume.layer().for_channel_to(origin(&format!("http://{dead}"))));
     get_url(&layer, named.url()).await.unwrap();
     assert_eq!(named.seen().len(), 1);

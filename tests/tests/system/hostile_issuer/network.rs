@@ -9,7 +9,7 @@ use kube_oidc::{
     Issuer, KeysUnavailableCause, Verifier, VerifyError,
     source::{Fetch, FetchError, FetchFuture, FetchRequest},
 };
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{DeadPort, Judge as _};
 
 use super::{
     DISCOVERY, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said, assert_still_good, status,
@@ -50,8 +50,8 @@ async fn a_listener_that_never_accepts() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_unavailable(&format!("http://{free}"), PATIENT, "could not be read").await;
+    let dead = DeadPort::new();
+    assert_unavailable(&format!("http://{}", dead.address()), PATIENT, "could not be read").await;
     // somebody who is there for another protocol is nobody, too
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = udp.local_addr().unwrap();
@@ -140,18 +140,19 @@ async fn fetchers_that_misbehave() {
 #[tokio::test]
 async fn keys_on_a_server_that_is_away() {
     let hostile = Hostile::start().await;
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = DeadPort::new();
+    let away = dead.address();
     let document = hostile
         .document()
         .to_string()
-        .replace(&format!("{}{KEYS}", hostile.server.url()), &format!("http://{free}{KEYS}"));
+        .replace(&format!("{}{KEYS}", hostile.server.url()), &format!("http://{away}{KEYS}"));
     let living = hostile.in_mid_life(PATIENT).await;
     hostile.server.says(KEYS, Say::http("410 Gone", &[], ""));
     living.refresh_now().await.unwrap_err();
     hostile.server.says(DISCOVERY, super::ok(document));
     for verifier in [&living, &hostile.verifier(PATIENT)] {
         verifier.refresh_now().await.unwrap_err();
-        assert_said(verifier, "the keys' server is away", &free.to_string());
+        assert_said(verifier, "the keys' server is away", &away.to_string());
     }
     assert_still_good(&living, &hostile.token(), "in mid-life");
     // it is believed once more, and then read anew
