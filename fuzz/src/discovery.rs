@@ -1,10 +1,9 @@
 //! Discovery documents: any bytes.
 
 use kube_oidc::{Issuer, Verifier, VerifyError, source::FetchResponse};
-use serde_json::Value;
 
 use crate::{
-    Reached,
+    Reached, json,
     world::{self, AUDIENCE, ISSUER, Table, block_on, clock, good_token, issuer_url},
 };
 
@@ -29,9 +28,8 @@ pub fn run(data: &[u8]) -> Reached {
     let asked = table.asked();
     assert_eq!(asked.first().map(String::as_str), Some(DOCUMENT));
     assert!(asked.len() <= 2, "{asked:?}");
-    let told: Option<Value> = serde_json::from_slice(data).ok();
     if let Some(url) = asked.get(1) {
-        let told = told.expect("a document that was followed is JSON");
+        let told = json::read(data).expect("a document that was followed is JSON");
         assert_eq!(told["issuer"], ISSUER);
         let named = told["jwks_uri"].as_str().expect("it names a place");
         let named: url::Url = named.parse().expect("which is a URL");

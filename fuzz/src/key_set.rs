@@ -4,10 +4,9 @@ use std::task::Poll;
 
 use kube_oidc::{Issuer, Verifier};
 use kube_oidc_testing::SigningAlgorithm;
-use serde_json::Value;
 
 use crate::{
-    Reached, oracle,
+    Reached, json, oracle,
     world::{self, clock, good_tokens, issuer_url, key},
 };
 
@@ -27,7 +26,7 @@ const PLACES: [(&str, SigningAlgorithm, &str); 4] = [
     ("ORDINATE", SigningAlgorithm::Es256, "y"),
 ];
 
-/// A set that is taken is one by `serde_json` too, has no more keys than it may, and accepts a good
+/// A set that is taken is JSON, has no more keys than it may, and accepts a good
 /// token only if an independent check by this very set does.
 #[must_use]
 pub fn run(data: &[u8]) -> Reached {
@@ -38,7 +37,7 @@ pub fn run(data: &[u8]) -> Reached {
     else {
         return vec!["refused"];
     };
-    let found: Value = serde_json::from_slice(&document).expect("a set that was taken is JSON");
+    let found = json::read(&document).expect("a set that was taken is JSON");
     let listed = found["keys"].as_array().expect("it has a list of keys");
     let status = verifier.status();
     let used = &status[0].keys;

@@ -9,6 +9,7 @@
 
 pub mod discovery;
 pub mod freshness;
+mod json;
 pub mod key_set;
 mod oracle;
 pub mod request;

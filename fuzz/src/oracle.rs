@@ -12,7 +12,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
-use crate::world::{AUDIENCE, ISSUER, NOW};
+use crate::{
+    json,
+    world::{AUDIENCE, ISSUER, NOW},
+};
 
 const LEEWAY: f64 = 60.0;
 
@@ -34,7 +37,7 @@ pub(crate) fn check(token: &[u8], key_set: &Value) -> Result<Good, String> {
     let signing_input = &text[..header.len() + 1 + payload.len()];
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|error| error.to_string());
     let parse = |part: &str| -> Result<Value, String> {
-        serde_json::from_slice(&decode(part)?).map_err(|error| error.to_string())
+        json::read(&decode(part)?).ok_or_else(|| "it is no JSON".to_owned())
     };
     let (header, payload, signature) = (parse(header)?, parse(payload)?, decode(signature)?);
     let alg = header["alg"].as_str().unwrap_or_default();
