@@ -252,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn whatever_it_is_made_of_it_is_the_same() {
+        let text = "https://a.example/x";
+        let parsed: IssuerUrl = text.parse().unwrap();
+        let made = [IssuerUrl::try_from(text), IssuerUrl::try_from(text.to_owned())];
+        let made = made.map(Result::unwrap);
+        assert_eq!(made, [parsed.clone(), parsed.clone()]);
+        assert_eq!(made[0].as_ref(), text);
+        let all: std::collections::HashSet<IssuerUrl> = made.into_iter().collect();
+        assert_eq!(all.len(), 1);
+        assert!(IssuerUrl::try_from("http://a.example").is_err());
+        assert!(IssuerUrl::try_from("http://a.example".to_owned()).is_err());
+    }
+
+    #[test]
     fn a_trailing_slash_makes_another_issuer() {
         let with: IssuerUrl = "https://a.example/x/".parse().unwrap();
         let without: IssuerUrl = "https://a.example/x".parse().unwrap();

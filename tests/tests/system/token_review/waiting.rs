@@ -2,6 +2,7 @@
 //! still good when they are through.
 
 use super::*;
+use crate::tower_contract::Waning;
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -116,6 +117,19 @@ impl Service<Request<Body>> for Strict {
         self.called.fetch_add(1, Ordering::Relaxed);
         std::future::ready(Ok(Response::new(Body::default())))
     }
+}
+
+#[tokio::test]
+async fn an_inner_service_that_fails_while_a_request_waits_is_told_of() {
+    let (cluster, clock) = (cluster(), clock());
+    let verifier = builder(&cluster, review(reviewer(&cluster)), &clock).build().unwrap();
+    // so that the review is all that is waited for
+    verifier.ready().await;
+    let service = ServiceBuilder::new().layer(layer(verifier)).layer(required());
+    let mut service = service.service(Waning::ready());
+    let good = minted(&cluster).mint();
+    let waiting = service.ready().await.unwrap().call(request(&good));
+    assert_eq!(waiting.await.unwrap_err(), "not ready");
 }
 
 #[tokio::test]

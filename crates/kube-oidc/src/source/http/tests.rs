@@ -165,11 +165,14 @@ mod names {
     async fn a_name_that_comes_late_but_in_time_is_waited_for() {
         let mut late = Late::start();
         let verifier = late.verifier(PATIENT);
-        let waiting = tokio::spawn({
+        let mut waiting = tokio::spawn({
             let (verifier, token) = (verifier.clone(), late.token());
             async move { verifier.verify(token).await }
         });
-        late.asked.wait_for(|asked| *asked == 1).await.unwrap();
+        tokio::select! {
+            asked = late.asked.wait_for(|asked| *asked == 1) => drop(asked.unwrap()),
+            verdict = &mut waiting => panic!("it asked for no name: {verdict:?}"),
+        }
         assert!(!verifier.is_ready());
         assert!(verifier.verify_now(late.token()).is_pending());
         // so late is the name
