@@ -1,34 +1,30 @@
-//! JSON as its grammar has it. `serde_json` takes no number that is too large for a float, which says
-//! nothing of the rest of a document: here such a number is the largest that there is.
+//! JSON as its grammar has it. `serde_json` takes no number that is too large for a float and no half
+//! of a surrogate pair, which says nothing of the rest of a document: here such a value is null.
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 /// As deep as `serde_json` reads.
 const MAX_DEPTH: usize = 128;
 
 /// What a document says, if it is one.
 pub(crate) fn read(document: &[u8]) -> Option<Value> {
-    value(serde_json::from_slice(document).ok()?, MAX_DEPTH)
+    serde_json::from_slice(document).ok().map(|raw| value(raw, MAX_DEPTH))
 }
 
-fn value(raw: &RawValue, depth: usize) -> Option<Value> {
-    let (text, deeper) = (raw.get(), depth.checked_sub(1)?);
-    match text.as_bytes().first()? {
-        b'{' => {
-            let members: HashMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-            let member = |(name, raw)| Some((name, value(raw, deeper)?));
-            members.into_iter().map(member).collect::<Option<_>>().map(Value::Object)
+fn value(raw: &RawValue, depth: usize) -> Value {
+    let (text, Some(deeper)) = (raw.get(), depth.checked_sub(1)) else { return Value::Null };
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let members: HashMap<String, &RawValue> =
+                serde_json::from_str(text).unwrap_or_default();
+            members.into_iter().map(|(name, raw)| (name, value(raw, deeper))).collect()
         }
-        b'[' => {
-            let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+        Some(b'[') => {
+            let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
             elements.into_iter().map(|raw| value(raw, deeper)).collect()
         }
-        first @ (b'-' | b'0'..=b'9') => Some(
-            serde_json::from_str(text)
-                .unwrap_or_else(|_| json!(if *first == b'-' { f64::MIN } else { f64::MAX })),
-        ),
-        _ => serde_json::from_str(text).ok(),
+        _ => serde_json::from_str(text).unwrap_or_default(),
     }
 }
