@@ -26,8 +26,8 @@ const PLACES: [(&str, SigningAlgorithm, &str); 4] = [
     ("ORDINATE", SigningAlgorithm::Es256, "y"),
 ];
 
-/// A set that is taken is JSON, has no more keys than it may, and accepts a good
-/// token only if an independent check by this very set does.
+/// A set that is taken is JSON, has no more keys than it may, and accepts a good token only if an
+/// independent check by this very set does.
 #[must_use]
 pub fn run(data: &[u8]) -> Reached {
     // bytes that are no text are tried as they are

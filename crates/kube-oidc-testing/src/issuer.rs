@@ -173,12 +173,17 @@ impl TestIssuer {
         self.state().overrides.remove(&endpoint);
     }
 
-    /// Goes away: connections end, and new ones are refused.
+    /// Goes away: connections end, and new ones are refused. On Linux nobody else is given its port
+    /// meanwhile.
     pub fn go_down(&self) {
         drop(self.server().take());
     }
 
     /// Comes back, where it was.
+    ///
+    /// # Panics
+    ///
+    /// If another program has taken its port meanwhile.
     pub fn come_up(&self) {
         let mut server = self.server();
         if server.is_none() {
@@ -190,8 +195,8 @@ impl TestIssuer {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers readers of its documents, and who asks about tokens, with 403 unless they send this bearer token, and with
-    /// 401 if they send another, as a kube-apiserver does.
+    /// Answers readers of its documents, and who asks about tokens, with 403 unless they send this
+    /// bearer token, and with 401 if they send another, as a kube-apiserver does.
     pub fn require_bearer_token(&self, token: &str) {
         self.state().bearer_token = Some(token.to_owned());
     }

@@ -278,10 +278,16 @@ impl Shared {
         self.landed.subscribe()
     }
 
-    /// Wakes who listens.
-    fn tell(&self, has_landed: bool) {
+    /// A flight has ended: wakes who waits for it.
+    fn tell_landing(&self) {
         step();
-        self.landed.send_modify(|landed| *landed += u64::from(has_landed));
+        self.landed.send_modify(|landed| *landed += 1);
+    }
+
+    /// Has whoever listens look again, though nothing has landed.
+    fn wake(&self) {
+        step();
+        self.landed.send_modify(|_| {});
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
@@ -302,7 +308,7 @@ impl Shared {
         drop(machine);
         if newly_armed {
             // the timer sleeps until a later time: wake it
-            self.tell(false);
+            self.wake();
         }
         Asked::Machine(answer)
     }
@@ -370,7 +376,7 @@ impl Shared {
                 }
             }
         }
-        self.tell(true);
+        self.tell_landing();
     }
 
     fn publish(&self, loaded: Loaded, began: Moment, machine: &Machine) -> Arc<Snapshot> {
@@ -513,7 +519,7 @@ impl Drop for Airborne {
             shared.land(self.flight, now, Err(LoadError::Panicked), None);
         } else {
             shared.machine().give_up(self.flight);
-            shared.tell(true);
+            shared.tell_landing();
         }
     }
 }
