@@ -1,7 +1,7 @@
 //! Issuers that come and go, and have several names.
 
 use kube_oidc::{Issuer, Verifier};
-use kube_oidc_testing::TestIssuer;
+use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 
 use crate::{
     scrape::Scrape,
@@ -86,4 +86,49 @@ async fn what_an_issuer_does_not_do_is_not_shown() {
         "kube_oidc_unknown_kids_total",
     ];
     assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
+    const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
+    let _turn = turn().await;
+    let clusters = ["twin-one", "twin-two"];
+    let unknown = |verifier: &Verifier| {
+        let scrape = Scrape::of(&[verifier]);
+        clusters.map(|cluster| {
+            let names = [("issuer", SHARED), ("cluster", cluster)];
+            scrape.value("kube_oidc_unknown_kids_total", &names).unwrap()
+        })
+    };
+    for is_given in [true, false] {
+        let issuers = [(); 2].map(|()| TestIssuer::builder().tls().origin(SHARED).start());
+        let trusted = |index: usize| {
+            let (issuer, cluster) = (&issuers[index], clusters[index]);
+            let trusted = Issuer::new(SHARED.parse().unwrap()).of_cluster(cluster);
+            if is_given {
+                return trusted.with_key_set(issuer.key_set().to_string());
+            }
+            trusted
+                .with_jwks_uri(issuer.jwks_uri().replace(SHARED, issuer.base_url()))
+                .with_root_certificates_pem(issuer.ca_pem())
+        };
+        let verifier = Verifier::builder(trusted(0)).issuer(trusted(1)).audience("orders");
+        let verifier = verifier.build().unwrap();
+        let minted = |issuer: &TestIssuer| issuer.token().audience("orders");
+        // the first waits for keys where they are fetched, and one that comes later does so for a
+        // key that one of the two has not published yet
+        let before = unknown(&verifier);
+        for issuer in &issuers {
+            for _ in 0..2 {
+                verifier.verify(minted(issuer).mint()).await.unwrap();
+            }
+        }
+        assert_eq!(unknown(&verifier), before, "given: {is_given}");
+        let stranger = SigningKey::generate(SigningAlgorithm::Es256);
+        verifier.verify(minted(&issuers[0]).signed_by(&stranger).mint()).await.unwrap_err();
+        assert_eq!(unknown(&verifier), before.map(|count| count + 1.0), "given: {is_given}");
+        // its kid is known to the first
+        verifier.verify(minted(&issuers[0]).forged_by(&stranger).mint()).await.unwrap_err();
+        assert_eq!(unknown(&verifier), before.map(|count| count + 1.0), "given: {is_given}");
+    }
 }

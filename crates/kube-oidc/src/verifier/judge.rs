@@ -4,7 +4,7 @@ use std::{future::poll_fn, pin::Pin, task::Poll};
 
 use super::{
     Inner,
-    trusted::{Noted, TrustedIssuer},
+    trusted::{Noted, TrustedIssuer, TrustedIssuers},
 };
 use crate::{
     base64url::Room,
@@ -188,10 +188,7 @@ impl<'a> Unverified<'a> {
             };
             match judged {
                 Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
-                Some(Judged::NotSigned(refusal)) => {
-                    self.note_unknown_key(issuer, &refusal);
-                    refused = more_telling(refused, refusal);
-                }
+                Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
                 None => keys_may_come = true,
             }
         }
@@ -201,6 +198,7 @@ impl<'a> Unverified<'a> {
                 Err(hopeless) => refused = hopeless,
             }
         }
+        self.note_unknown_key(&issuers, &refused);
         Poll::Ready(Err(refused.into()))
     }
 
@@ -237,15 +235,22 @@ impl<'a> Unverified<'a> {
                     continue;
                 }
             };
-            self.note_unknown_key(issuer, &refusal);
             refused = more_telling(refused, refusal);
         }
-        Err(unavailable.map_or_else(|| refused.into(), VerifyError::from))
+        if let Some(unavailable) = unavailable {
+            return Err(unavailable.into());
+        }
+        self.note_unknown_key(&issuers, &refused);
+        Err(refused.into())
     }
 
-    fn note_unknown_key(&self, issuer: &TrustedIssuer, refusal: &Refusal) {
-        if *refusal == Refusal::UnknownKey && !self.rehearsed {
-            issuer.observed.meter.unknown_kid();
+    /// Counts a token that is refused because none of the issuers of its name has the key. That one
+    /// of them has not, and another has, is how they are told apart.
+    fn note_unknown_key(&self, issuers: &TrustedIssuers, refused: &Refusal) {
+        if *refused == Refusal::UnknownKey && !self.rehearsed {
+            for issuer in issuers.candidates(&self.payload.iss) {
+                issuer.observed.meter.unknown_kid();
+            }
         }
     }
 
