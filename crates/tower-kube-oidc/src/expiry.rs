@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, header::CONTENT_TYPE};
 use kube_oidc::{Claims, Verified, Verifier};
 
-use crate::{answer::Later, grpc::Flavour, rejection::Rejection};
+use crate::{answer::Later, grpc::Flavour, meter::count_late_refusal, rejection::Rejection};
 
 /// How often the time of day is looked at: timers stand still while a machine is suspended.
 const LOOK: Duration = Duration::from_secs(10);
@@ -48,6 +48,11 @@ impl Expiry {
 
     /// What is answered if the service did not answer yet.
     pub(crate) fn into_answer(self) -> Response<Bytes> {
+        count_late_refusal(Rejection::ExpiredMeanwhile.reason());
+        self.refuse()
+    }
+
+    fn refuse(self) -> Response<Bytes> {
         Rejection::ExpiredMeanwhile.log(true);
         self.0.later.answer(Rejection::ExpiredMeanwhile)
     }
@@ -64,7 +69,7 @@ impl Expiry {
     /// would seem whole, so it breaks off.
     pub(crate) fn end(self) -> Result<HeaderMap, Expired> {
         if self.0.has_trailers {
-            let (mut answer, _) = self.into_answer().into_parts();
+            let (mut answer, _) = self.refuse().into_parts();
             answer.headers.remove(CONTENT_TYPE);
             Ok(answer.headers)
         } else {

@@ -211,13 +211,19 @@ where
             }
         }
         let over = self.expiry.as_mut().is_some_and(|expiry| expiry.poll_over(cx).is_ready());
-        if let Some(expiry) = self.expiry.take_if(|_| over) {
-            return Poll::Ready(Err(Stopped::Refused(Box::new(expiry.into_answer()))));
+        if over {
+            self.expiry = None;
+        } else {
+            ready!(self.service.poll_ready(cx)).map_err(Stopped::Failed)?;
         }
-        ready!(self.service.poll_ready(cx)).map_err(Stopped::Failed)?;
-        // the service may have kept it waiting for longer than its token is good
         let _decision = self.span.enter();
-        match self.settings.readmit(&self.request) {
+        let admission = if over {
+            self.settings.refuse(&self.request, Rejection::ExpiredMeanwhile)
+        } else {
+            // the service may have kept it waiting for longer than its token is good
+            self.settings.readmit(&self.request)
+        };
+        match admission {
             Admission::Pass(_) => Poll::Ready(Ok(())),
             Admission::Refuse(response) => Poll::Ready(Err(Stopped::Refused(Box::new(response)))),
         }

@@ -3,9 +3,9 @@
 //! Labels are words of these crates: nothing that a caller chooses becomes one.
 
 #[cfg(feature = "metrics")]
-pub(crate) use self::facade::{RequestMeter, count_refusal_within};
+pub(crate) use self::facade::{RequestMeter, count_late_refusal, count_refusal_within};
 #[cfg(not(feature = "metrics"))]
-pub(crate) use self::silent::{RequestMeter, count_refusal_within};
+pub(crate) use self::silent::{RequestMeter, count_late_refusal, count_refusal_within};
 
 #[cfg(feature = "metrics")]
 mod facade {
@@ -48,6 +48,11 @@ mod facade {
         describe_counter!(REFUSALS, "Requests that a layer further in refused, by reason");
     }
 
+    /// Counts a request that was counted as it passed, and is refused after all.
+    pub(crate) fn count_late_refusal(reason: &'static str) {
+        counter!(REQUESTS, "outcome" => "rejected", "reason" => reason).increment(1);
+    }
+
     /// Counts a request that a layer passed, and one further in refuses.
     pub(crate) fn count_refusal_within(outcome: &'static str, reason: &'static str) {
         counter!(REFUSALS, "outcome" => outcome, "reason" => reason).increment(1);
@@ -63,6 +68,8 @@ mod silent {
         #[expect(clippy::unused_self, reason = "the same call as with the feature")]
         pub(crate) fn count(&self, _: &'static str, _: &'static str) {}
     }
+
+    pub(crate) fn count_late_refusal(_: &'static str) {}
 
     pub(crate) fn count_refusal_within(_: &'static str, _: &'static str) {}
 }

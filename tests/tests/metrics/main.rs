@@ -10,6 +10,7 @@ mod documents;
 mod everything;
 mod hostile;
 mod issuers;
+mod late;
 mod names;
 mod recorder;
 mod scrape;
