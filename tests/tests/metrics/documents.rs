@@ -246,39 +246,53 @@ async fn the_table_has_every_metric() {
     }
 }
 
-/// All of the crates' code, with texts in one piece that go on on the next line.
-fn code() -> String {
-    let mut folders = vec![root().join("crates")];
-    let mut code = String::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(path).unwrap();
-                code.extend(text.split("\\\n").map(str::trim_start));
-            }
-        }
-    }
-    code
-}
-
-/// The events and spans of the page's tables that nobody logs.
-fn not_logged<'p>(page: &'p str, code: &str) -> Vec<&'p str> {
-    let rows = page.lines().filter(|line| {
-        let level = line.strip_prefix("| ").and_then(|row| row.split_once(" | `"));
-        level.is_some_and(|(level, _)| ["error", "warn", "info", "debug"].contains(&level))
-    });
-    let texts: Vec<_> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
-    assert!(texts.len() > 20, "{texts:?}");
-    texts.into_iter().filter(|text| !code.contains(&format!("\"{text}"))).collect()
+/// The alerts that have a test of this kind.
+fn tested(is_kind: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let tests = read(ALERTS_TEST);
+    let tests = tests.split("- eval_time:").skip(1).filter(|test| is_kind(test));
+    let name =
+        |test: &str| test.split_once("alertname: ").unwrap().1.lines().next().unwrap().to_owned();
+    tests.map(name).collect()
 }
 
 #[test]
-fn what_is_said_to_be_logged_is() {
-    let (page, code) = (read(PAGE), code());
-    assert_eq!(not_logged(&page, &code), [""; 0]);
-    let wrong = page.replacen("`explained`", "`never said`", 1);
-    assert_eq!(not_logged(&wrong, &code), ["never said"]);
+fn each_alert_is_seen_to_fire_and_to_be_silent_and_is_on_the_page() {
+    let (alerts, page) = (read(ALERTS), read(PAGE));
+    let names = alerts.split("- alert: ").skip(1).map(|alert| alert.lines().next().unwrap());
+    let names: BTreeSet<String> = names.map(str::to_owned).collect();
+    assert!(names.len() >= 8, "{names:?}");
+    assert_eq!(tested(|test| test.contains("exp_labels:")), names);
+    assert_eq!(tested(|test| test.contains("exp_alerts: []")), names);
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `KubeOidc"));
+    let rows: BTreeSet<_> =
+        rows.map(|row| format!("KubeOidc{}", row.split('`').next().unwrap())).collect();
+    assert_eq!(rows, names);
+}
+
+/// The runbooks that are not there: none of our pages, or without such a heading.
+fn missing_runbooks(alerts: &str) -> Vec<&str> {
+    let manifest = read("Cargo.toml");
+    let (_, repository) = manifest.split_once("repository = \"").unwrap();
+    let pages = format!("{}/blob/main/", repository.split_once('"').unwrap().0);
+    let has_heading = |address: &str| {
+        let (page, heading) = address.strip_prefix(&pages)?.split_once('#')?;
+        let page = fs::read_to_string(root().join(page)).ok()?;
+        let headings = page.lines().filter_map(|line| line.strip_prefix("## "));
+        let mut names = headings.map(|text| text.to_lowercase().replace(' ', "-"));
+        names.any(|name| name == heading).then_some(())
+    };
+    let addresses = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: "));
+    addresses.filter(|address| has_heading(address).is_none()).collect()
+}
+
+#[test]
+fn each_alert_says_what_to_do() {
+    let alerts = read(ALERTS);
+    let count = |text| alerts.matches(text).count();
+    assert_eq!(count("- alert: "), count("runbook_url: "));
+    assert_eq!(missing_runbooks(&alerts), [""; 0]);
+    for (from, to) in [("#503", "#504"), ("troubleshooting.md", "trouble.md"), ("/main/", "/old/")]
+    {
+        assert_eq!(missing_runbooks(&alerts.replacen(from, to, 1)).len(), 1, "{to}");
+    }
 }
