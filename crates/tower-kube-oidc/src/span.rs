@@ -37,7 +37,26 @@ fn note_caller<C: Claims>(span: &Span, caller: &Verified<C>) {
     let registered = caller.registered();
     span.record("issuer", registered.issuer());
     span.record("cluster", caller.cluster());
-    // a service account's is never cut; one of other claims is as long as its token lets it be
-    let cut = |subject: &str| subject.chars().take(MAX_SUBJECT).collect::<String>();
-    span.record("subject", registered.subject().map(cut));
+    span.record("subject", registered.subject().map(shown));
+}
+
+/// A subject, escaped and cut: a service account's never is, one of other claims is whatever its
+/// issuer lets it be.
+fn shown(subject: &str) -> String {
+    subject.chars().take(MAX_SUBJECT).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_escaped_and_cut_if_it_is_no_service_accounts() {
+        let longest =
+            format!("system:serviceaccount:{}:{}", "n".repeat(63), "a.b-".repeat(63) + "c");
+        assert_eq!(shown(&longest), longest);
+        assert_eq!(shown(&(longest.clone() + "d")), longest);
+        assert_eq!(shown("a\nb\u{202e}c\u{1b}[31m"), r"a\nb\u{202e}c\u{1b}[31m");
+        assert!(shown(&"\u{202e}".repeat(1 << 16)).len() <= 8 * MAX_SUBJECT);
+    }
 }

@@ -11,6 +11,7 @@ mod everything;
 mod hostile;
 mod issuers;
 mod late;
+mod logs;
 mod names;
 mod recorder;
 mod scrape;
