@@ -198,6 +198,10 @@ async fn gauges_tell_how_the_keys_are() {
     assert_eq!(gauges(), [2.0, 0.0, 0.0]);
     let scrape = Scrape::of(&[&world.verifier]);
     assert_eq!(scrape.value("kube_oidc_token_cache_tokens", &[]), Some(1.0));
+    // tokens by a key that is distrusted are refused, and not answered with 503
+    let kid = world.verifier.status()[0].keys[0].kid.clone().unwrap();
+    world.verifier.distrust_key(world.issuer.url(), &kid);
+    assert_eq!(gauges(), [2.0, 0.0, 0.0]);
     world.issuer.go_down();
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
     world.clock.advance(minute);
