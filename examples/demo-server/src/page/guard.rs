@@ -104,6 +104,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_that_others_reach_is_none_of_this_machine() {
+        for (address, is_here) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("::ffff:0.0.0.0", false),
+            ("::ffff:10.0.0.1", false),
+            ("10.0.0.1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_loopback(address.parse().unwrap()), is_here, "{address}");
+        }
+    }
+
+    #[test]
     fn only_an_address_of_this_server_is_ours() {
         let (loopback, beyond) = (Guard::new(8080, false), Guard::new(8080, true));
         for host in

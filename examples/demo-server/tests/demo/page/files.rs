@@ -8,12 +8,30 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       frame-ancestors 'none'; require-trusted-types-for 'script'; \
                       trusted-types 'none'";
 
+/// What makes elements, or a program, of a text.
+const MARKUP: [&str; 9] = [
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "setHTML",
+    "document.write",
+    "DOMParser",
+    "createContextualFragment",
+    "eval(",
+    "Function(",
+];
+
+/// Where a token would outlive the page.
+const KEPT: [&str; 6] =
+    ["localStorage", "sessionStorage", "indexedDB", "cookie", "history.", "location"];
+
 fn assert_protected(response: &Response) {
     for (name, value) in [
         ("cache-control", "no-store"),
         ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
         ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
         ("content-security-policy", POLICY),
     ] {
         assert_eq!(response.header(name), [value], "{name} in {}", response.head);
@@ -44,10 +62,13 @@ fn whatever_the_page_asks_for_is_there_and_of_this_server() {
     while let Some(path) = asked.pop() {
         let response = demo.load(&path);
         assert_eq!(response.status, 200, "{path}");
-        seen.push(path);
+        seen.push(path.clone());
         // the namespace of drawings is the one address that is not asked for
         let text = response.body.replace("http://www.w3.org/2000/svg", "");
-        assert!(!text.contains("://") && !text.contains("innerHTML"), "{}", response.body);
+        assert!(!text.contains("://"), "{}", response.body);
+        for forbidden in MARKUP.iter().chain(&KEPT) {
+            assert!(!text.contains(forbidden), "{path}: {forbidden}");
+        }
         for quoted in text.split('"') {
             let file = quoted.strip_prefix("./").map(|name| format!("/page/{name}"));
             let file = file.unwrap_or_else(|| quoted.to_owned());
@@ -60,6 +81,10 @@ fn whatever_the_page_asks_for_is_there_and_of_this_server() {
     // what the policy would refuse
     let page = demo.load("/").body;
     assert!(!page.contains("style=") && !page.contains(" onclick") && !page.contains("<style"));
+    // a field without a name is in no form that a browser sends, nor in an address
+    let field = page.split("<textarea").nth(1).unwrap().split('>').next().unwrap();
+    assert!(field.contains("id=\"token\"") && !field.contains("name="), "{field}");
+    assert!(page.contains("<noscript>"));
 }
 
 #[test]
