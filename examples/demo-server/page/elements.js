@@ -35,6 +35,17 @@ export const rows = (entries) =>
     element("div", {}, element("dt", {}, ...term), ...values.map((text) => element("dd", { text }))),
   );
 
+// What shows as nothing, or turns its neighbours around, is written out: a name that somebody chose
+// is read as it stands.
+export const visible = (text) =>
+  text.replace(/(?! )[\p{C}\p{Z}\p{DI}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+
+// What the verifier says, as a sentence. One that begins with a name or a value leaves it as it is.
+export function sentence(text) {
+  const whole = /[.?]$/.test(text) ? text : `${text}.`;
+  return /^[a-z]+ (?!")/.test(whole) ? whole[0].toUpperCase() + whole.slice(1) : whole;
+}
+
 // A screen reader and the eye are told of changes only.
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;

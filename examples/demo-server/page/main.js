@@ -19,7 +19,7 @@ async function explain(prepare) {
     const answer = await ask("/api/explain", { token });
     if (mine === asked) showExplanation(token, answer);
   } catch (error) {
-    if (mine === asked) showProblem(`${error.message}.`);
+    if (mine === asked) showProblem(error.message);
   }
   if (mine !== asked) return;
   byId("result").removeAttribute("aria-busy");

@@ -1,6 +1,6 @@
 // What the verifier decided: the verdict, each check, and what stands in the token.
 
-import { byId, element, icon, rows } from "./elements.js";
+import { byId, element, icon, rows, sentence, visible } from "./elements.js";
 import { showTimes } from "./times.js";
 
 const CHECKS = {
@@ -47,7 +47,7 @@ export function showExplanation(token, { verdict, steps, times }) {
     const told = steps.find((step) => step.reason === verdict.reason)?.found ?? verdict.advice;
     // of a request, unlike of this page
     const more = verdict.reason === "unknown_key" ? ". A request with it would let the verifier look for new keys first" : "";
-    setVerdict("refused", `Refused: ${verdict.reason}`, `${told}${more}.`);
+    setVerdict("refused", `Refused: ${verdict.reason}`, `${told}${more}`);
   }
   // without a key there is nothing to do about the signature, and the key has its own advice
   const isTold = (step) => step.finding !== "undecided" || verdict.undecided;
@@ -61,7 +61,7 @@ function setVerdict(finding, title, text) {
   verdict.dataset.finding = finding;
   verdict.replaceChildren(
     icon(finding),
-    element("div", {}, element("p", { class: "title", text: title }), element("p", { text })),
+    element("div", {}, element("p", { class: "title", text: title }), element("p", { text: sentence(text) })),
   );
 }
 
@@ -70,7 +70,7 @@ function stepRow({ check, finding, found, advice }, isAdviceTold) {
     element("span", { class: "word", text: WORDS[finding] ?? finding }));
   const body = element("div", {}, name, element("p", { class: "what", text: CHECKS[check] ?? "" }));
   if (found) body.append(element("p", { class: "found", text: found }));
-  if (advice && isAdviceTold) body.append(element("p", { class: "advice", text: advice }));
+  if (advice && isAdviceTold) body.append(element("p", { class: "advice", text: sentence(advice) }));
   return element("li", { "data-finding": finding }, icon(finding), body);
 }
 
@@ -84,7 +84,7 @@ function showContent(token, steps) {
     icon(isSigned ? "ok" : "undecided"),
     isSigned ? "Its issuer signed this." : "Nobody vouches for this: its signature was not good, or not checked.",
   );
-  byId("bound").replaceChildren(...rows(boundTo(claims).map(([term, text]) => [[term], text])));
+  byId("bound").replaceChildren(...rows(boundTo(claims).map(([term, text]) => [[term], visible(text)])));
   byId("header-text").textContent = indented(header);
   byId("claims-text").textContent = indented(claims);
 }
@@ -140,5 +140,5 @@ function indented(text) {
       inText = c === '"';
     }
   }
-  return shown;
+  return shown.split("\n").map(visible).join("\n");
 }
