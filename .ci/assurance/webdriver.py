@@ -119,6 +119,11 @@ class Browser:
             width=width, height=height, deviceScaleFactor=1.5, mobile=width < 600,
         )
 
+    def texts(self):
+        """What is read out of the page, without running a script in it."""
+        nodes = self.devtools("Accessibility.getFullAXTree")["nodes"]
+        return [node["name"].get("value", "") for node in nodes if not node["ignored"] and "name" in node]
+
     def screenshot(self, path):
         size = self.devtools("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}

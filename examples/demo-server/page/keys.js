@@ -1,6 +1,6 @@
 // The keys: what the issuer publishes and what the verifier has, asked for every two seconds.
 
-import { byId, element, fromNow, icon, rows, setText, span } from "./elements.js";
+import { byId, element, fromNow, icon, rows, sentence, setText, span } from "./elements.js";
 import { ask } from "./exchange.js";
 
 const EVERY_MS = 2000;
@@ -14,21 +14,24 @@ const DONE = {
 };
 
 let shownKeys = "";
+let shownAt = null;
 
 export function watchKeys(onFirst) {
   let first = onFirst;
+  let isAsking = false;
   const poll = async () => {
-    // nobody looks
-    if (document.hidden) return;
+    // nobody looks, or the last question is open
+    if (document.hidden || isAsking) return;
+    isAsking = true;
     try {
       const status = await ask("/api/status");
       show(status);
       first?.(status);
       first = null;
     } catch (error) {
-      pill("strip-issuer", "undecided", error.message);
-      pill("strip-cache", "none", "keys not known");
+      showNotLive(error.message);
     }
+    isAsking = false;
   };
   document.addEventListener("visibilitychange", poll);
   for (const button of document.querySelectorAll("[data-change]")) {
@@ -58,21 +61,35 @@ function pill(id, finding, text) {
 
 const counted = (count, word) => `${count} ${count === 1 ? word : `${word}s`}`;
 
+const STATES = { fresh: "fresh: within their lifetime", stale: "stale: past their lifetime, and in use still" };
+
 const OF_STATE = { fresh: "ok", stale: "undecided", empty: "refused" };
 
+function showNotLive(why) {
+  pill("strip-issuer", "undecided", why);
+  pill("strip-cache", "none", "keys not known");
+  const since = shownAt === null ? "" : ` The keys below are as they were at ${shownAt}.`;
+  setText(byId("live"), `${sentence(why)}${since}`);
+}
+
 function show({ now, issuer, cache }) {
+  shownAt = new Date().toLocaleTimeString();
+  setText(byId("live"), "");
   pill("strip-issuer", issuer.is_up ? "ok" : "refused", issuer.is_up ? "issuer up" : "issuer down");
   const power = byId("power");
   power.dataset.change = issuer.is_up ? "go_down" : "come_up";
   setText(power, issuer.is_up ? "Stop the issuer" : "Start the issuer");
   if (!cache) return;
-  pill("strip-cache", OF_STATE[cache.state], `${cache.state}, ${counted(cache.keys.length, "key")}`);
-  showKeys(issuer.keys, cache.keys);
+  const isUsed = cache.state !== "empty";
+  const isTooOld = !isUsed && cache.keys.length > 0;
+  pill("strip-cache", OF_STATE[cache.state],
+    isTooOld ? "keys too old" : `${cache.state}, ${counted(cache.keys.length, "key")}`);
+  showKeys(issuer.keys, cache.keys, isUsed);
   showFacts(issuer, cache, now);
 }
 
-function showKeys(published, cached) {
-  const seen = JSON.stringify([published, cached]);
+function showKeys(published, cached, isUsed) {
+  const seen = JSON.stringify([published, cached, isUsed]);
   if (seen === shownKeys) return;
   shownKeys = seen;
   const kids = [...new Set([...published, ...cached].map((key) => key.kid ?? ""))];
@@ -85,7 +102,7 @@ function showKeys(published, cached) {
     return element("li", { "data-kid": kid },
       element("code", { text: kid || "no kid" }), element("small", { text: algorithm }),
       place(theirs, theirs ? (theirs.signs ? "published, signs" : "published") : "not published"),
-      place(ours, ours ? "verifier has it" : "verifier has it not"));
+      place(ours && isUsed, ours ? (isUsed ? "verifier has it" : "verifier has it, too old") : "verifier has it not"));
   };
   byId("kids").replaceChildren(...kids.map(item));
 }
@@ -93,7 +110,7 @@ function showKeys(published, cached) {
 function showFacts(issuer, cache, now) {
   const ago = (time) => (time === null ? "never" : fromNow(time, now));
   const facts = [
-    ["State", { fresh: "fresh: within their lifetime", stale: "stale: past their lifetime, and in use still" }[cache.state] ?? "empty: no keys to check tokens with"],
+    ["State", STATES[cache.state] ?? (cache.keys.length > 0 ? "empty: they are too old to check tokens with" : "empty: no keys to check tokens with")],
     ["Fetched", ago(cache.last_success)],
     ["Next fetch", cache.next_fetch_in === null ? "not planned" : `in ${span(cache.next_fetch_in)}`],
     ["Fetches", `${cache.fetches}, of which ${cache.failures} failed`],

@@ -28,7 +28,16 @@ async function explain(prepare) {
   if (top < 0 || bottom > innerHeight) byId("result").scrollIntoView();
 }
 
+// Whom a token should be for stands in the form as soon as the server has said it.
+let isFilled = false;
+
+function fill({ audience }) {
+  if (!isFilled) byId("audience").value ||= audience;
+  isFilled = true;
+}
+
 async function minted() {
+  if (!isFilled) fill(await ask("/api/status"));
   const wanted = Object.fromEntries(new FormData(byId("mint-form")));
   wanted.lifetime_seconds = Number(wanted.lifetime_seconds);
   const { token } = await ask("/api/mint", wanted);
@@ -59,6 +68,4 @@ byId("token").addEventListener("keydown", (event) => {
 });
 
 showNothing();
-watchKeys(({ audience }) => {
-  byId("audience").value ||= audience;
-});
+watchKeys(fill);
