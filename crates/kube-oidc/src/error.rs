@@ -142,7 +142,7 @@ pub enum Refusal {
     #[error("its signature is wrong")]
     Signature,
     /// It expired, and its signature is good.
-    #[error("it expired {} ago (leeway {leeway:?})", Ago(*.expired_at, *.now))]
+    #[error("it expired {} ago (leeway {})", Ago(*.expired_at, *.now), Span(*.leeway))]
     #[non_exhaustive]
     Expired {
         /// Its `exp`.
@@ -153,7 +153,7 @@ pub enum Refusal {
         leeway: Duration,
     },
     /// Its `nbf` is ahead, and its signature is good.
-    #[error("it is good only in {} (leeway {leeway:?}): compare the clocks", Ago(*.now, *.not_before))]
+    #[error("it is good only in {} (leeway {}): compare the clocks", Ago(*.now, *.not_before), Span(*.leeway))]
     #[non_exhaustive]
     NotYetValid {
         /// Its `nbf`.
@@ -164,7 +164,7 @@ pub enum Refusal {
         leeway: Duration,
     },
     /// Its `iat` is ahead, and its signature is good.
-    #[error("it will be issued in {} (leeway {leeway:?}): compare the clocks", Ago(*.now, *.issued_at))]
+    #[error("it will be issued in {} (leeway {}): compare the clocks", Ago(*.now, *.issued_at), Span(*.leeway))]
     #[non_exhaustive]
     IssuedInFuture {
         /// Its `iat`.

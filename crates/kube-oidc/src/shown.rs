@@ -75,8 +75,11 @@ impl fmt::Display for Span {
         let seconds = self.0.as_secs();
         match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
             (0, 0, 0, s) => write!(f, "{s} s"),
+            (0, 0, m, 0) => write!(f, "{m} min"),
             (0, 0, m, s) => write!(f, "{m} min {s} s"),
+            (0, h, 0, _) => write!(f, "{h} h"),
             (0, h, m, _) => write!(f, "{h} h {m} min"),
+            (d, 0, ..) => write!(f, "{d} d"),
             (d, h, ..) => write!(f, "{d} d {h} h"),
         }
     }
@@ -114,6 +117,24 @@ mod tests {
         assert_eq!(Cut(&"\0".repeat(161)).to_string(), format!("{}…", r"\0".repeat(160)));
         assert_eq!(ShownList(&["a"; 6]).to_string(), r#"["a", "a", "a", "a", … 2 more]"#);
         assert_eq!(ShownList::<&str>(&[]).to_string(), "[]");
+    }
+
+    #[test]
+    fn a_span_is_told_in_the_units_that_matter() {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3_600, "1 h"),
+            (3_659, "1 h"),
+            (3_660, "1 h 1 min"),
+            (86_400, "1 d"),
+            (86_400 + 3_599, "1 d"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), told);
+        }
     }
 
     /// What is no control character, and yet ends a line, turns text round or hides in it.

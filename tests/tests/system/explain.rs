@@ -76,6 +76,25 @@ async fn a_good_token_passes_every_check() {
 }
 
 #[tokio::test]
+async fn it_says_what_a_token_is_bound_to() {
+    let world = World::new();
+    let told = |token: TokenBuilder| {
+        let line = line(&world.verifier.explain(token.mint()), Check::Claims);
+        line.split_once("payments:checkout\"").unwrap().1.to_owned()
+    };
+    let minted = || world.minted().service_account("payments", "checkout");
+    assert_eq!(told(minted()), "");
+    let in_a_pod = minted().pod("checkout-7d9f").node("node-1");
+    assert_eq!(told(in_a_pod), ", pod \"checkout-7d9f\", node \"node-1\"");
+    assert_eq!(told(minted().secret("kept")), ", secret \"kept\"");
+    // and in its header
+    let typed = world.verifier.explain(minted().header("typ", "JWT").mint());
+    assert_eq!(line(&typed, Check::Form), "form       ok       RS256, typ \"JWT\"");
+    let untyped = world.verifier.explain(minted().without_header("typ").mint());
+    assert_eq!(line(&untyped, Check::Form), "form       ok       RS256, no typ");
+}
+
+#[tokio::test]
 async fn each_refusal_says_what_was_found_and_what_was_expected() {
     let world = World::new();
     let other = SigningKey::generate(SigningAlgorithm::Rs256);
@@ -129,7 +148,7 @@ async fn it_goes_on_after_the_first_refusal() {
     world.clock.advance(Duration::from_secs(2 * 3600 + 240));
     world.verifier.judge(&token).await.unwrap_err();
     let explanation = world.verifier.explain(&token);
-    assert!(line(&explanation, Check::Expiry).contains("it expired 1 h 4 min ago (leeway 60s)"));
+    assert!(line(&explanation, Check::Expiry).contains("it expired 1 h 4 min ago (leeway 1 min)"));
     assert!(line(&explanation, Check::Audience).contains("REFUSED"));
     assert!(line(&explanation, Check::Signature).contains("ok"));
     assert_eq!(explanation.verdict, Err(Reason::Expired), "as the verifier has it");

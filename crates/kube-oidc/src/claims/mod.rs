@@ -111,6 +111,11 @@ impl<'p> Payload<'p> {
         self.kubernetes.as_ref()?.warn_after()
     }
 
+    /// The kinds and names of what a service account's token is bound to, and of where that is.
+    pub(crate) fn bound_to(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.kubernetes.iter().flat_map(KubernetesClaim::bound_to)
+    }
+
     /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
     pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, Refusal> {
         let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };

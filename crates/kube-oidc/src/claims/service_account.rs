@@ -266,6 +266,12 @@ impl KubernetesClaim<'_> {
     pub(super) fn warn_after(&self) -> Option<NumericDate> {
         self.warn_after
     }
+
+    pub(super) fn bound_to(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [("pod", &self.pod), ("secret", &self.secret), ("node", &self.node)]
+            .into_iter()
+            .filter_map(|(kind, object)| Some((kind, object.as_ref()?.name.as_deref()?)))
+    }
 }
 
 #[derive(Debug, Default)]

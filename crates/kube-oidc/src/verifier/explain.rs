@@ -79,8 +79,7 @@ impl ByKeys {
 
 impl Unverified<'_> {
     fn explain<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> Explanation {
-        let form = format!("{}, typ {}", self.header.algorithm, self.shown_type());
-        let mut steps = vec![ok(Check::Form, form)];
+        let mut steps = vec![ok(Check::Form, self.form())];
         let issuers = inner.issuers.load();
         let candidates: Vec<_> = issuers.candidates(&self.payload.iss).collect();
         steps.push(self.issuer_step(inner, &candidates));
@@ -98,9 +97,8 @@ impl Unverified<'_> {
         } else {
             ok(Check::Denial, "its jti is not denied".to_owned())
         });
-        let subject = Shown(self.payload.sub.as_deref().unwrap_or_default());
         steps.push(match C::keep(&self.payload, self.text) {
-            Ok(_) => ok(Check::Claims, format!("sub {subject}")),
+            Ok(_) => ok(Check::Claims, self.whom_it_speaks_of()),
             Err(refusal) => refused(Check::Claims, &refusal),
         });
         let verdict = match self.judge_now(inner, now) {
@@ -142,8 +140,18 @@ impl Unverified<'_> {
         }
     }
 
-    fn shown_type(&self) -> String {
-        self.header.typ.as_deref().map_or("none".to_owned(), |typ| Shown(typ).to_string())
+    fn form(&self) -> String {
+        let algorithm = self.header.algorithm;
+        match self.header.typ.as_deref() {
+            Some(typ) => format!("{algorithm}, typ {}", Shown(typ)),
+            None => format!("{algorithm}, no typ"),
+        }
+    }
+
+    fn whom_it_speaks_of(&self) -> String {
+        let subject = Shown(self.payload.sub.as_deref().unwrap_or_default());
+        let bound = self.payload.bound_to().map(|(kind, name)| format!(", {kind} {}", Shown(name)));
+        format!("sub {subject}{}", bound.collect::<String>())
     }
 
     fn issuer_step<C: Claims>(&self, inner: &Inner<C>, candidates: &[&TrustedIssuer]) -> Step {

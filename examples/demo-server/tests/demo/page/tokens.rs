@@ -47,7 +47,11 @@ fn a_good_token_passes_every_check() {
     assert!(steps.iter().all(|step| step["finding"] == "ok"), "{explained}");
     let verdict = json!({ "accepted": true, "reason": null, "advice": null, "undecided": false });
     assert_eq!(explained["verdict"], verdict);
-    assert!(found(&explained, "claims").contains("system:serviceaccount:payments:checkout"));
+    assert_eq!(
+        found(&explained, "claims"),
+        "sub \"system:serviceaccount:payments:checkout\", pod \"checkout-7d9f8b6c5d-x2x4z\", \
+         node \"node-1\""
+    );
     assert!(found(&explained, "audience").contains("demo"));
 
     let times = &explained["times"];
