@@ -95,11 +95,11 @@ impl KubeReviewer {
 
     /// Not by kube's typed API: it logs an answer that it cannot read, and the token is in it.
     async fn ask(&self, request: ReviewRequest<'_>) -> Result<ReviewStatus, ReviewError> {
+        // a text, or an optional one before 1.36: the application says of which Kubernetes types are
+        #[allow(clippy::useless_conversion)]
+        let token = request.token().to_owned().into();
         let review = TokenReview {
-            spec: TokenReviewSpec {
-                token: Some(request.token().to_owned()),
-                audiences: Some(request.audiences().to_vec()),
-            },
+            spec: TokenReviewSpec { token, audiences: Some(request.audiences().to_vec()) },
             ..TokenReview::default()
         };
         let body = serde_json::to_vec(&review).map_err(|_| ReviewError::new("no JSON of it"))?;
