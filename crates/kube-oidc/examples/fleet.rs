@@ -1,4 +1,4 @@
-//! A fleet of verifiers and one issuer that throttles them, for a week in a few seconds: the key
+//! A fleet of verifiers and one issuer that throttles them, for a week in a minute: the key
 //! cache's own state machine, under a simulated clock.
 //!
 //! `cargo run --release -p kube-oidc --example fleet --features _simulation -- [SEED]`
