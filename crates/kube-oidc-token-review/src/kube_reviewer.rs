@@ -14,6 +14,8 @@ use kube_client::{Client, Config, client::Body};
 use kube_oidc::token_review::{ReviewError, ReviewFuture, ReviewRequest, ReviewStatus, Reviewer};
 use tokio::runtime::{Handle, Id};
 
+use crate::answer::Answer;
+
 /// Where an API server is asked.
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
@@ -126,18 +128,8 @@ impl KubeReviewer {
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
         let body =
             body.map_err(|error| ReviewError::new("the answer breaks off").with_source(error))?;
-        // what a parser says of a text may show a part of it
-        let review: TokenReview = serde_json::from_slice(&body.to_bytes())
-            .map_err(|_| ReviewError::new("the answer is no TokenReview"))?;
-        let status = review.status.unwrap_or_default();
-        let user = status.user.unwrap_or_default();
-        let mut found = ReviewStatus::default();
-        found.authenticated = status.authenticated.unwrap_or_default();
-        found.username = user.username.unwrap_or_default();
-        found.uid = user.uid.unwrap_or_default();
-        found.audiences = status.audiences.unwrap_or_default();
-        found.error = status.error.unwrap_or_default();
-        Ok(found)
+        Answer::read(&body.to_bytes())
+            .ok_or_else(|| ReviewError::new("the answer is no TokenReview"))
     }
 }
 

@@ -20,6 +20,7 @@
 //! A token is copied into the request to the API server, whose answer holds it too. These copies
 //! are kube's and hyper's, and are not overwritten when they are freed.
 
+mod answer;
 mod kube_reviewer;
 
 pub use self::kube_reviewer::{KubeReviewer, KubeReviewerError};

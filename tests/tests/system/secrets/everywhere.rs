@@ -320,6 +320,10 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
     let file = std::env::temp_dir().join(format!("kube-oidc-fetch-{}", fastrand::u64(..)));
     let echo = |status| Answer::new(status, format!("who sent {credential} and {token}?"));
     let elsewhere = format!("http://localhost:1/?{credential}");
+    let with_status = |status: &str| {
+        let kind = r#""kind":"TokenReview","apiVersion":"authentication.k8s.io/v1""#;
+        Answer::new(201, format!(r#"{{{kind},"status":{status}}}"#))
+    };
     let answers = [
         Answer::new(200, issuer.key_set().to_string()),
         echo(200),
@@ -330,9 +334,9 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
         Answer::new(200, "{}").with_header("cache-control", &credential),
         Answer::half(credential.clone()),
         Answer::new(200, format!(r#"{{"keys":"{credential}"}}"#)),
-        Answer::new(201, format!(r#"{{"status":{{"error":"{token}"}}}}"#)),
-        Answer::new(201, format!(r#"{{"status":"{token}"}}"#)),
-        Answer::new(201, format!(r#"{{"status":{{"error":"no {}"}}}}"#, &token[40..80])),
+        with_status(&format!(r#"{{"error":"{token}"}}"#)),
+        with_status(&format!(r#""{token}""#)),
+        with_status(&format!(r#"{{"error":"no {}"}}"#, &token[40..80])),
         Answer::new(429, token.clone()).with_header("retry-after", &credential),
     ];
     for content in

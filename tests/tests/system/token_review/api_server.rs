@@ -99,6 +99,8 @@ async fn what_is_no_answer_is_503() {
         Answer::new(200, "[]"),
         Answer::new(200, format!("{whole} and more")),
         Answer::half(whole[..whole.len() / 2].to_owned()),
+        Answer::new(200, "<html><body>Please sign in</body></html>")
+            .with_header("content-type", "text/html"),
         // all of it came, and it still breaks off
         Answer::half(whole.clone()),
         Answer::endless(),
@@ -140,6 +142,11 @@ async fn an_answer_that_is_no_review_of_this_version_is_503() {
         *answer.pointer_mut(pointer).unwrap() = value;
         answer
     };
+    let without = |member: &str| {
+        let mut answer = good.clone();
+        answer.as_object_mut().unwrap().remove(member);
+        answer
+    };
     for answer in [
         changed("/kind", json!("Status")),
         changed("/kind", json!("SubjectAccessReview")),
@@ -152,9 +159,37 @@ async fn an_answer_that_is_no_review_of_this_version_is_503() {
         changed("/status/user/uid", json!(7)),
         changed("/status/audiences", json!("orders")),
         changed("/status", json!([])),
+        without("kind"),
+        without("apiVersion"),
+        // which no cluster says, but something in between might
+        json!({}),
+        json!({ "status": good["status"] }),
+        json!({ "kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201 }),
     ] {
         let bad = Bad::answering(json_of(&answer)).await;
         assert_unavailable(&bad.ask().await, &answer.to_string());
+        bad.heals().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_says_a_thing_twice_is_503() {
+    let good = confirmation(&cluster()).to_string();
+    // whichever of the two a reader takes, another one would have taken the other
+    for (first, second) in [
+        (r#""kind":"TokenReview""#, r#""kind":"TokenReview","kind":"TokenReview""#),
+        (r#""status":{"#, r#""status":{},"status":{"#),
+        (r#""status":{"#, r#""status":{"authenticated":false},"st\u0061tus":{"#),
+        (r#""authenticated":true"#, r#""authenticated":false,"authenticated":true"#),
+        (r#""authenticated":true"#, r#""authenticated":true,"error":"gone","error":"""#),
+        (r#""username":"#, r#""username":"somebody","username":"#),
+        (r#""uid":"#, r#""uid":"of-another","uid":"#),
+        (r#""audiences":["#, r#""audiences":["vault"],"audiences":["#),
+        (r#""user":{"#, r#""user":{},"user":{"#),
+    ] {
+        assert_eq!(good.matches(first).count(), 1, "{first}");
+        let bad = Bad::answering(Answer::new(201, good.replace(first, second))).await;
+        assert_unavailable(&bad.ask().await, second);
         bad.heals().await;
     }
 }
