@@ -57,10 +57,14 @@ impl KubeReviewer {
     }
 
     /// Asks the API server that a configuration of kube's names, over https; plain http is for
-    /// loopback only. The client is made at the first question. A server that is busy is not asked
-    /// again and again, whatever the configuration says.
+    /// loopback only, and goes through no proxy. The client is made at the first question. A server
+    /// that is busy is not asked again and again, whatever the configuration says.
     #[must_use]
     pub fn from_config(mut config: Config) -> Self {
+        if config.cluster_url.scheme() != Some(&Scheme::HTTPS) {
+            // a proxy's loopback is another machine, and the token would go there in clear
+            config.proxy_url = None;
+        }
         // kube would ask up to 15 times more, for as long as somebody waits
         config.default_retry = false;
         Self(Source::Configured { config: Box::new(config), made: Mutex::default() })

@@ -1,9 +1,14 @@
 //! What an API server can do wrong: nobody is let through by it.
 
 use super::*;
+use kube_oidc::{ReviewUnavailableCause, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint};
 use serde_json::json;
-use tokio::{io::AsyncReadExt as _, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 /// A cluster whose API server answers so, in front of a server that asks about every token.
 struct Bad {
@@ -291,6 +296,60 @@ async fn one_that_hangs_is_503_in_time() {
         clock.advance(SECOND);
     }
     assert!((1..=3).contains(&cluster.token_reviews()));
+}
+
+/// A proxy's `localhost` would be another machine's, and the token in clear on the way there.
+#[tokio::test]
+async fn one_on_this_machine_is_asked_through_no_proxy() {
+    let (cluster, clock) = (cluster(), clock());
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = Config::new(cluster.base_url().parse().unwrap());
+    config.proxy_url = Some(format!("http://{}", proxy.local_addr().unwrap()).parse().unwrap());
+    let review = review(KubeReviewer::from_config(config));
+    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    let server = serve(layer(verifier)).await;
+    let token = minted(&cluster).mint();
+    assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+    assert_eq!(asked_about(&cluster), [token]);
+    assert!(timeout(Duration::ZERO, proxy.accept()).await.is_err(), "nobody came");
+}
+
+/// However far it came before it fell silent.
+#[tokio::test]
+async fn one_that_falls_silent_is_503_in_time() {
+    let (cluster, clock) = (cluster(), clock());
+    let with_tls = TestIssuer::builder().tls().start();
+    let pem = with_tls.ca_pem().lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    let root = BASE64_STANDARD.decode(pem).unwrap();
+    let token = minted(&cluster).mint();
+    // it says nothing in the handshake; or a head, and a body that does not come, or byte by byte
+    let head = "HTTP/1.1 201 Created\r\ncontent-length: 300\r\n\r\n";
+    for (scheme, head, drips) in [
+        ("https", "", false),
+        ("http", &head[..30], false),
+        ("http", head, false),
+        ("http", head, true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1 << 12]).await.unwrap() > 0);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            while drips && stream.write_all(b" ").await.is_ok() {
+                sleep(SECOND / 50).await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let mut config = Config::new(url.parse().unwrap());
+        config.root_cert = Some(vec![root.clone()]);
+        let hasty = TokenReview::by(KubeReviewer::from_config(config)).timeout(SECOND / 2);
+        let verifier = builder(&cluster, hasty, &clock).review_every_token().build().unwrap();
+        verifier.ready().await;
+        let verdict = timeout(60 * SECOND, verifier.verify(&token)).await.unwrap();
+        let Err(VerifyError::ReviewUnavailable(why)) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(why.cause(), ReviewUnavailableCause::Slow, "{url} {head:?} {drips}");
+    }
 }
 
 #[tokio::test]

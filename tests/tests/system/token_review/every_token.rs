@@ -5,6 +5,8 @@ use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::middleware::{self, Next};
+use kube_oidc::clock::Clock as _;
+use kube_oidc_testing::{Answer, Endpoint};
 use tokio::task::JoinSet;
 
 async fn every(builder: VerifierBuilder) -> HttpServer {
@@ -155,6 +157,27 @@ async fn a_clock_that_is_set_back_prolongs_nothing() {
     clock.advance(60 * SECOND);
     clock.set_wall(SystemTime::now() - 300 * SECOND);
     assert_eq!(ask(&server, "/", &token).await.why(), DENIED);
+}
+
+/// A machine that was suspended: its monotonic clock stood still.
+#[tokio::test]
+async fn what_was_answered_before_a_suspend_is_asked_again() {
+    for keeps in [false, true] {
+        let (cluster, clock) = (cluster(), clock());
+        let review = review(reviewer(&cluster));
+        let review = if keeps { review.keep_last_answer_for(600 * SECOND) } else { review };
+        let server = every(builder(&cluster, review, &clock)).await;
+        let token = minted(&cluster).mint();
+        assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+        if keeps {
+            cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+        } else {
+            cluster.delete_pod("checkout-7f9c");
+        }
+        clock.set_wall(clock.wall() + 600 * SECOND);
+        let expected = if keeps { UNAVAILABLE } else { DENIED };
+        assert_eq!(ask(&server, "/", &token).await.why(), expected);
+    }
 }
 
 #[tokio::test]
