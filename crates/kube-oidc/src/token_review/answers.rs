@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use quick_cache::sync::Cache;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{self, Instant},
 };
 use tracing::{Instrument as _, field};
@@ -77,15 +77,20 @@ pub(crate) struct Expected {
 #[derive(Default)]
 struct Slot {
     known: Mutex<Known>,
-    /// Held by who asks.
-    asking: Arc<tokio::sync::Mutex<()>>,
+    /// That a call came to its end.
+    ended: Notify,
 }
 
-/// Held until an answer is there, by whoever waits for one and by the call itself.
-type Turn = (OwnedMutexGuard<()>, OwnedSemaphorePermit);
+/// Held by a call. Nobody who waits holds it, who may be one that is not polled any more.
+struct Turn {
+    slot: Arc<Slot>,
+    _place: OwnedSemaphorePermit,
+}
 
 #[derive(Default)]
 struct Known {
+    /// Whether there is a call now.
+    is_asked: bool,
     /// The last good answer, unless a bad one came after it.
     confirmed: Option<Confirmed>,
     /// The last bad one, unless a good one came after it.
@@ -150,31 +155,39 @@ impl Answers {
             }
             (known.rounds, self.is_known_away(&known, now))
         };
-        let asking = Arc::clone(&slot.asking);
         step();
-        let asking = if known_away {
-            // nobody waits for an API server that is known to be away, and one is enough to ask it
-            let Ok(asking) = asking.try_lock_owned() else { return Ok(()) };
-            asking
-        } else {
-            let Ok(asking) = time::timeout_at(until, asking.lock_owned()).await else {
+        let turn = loop {
+            // from here on it misses no end
+            let ended = slot.ended.notified();
+            {
+                let mut known = slot.known();
+                if let Some(verdict) = known.last_after(rounds, self.now(), &self.settings) {
+                    return verdict;
+                }
+                if !known.is_asked {
+                    // whoever asked may have come to no end; then it is this one's turn
+                    known.is_asked = true;
+                    break Turn { slot: Arc::clone(&slot), _place: place };
+                }
+            }
+            if known_away {
+                // nobody waits for an API server that is known to be away, and one is enough to
+                // ask it
+                return Ok(());
+            }
+            step();
+            if time::timeout_at(until, ended).await.is_err() {
                 // as it is for the one that asks
                 let kept = slot.known().is_kept(self.now(), self.settings.keep);
                 let late = ReviewUnavailable::new(ReviewUnavailableCause::Slow);
                 return if kept { Ok(()) } else { Err(late.into()) };
-            };
-            asking
+            }
         };
-        // whoever asked may have come to no end; then it is this one's turn
-        if let Some(verdict) = slot.known().last_after(rounds) {
-            return verdict;
-        }
         // it goes on when its caller goes away, who could else have it begun anew without end
         let (answers, token) = (Arc::clone(self), Zeroizing::new(token.to_vec()));
         let asked = spawn(
             &runtime,
-            async move { answers.ask_now((asking, place), &slot, &token, &expected, until).await }
-                .in_current_span(),
+            async move { answers.ask_now(turn, &token, &expected, until).await }.in_current_span(),
         );
         if known_away {
             // what comes of it is kept for whoever comes next
@@ -206,8 +219,7 @@ impl Answers {
 
     async fn ask_now(
         &self,
-        _turn: Turn,
-        slot: &Slot,
+        turn: Turn,
         token: &[u8],
         expected: &Expected,
         until: Instant,
@@ -218,7 +230,13 @@ impl Answers {
         let started = Instant::now();
         let answer = async {
             match time::timeout_at(until, self.call(token, expected)).await {
-                Ok(Ok(status)) => Answer::of(&status, token, expected),
+                Ok(Ok(status)) => match Answer::of(&status, token, expected) {
+                    // in a suspend the timer stood still
+                    Answer::Confirmed if self.settings.is_late(asked_at, self.now()) => {
+                        self.failed(None, token)
+                    }
+                    answer => answer,
+                },
                 Ok(Err(error)) => self.failed(Some(&error), token),
                 Err(_) => self.failed(None, token),
             }
@@ -230,7 +248,7 @@ impl Answers {
         if outcome != Asked::Failed && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!(issuer, cluster, "the API server answers token reviews again");
         }
-        slot.known().take(answer, asked_at, self.now(), &self.settings)
+        turn.slot.known().take(answer, asked_at, self.now(), &self.settings)
     }
 
     async fn call(&self, token: &[u8], expected: &Expected) -> Result<ReviewStatus, ReviewError> {
@@ -270,7 +288,7 @@ impl Answers {
 
     #[cfg(test)]
     pub(crate) fn is_being_asked(&self, token: &[u8]) -> bool {
-        self.slot(digest_of(token)).asking.try_lock().is_err()
+        self.slot(digest_of(token)).known().is_asked
     }
 
     fn slot(&self, name: Digest) -> Arc<Slot> {
@@ -325,6 +343,21 @@ impl Slot {
     }
 }
 
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.slot.known().is_asked = false;
+        step();
+        self.slot.ended.notify_waiters();
+    }
+}
+
+impl Settings {
+    /// Whether what was asked then is nobody's answer any more.
+    fn is_late(&self, asked_at: Moment, now: Moment) -> bool {
+        now.since(asked_at) >= self.interval.max(self.timeout)
+    }
+}
+
 impl Known {
     /// What holds now without asking.
     fn verdict(&self, now: Moment, keep: Option<Duration>) -> Poll<Verdict> {
@@ -350,8 +383,15 @@ impl Known {
         self.confirmed.is_some_and(kept_for)
     }
 
-    fn last_after(&self, rounds: u64) -> Option<Verdict> {
-        self.last.clone().filter(|_| self.rounds > rounds)
+    /// What holds for one who waits since there were so many rounds.
+    fn last_after(&self, rounds: u64, now: Moment, settings: &Settings) -> Option<Verdict> {
+        let last = self.last.as_ref().filter(|_| self.rounds > rounds)?;
+        if let Poll::Ready(verdict) = self.verdict(now, settings.keep) {
+            return Some(verdict);
+        }
+        // it was long in coming, or who waited was long in hearing of it
+        let is_good = |known: Confirmed| !settings.is_late(known.asked_at, now);
+        (last.is_err() || self.confirmed.is_some_and(is_good)).then(|| last.clone())
     }
 
     fn take(

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::{
-    clock::ManualClock,
+    clock::{Clock as _, ManualClock},
     error::{Reason, ReviewUnavailableCause, VerifyError},
     observed::Observed,
 };
@@ -212,6 +212,95 @@ async fn an_asker_who_goes_away_leaves_the_answer_to_the_next() {
     assert_eq!(next.await.unwrap(), Ok(()));
     assert_eq!(ask(&answers).await, Ok(()));
     assert_eq!((api_server.calls(), answers.waiting()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_and_is_not_polled_holds_nobody_up() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    api_server.permits.forget_permits(1_000);
+    let answers = answers(api_server.clone(), &clock);
+    let asker = {
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move { ask(&answers).await })
+    };
+    while api_server.calls() < 1 {
+        tokio::task::yield_now().await;
+    }
+    let mut idle = [(); 3].map(|()| Box::pin(ask(&answers)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for idle in &mut idle {
+        assert!(idle.as_mut().poll(&mut context).is_pending());
+    }
+    api_server.permits.add_permits(1_000);
+    assert_eq!(asker.await.unwrap(), Ok(()));
+    clock.advance(60 * SECOND);
+    assert_eq!(ask(&answers).await, Ok(()));
+    assert_eq!(api_server.calls(), 2);
+    // nor is an answer theirs that is too old for all others
+    api_server.now_says(Ok(bad()));
+    clock.advance(60 * SECOND);
+    for idle in idle {
+        assert_eq!(idle.await, Err(Reason::ReviewDenied));
+    }
+    assert_eq!(api_server.calls(), 3);
+}
+
+/// A timer stands still in a suspend, and what comes after it was said before.
+#[tokio::test]
+async fn a_good_answer_that_comes_after_a_suspend_is_none() {
+    for (keep, expected) in [(None, Err(Reason::ReviewUnavailable)), (Some(3600), Ok(()))] {
+        let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+        let review = TokenReview::by(api_server.clone());
+        let review = keep.map_or(review.clone(), |keep| review.keep_last_answer_for(keep * SECOND));
+        let answers = answers(review, &clock);
+        assert_eq!(ask(&answers).await, Ok(()));
+        clock.advance(60 * SECOND);
+        api_server.permits.forget_permits(1_000);
+        let askers = [(); 3].map(|()| {
+            let answers = Arc::clone(&answers);
+            tokio::spawn(async move { ask(&answers).await })
+        });
+        while answers.waiting() < 3 {
+            tokio::task::yield_now().await;
+        }
+        clock.set_wall(clock.wall() + 600 * SECOND);
+        api_server.permits.add_permits(1_000);
+        for asker in askers {
+            assert_eq!(asker.await.unwrap(), expected);
+        }
+        assert_eq!(api_server.calls(), 2);
+        // and a bad one is as bad as it was
+        api_server.permits.forget_permits(1_000);
+        api_server.now_says(Ok(bad()));
+        clock.advance(60 * SECOND);
+        let asker = Arc::clone(&answers);
+        let asker = tokio::spawn(async move { ask(&asker).await });
+        while api_server.calls() < 3 {
+            tokio::task::yield_now().await;
+        }
+        clock.set_wall(clock.wall() + 600 * SECOND);
+        api_server.permits.add_permits(1_000);
+        assert_eq!(asker.await.unwrap(), Err(Reason::ReviewDenied));
+    }
+}
+
+#[tokio::test]
+async fn no_more_tokens_are_remembered_than_were_said() {
+    #[derive(Debug)]
+    struct Always;
+    impl Reviewer for Always {
+        fn review<'a>(&'a self, _: ReviewRequest<'a>) -> ReviewFuture<'a> {
+            Box::pin(std::future::ready(Ok(good())))
+        }
+    }
+    let answers = answers(Always, &clock());
+    for token in 0..12_000 {
+        answers.ask(format!("token {token}").as_bytes(), expected()).await.unwrap();
+    }
+    let shown = format!("{answers:?}");
+    let tokens = shown.split("tokens: ").nth(1).unwrap().split(',').next().unwrap();
+    let tokens: usize = tokens.parse().unwrap();
+    assert!((9_000..=10_000).contains(&tokens), "{shown}");
 }
 
 #[tokio::test]
@@ -431,6 +520,8 @@ fn settings_that_cannot_work_are_refused() {
     let review = || TokenReview::by(Scripted::new([Ok(good())]));
     build(review()).unwrap();
     build(review().interval(SECOND).timeout(SECOND / 10).keep_last_answer_for(SECOND)).unwrap();
+    build(review().interval(3600 * SECOND).keep_last_answer_for(86_400 * SECOND)).unwrap();
+    build(review().timeout(60 * SECOND)).unwrap();
     for (review, name) in [
         (review().interval(SECOND / 2), "the interval of token reviews must be 1 s to 1 h"),
         (review().interval(3601 * SECOND), "the interval of token reviews must be 1 s to 1 h"),

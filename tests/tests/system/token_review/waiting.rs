@@ -11,7 +11,7 @@ use std::{
 };
 
 use http_body_util::BodyExt as _;
-use kube_oidc::Reason;
+use kube_oidc::{Reason, clock::Clock as _};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn, util::BoxCloneService};
 use tower_kube_oidc::Verified;
@@ -165,10 +165,11 @@ async fn a_token_that_expires_while_its_answer_is_awaited_is_refused() {
         .review_every_token()
         .build()
         .unwrap();
-    let token = minted(&cluster).mint();
+    let soon = clock.wall() + 30 * SECOND;
+    let token = minted(&cluster).expires_at(soon).mint();
     let act = async {
         gate.until_reached(3).await;
-        clock.advance(3_601 * SECOND);
+        clock.advance(31 * SECOND);
         gate.open(10);
     };
     let (every, single, verdict, ()) = tokio::join!(
