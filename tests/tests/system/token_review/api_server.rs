@@ -298,6 +298,19 @@ async fn one_that_hangs_is_503_in_time() {
     assert!((1..=3).contains(&cluster.token_reviews()));
 }
 
+/// Such an address is this machine to the kernel, and by name it is any.
+#[tokio::test]
+async fn one_without_tls_is_sent_nothing_unless_it_is_on_this_machine() {
+    let (cluster, clock) = (cluster(), clock());
+    let elsewhere = cluster.base_url().replace("127.0.0.1", "0.0.0.0");
+    assert!(elsewhere.starts_with("http://0.0.0.0:"));
+    let review = review(KubeReviewer::from_config(Config::new(elsewhere.parse().unwrap())));
+    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    let server = serve(layer(verifier)).await;
+    assert_unavailable(&ask(&server, "/", &minted(&cluster).mint()).await, &elsewhere);
+    assert_eq!(cluster.token_reviews(), 0);
+}
+
 /// A proxy's `localhost` would be another machine's, and the token in clear on the way there.
 #[tokio::test]
 async fn one_on_this_machine_is_asked_through_no_proxy() {

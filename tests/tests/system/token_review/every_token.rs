@@ -180,6 +180,22 @@ async fn what_was_answered_before_a_suspend_is_asked_again() {
     }
 }
 
+/// A client's tasks and connections end with the runtime that they were made in.
+#[test]
+fn one_verifier_asks_from_several_runtimes_one_after_the_other() {
+    let (cluster, clock) = (cluster(), clock());
+    let builder = builder(&cluster, review(reviewer(&cluster)), &clock);
+    let verifier = builder.review_every_token().build().unwrap();
+    let token = minted(&cluster).mint();
+    for reviews in 1..=3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(verifier.verify(&token)).unwrap();
+        assert_eq!(cluster.token_reviews(), reviews);
+        drop(runtime);
+        clock.advance(60 * SECOND);
+    }
+}
+
 #[tokio::test]
 async fn what_fails_the_other_checks_is_never_asked_about() {
     let (cluster, clock) = (cluster(), clock());
