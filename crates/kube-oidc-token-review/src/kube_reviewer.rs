@@ -41,6 +41,13 @@ pub enum KubeReviewerError {
     /// This process is no pod, or its service account's files are missing.
     #[error("this process does not know its cluster: {0}")]
     InCluster(Box<dyn Error + Send + Sync>),
+    /// Tokens would go to another machine in clear.
+    #[error("the API server is to be asked over https: plain http is for loopback only")]
+    PlainHttp,
+    /// Whoever answers in the API server's place would be sent tokens, and believed: kube's
+    /// `accept_invalid_certs`, which is `insecure-skip-tls-verify` in a kubeconfig.
+    #[error("the configuration does not have the API server's certificate checked")]
+    UncheckedCertificate,
 }
 
 impl KubeReviewer {
@@ -53,24 +60,33 @@ impl KubeReviewer {
     pub fn in_cluster() -> Result<Self, KubeReviewerError> {
         let config =
             Config::incluster().map_err(|error| KubeReviewerError::InCluster(error.into()))?;
-        Ok(Self::from_config(config))
+        Self::from_config(config)
     }
 
     /// Asks the API server that a configuration of kube's names, over https; plain http is for
     /// loopback only, and goes through no proxy. The client is made at the first question. A server
     /// that is busy is not asked again and again, whatever the configuration says.
-    #[must_use]
-    pub fn from_config(mut config: Config) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Where somebody else could be sent tokens and believed: see [`KubeReviewerError`].
+    pub fn from_config(mut config: Config) -> Result<Self, KubeReviewerError> {
+        if config.accept_invalid_certs {
+            return Err(KubeReviewerError::UncheckedCertificate);
+        }
         if config.cluster_url.scheme() != Some(&Scheme::HTTPS) {
+            if !is_loopback(&config.cluster_url) {
+                return Err(KubeReviewerError::PlainHttp);
+            }
             // a proxy's loopback is another machine, and the token would go there in clear
             config.proxy_url = None;
         }
         // kube would ask up to 15 times more, for as long as somebody waits
         config.default_retry = false;
-        Self(Source::Configured { config: Box::new(config), made: Mutex::default() })
+        Ok(Self(Source::Configured { config: Box::new(config), made: Mutex::default() }))
     }
 
-    /// Asks with a client that there is. It works in the tokio runtime in which it was made, for as
+    /// Asks with a client that there is, whose address and certificates are not looked at here. It works in the tokio runtime in which it was made, for as
     /// long as that lives. Where it asks again by itself (`default_retry`), one question is several
     /// calls to an API server that is busy.
     #[must_use]
@@ -86,9 +102,6 @@ impl KubeReviewer {
         let runtime = Handle::try_current()
             .map_err(|error| ReviewError::new("there is no tokio runtime").with_source(error))?
             .id();
-        if !is_safe(&config.cluster_url) {
-            return Err(ReviewError::new("the API server is to be asked over https"));
-        }
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = made.as_ref().filter(|(id, _)| *id == runtime) {
             return Ok(client.clone());
@@ -137,11 +150,9 @@ impl KubeReviewer {
     }
 }
 
-/// A token goes over https, or stays on this machine.
-fn is_safe(url: &http::Uri) -> bool {
+fn is_loopback(url: &http::Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    url.scheme() == Some(&Scheme::HTTPS) || is_here
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl Reviewer for KubeReviewer {
@@ -174,12 +185,27 @@ mod tests {
             ("http://[::1]:8001", true),
             ("http://localhost:8001", true),
             ("http://10.96.0.1", false),
+            ("http://0.0.0.0:8001", false),
+            ("http://[::]:8001", false),
             ("http://kubernetes.default.svc", false),
             ("http://127.0.0.1.evil.example", false),
             ("http://localhost.evil.example", false),
             ("/no/host", false),
         ] {
-            assert_eq!(is_safe(&url.parse().unwrap()), expected, "{url}");
+            let reviewer = KubeReviewer::from_config(Config::new(url.parse().unwrap()));
+            assert_eq!(reviewer.is_ok(), expected, "{url}");
+            let is_told = |error| matches!(error, KubeReviewerError::PlainHttp);
+            assert!(reviewer.err().is_none_or(is_told), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_checks_is_an_error() {
+        for url in ["https://10.96.0.1", "http://localhost:8001"] {
+            let mut config = Config::new(url.parse().unwrap());
+            config.accept_invalid_certs = true;
+            let error = KubeReviewer::from_config(config).unwrap_err();
+            assert!(matches!(error, KubeReviewerError::UncheckedCertificate), "{url}");
         }
     }
 }

@@ -14,5 +14,5 @@ pub(crate) fn in_cluster() -> Result<KubeReviewer, StartError> {
 /// The demo's own issuer, which answers as the API server of its cluster would.
 pub(crate) fn embedded(issuer: &TestIssuer) -> Result<KubeReviewer, StartError> {
     let address = issuer.base_url().parse().map_err(StartError::Reviewer)?;
-    Ok(KubeReviewer::from_config(Config::new(address)))
+    Ok(KubeReviewer::from_config(Config::new(address))?)
 }

@@ -47,7 +47,8 @@ impl World {
     /// For who has a turn, or installs the recorder.
     pub(crate) async fn without_recorder() -> Self {
         let (issuer, clock) = (TestIssuer::start(), ManualClock::at(SystemTime::now()));
-        let api_server = KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap()));
+        let api_server =
+            KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap())).unwrap();
         let review = TokenReview::by(api_server).timeout(Duration::from_secs(30));
         let trusted = Issuer::new(issuer.url().parse().unwrap()).of_cluster(CLUSTER);
         let verifier = Verifier::builder(trusted.with_token_review(review))

@@ -115,7 +115,7 @@ fn builder(issuer: impl Into<Issuer>) -> VerifierBuilder {
 
 /// Asks the API server of the issuer's cluster.
 fn reviewer(issuer: &TestIssuer) -> KubeReviewer {
-    KubeReviewer::from_config(kube_client::Config::new(issuer.base_url().parse().unwrap()))
+    KubeReviewer::from_config(kube_client::Config::new(issuer.base_url().parse().unwrap())).unwrap()
 }
 
 /// Tokens that come to every decision there is.
@@ -349,7 +349,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
         for answer in &answers {
             for endpoint in [Endpoint::Discovery, Endpoint::Keys, Endpoint::TokenReview] {
                 issuer.answer(endpoint, answer.clone());
-                let reviewer = KubeReviewer::from_config(authenticated.clone());
+                let reviewer = KubeReviewer::from_config(authenticated.clone()).unwrap();
                 seen.show(&reviewer);
                 let review = TokenReview::by(reviewer).fail_closed();
                 let issuer_of = trusted(&issuer)

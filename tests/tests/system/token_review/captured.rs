@@ -123,7 +123,7 @@ async fn an_api_server_of_another_authority_is_sent_nothing() {
     config.root_cert = Some(vec![BASE64_STANDARD.decode(pem).unwrap()]);
     let issuer = Issuer::new(SERVER.parse().unwrap())
         .with_key_set(Capture::read("jwks.http").body)
-        .with_token_review(review(KubeReviewer::from_config(config)));
+        .with_token_review(review(KubeReviewer::from_config(config).unwrap()));
     let verifier = Verifier::builder(issuer)
         .audience("orders")
         .clock(ManualClock::at(pinned_time()))

@@ -43,7 +43,7 @@ fn cluster() -> TestIssuer {
 
 /// kube's client, with nothing but where to ask.
 fn reviewer(cluster: &TestIssuer) -> KubeReviewer {
-    KubeReviewer::from_config(Config::new(cluster.base_url().parse().unwrap()))
+    KubeReviewer::from_config(Config::new(cluster.base_url().parse().unwrap())).unwrap()
 }
 
 /// The same for an API server behind TLS, which knows the service by this token.
@@ -52,7 +52,7 @@ fn reviewer_as(cluster: &TestIssuer, token: &str) -> KubeReviewer {
     let mut config = Config::new(cluster.base_url().parse().unwrap());
     config.root_cert = Some(vec![BASE64_STANDARD.decode(pem).unwrap()]);
     config.auth_info.token = Some(token.to_owned().into());
-    KubeReviewer::from_config(config)
+    KubeReviewer::from_config(config).unwrap()
 }
 
 fn issuer(cluster: &TestIssuer) -> Issuer {
