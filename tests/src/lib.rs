@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
+mod busy;
 mod capture;
 mod dead_port;
 pub mod forge;
@@ -17,6 +18,7 @@ mod mapped;
 mod oracle_case;
 
 pub use self::{
+    busy::Busy,
     capture::{Capture, decoded, fixture, pinned_time},
     dead_port::DeadPort,
     forge::Forge,

@@ -2,9 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Pending, pending},
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
@@ -13,8 +11,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use kube_oidc::{Issuer, Verifier, clock::ManualClock};
 use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::Busy;
 use tokio::{sync::Notify, time::timeout};
-use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
+use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::{OidcAuthLayer, ResponseBody};
 
 use crate::{
@@ -26,38 +25,6 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// How long before its expiry a token comes, and so how often the layer looks whether it is over.
 const MOMENT: Duration = Duration::from_millis(200);
-
-/// A service that is ready once and never answers. It tells when it is called, and when a clone of
-/// it is asked to be ready, which it never is.
-struct Busy {
-    ready: bool,
-    told: Arc<Notify>,
-}
-
-impl Clone for Busy {
-    fn clone(&self) -> Self {
-        Self { ready: false, told: Arc::clone(&self.told) }
-    }
-}
-
-impl Service<Request<()>> for Busy {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pending<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        if self.ready {
-            return Poll::Ready(Ok(()));
-        }
-        self.told.notify_one();
-        Poll::Pending
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        self.told.notify_one();
-        pending()
-    }
-}
 
 /// A clock that stands still a moment before a token expires.
 struct Countdown {
@@ -115,9 +82,9 @@ async fn one_whose_token_expires_before_it_is_answered_is_counted_as_refused_too
     for waits_for in ["a clone", "an answer"] {
         countdown.turn_back();
         let before = Scrape::of(&[]);
-        let busy = Busy { ready: true, told: Arc::clone(&told) };
-        let mut service = ServiceBuilder::new().layer(layer.clone()).service(busy);
-        let call = service.ready().await.unwrap().call(countdown.request());
+        let busy = Busy::telling(&told);
+        let service = ServiceBuilder::new().layer(layer.clone()).service(busy);
+        let call = service.oneshot(countdown.request());
         let both = async {
             tokio::join!(call, async {
                 told.notified().await;

@@ -2,10 +2,9 @@
 
 use std::{
     convert::Infallible,
-    future::{Pending, pending},
+    future::pending,
     mem::replace,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
@@ -18,11 +17,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::Full;
 use kube_oidc::clock::ManualClock;
-use kube_oidc_tests::HttpServer;
+use kube_oidc_tests::{Busy, HttpServer};
 use tokio::{sync::Notify, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic_health::pb::HealthCheckResponse;
-use tower::{Service, ServiceBuilder};
+use tower::{ServiceBuilder, ServiceExt as _};
 use tower_kube_oidc::{Answers, Issuer, Rejection, Verifier};
 
 /// Far more than anything here takes, and less than the layer would take to look at a clock that
@@ -248,38 +247,6 @@ async fn a_layer_that_only_reports_ends_nothing() {
     assert_eq!(number(soon(open.message()).await), 1);
 }
 
-/// A service that is ready once and never answers. It tells when it is called, and when a clone
-/// of it is asked to be ready, which it never is.
-struct Busy {
-    ready: bool,
-    told: Arc<Notify>,
-}
-
-impl Clone for Busy {
-    fn clone(&self) -> Self {
-        Self { ready: false, told: Arc::clone(&self.told) }
-    }
-}
-
-impl Service<http::Request<Full<Bytes>>> for Busy {
-    type Response = http::Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Pending<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        if self.ready {
-            return Poll::Ready(Ok(()));
-        }
-        self.told.notify_one();
-        Poll::Pending
-    }
-
-    fn call(&mut self, _: http::Request<Full<Bytes>>) -> Self::Future {
-        self.told.notify_one();
-        pending()
-    }
-}
-
 #[tokio::test]
 async fn a_call_ends_when_its_token_expires_even_if_the_service_is_busy() {
     let issuer = TestIssuer::start();
@@ -288,10 +255,10 @@ async fn a_call_ends_when_its_token_expires_even_if_the_service_is_busy() {
     let layer = countdown.layer().end_streams_at_expiry();
     // the first waits for keys, then for a clone to be ready; the second for an answer
     for _ in 0..2 {
-        let busy = Busy { ready: true, told: Arc::clone(&told) };
-        let mut service = ServiceBuilder::new().layer(layer.clone()).service(busy);
+        let busy = Busy::telling(&told);
+        let service = ServiceBuilder::new().layer(layer.clone()).service(busy);
         let request = http::Request::builder().header("authorization", countdown.token());
-        let waiting = service.ready().await.unwrap().call(request.body(Full::default()).unwrap());
+        let waiting = service.oneshot(request.body(Full::<Bytes>::default()).unwrap());
         let (response, ()) = soon(async {
             tokio::join!(waiting, async {
                 told.notified().await;
