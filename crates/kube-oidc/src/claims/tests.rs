@@ -51,6 +51,23 @@ fn read<C: Claims>(payload: &str) -> Result<C::Kept, Refusal> {
     C::keep(&Payload::parse(payload, C::KUBERNETES)?, payload)
 }
 
+#[test]
+fn what_it_is_bound_to_is_told_by_kind_and_name() {
+    let told = |payload: &str, kubernetes| {
+        let payload = Payload::parse(payload, kubernetes).unwrap();
+        payload.bound_to().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&full().to_string(), true),
+        ["pod checkout-7d9f8b6c5d-x2x4z", "node worker-1.example"]
+    );
+    assert_eq!(told(APISERVER_PAYLOAD, true), ["secret checkout-binding"]);
+    let nameless = with("/kubernetes.io/pod/name", None);
+    assert_eq!(told(&nameless.to_string(), true), ["node worker-1.example"]);
+    // claims of another type say nothing of it
+    assert_eq!(told(&full().to_string(), false), [""; 0]);
+}
+
 fn service_account(payload: &Value) -> Result<ServiceAccountClaims, Refusal> {
     read::<ServiceAccountClaims>(&payload.to_string())
 }
