@@ -125,6 +125,7 @@ mod require_token_review;
 mod service;
 mod settings;
 mod span;
+mod token_to_review;
 #[cfg(feature = "tonic")]
 mod tonic;
 

@@ -11,7 +11,7 @@ use crate::{
     head::RequestHead,
     meter::count_refusal_within,
     rejection::Rejection,
-    require_token_review::{Reviewed, TokenToReview},
+    token_to_review::{Reviewed, TokenToReview},
 };
 
 /// Says in the extensions of a request how it came through an

@@ -16,8 +16,8 @@ use crate::{
     outcome::{OnOutcome, Outcome},
     passed::{AnswersOfLayer, How, Passed, Why, answering_within},
     rejection::Rejection,
-    require_token_review::TokenToReview,
     span,
+    token_to_review::TokenToReview,
 };
 
 /// The settled settings of a layer, shared by the services that it made.

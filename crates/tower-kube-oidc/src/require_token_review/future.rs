@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,9 +13,10 @@ use kube_oidc::{Verified, Verifier};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Claimed, Question, decide};
+use super::{Claimed, decide};
 use crate::{
     answer::Answering, body::ResponseBody, call_or_answer::CallOrAnswer, rejection::Rejection,
+    token_to_review::TokenToReview,
 };
 
 pin_project! {
@@ -51,16 +51,13 @@ where
     }
 
     pub(super) fn waiting(
-        question: Arc<Question<Claimed>>,
+        token: TokenToReview<Claimed>,
         service: S,
         request: Request<ReqBody>,
         answering: Answering,
     ) -> Self {
-        let verifier = question.verifier.clone();
-        let verdict = Box::pin(async move {
-            let verdict = question.verifier.verify_reviewed(&*question.token).await;
-            verdict.map(|_| ()).map_err(Rejection::Token)
-        });
+        let verifier = token.verifier().clone();
+        let verdict = Box::pin(token.review());
         let waiting = Waiting { verdict: Some(verdict), verifier, service, request, answering };
         Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
     }

@@ -6,16 +6,14 @@ mod tests;
 
 use std::{
     fmt,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use kube_oidc::{Claims, Refusal, ServiceAccountClaims, Verifier, VerifyError};
+use kube_oidc::{Refusal, ServiceAccountClaims, VerifyError};
 use tower_layer::Layer;
 use tower_service::Service;
-use zeroize::Zeroizing;
 
 pub use self::future::TokenReviewedFuture;
 use crate::{
@@ -25,6 +23,7 @@ use crate::{
     passed::{self, Found},
     rejection::Rejection,
     service::for_waiting,
+    token_to_review::{Reviewed, TokenToReview},
 };
 
 /// Lets only those callers through whose token the API server still takes: for the few routes that
@@ -71,25 +70,6 @@ pub struct RequireTokenReview {
 /// What an API server can be asked about.
 type Claimed = ServiceAccountClaims;
 
-/// The token of a request, for a review further in. It is never shown.
-pub(crate) struct TokenToReview<C: Claims>(Arc<Question<C>>);
-
-struct Question<C: Claims> {
-    verifier: Verifier<C>,
-    token: Zeroizing<Vec<u8>>,
-}
-
-/// The mark of a request whose token was reviewed, so that it need not be twice.
-#[derive(Clone)]
-pub(crate) struct Reviewed;
-
-impl<C: Claims> TokenToReview<C> {
-    pub(crate) fn new(verifier: &Verifier<C>, token: &[u8]) -> Self {
-        let (verifier, token) = (verifier.clone(), Zeroizing::new(token.to_vec()));
-        Self(Arc::new(Question { verifier, token }))
-    }
-}
-
 impl RequireTokenReview {
     /// Requires a review of each token.
     pub fn new() -> Self {
@@ -121,7 +101,7 @@ impl RequireTokenReview {
 enum Looked {
     Known(Result<(), Rejection>),
     /// The API server has to be asked.
-    Ask(Arc<Question<Claimed>>),
+    Ask(TokenToReview<Claimed>),
 }
 
 /// Takes the token out, and looks what is known of it.
@@ -131,12 +111,10 @@ fn look<B>(request: &mut Request<B>) -> Looked {
         return Looked::Known(Ok(()));
     }
     Looked::Known(match (passed::found::<Claimed>(request.extensions()), token) {
-        (Found::Caller(_), Some(TokenToReview(question))) => {
-            match question.verifier.verify_reviewed_now(&*question.token) {
-                Poll::Ready(verdict) => verdict.map(|_| ()).map_err(Rejection::Token),
-                Poll::Pending => return Looked::Ask(question),
-            }
-        }
+        (Found::Caller(_), Some(token)) => match token.review_now() {
+            Poll::Ready(verdict) => verdict,
+            Poll::Pending => return Looked::Ask(token),
+        },
         (Found::Caller(_), None) => Err(VerifyError::from(Refusal::NoReviewer).into()),
         (Found::Reported, _) => Ok(()),
         (Found::OpenPath | Found::Anonymous, _) => Err(Rejection::NoCredentials),
@@ -197,17 +175,11 @@ where
                 Ok(()) => TokenReviewedFuture::calling(self.inner.call(request)),
                 Err(response) => TokenReviewedFuture::answered(*response),
             },
-            Looked::Ask(question) => {
+            Looked::Ask(token) => {
                 let (service, answering) = (for_waiting(&mut self.inner), self.answering.clone());
-                TokenReviewedFuture::waiting(question, service, request, answering)
+                TokenReviewedFuture::waiting(token, service, request, answering)
             }
         }
-    }
-}
-
-impl<C: Claims> Clone for TokenToReview<C> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
     }
 }
 

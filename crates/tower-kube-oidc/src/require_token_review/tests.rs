@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use http::Extensions;
 use kube_oidc::{
-    Issuer, Verified,
+    Issuer, Verified, Verifier,
     token_review::{ReviewFuture, ReviewRequest, Reviewer},
 };
 use kube_oidc_testing::TestIssuer;
