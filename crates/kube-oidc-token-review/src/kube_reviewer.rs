@@ -23,15 +23,10 @@ const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const MAX_BYTES: usize = 256 * 1024;
 
 /// Asks the API server of one cluster: see the [crate's page](crate).
-pub struct KubeReviewer(Source);
-
-enum Source {
-    Given(Client),
-    Configured {
-        config: Box<Config>,
-        /// A client's tasks live in the runtime in which it was made, so it is of no use in another.
-        made: Mutex<Option<(Id, Client)>>,
-    },
+pub struct KubeReviewer {
+    config: Config,
+    /// A client's tasks live in the runtime in which it was made, so it is of no use in another.
+    made: Mutex<Option<(Id, Client)>>,
 }
 
 /// Why there is no [`KubeReviewer`].
@@ -67,6 +62,9 @@ impl KubeReviewer {
     /// loopback only, and goes through no proxy. The client is made at the first question. A server
     /// that is busy is not asked again and again, whatever the configuration says.
     ///
+    /// Give it a token, a token's file or a certificate for itself: a program that gets one (`exec`
+    /// in a kubeconfig) is run by kube in a thread of the runtime, and no timeout ends it.
+    ///
     /// # Errors
     ///
     /// Where somebody else could be sent tokens and believed: see [`KubeReviewerError`].
@@ -83,30 +81,18 @@ impl KubeReviewer {
         }
         // kube would ask up to 15 times more, for as long as somebody waits
         config.default_retry = false;
-        Ok(Self(Source::Configured { config: Box::new(config), made: Mutex::default() }))
-    }
-
-    /// Asks with a client that there is, whose address and certificates are not looked at here. It works in the tokio runtime in which it was made, for as
-    /// long as that lives. Where it asks again by itself (`default_retry`), one question is several
-    /// calls to an API server that is busy.
-    #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self(Source::Given(client))
+        Ok(Self { config, made: Mutex::default() })
     }
 
     fn client(&self) -> Result<Client, ReviewError> {
-        let (config, made) = match &self.0 {
-            Source::Given(client) => return Ok(client.clone()),
-            Source::Configured { config, made } => (config, made),
-        };
         let runtime = Handle::try_current()
             .map_err(|error| ReviewError::new("there is no tokio runtime").with_source(error))?
             .id();
-        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = made.as_ref().filter(|(id, _)| *id == runtime) {
             return Ok(client.clone());
         }
-        let client = Client::try_from(Config::clone(config))
+        let client = Client::try_from(self.config.clone())
             .map_err(|error| ReviewError::new("the client cannot be made").with_source(error))?;
         *made = Some((runtime, client.clone()));
         Ok(client)
@@ -163,11 +149,9 @@ impl Reviewer for KubeReviewer {
 
 impl fmt::Debug for KubeReviewer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut reviewer = f.debug_struct("KubeReviewer");
-        if let Source::Configured { config, .. } = &self.0 {
-            reviewer.field("api_server", &config.cluster_url);
-        }
-        reviewer.finish_non_exhaustive()
+        f.debug_struct("KubeReviewer")
+            .field("api_server", &self.config.cluster_url)
+            .finish_non_exhaustive()
     }
 }
 
