@@ -84,27 +84,35 @@ struct Slot {
 /// Held by a call. Nobody who waits holds it, who may be one that is not polled any more.
 struct Turn {
     slot: Arc<Slot>,
+    number: u64,
     _place: OwnedSemaphorePermit,
+}
+
+/// A call that did not end yet. One whose runtime stands still may never do so.
+#[derive(Clone, Copy)]
+struct Call {
+    number: u64,
+    began: Moment,
 }
 
 #[derive(Default)]
 struct Known {
-    /// Whether there is a call now.
-    is_asked: bool,
+    call: Option<Call>,
     /// The last good answer, unless a bad one came after it.
     confirmed: Option<Confirmed>,
     /// The last bad one, unless a good one came after it.
     refused: Option<(Moment, Refusal)>,
     /// When the API server did not answer for the last time, and why, unless it answered since.
     failed: Option<(Moment, ReviewUnavailableCause)>,
-    /// How often it was asked to the end, and what came of the last time: for those who waited.
+    /// How many calls were begun, and how many came to an end.
+    calls: u64,
     rounds: u64,
-    last: Option<Verdict>,
 }
 
 #[derive(Clone, Copy)]
 struct Confirmed {
     asked_at: Moment,
+    answered_at: Moment,
     /// Jittered.
     counts_for: Duration,
 }
@@ -149,25 +157,20 @@ impl Answers {
         let slot = self.slot(digest_of(token));
         let (rounds, known_away) = {
             let known = slot.known();
-            let now = self.now();
-            if let Poll::Ready(verdict) = known.verdict(now, self.settings.keep) {
-                return verdict;
-            }
-            (known.rounds, self.is_known_away(&known, now))
+            (known.rounds, self.is_known_away(&known, self.now()))
         };
         step();
         let turn = loop {
             // from here on it misses no end
             let ended = slot.ended.notified();
             {
-                let mut known = slot.known();
-                if let Some(verdict) = known.last_after(rounds, self.now(), &self.settings) {
+                let (mut known, now) = (slot.known(), self.now());
+                if let Poll::Ready(verdict) = known.verdict_after(rounds, now, &self.settings) {
                     return verdict;
                 }
-                if !known.is_asked {
-                    // whoever asked may have come to no end; then it is this one's turn
-                    known.is_asked = true;
-                    break Turn { slot: Arc::clone(&slot), _place: place };
+                // whoever asked may have come to no end; then it is this one's turn
+                if let Some(number) = known.begin_call(now, &self.settings) {
+                    break Turn { slot: Arc::clone(&slot), number, _place: place };
                 }
             }
             if known_away {
@@ -187,7 +190,7 @@ impl Answers {
         let (answers, token) = (Arc::clone(self), Zeroizing::new(token.to_vec()));
         let asked = spawn(
             &runtime,
-            async move { answers.ask_now(turn, &token, &expected, until).await }.in_current_span(),
+            async move { answers.ask_now(turn, &token, &expected).await }.in_current_span(),
         );
         if known_away {
             // what comes of it is kept for whoever comes next
@@ -217,19 +220,13 @@ impl Answers {
         Err(ReviewUnavailable::new(ReviewUnavailableCause::TooManyWaiting).into())
     }
 
-    async fn ask_now(
-        &self,
-        turn: Turn,
-        token: &[u8],
-        expected: &Expected,
-        until: Instant,
-    ) -> Verdict {
+    async fn ask_now(&self, turn: Turn, token: &[u8], expected: &Expected) -> Verdict {
         let asked_at = self.now();
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("review_token", issuer, cluster, outcome = field::Empty);
         let started = Instant::now();
         let answer = async {
-            match time::timeout_at(until, self.call(token, expected)).await {
+            match time::timeout(self.settings.timeout, self.call(token, expected)).await {
                 Ok(Ok(status)) => match Answer::of(&status, token, expected) {
                     // in a suspend the timer stood still
                     Answer::Confirmed if self.settings.is_late(asked_at, self.now()) => {
@@ -248,7 +245,13 @@ impl Answers {
         if outcome != Asked::Failed && self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!(issuer, cluster, "the API server answers token reviews again");
         }
-        turn.slot.known().take(answer, asked_at, self.now(), &self.settings)
+        let mut known = turn.slot.known();
+        if known.call.is_some_and(|call| call.number == turn.number) {
+            known.take(answer, asked_at, self.now(), &self.settings)
+        } else {
+            // it stood still, and another has asked since
+            answer.verdict()
+        }
     }
 
     async fn call(&self, token: &[u8], expected: &Expected) -> Result<ReviewStatus, ReviewError> {
@@ -288,7 +291,7 @@ impl Answers {
 
     #[cfg(test)]
     pub(crate) fn is_being_asked(&self, token: &[u8]) -> bool {
-        self.slot(digest_of(token)).known().is_asked
+        self.slot(digest_of(token)).known().call.is_some()
     }
 
     fn slot(&self, name: Digest) -> Arc<Slot> {
@@ -327,6 +330,14 @@ impl Answer {
 }
 
 impl Answer {
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::Confirmed => Ok(()),
+            Self::Refused(refusal) => Err(refusal.into()),
+            Self::None(cause) => Err(ReviewUnavailable::new(cause).into()),
+        }
+    }
+
     fn outcome(&self) -> Asked {
         match self {
             Self::Confirmed => Asked::Confirmed,
@@ -345,7 +356,7 @@ impl Slot {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.slot.known().is_asked = false;
+        self.slot.known().call.take_if(|call| call.number == self.number);
         step();
         self.slot.ended.notify_waiters();
     }
@@ -383,15 +394,25 @@ impl Known {
         self.confirmed.is_some_and(kept_for)
     }
 
-    /// What holds for one who waits since there were so many rounds.
-    fn last_after(&self, rounds: u64, now: Moment, settings: &Settings) -> Option<Verdict> {
-        let last = self.last.as_ref().filter(|_| self.rounds > rounds)?;
-        if let Poll::Ready(verdict) = self.verdict(now, settings.keep) {
-            return Some(verdict);
+    /// What holds for one who waits since there were so many rounds: also what was confirmed just
+    /// now, after a longer time than it counts for.
+    fn verdict_after(&self, rounds: u64, now: Moment, settings: &Settings) -> Poll<Verdict> {
+        let verdict = self.verdict(now, settings.keep);
+        let is_new = |known: Confirmed| now.since(known.answered_at) < ASK_AGAIN;
+        let is_confirmed =
+            self.rounds > rounds && self.failed.is_none() && self.confirmed.is_some_and(is_new);
+        if verdict.is_pending() && is_confirmed { Poll::Ready(Ok(())) } else { verdict }
+    }
+
+    /// The number of a call that may begin now, since there is none that may end yet.
+    fn begin_call(&mut self, now: Moment, settings: &Settings) -> Option<u64> {
+        let may_end = |call: Call| now.since(call.began) < settings.timeout + ASK_AGAIN;
+        if self.call.is_some_and(may_end) {
+            return None;
         }
-        // it was long in coming, or who waited was long in hearing of it
-        let is_good = |known: Confirmed| !settings.is_late(known.asked_at, now);
-        (last.is_err() || self.confirmed.is_some_and(is_good)).then(|| last.clone())
+        self.calls += 1;
+        self.call = Some(Call { number: self.calls, began: now });
+        Some(self.calls)
     }
 
     fn take(
@@ -401,30 +422,28 @@ impl Known {
         now: Moment,
         settings: &Settings,
     ) -> Verdict {
-        let verdict = match answer {
+        self.rounds += 1;
+        match &answer {
             Answer::Confirmed => {
                 let part = 1.0 - fastrand::f64() * (1.0 - LEAST_PART);
                 let counts_for = settings.interval.mul_f64(part);
-                self.confirmed = Some(Confirmed { asked_at, counts_for });
+                self.confirmed = Some(Confirmed { asked_at, answered_at: now, counts_for });
                 self.refused = None;
                 self.failed = None;
-                Ok(())
             }
             Answer::Refused(refusal) => {
                 self.confirmed = None;
                 self.refused = Some((now, refusal.clone()));
                 self.failed = None;
-                Err(refusal.into())
             }
             Answer::None(cause) => {
-                self.failed = Some((now, cause));
-                let kept = self.is_kept(now, settings.keep);
-                if kept { Ok(()) } else { Err(ReviewUnavailable::new(cause).into()) }
+                self.failed = Some((now, *cause));
+                if self.is_kept(now, settings.keep) {
+                    return Ok(());
+                }
             }
-        };
-        self.rounds += 1;
-        self.last = Some(verdict.clone());
-        verdict
+        }
+        answer.verdict()
     }
 }
 

@@ -49,6 +49,8 @@ impl Reviewer for Scripted {
             assert_eq!(request.token().as_bytes(), TOKEN);
             assert_eq!(request.audiences(), ["orders", "refunds"]);
             self.permits.acquire().await.unwrap().forget();
+            // as one over a network, it has no answer at once
+            tokio::task::yield_now().await;
             let mut script = self.script.lock().unwrap();
             let answer =
                 if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
@@ -233,16 +235,92 @@ async fn who_waits_and_is_not_polled_holds_nobody_up() {
     }
     api_server.permits.add_permits(1_000);
     assert_eq!(asker.await.unwrap(), Ok(()));
-    clock.advance(60 * SECOND);
+    let an_hour_passes = async || {
+        clock.advance(3_600 * SECOND);
+        tokio::time::advance(3_600 * SECOND).await;
+    };
+    an_hour_passes().await;
     assert_eq!(ask(&answers).await, Ok(()));
     assert_eq!(api_server.calls(), 2);
-    // nor is an answer theirs that is too old for all others
+    // nor is an answer theirs that is too old for all others, whatever it was
+    let [one, two, three] = idle;
     api_server.now_says(Ok(bad()));
-    clock.advance(60 * SECOND);
-    for idle in idle {
-        assert_eq!(idle.await, Err(Reason::ReviewDenied));
+    an_hour_passes().await;
+    assert_eq!(one.await, Err(Reason::ReviewDenied));
+    api_server.now_says(Ok(good()));
+    an_hour_passes().await;
+    assert_eq!(two.await, Ok(()));
+    api_server.now_says(Err("it is away"));
+    an_hour_passes().await;
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+    api_server.now_says(Ok(good()));
+    an_hour_passes().await;
+    assert_eq!(three.await, Ok(()));
+    assert_eq!(api_server.calls(), 6);
+}
+
+/// An answer may count for less time than it took: it is of use to those who waited for it.
+#[tokio::test]
+async fn who_waited_for_an_answer_gets_it_however_long_it_took() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    api_server.permits.forget_permits(1_000);
+    let review = TokenReview::by(api_server.clone()).interval(SECOND).timeout(60 * SECOND);
+    let answers = answers(review, &clock);
+    let askers = [(); 3].map(|()| {
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move { ask(&answers).await })
+    });
+    while answers.waiting() < 3 || api_server.calls() < 1 {
+        tokio::task::yield_now().await;
     }
-    assert_eq!(api_server.calls(), 3);
+    clock.advance(50 * SECOND);
+    api_server.permits.add_permits(1_000);
+    for asker in askers {
+        assert_eq!(asker.await.unwrap(), Ok(()));
+    }
+    assert_eq!(api_server.calls(), 1);
+    // whoever comes later asks
+    api_server.now_says(Ok(bad()));
+    assert_eq!(ask(&answers).await, Err(Reason::ReviewDenied));
+}
+
+/// As one does whose runtime ran a single request to its end, and is not driven any more.
+#[test]
+fn a_call_that_stands_still_is_not_waited_for_without_end() {
+    let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
+    api_server.permits.forget_permits(1_000);
+    let answers = answers(api_server.clone(), &clock);
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (stalled, driven) = (runtime(), runtime());
+    stalled.block_on(async {
+        let mut asking = std::pin::pin!(ask(&answers));
+        while api_server.calls() < 1 {
+            tokio::select! {
+                biased;
+                verdict = &mut asking => panic!("{verdict:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    });
+    api_server.permits.add_permits(1_000);
+    // it may have been at work until here
+    clock.advance(SECOND * 599 / 100);
+    driven.block_on(async {
+        let waiting = tokio::time::timeout(SECOND / 20, ask(&answers)).await;
+        assert!(waiting.is_err(), "{waiting:?}");
+        clock.advance(SECOND / 10);
+        assert_eq!(ask(&answers).await, Ok(()));
+    });
+    assert_eq!((api_server.calls(), answers.waiting()), (2, 1));
+    // what it says in the end is nobody's any more
+    api_server.now_says(Ok(bad()));
+    stalled.block_on(async {
+        while answers.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(driven.block_on(ask(&answers)), Ok(()));
+    assert_eq!(api_server.calls(), 2);
 }
 
 /// A timer stands still in a suspend, and what comes after it was said before.
