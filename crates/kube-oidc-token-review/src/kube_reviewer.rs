@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http::{Request, StatusCode, header::CONTENT_TYPE, uri::Scheme};
+use http::{Request, StatusCode, Uri, header::CONTENT_TYPE, uri::Scheme};
 use http_body_util::{BodyExt as _, Limited};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube_client::{Client, Config, client::Body};
@@ -92,8 +92,7 @@ impl KubeReviewer {
         if let Some((_, client)) = made.as_ref().filter(|(id, _)| *id == runtime) {
             return Ok(client.clone());
         }
-        let client = Client::try_from(self.config.clone())
-            .map_err(|error| ReviewError::new("the client cannot be made").with_source(error))?;
+        let client = Client::try_from(self.config.clone()).map_err(without_client)?;
         *made = Some((runtime, client.clone()));
         Ok(client)
     }
@@ -136,9 +135,22 @@ impl KubeReviewer {
     }
 }
 
-fn is_loopback(url: &http::Uri) -> bool {
+fn without_client(error: kube_client::Error) -> ReviewError {
+    match error {
+        // these show the proxy's address, and the password that may be in it
+        kube_client::Error::ProxyProtocolDisabled { protocol_feature, .. } => {
+            ReviewError::new(format!("a proxy wants kube-client's feature {protocol_feature}"))
+        }
+        kube_client::Error::ProxyProtocolUnsupported { .. } => {
+            ReviewError::new("kube's client knows no such proxy")
+        }
+        error => ReviewError::new("the client cannot be made").with_source(error),
+    }
+}
+
+fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl Reviewer for KubeReviewer {
@@ -149,8 +161,9 @@ impl Reviewer for KubeReviewer {
 
 impl fmt::Debug for KubeReviewer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // a password may be in its address
         f.debug_struct("KubeReviewer")
-            .field("api_server", &self.config.cluster_url)
+            .field("api_server", &self.config.cluster_url.host())
             .finish_non_exhaustive()
     }
 }
@@ -168,18 +181,38 @@ mod tests {
             ("http://127.9.9.9", true),
             ("http://[::1]:8001", true),
             ("http://localhost:8001", true),
+            ("http://LocalHost:8001", true),
+            ("HTTPS://10.96.0.1", true),
+            ("https://rancher.example/k8s/clusters/c-xyz", true),
             ("http://10.96.0.1", false),
             ("http://0.0.0.0:8001", false),
             ("http://[::]:8001", false),
             ("http://kubernetes.default.svc", false),
             ("http://127.0.0.1.evil.example", false),
             ("http://localhost.evil.example", false),
+            ("http://localhost@evil.example", false),
             ("/no/host", false),
         ] {
             let reviewer = KubeReviewer::from_config(Config::new(url.parse().unwrap()));
             assert_eq!(reviewer.is_ok(), expected, "{url}");
             let is_told = |error| matches!(error, KubeReviewerError::PlainHttp);
             assert!(reviewer.err().is_none_or(is_told), "{url}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_a_password_that_is_in_an_address() {
+        for proxy in ["socks5://me:hidden@proxy.example:1080", "ftp://me:hidden@proxy.example"] {
+            let mut config = Config::new("https://me:hidden@10.96.0.1".parse().unwrap());
+            config.proxy_url = Some(proxy.parse().unwrap());
+            let reviewer = KubeReviewer::from_config(config).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let Err(error) = runtime.block_on(async { reviewer.client() }) else {
+                panic!("{proxy}")
+            };
+            let shown = format!("{error} {error:?} {reviewer:?}");
+            assert!(shown.contains("proxy") && shown.contains("10.96.0.1"), "{shown}");
+            assert!(!shown.contains("hidden"), "{shown}");
         }
     }
 

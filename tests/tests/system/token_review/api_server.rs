@@ -364,3 +364,24 @@ async fn an_answer_as_large_as_a_real_one_may_be_is_read() {
     assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
     assert_eq!(asked_about(&cluster), [token]);
 }
+
+/// As behind Rancher, whose address is that of many clusters.
+#[tokio::test]
+async fn one_below_a_path_is_asked_there() {
+    let (cluster, clock) = (cluster(), clock());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/k8s/clusters/c-xyz", listener.local_addr().unwrap());
+    let head = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1 << 12];
+        let read = stream.read(&mut head).await.unwrap();
+        String::from_utf8_lossy(&head[..read]).into_owned()
+    });
+    let review = review(KubeReviewer::from_config(Config::new(url.parse().unwrap())).unwrap());
+    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    verifier.verify(minted(&cluster).mint()).await.unwrap_err();
+    let head = head.await.unwrap();
+    let expected =
+        "POST /k8s/clusters/c-xyz/apis/authentication.k8s.io/v1/tokenreviews HTTP/1.1\r\n";
+    assert!(head.starts_with(expected), "{head}");
+}
