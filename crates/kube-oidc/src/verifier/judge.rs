@@ -174,19 +174,7 @@ impl<'a> Unverified<'a> {
         let mut keys_may_come = false;
         let issuers = inner.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss) {
-            let judge = |keys: Option<&KeySet>| match keys
-                .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
-            {
-                Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
-                Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
-                Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
-            };
-            let judged = if self.rehearsed {
-                issuer.keys.peek(now, judge)
-            } else {
-                issuer.keys.with_current(now, judge)
-            };
-            match judged {
+            match self.judge_by_current(inner, issuer, now) {
                 Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
                 Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
                 None => keys_may_come = true,
@@ -202,18 +190,44 @@ impl<'a> Unverified<'a> {
         Poll::Ready(Err(refused.into()))
     }
 
+    /// What the keys of one issuer say that are here. `None`: those that may come have to say it.
+    fn judge_by_current<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        issuer: &TrustedIssuer,
+        now: Moment,
+    ) -> Option<Judged<C>> {
+        let judge = |keys: Option<&KeySet>| match keys
+            .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
+        {
+            Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
+            Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
+            Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
+        };
+        if self.rehearsed {
+            issuer.keys.peek(now, judge)
+        } else {
+            issuer.keys.with_current(now, judge)
+        }
+    }
+
     /// Judges with the keys that come, as soon as those of one issuer decide.
     async fn judge_waiting<C: Claims>(&self, inner: &Inner<C>) -> Result<Verified<C>, VerifyError> {
         let found = |keys: &KeySet| !matches!(self.find(keys), Err(NoKey::UnknownKid));
         let issuers = inner.issuers.load_full();
-        let mut waits: Vec<_> = issuers
-            .candidates(&self.payload.iss)
-            .filter_map(|issuer| {
-                let cache = issuer.keys.cache()?;
-                Some(Box::pin(async move { (issuer, cache.wait_for(found).await) }))
-            })
-            .collect();
-        let mut refused = Refusal::UnknownIssuer;
+        let (mut waits, mut refused) = (Vec::new(), Refusal::UnknownIssuer);
+        for issuer in issuers.candidates(&self.payload.iss) {
+            if let Some(cache) = issuer.keys.cache() {
+                waits.push(Box::pin(async move { (issuer, cache.wait_for(found).await) }));
+                continue;
+            }
+            // its keys were given, and say what they said
+            match self.judge_by_current(inner, issuer, Moment::now(&*inner.clock)) {
+                Some(Judged::Signed(verdict)) => return verdict.map_err(Into::into),
+                Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
+                None => {}
+            }
+        }
         let mut unavailable = None;
         while !waits.is_empty() {
             let (issuer, waited) = next_of(&mut waits).await;
