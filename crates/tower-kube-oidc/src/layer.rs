@@ -265,7 +265,8 @@ impl<C: Claims> OidcAuthLayer<C> {
     }
 
     /// Shows a function what becomes of each request, before the service is called or the answer
-    /// sent: for counting, and for logs of your own.
+    /// sent: for counting, and for logs of your own. What
+    /// [`end_streams_at_expiry`](Self::end_streams_at_expiry) ends later is not shown again.
     ///
     /// ```
     /// # use tower_kube_oidc::{IssuerUrl, OidcAuthLayer, Outcome};

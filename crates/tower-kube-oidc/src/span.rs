@@ -43,7 +43,14 @@ fn note_caller<C: Claims>(span: &Span, caller: &Verified<C>) {
 /// A subject, escaped and cut: a service account's never is, one of other claims is whatever its
 /// issuer lets it be.
 fn shown(subject: &str) -> String {
-    subject.chars().take(MAX_SUBJECT).flat_map(char::escape_debug).collect()
+    let mut shown = String::with_capacity(subject.len().min(MAX_SUBJECT));
+    for c in subject.chars().take(MAX_SUBJECT) {
+        match c {
+            '"' | '\'' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -57,6 +64,7 @@ mod tests {
         assert_eq!(shown(&longest), longest);
         assert_eq!(shown(&(longest.clone() + "d")), longest);
         assert_eq!(shown("a\nb\u{202e}c\u{1b}[31m"), r"a\nb\u{202e}c\u{1b}[31m");
+        assert_eq!(shown("o'brien \"b\" ä"), "o'brien \"b\" ä");
         assert!(shown(&"\u{202e}".repeat(1 << 16)).len() <= 8 * MAX_SUBJECT);
     }
 }

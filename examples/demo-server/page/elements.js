@@ -38,7 +38,7 @@ export const rows = (entries) =>
 // What shows as nothing, or turns its neighbours around, is written out: a name that somebody chose
 // is read as it stands.
 export const visible = (text) =>
-  text.replace(/(?! )[\p{C}\p{Z}\p{DI}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+  text.replace(/(?! )[\p{C}\p{Z}\p{DI}\u2800]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
 // What the verifier says, as a sentence. One that begins with a name or a value leaves it as it is.
 export function sentence(text) {
