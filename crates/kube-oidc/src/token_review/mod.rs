@@ -176,7 +176,8 @@ impl TokenReview {
         self
     }
 
-    /// How long an answer, and whoever waits for it, may take: 5 s unless set, 100 ms to 1 min.
+    /// How long an answer, and whoever waits for it, may take: 5 s unless set, 100 ms to 1 min. Who
+    /// waited for a call that came to nothing asks anew, and so waits for twice that at the most.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
