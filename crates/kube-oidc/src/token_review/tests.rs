@@ -104,6 +104,17 @@ pub(super) async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Lets others go on until something is so, and not without end where it never is.
+async fn until(is_so: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if is_so() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it never is");
+}
+
 #[tokio::test]
 async fn a_good_answer_counts_for_an_interval_and_not_longer() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
@@ -176,9 +187,7 @@ async fn who_asks_at_the_same_time_shares_one_call_and_its_answer() {
                 tokio::spawn(async move { ask(&answers).await })
             })
             .collect();
-        while answers.waiting() < 1_000 {
-            tokio::task::yield_now().await;
-        }
+        until(|| answers.waiting() >= 1_000).await;
         api_server.permits.add_permits(1_000);
         for caller in callers {
             assert_eq!(caller.await.unwrap(), expected);
@@ -199,17 +208,13 @@ async fn an_asker_who_goes_away_leaves_the_answer_to_the_next() {
     // who hangs up as soon as the API server is asked does not have it asked anew
     for _ in 0..10 {
         let asker = spawn();
-        while api_server.calls() < 1 {
-            tokio::task::yield_now().await;
-        }
+        until(|| api_server.calls() >= 1).await;
         asker.abort();
         assert!(asker.await.unwrap_err().is_cancelled());
     }
     assert_eq!(answers.waiting(), 1, "the call itself");
     let next = spawn();
-    while answers.waiting() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| answers.waiting() >= 2).await;
     api_server.permits.add_permits(1);
     assert_eq!(next.await.unwrap(), Ok(()));
     assert_eq!(ask(&answers).await, Ok(()));
@@ -225,9 +230,7 @@ async fn who_waits_and_is_not_polled_holds_nobody_up() {
         let answers = Arc::clone(&answers);
         tokio::spawn(async move { ask(&answers).await })
     };
-    while api_server.calls() < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| api_server.calls() >= 1).await;
     let mut idle = [(); 3].map(|()| Box::pin(ask(&answers)));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     for idle in &mut idle {
@@ -270,9 +273,7 @@ async fn who_waited_for_an_answer_gets_it_however_long_it_took() {
         let answers = Arc::clone(&answers);
         tokio::spawn(async move { ask(&answers).await })
     });
-    while answers.waiting() < 3 || api_server.calls() < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| answers.waiting() >= 3 && api_server.calls() >= 1).await;
     clock.advance(50 * SECOND);
     api_server.permits.add_permits(1_000);
     for asker in askers {
@@ -294,12 +295,10 @@ fn a_call_that_stands_still_is_not_waited_for_without_end() {
     let (stalled, driven) = (runtime(), runtime());
     stalled.block_on(async {
         let mut asking = std::pin::pin!(ask(&answers));
-        while api_server.calls() < 1 {
-            tokio::select! {
-                biased;
-                verdict = &mut asking => panic!("{verdict:?}"),
-                () = tokio::task::yield_now() => {}
-            }
+        tokio::select! {
+            biased;
+            verdict = &mut asking => panic!("{verdict:?}"),
+            () = until(|| api_server.calls() >= 1) => {}
         }
     });
     api_server.permits.add_permits(1_000);
@@ -315,9 +314,7 @@ fn a_call_that_stands_still_is_not_waited_for_without_end() {
     // what it says in the end is nobody's any more
     api_server.now_says(Ok(bad()));
     stalled.block_on(async {
-        while answers.waiting() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until(|| answers.waiting() == 0).await;
     });
     assert_eq!(driven.block_on(ask(&answers)), Ok(()));
     assert_eq!(api_server.calls(), 2);
@@ -338,9 +335,7 @@ async fn a_good_answer_that_comes_after_a_suspend_is_none() {
             let answers = Arc::clone(&answers);
             tokio::spawn(async move { ask(&answers).await })
         });
-        while answers.waiting() < 3 {
-            tokio::task::yield_now().await;
-        }
+        until(|| answers.waiting() >= 3).await;
         clock.set_wall(clock.wall() + 600 * SECOND);
         api_server.permits.add_permits(1_000);
         for asker in askers {
@@ -353,9 +348,7 @@ async fn a_good_answer_that_comes_after_a_suspend_is_none() {
         clock.advance(60 * SECOND);
         let asker = Arc::clone(&answers);
         let asker = tokio::spawn(async move { ask(&asker).await });
-        while api_server.calls() < 3 {
-            tokio::task::yield_now().await;
-        }
+        until(|| api_server.calls() >= 3).await;
         clock.set_wall(clock.wall() + 600 * SECOND);
         api_server.permits.add_permits(1_000);
         assert_eq!(asker.await.unwrap(), Err(Reason::ReviewDenied));
@@ -421,9 +414,7 @@ async fn more_than_may_wait_are_sent_away() {
             tokio::spawn(async move { ask(&answers).await })
         })
         .collect();
-    while answers.waiting() < 1_024 {
-        tokio::task::yield_now().await;
-    }
+    until(|| answers.waiting() >= 1_024).await;
     let Err(VerifyError::ReviewUnavailable(away)) = answers.ask(TOKEN, expected()).await else {
         panic!("it should be sent away");
     };
@@ -496,15 +487,11 @@ async fn the_last_good_answer_is_kept_for_as_long_as_was_asked_for() {
         let asked = std::pin::pin!(ask(&answers)).poll(&mut context);
         assert_eq!(asked, std::task::Poll::Ready(Ok(())));
     }
-    while api_server.calls() < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(|| api_server.calls() >= 3).await;
     assert_eq!(ask(&answers).await, Ok(()));
     assert_eq!(api_server.calls(), 3, "one asks behind them");
     api_server.permits.add_permits(1_000);
-    while answers.is_being_asked(TOKEN) {
-        tokio::task::yield_now().await;
-    }
+    until(|| !answers.is_being_asked(TOKEN)).await;
     // it counts from the good answer, not from the last use
     clock.advance(539 * SECOND);
     assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
