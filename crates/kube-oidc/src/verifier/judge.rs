@@ -174,7 +174,19 @@ impl<'a> Unverified<'a> {
         let mut keys_may_come = false;
         let issuers = inner.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss) {
-            match self.judge_by_current(inner, issuer, now) {
+            let judge = |keys: Option<&KeySet>| match keys
+                .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
+            {
+                Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
+                Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
+                Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
+            };
+            let judged = if self.rehearsed {
+                issuer.keys.peek(now, judge)
+            } else {
+                issuer.keys.with_current(now, judge)
+            };
+            match judged {
                 Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
                 Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
                 None => keys_may_come = true,
@@ -190,27 +202,6 @@ impl<'a> Unverified<'a> {
         Poll::Ready(Err(refused.into()))
     }
 
-    /// What the keys of one issuer say that are here. `None`: those that may come have to say it.
-    fn judge_by_current<C: Claims>(
-        &self,
-        inner: &Inner<C>,
-        issuer: &TrustedIssuer,
-        now: Moment,
-    ) -> Option<Judged<C>> {
-        let judge = |keys: Option<&KeySet>| match keys
-            .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
-        {
-            Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
-            Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
-            Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
-        };
-        if self.rehearsed {
-            issuer.keys.peek(now, judge)
-        } else {
-            issuer.keys.with_current(now, judge)
-        }
-    }
-
     /// Judges with the keys that come, as soon as those of one issuer decide.
     async fn judge_waiting<C: Claims>(&self, inner: &Inner<C>) -> Result<Verified<C>, VerifyError> {
         let found = |keys: &KeySet| !matches!(self.find(keys), Err(NoKey::UnknownKid));
@@ -222,10 +213,15 @@ impl<'a> Unverified<'a> {
                 continue;
             }
             // its keys were given, and say what they said
-            match self.judge_by_current(inner, issuer, Moment::now(&*inner.clock)) {
-                Some(Judged::Signed(verdict)) => return verdict.map_err(Into::into),
-                Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
-                None => {}
+            let now = Moment::now(&*inner.clock);
+            let judged = issuer.keys.peek(now, |keys| match keys.map(|keys| self.find(keys)) {
+                Some(Ok(fitting)) => self.judge(inner, issuer, fitting, now),
+                Some(Err(no_key)) => Judged::NotSigned(refused_for(no_key)),
+                None => Judged::NotSigned(Refusal::UnknownKey),
+            });
+            match judged {
+                Judged::Signed(verdict) => return verdict.map_err(Into::into),
+                Judged::NotSigned(refusal) => refused = more_telling(refused, refusal),
             }
         }
         let mut unavailable = None;
