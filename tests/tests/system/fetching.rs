@@ -97,6 +97,29 @@ async fn credentials_go_to_their_origin_only() {
 }
 
 #[tokio::test]
+async fn request_without_credentials_carries_none() {
+    let issuer = TestIssuer::start();
+    let file = std::env::temp_dir().join(format!("kube-oidc-absent-{}", fastrand::u64(..)));
+    let fetcher = HttpFetcher::new()
+        .with_header(issuer.base_url(), "x-api-key", "secret")
+        .and_then(|fetcher| fetcher.with_bearer_token(issuer.base_url(), "token"))
+        .unwrap();
+    let request = FetchRequest::new(issuer.jwks_uri());
+    assert!(request.allows_credentials());
+    fetcher.fetch(request.clone()).await.unwrap();
+    fetcher.fetch(request.clone().without_credentials()).await.unwrap();
+    let sent: Vec<bool> =
+        issuer.requests().iter().map(|r| r.header("x-api-key").is_some()).collect();
+    assert_eq!(sent, [true, false]);
+    assert_eq!(authorizations(&issuer), [Some("Bearer token".to_owned()), None]);
+
+    // a token file that cannot be read does not prevent such a request
+    let fetcher = fetcher.with_bearer_token_file(issuer.base_url(), file).unwrap();
+    fetcher.fetch(request.clone()).await.unwrap_err();
+    fetcher.fetch(request.without_credentials()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
     // each answer fits into the time, both together do not: the document must not be forgotten
     let issuer = TestIssuer::start();

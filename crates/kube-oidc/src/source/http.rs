@@ -215,7 +215,11 @@ impl HttpFetcher {
         for (name, value) in request.headers() {
             get = get.header(name, value);
         }
-        let credentials = self.credentials(&url.origin())?;
+        let credentials = if request.allows_credentials() {
+            self.credentials(&url.origin())?
+        } else {
+            HeaderMap::new()
+        };
         let mut response = get.headers(credentials).send().await.map_err(|error| {
             FetchError::new("the request failed").with_source(error.without_url())
         })?;

@@ -1,5 +1,6 @@
 //! Where keys come from: a URL that is fetched, or a set that is given.
 
+mod bounded;
 mod discovery;
 mod file;
 mod freshness;
@@ -9,6 +10,7 @@ mod remote;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+pub use self::bounded::BoundedConnection;
 #[cfg(feature = "remote-no-provider")]
 pub use self::http::HttpFetcher;
 use self::remote::Validators;
@@ -47,7 +49,8 @@ impl From<Remote> for Source {
 
 /// Reads one URL. [`HttpFetcher`] is the one that is used unless you bring your own.
 ///
-/// An implementation sends the request's [`headers`](FetchRequest::headers) along, follows no
+/// An implementation sends the request's [`headers`](FetchRequest::headers) along, adds its own
+/// credentials only if the request [allows them](FetchRequest::allows_credentials), follows no
 /// redirect, does not decode or store answers, stops at [`max_bytes`](FetchRequest::max_bytes),
 /// and gives whatever status came back: judging it is not its business. It needs no timeout: the
 /// future is dropped when time is up.
@@ -93,6 +96,7 @@ pub struct FetchRequest {
     url: String,
     headers: Vec<(&'static str, String)>,
     max_bytes: usize,
+    allows_credentials: bool,
 }
 
 /// As much of an answer as is read. A key set of a cluster has about 2 KiB.
@@ -107,13 +111,22 @@ impl FetchRequest {
             // so that no proxy on the way hands out last week's set
             ("cache-control", "no-cache".to_owned()),
         ];
-        Self { url: url.into(), headers, max_bytes: MAX_BYTES }
+        Self { url: url.into(), headers, max_bytes: MAX_BYTES, allows_credentials: true }
     }
 
     /// The same request, for another URL: for a fetcher that maps URLs and hands on to another.
     #[must_use]
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
         self.url = url.into();
+        self
+    }
+
+    /// Forbids the credentials that the fetcher is configured with.
+    ///
+    /// A server may reject a credential that it no longer accepts, and serve anonymous readers.
+    #[must_use]
+    pub fn without_credentials(mut self) -> Self {
+        self.allows_credentials = false;
         self
     }
 
@@ -144,6 +157,12 @@ impl FetchRequest {
     #[must_use]
     pub fn max_bytes(&self) -> usize {
         self.max_bytes
+    }
+
+    /// Returns `true` if the fetcher may add its own credentials. Defaults to `true`.
+    #[must_use]
+    pub fn allows_credentials(&self) -> bool {
+        self.allows_credentials
     }
 }
 
