@@ -55,7 +55,7 @@ pub(crate) enum Due {
 /// How a fetch ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Landing {
-    /// It brought a set, or the news that the last one still holds.
+    /// It brought a set.
     Good { lifetime: Duration },
     /// It did not; the issuer may have said when to ask again.
     Failed { retry_after: Option<Duration> },

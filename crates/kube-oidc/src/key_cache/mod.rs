@@ -81,7 +81,7 @@ struct History {
 /// A set, and until when it may be used: all that a request with a known key reads.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    set: Arc<FetchedSet>,
+    set: FetchedSet,
     at: Moment,
     lifetime: Duration,
     usable_for: Duration,
@@ -331,17 +331,11 @@ impl Shared {
         };
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("fetch_keys", issuer, cluster, outcome = field::Empty);
-        let before = last.as_ref().map(|snapshot| &snapshot.set);
+        let before = last.as_ref().map(|snapshot| snapshot.keys());
         let started = time::Instant::now();
         let loaded = self.source.load(before, manner).instrument(span.clone()).await;
         airborne.down = true;
-        let outcome = match &loaded {
-            Ok(loaded) if before.is_some_and(|before| Arc::ptr_eq(before, &loaded.set)) => {
-                Fetched::NotModified
-            }
-            Ok(_) => Fetched::Set,
-            Err(_) => Fetched::Failed,
-        };
+        let outcome = if loaded.is_ok() { Fetched::Set } else { Fetched::Failed };
         span.record("outcome", outcome.name());
         self.observed.meter.fetched(outcome, started.elapsed());
         self.land(airborne.flight, began, loaded, last.as_deref());

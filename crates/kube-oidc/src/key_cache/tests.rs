@@ -54,8 +54,6 @@ impl Clock for TokioClock {
 enum Reply {
     Answer(FetchResponse),
     After(Duration, FetchResponse),
-    /// 304 where a condition was sent, else the answer.
-    Conditional(FetchResponse),
     Unreachable,
     Hang,
     Panic,
@@ -102,19 +100,11 @@ impl Source {
     fn urls(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().map(|request| request.url().to_owned()).collect()
     }
-
-    /// The conditions of the request of this number, from 1.
-    fn conditions(&self, number: usize) -> Vec<(&'static str, String)> {
-        let requests = self.requests.lock().unwrap();
-        let headers = requests[number - 1].headers().filter(|(name, _)| name.starts_with("if-"));
-        headers.map(|(name, value)| (name, value.to_owned())).collect()
-    }
 }
 
 impl Fetch for Source {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
         let reply = self.replies.lock().unwrap().get(request.url()).cloned();
-        let conditional = request.headers().any(|(name, _)| name == "if-none-match");
         self.requests.lock().unwrap().push(request);
         self.began.send_modify(|count| *count += 1);
         Box::pin(async move {
@@ -123,8 +113,7 @@ impl Fetch for Source {
                     time::sleep(wait).await;
                     Ok(response)
                 }
-                Reply::Conditional(_) if conditional => Ok(FetchResponse::new(304, "")),
-                Reply::Answer(response) | Reply::Conditional(response) => Ok(response),
+                Reply::Answer(response) => Ok(response),
                 Reply::Unreachable => Err(FetchError::new("no route to host")),
                 Reply::Hang => future::pending().await,
                 Reply::Panic => panic!("a bug in the fetcher"),
@@ -492,11 +481,13 @@ fn discovered(source: &Arc<Source>) -> KeyCache {
     cache_of(remote, TokioClock(time::Instant::now()), Settings::default())
 }
 
+fn document_text(jwks_uri: &str) -> String {
+    json!({ "issuer": "https://issuer.test", "jwks_uri": jwks_uri }).to_string()
+}
+
 fn document(jwks_uri: &str) -> Reply {
-    let document = json!({ "issuer": "https://issuer.test", "jwks_uri": jwks_uri });
-    Reply::Answer(
-        FetchResponse::new(200, document.to_string()).with_header("Cache-Control", "max-age=3600"),
-    )
+    let document = FetchResponse::new(200, document_text(jwks_uri));
+    Reply::Answer(document.with_header("Cache-Control", "max-age=3600"))
 }
 
 #[tokio::test(start_paused = true)]
@@ -529,92 +520,42 @@ async fn the_document_is_kept_while_its_key_url_only_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_set_that_did_not_change_is_renewed_without_being_sent() {
-    let source = Source::new(Reply::Conditional(keys(&["a"]).with_header("ETag", "\"1\"")));
-    let cache = paused(&source);
-    get(&cache, "a").await.unwrap();
-    assert_eq!(source.conditions(1), []);
-    // each 304 keeps the validators for the next request
-    for round in 2..=4 {
-        ended(&cache, round as u64).await;
-        assert_eq!(source.conditions(round), [("if-none-match", "\"1\"".to_owned())]);
-    }
-    assert!(has(&cache, "a"));
-    assert!(!cache.0.machine().is_failing());
-    // a miss is believed after a 304 as after a new set
-    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
-}
-
-#[tokio::test(start_paused = true)]
-async fn both_validators_are_sent_as_they_came() {
+async fn validators_of_a_response_are_never_sent_back() {
     let date = "Sat, 21 Nov 2026 06:47:42 GMT";
-    let answer = keys(&["a"]).with_header("etag", "W/\"x\"").with_header("last-modified", date);
-    let source = Source::new(Reply::Answer(answer));
-    let cache = paused(&source);
-    get(&cache, "a").await.unwrap();
-    source.set(good(&["a"]));
-    ended(&cache, 3).await;
-    let both = [("if-none-match", "W/\"x\"".to_owned()), ("if-modified-since", date.to_owned())];
-    assert_eq!(source.conditions(2), both);
-    assert_eq!(source.conditions(3), [], "the set in use came without any");
-}
-
-#[tokio::test(start_paused = true)]
-async fn validators_of_a_set_that_was_not_accepted_are_forgotten() {
-    let garbage = FetchResponse::new(200, "<html>").with_header("ETag", "\"garbage\"");
-    let source = Source::new(Reply::Answer(garbage.clone()));
-    let cache = paused(&source);
-    cause(&cache, "a").await;
-    source.set(Reply::Answer(keys(&["a"]).with_header("ETag", "\"good\"")));
-    ended(&cache, 2).await;
-    source.set(Reply::Answer(garbage));
-    ended(&cache, 4).await;
-    assert_eq!(source.conditions(2), []);
-    for number in [3, 4] {
-        assert_eq!(source.conditions(number), [("if-none-match", "\"good\"".to_owned())]);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn validators_mean_nothing_at_another_url() {
-    const MOVED: &str = "https://issuer.test/moved";
-    let source = Source::new(Reply::Answer(keys(&["a"]).with_header("ETag", "\"1\"")));
-    source.set_at(DOCUMENT, document(KEYS));
+    let tagged = |set: FetchResponse| {
+        Reply::Answer(set.with_header("etag", "\"1\"").with_header("last-modified", date))
+    };
+    let source = Source::new(tagged(keys(&["a"])));
+    let document = FetchResponse::new(200, document_text(KEYS));
+    source.set_at(DOCUMENT, tagged(document));
     let cache = discovered(&source);
     get(&cache, "a").await.unwrap();
-    source.set(status(404));
-    source.set_at(MOVED, good(&["b"]));
-    source.set_at(DOCUMENT, document(MOVED));
-    ended(&cache, 3).await;
-    assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, DOCUMENT, MOVED]);
-    assert_eq!(source.conditions(3).len(), 1);
-    assert_eq!(source.conditions(5), []);
+    // by the timer, for an unknown key, after a failure, and for an operator
+    ended(&cache, 2).await;
+    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
+    source.set(status(500));
+    cache.refresh().await.unwrap_err();
+    source.set(tagged(keys(&["a"])));
+    ended(&cache, source.count() as u64).await;
+    cache.refresh().await.unwrap();
+    let requests = source.requests.lock().unwrap();
+    assert!(requests.len() > 5);
+    for request in &*requests {
+        let conditions: Vec<_> =
+            request.headers().filter(|(name, _)| name.starts_with("if-")).collect();
+        assert_eq!(conditions, [], "{}", request.url());
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_that_nobody_asked_for_is_a_failure() {
+async fn not_modified_response_is_a_failure() {
     let source = Source::new(status(304));
     let cache = paused(&source);
     assert_eq!(cause(&cache, "a").await, KeysUnavailableCause::FetchFailed);
-    source.set(good(&["a"]));
+    source.set(Reply::Answer(keys(&["a"]).with_header("ETag", "\"1\"")));
     ended(&cache, 2).await;
     source.set(status(304));
-    // a set that came without validators
     assert_eq!(cause(&cache, "b").await, KeysUnavailableCause::FetchFailed);
-    assert!(has(&cache, "a"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_set_that_was_dropped_does_not_stay_away_for_a_304() {
-    let answer = keys(&["a"]).with_header("ETag", "\"1\"");
-    let source = Source::new(Reply::Answer(answer.clone()));
-    let cache = paused(&source);
-    get(&cache, "a").await.unwrap();
-    source.set(Reply::Unreachable);
-    time::sleep(secs(600 + 24 * 3600 + 1)).await;
-    assert!(!has(&cache, "a"));
-    source.set(Reply::Conditional(answer));
-    ended(&cache, source.count() as u64 + 1).await;
     assert!(has(&cache, "a"));
 }
 

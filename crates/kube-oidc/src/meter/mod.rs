@@ -18,8 +18,6 @@ pub(crate) use self::silent::{IssuerMeter, TokenCacheMeter};
 pub(crate) enum Fetched {
     /// A key set.
     Set,
-    /// The set that is here is still the right one.
-    NotModified,
     Failed,
 }
 
@@ -33,13 +31,12 @@ pub(crate) enum Asked {
 
 impl Fetched {
     #[cfg(feature = "metrics")]
-    const ALL: [Self; 3] = [Self::Set, Self::NotModified, Self::Failed];
+    const ALL: [Self; 2] = [Self::Set, Self::Failed];
 
     /// A word for spans and labels.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Set => "set",
-            Self::NotModified => "not_modified",
             Self::Failed => "failed",
         }
     }

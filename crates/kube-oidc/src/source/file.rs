@@ -3,11 +3,10 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use super::{FetchError, FetchedSet, LoadError, Loaded, MAX_BYTES, Manner, remote::SetOrigin};
+use super::{FetchError, FetchedSet, LoadError, Loaded, MAX_BYTES, Manner};
 use crate::key_set::KeySet;
 
 /// How often the file is looked at. A kubelet takes a minute to bring a changed `ConfigMap`.
@@ -27,20 +26,13 @@ impl KeySetFile {
     /// Reads the file, by its path each time: a `ConfigMap` is swapped by a symbolic link.
     pub(super) fn load(
         &self,
-        last: Option<&Arc<FetchedSet>>,
+        last: Option<&KeySet>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         let text = read(&self.path)
             .map_err(|source| LoadError::Fetch { url: self.path.display().to_string(), source })?;
-        let same = |last: &&Arc<FetchedSet>| matches!(&last.origin, SetOrigin::File { text: before } if *before == text);
-        let set = if let Some(last) = last.filter(same) {
-            Arc::clone(last)
-        } else {
-            let last = last.map(|last| &last.keys);
-            let (keys, skipped) = KeySet::parse(&text, manner.allowed, last)?;
-            Arc::new(FetchedSet { keys, skipped, origin: SetOrigin::File { text } })
-        };
-        Ok(Loaded { lifetime: LOOK_EVERY, set })
+        let (keys, skipped) = KeySet::parse(&text, manner.allowed, last)?;
+        Ok(Loaded { lifetime: LOOK_EVERY, set: FetchedSet { keys, skipped } })
     }
 }
 

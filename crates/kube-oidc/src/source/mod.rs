@@ -13,13 +13,12 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 pub use self::bounded::BoundedConnection;
 #[cfg(feature = "remote-no-provider")]
 pub use self::http::HttpFetcher;
-use self::remote::Validators;
 pub(crate) use self::{
     file::KeySetFile,
     freshness::Freshness,
     remote::{FetchedSet, LoadError, Loaded, Manner, Remote},
 };
-use crate::error::foreign_error;
+use crate::{error::foreign_error, key_set::KeySet};
 
 /// Where the keys of one issuer are read again and again.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) async fn load(
         &self,
-        last: Option<&Arc<FetchedSet>>,
+        last: Option<&KeySet>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         match self {
@@ -130,25 +129,15 @@ impl FetchRequest {
         self
     }
 
-    fn with_validators(mut self, validators: &Validators) -> Self {
-        let conditions = [
-            ("if-none-match", validators.etag.as_ref()),
-            ("if-modified-since", validators.last_modified.as_ref()),
-        ];
-        for (name, value) in conditions {
-            self.headers.extend(value.map(|value| (name, value.clone())));
-        }
-        self
-    }
-
     /// The URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The headers to send, among them the conditions (`if-none-match`, `if-modified-since`) that
-    /// make a 304 possible.
+    /// The headers to send. There is never a condition (`If-None-Match`, `If-Modified-Since`)
+    /// among them: whether a key was removed is not for a server to decide by the validator of an
+    /// earlier response.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.headers.iter().map(|(name, value)| (*name, value.as_str()))
     }
@@ -182,7 +171,7 @@ impl FetchResponse {
     }
 
     /// The same answer with one more header. The ones that count are `cache-control`, `age`,
-    /// `date`, `expires`, `etag`, `last-modified` and `retry-after`.
+    /// `date`, `expires` and `retry-after`.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.to_owned()));

@@ -68,21 +68,11 @@ pub(crate) struct Manner<'a> {
     pub(crate) clock: &'a dyn Clock,
 }
 
-/// What makes the next fetch of the same URL conditional.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Validators {
-    /// The exact URL that they came with: they mean nothing elsewhere.
-    url: Url,
-    pub(super) etag: Option<String>,
-    pub(super) last_modified: Option<String>,
-}
-
 /// A fetch that brought what it should.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) lifetime: Duration,
-    /// A new set, or the last one if that is still the one.
-    pub(crate) set: Arc<FetchedSet>,
+    pub(crate) set: FetchedSet,
 }
 
 /// A set, and what came with it.
@@ -90,14 +80,6 @@ pub(crate) struct Loaded {
 pub(crate) struct FetchedSet {
     pub(crate) keys: KeySet,
     pub(crate) skipped: Vec<SkippedKey>,
-    pub(super) origin: SetOrigin,
-}
-
-/// What tells whether the next answer is the same set.
-#[derive(Debug)]
-pub(super) enum SetOrigin {
-    Url(Option<Validators>),
-    File { text: Vec<u8> },
 }
 
 /// A fetch that did not.
@@ -107,8 +89,6 @@ pub(crate) enum LoadError {
     Fetch { url: String, source: FetchError },
     #[error("{url} answered with status {status}{}", advice(*.status))]
     Status { url: String, status: u16, retry_after: Option<Duration> },
-    #[error("{url} answered 304 to a request without a condition")]
-    UnaskedNotModified { url: String },
     #[error("the discovery document is not UTF-8")]
     NotUtf8,
     #[error("the discovery document is not well formed: {0}")]
@@ -139,6 +119,7 @@ fn shown_url(url: &str) -> String {
 
 fn advice(status: u16) -> &'static str {
     match status {
+        304 => ", which is no answer to a request without a condition",
         300..=399 => ", a redirect: those are not followed",
         401 | 403 => {
             ": it wants credentials. A kube-apiserver does unless anonymous readers are bound to \
@@ -146,17 +127,6 @@ fn advice(status: u16) -> &'static str {
              keys is sent to the issuer's own origin only"
         }
         _ => "",
-    }
-}
-
-impl FetchedSet {
-    fn validators_for(&self, url: &Url) -> Option<&Validators> {
-        match &self.origin {
-            SetOrigin::Url(validators) => {
-                validators.as_ref().filter(|validators| validators.url == *url)
-            }
-            SetOrigin::File { .. } => None,
-        }
     }
 }
 
@@ -208,7 +178,7 @@ impl Remote {
     /// Fetches the set, after the discovery document where that is due, all within its time.
     pub(crate) async fn load(
         &self,
-        last: Option<&Arc<FetchedSet>>,
+        last: Option<&KeySet>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
         let before = self.found();
@@ -227,27 +197,13 @@ impl Remote {
     async fn keys(
         &self,
         url: Url,
-        last: Option<&Arc<FetchedSet>>,
+        last: Option<&KeySet>,
         manner: Manner<'_>,
     ) -> Result<Loaded, LoadError> {
-        let request = FetchRequest::new(url.as_str());
-        let condition = last.and_then(|last| Some((last, last.validators_for(&url)?)));
-        let request = match condition {
-            Some((_, validators)) => request.with_validators(validators),
-            None => request,
-        };
-        let response = self.fetch(request, manner.clock).await?;
+        let response = self.fetch(FetchRequest::new(url.as_str()), manner.clock).await?;
         let lifetime = manner.freshness.lifetime(&response);
-        if response.status() == 304 {
-            return match condition {
-                Some((last, _)) => Ok(Loaded { lifetime, set: Arc::clone(last) }),
-                None => Err(LoadError::UnaskedNotModified { url: shown_url(url.as_str()) }),
-            };
-        }
-        let last = last.map(|last| &last.keys);
         let (keys, skipped) = KeySet::parse(response.body(), manner.allowed, last)?;
-        let origin = SetOrigin::Url(Validators::of(&response, url));
-        Ok(Loaded { lifetime, set: Arc::new(FetchedSet { keys, skipped, origin }) })
+        Ok(Loaded { lifetime, set: FetchedSet { keys, skipped } })
     }
 
     async fn jwks_uri(&self, known: Option<Found>, manner: Manner<'_>) -> Result<Url, LoadError> {
@@ -283,9 +239,6 @@ impl Remote {
         manner: Manner<'_>,
     ) -> Result<Found, LoadError> {
         let response = self.fetch(FetchRequest::new(document), manner.clock).await?;
-        if response.status() == 304 {
-            return Err(LoadError::UnaskedNotModified { url: shown_url(document) });
-        }
         let jwks_uri = match trust {
             Trust::Issuer(issuer) => discovery::jwks_uri(response.body(), issuer)?,
             Trust::ApiServer { jwks_uri, name } => {
@@ -297,7 +250,7 @@ impl Remote {
         Ok(Found { jwks_uri, at: now, lifetime, suspect: false })
     }
 
-    /// Fetches, and lets only 200 and 304 pass.
+    /// Fetches, and lets only 200 pass.
     async fn fetch(
         &self,
         request: FetchRequest,
@@ -309,7 +262,7 @@ impl Remote {
             Err(source) => return Err(LoadError::Fetch { url, source }),
         };
         match response.status() {
-            200 | 304 => Ok(response),
+            200 => Ok(response),
             status => Err(LoadError::Status {
                 url,
                 status,
@@ -352,19 +305,4 @@ fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
         );
     }
     Ok(())
-}
-
-impl Validators {
-    /// As long as one may be, in bytes. It goes back to the issuer with every request: one that its
-    /// server does not read would be the end of all refreshes.
-    const MAX_BYTES: usize = 1024;
-
-    fn of(response: &FetchResponse, url: Url) -> Option<Self> {
-        let header = |name| {
-            let value = response.header(name).filter(|value| value.len() <= Self::MAX_BYTES);
-            value.map(str::to_owned)
-        };
-        let (etag, last_modified) = (header("etag"), header("last-modified"));
-        (etag.is_some() || last_modified.is_some()).then_some(Self { url, etag, last_modified })
-    }
 }
