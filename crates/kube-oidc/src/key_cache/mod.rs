@@ -4,6 +4,8 @@
 //! [`machine`] decides, this module carries out: it spawns the fetches, publishes the sets and
 //! wakes who waits.
 
+mod events;
+mod fetch;
 #[cfg(test)]
 #[cfg(kube_oidc_shuttle)]
 mod interleavings;
@@ -16,9 +18,8 @@ mod tests;
 
 use std::{
     fmt,
-    path::Path,
     sync::{
-        Arc, PoisonError, Weak,
+        Arc, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -26,20 +27,17 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::{runtime::Handle, sync::watch, time};
-use tracing::{Instrument as _, field};
 
-use self::machine::{Answer, Due, Flight, Landing, Machine, Refresh};
+use self::fetch::{Airborne, fly};
+use self::machine::{Answer, Due, Flight, Machine, Refresh};
 pub(crate) use self::settings::Settings;
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::{KeysUnavailable, KeysUnavailableCause},
-    in_cluster,
     key_set::KeySet,
-    meter::Fetched,
     observed::Observed,
-    shown::chain,
-    source::{FetchedSet, LoadError, Loaded, Manner, Source},
+    source::{FetchedSet, Source},
     status::{FetchFailure, IssuerStatus, KeyState},
     sync::{Mutex, MutexGuard, spawn, step},
 };
@@ -317,204 +315,6 @@ impl Shared {
         let place = Place(&self.waiting);
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         (waiting < self.settings.max_waiting).then_some(place)
-    }
-
-    /// Fetches once, and takes what comes of it.
-    async fn fetch(&self, mut airborne: Airborne) {
-        let began = Moment::now(&*self.clock);
-        let last = self.snapshot.load_full();
-        let manner = Manner {
-            allowed: &self.allowed,
-            freshness: &self.settings.freshness,
-            timeout: self.settings.fetch_timeout,
-            clock: &*self.clock,
-        };
-        let (issuer, cluster) = self.observed.names();
-        let span = tracing::info_span!("fetch_keys", issuer, cluster, outcome = field::Empty);
-        let before = last.as_ref().map(|snapshot| snapshot.keys());
-        let started = time::Instant::now();
-        let loaded = self.source.load(before, manner).instrument(span.clone()).await;
-        airborne.down = true;
-        let outcome = if loaded.is_ok() { Fetched::Set } else { Fetched::Failed };
-        span.record("outcome", outcome.name());
-        self.observed.meter.fetched(outcome, started.elapsed());
-        self.land(airborne.flight, began, loaded, last.as_deref());
-    }
-
-    fn land(
-        &self,
-        flight: Flight,
-        began: Moment,
-        loaded: Result<Loaded, LoadError>,
-        last: Option<&Snapshot>,
-    ) {
-        let landing = match &loaded {
-            Ok(loaded) => Landing::Good { lifetime: loaded.lifetime },
-            Err(error) => Landing::Failed { retry_after: error.retry_after() },
-        };
-        let now = Moment::now(&*self.clock);
-        let mut machine = self.machine();
-        let was_failing = machine.is_failing();
-        if machine.land(now, flight, landing, fastrand::f64()) {
-            match loaded {
-                Ok(loaded) => {
-                    self.history().last_success = Some(began.wall);
-                    let snapshot = self.publish(loaded, began, &machine);
-                    drop(machine);
-                    self.log_success(&snapshot, last, was_failing);
-                }
-                Err(error) => {
-                    let usable = machine.usable(now);
-                    drop(machine);
-                    self.note_failure(&error, was_failing, usable);
-                }
-            }
-        }
-        self.tell_landing();
-    }
-
-    fn publish(&self, loaded: Loaded, began: Moment, machine: &Machine) -> Arc<Snapshot> {
-        // the timer gets a little time to be first
-        let look_at_age = machine.refresh_after().saturating_add(self.settings.fetch_timeout);
-        let snapshot = Arc::new(Snapshot {
-            set: loaded.set,
-            at: began,
-            lifetime: loaded.lifetime,
-            usable_for: loaded.lifetime.saturating_add(self.settings.max_stale),
-            look_at_age: AtomicU64::new(age_in_millis(look_at_age)),
-        });
-        step();
-        self.snapshot.store(Some(Arc::clone(&snapshot)));
-        snapshot
-    }
-
-    /// One line for each change of state, not for each fetch.
-    fn log_success(&self, new: &Snapshot, last: Option<&Snapshot>, was_failing: bool) {
-        let (issuer, cluster) = self.observed.names();
-        let keys = new.keys().len();
-        if last.is_none_or(|last| last.set.skipped != new.set.skipped) {
-            for skipped in &new.set.skipped {
-                tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
-            }
-        }
-        if last.is_none() {
-            tracing::info!(issuer, cluster, keys, "the keys of the issuer are here");
-        } else if was_failing {
-            tracing::info!(
-                issuer,
-                cluster,
-                keys,
-                "the issuer answers again, and its keys are fresh"
-            );
-        } else {
-            tracing::debug!(issuer, cluster, keys, "the keys of the issuer were refreshed");
-        }
-    }
-
-    fn note_failure(&self, error: &LoadError, was_failing: bool, usable: bool) {
-        let (issuer, cluster) = self.observed.names();
-        let error = chain(error);
-        {
-            let mut history = self.history();
-            history.failures += 1;
-            history.last_error = Some(FetchFailure { at: self.clock.wall(), error: error.clone() });
-        }
-        if !was_failing
-            && in_cluster::is_api_server(issuer)
-            && Path::new(in_cluster::FOLDER).exists()
-        {
-            tracing::warn!(
-                issuer,
-                cluster,
-                "this process is a pod, and the issuer is its own API server's name: \
-                 Issuer::in_cluster() knows its address, certificate authority and token"
-            );
-        }
-        match (was_failing, usable) {
-            (false, true) => tracing::warn!(
-                issuer,
-                cluster,
-                error,
-                "the keys of the issuer could not be refreshed: the last good ones stay in use"
-            ),
-            (false, false) => tracing::error!(
-                issuer,
-                cluster,
-                error,
-                "the keys of the issuer could not be fetched: its tokens are answered with 503"
-            ),
-            (true, _) => {
-                tracing::debug!(issuer, cluster, error, "the keys still cannot be fetched");
-            }
-        }
-    }
-}
-
-/// Fetches, then stays as the timer until a later flight takes over or the last verifier is gone.
-async fn fly(mut airborne: Airborne) {
-    loop {
-        let (cache, flight) = (airborne.cache.clone(), airborne.flight);
-        {
-            let Some(shared) = cache.upgrade() else { return };
-            shared.fetch(airborne).await;
-        }
-        airborne = match next_flight(&cache, flight).await {
-            Some(next) => Airborne::new(cache, next),
-            None => return,
-        };
-    }
-}
-
-/// Waits until a fetch is due. `None`: this timer is no longer needed.
-async fn next_flight(cache: &Weak<Shared>, flight: Flight) -> Option<Flight> {
-    loop {
-        let (due, mut landed) = {
-            let shared = cache.upgrade()?;
-            let landed = shared.listen();
-            let mut machine = shared.machine();
-            if !machine.is_last(flight) {
-                return None;
-            }
-            (machine.due(Moment::now(&*shared.clock)), landed)
-        };
-        // closed when the last verifier is gone
-        let closed = match due {
-            Due::Start(next) => return Some(next),
-            Due::In(wait) => {
-                matches!(time::timeout(wait, landed.changed()).await, Ok(Err(_)))
-            }
-            Due::Never => landed.changed().await.is_err(),
-        };
-        if closed {
-            return None;
-        }
-    }
-}
-
-/// A flight that has not landed. Dropped in the air, because its runtime ended, before its first
-/// step even, or because its fetcher panicked, it tells those who wait.
-struct Airborne {
-    cache: Weak<Shared>,
-    flight: Flight,
-    down: bool,
-}
-
-impl Airborne {
-    fn new(cache: Weak<Shared>, flight: Flight) -> Self {
-        Self { cache, flight, down: false }
-    }
-}
-
-impl Drop for Airborne {
-    fn drop(&mut self) {
-        let Some(shared) = self.cache.upgrade().filter(|_| !self.down) else { return };
-        if std::thread::panicking() {
-            let now = Moment::now(&*shared.clock);
-            shared.land(self.flight, now, Err(LoadError::Panicked), None);
-        } else {
-            shared.machine().give_up(self.flight);
-            shared.tell_landing();
-        }
     }
 }
 

@@ -1,0 +1,69 @@
+//! The log lines about the keys of an issuer: one for each change of state, not for each fetch.
+
+use std::path::Path;
+
+use super::{Shared, Snapshot};
+use crate::{in_cluster, shown::chain, source::LoadError, status::FetchFailure};
+
+impl Shared {
+    /// One line for each change of state, not for each fetch.
+    pub(super) fn log_success(&self, new: &Snapshot, last: Option<&Snapshot>, was_failing: bool) {
+        let (issuer, cluster) = self.observed.names();
+        let keys = new.keys().len();
+        if last.is_none_or(|last| last.set.skipped != new.set.skipped) {
+            for skipped in &new.set.skipped {
+                tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
+            }
+        }
+        if last.is_none() {
+            tracing::info!(issuer, cluster, keys, "the keys of the issuer are here");
+        } else if was_failing {
+            tracing::info!(
+                issuer,
+                cluster,
+                keys,
+                "the issuer answers again, and its keys are fresh"
+            );
+        } else {
+            tracing::debug!(issuer, cluster, keys, "the keys of the issuer were refreshed");
+        }
+    }
+
+    pub(super) fn note_failure(&self, error: &LoadError, was_failing: bool, usable: bool) {
+        let (issuer, cluster) = self.observed.names();
+        let error = chain(error);
+        {
+            let mut history = self.history();
+            history.failures += 1;
+            history.last_error = Some(FetchFailure { at: self.clock.wall(), error: error.clone() });
+        }
+        if !was_failing
+            && in_cluster::is_api_server(issuer)
+            && Path::new(in_cluster::FOLDER).exists()
+        {
+            tracing::warn!(
+                issuer,
+                cluster,
+                "this process is a pod, and the issuer is its own API server's name: \
+                 Issuer::in_cluster() knows its address, certificate authority and token"
+            );
+        }
+        match (was_failing, usable) {
+            (false, true) => tracing::warn!(
+                issuer,
+                cluster,
+                error,
+                "the keys of the issuer could not be refreshed: the last good ones stay in use"
+            ),
+            (false, false) => tracing::error!(
+                issuer,
+                cluster,
+                error,
+                "the keys of the issuer could not be fetched: its tokens are answered with 503"
+            ),
+            (true, _) => {
+                tracing::debug!(issuer, cluster, error, "the keys still cannot be fetched");
+            }
+        }
+    }
+}
