@@ -12,11 +12,15 @@ mod grpc_server;
 mod guide;
 mod hidden;
 mod http_server;
+#[cfg(target_os = "linux")]
+mod hung_file;
 mod judge;
 mod log;
 mod mapped;
 mod oracle_case;
 
+#[cfg(target_os = "linux")]
+pub use self::hung_file::HungFile;
 pub use self::{
     busy::Busy,
     capture::{Capture, decoded, fixture, pinned_time},

@@ -15,6 +15,8 @@ mod grpc;
 mod guide;
 mod health;
 mod hostile_issuer;
+#[cfg(target_os = "linux")]
+mod hung_files;
 mod in_cluster;
 mod key_cache;
 mod layer;

@@ -233,7 +233,7 @@ impl Issuer {
 
     /// Reads the keys from a file, such as a mounted `ConfigMap`, which is read again when it
     /// changes: every 10 seconds, and for a `kid` that is not in it. It does not age; while it
-    /// cannot be read the last set stays in use, and the log warns.
+    /// cannot be read, or its file system hangs, the last set stays in use, and the log warns.
     #[must_use]
     pub fn with_key_set_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.key_set_file = Some(path.into());

@@ -3,6 +3,7 @@
 mod bounded;
 mod discovery;
 mod file;
+mod file_reader;
 mod freshness;
 #[cfg(feature = "remote-no-provider")]
 mod http;
@@ -10,9 +11,9 @@ mod remote;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-pub use self::bounded::BoundedConnection;
 #[cfg(feature = "remote-no-provider")]
 pub use self::http::HttpFetcher;
+pub use self::{bounded::BoundedConnection, file_reader::FileReader};
 pub(crate) use self::{
     file::KeySetFile,
     freshness::Freshness,
@@ -35,7 +36,7 @@ impl Source {
     ) -> Result<Loaded, LoadError> {
         match self {
             Self::Remote(remote) => remote.load(last, manner).await,
-            Self::File(file) => file.load(last, manner),
+            Self::File(file) => file.load(last, manner).await,
         }
     }
 }

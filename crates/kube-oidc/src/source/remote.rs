@@ -87,6 +87,8 @@ pub(crate) struct FetchedSet {
 pub(crate) enum LoadError {
     #[error("{url} could not be read")]
     Fetch { url: String, source: FetchError },
+    #[error(transparent)]
+    File(#[from] FetchError),
     #[error("{url} answered with status {status}{}", advice(*.status))]
     Status { url: String, status: u16, retry_after: Option<Duration> },
     #[error("the discovery document is not UTF-8")]

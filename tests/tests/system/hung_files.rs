@@ -1,0 +1,202 @@
+//! Files whose file system hangs.
+
+use std::{
+    fs,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use kube_oidc::{Issuer, Verifier, source::FileReader};
+use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::{HungFile, Judge as _};
+use tokio::runtime::{Builder, Runtime};
+
+/// Longer than anything here takes on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A file in a folder of its own.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn holding(content: impl AsRef<[u8]>) -> Self {
+        let folder = std::env::temp_dir().join(format!("kube-oidc-hung-{}", fastrand::u64(..)));
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("file");
+        fs::write(&file, content).unwrap();
+        Self(file)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+/// A runtime with one worker, whose tasks a test waits for from outside.
+struct OneWorker(Runtime);
+
+impl OneWorker {
+    fn new() -> Self {
+        Self(Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap())
+    }
+
+    fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
+        let (send, receive) = mpsc::channel();
+        self.0.spawn(async move { send.send(task.await) });
+        receive.recv_timeout(LONG).expect("a worker that is not blocked")
+    }
+
+    /// Shuts the runtime down, which waits for its blocking tasks.
+    fn shut_down(self) {
+        let (send, receive) = mpsc::channel();
+        thread::spawn(move || {
+            drop(self.0);
+            send.send(())
+        });
+        receive.recv_timeout(LONG).expect("a runtime that ends");
+    }
+}
+
+fn verifier_of(issuer: &TestIssuer, path: &Path) -> Verifier {
+    Verifier::builder(Issuer::new(issuer.url().parse().unwrap()).with_key_set_file(path))
+        .audience("orders")
+        .fetch_timeout(Duration::from_secs(2))
+        .build()
+        .unwrap()
+}
+
+fn last_error(verifier: &Verifier) -> String {
+    verifier.status()[0].last_error.clone().unwrap().error
+}
+
+#[test]
+fn hung_key_set_file_leaves_cached_keys_in_use() {
+    let issuer = TestIssuer::start();
+    let file = TempFile::holding(issuer.key_set().to_string());
+    let path = file.0.display().to_string();
+    let verifier = verifier_of(&issuer, &file.0);
+    let runtime = OneWorker::new();
+    let verify = || {
+        let (verifier, token) = (verifier.clone(), issuer.token().audience("orders").mint());
+        runtime.run(async move { verifier.judge(&token).await.is_ok() })
+    };
+    let refresh = || {
+        let verifier = verifier.clone();
+        runtime.run(async move { verifier.refresh_now().await.is_ok() })
+    };
+    assert!(verify());
+
+    let hung = HungFile::at(&file.0);
+    let (began, refreshed) = mpsc::channel();
+    let refreshing = verifier.clone();
+    runtime.0.spawn(async move { began.send(refreshing.refresh_now().await.is_ok()) });
+    assert!(verify(), "while the file is read");
+    assert!(!refreshed.recv_timeout(LONG).unwrap());
+    assert_eq!(last_error(&verifier), format!("failed to read `{path}` within 2s"));
+
+    for _ in 0..10 {
+        assert!(!refresh());
+        let error = last_error(&verifier);
+        assert!(error.starts_with(&format!("failed to read `{path}`: an earlier read")), "{error}");
+        assert!(verify());
+    }
+
+    issuer.rotate();
+    hung.recover(issuer.key_set().to_string());
+    while !refresh() {}
+    assert!(verify());
+    runtime.shut_down();
+}
+
+#[test]
+fn runtime_shuts_down_while_a_file_hangs() {
+    let issuer = TestIssuer::start();
+    let file = TempFile::holding("");
+    let verifier = verifier_of(&issuer, &file.0);
+    let runtime = OneWorker::new();
+    let _hung = HungFile::at(&file.0);
+    let refreshing = verifier.clone();
+    assert!(runtime.run(async move { refreshing.refresh_now().await.is_err() }));
+    runtime.shut_down();
+    // another runtime finds the read that hangs
+    let refreshing = verifier.clone();
+    assert!(OneWorker::new().run(async move { refreshing.refresh_now().await.is_err() }));
+    let error = last_error(&verifier);
+    assert!(error.contains("an earlier read has not returned"), "{error}");
+}
+
+#[tokio::test]
+async fn hung_read_is_the_only_one_in_flight() {
+    let file = TempFile::holding("before");
+    let reader = FileReader::new(&file.0);
+    assert_eq!(reader.read().await.unwrap(), b"before");
+    let hung = HungFile::at(&file.0);
+    let reads = Arc::new(AtomicUsize::new(0));
+    let read = || {
+        let reads = Arc::clone(&reads);
+        reader.read_with(move |path| {
+            reads.fetch_add(1, Ordering::Relaxed);
+            fs::read(path)
+        })
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(1500), read()).await.is_err());
+    for _ in 0..100 {
+        let error = read().await.unwrap_err();
+        assert_eq!(error.to_string(), "an earlier read has not returned; the file system hangs");
+    }
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+    hung.recover("after");
+    while read().await.is_err() {}
+    assert_eq!(reader.read().await.unwrap(), b"after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_reads_of_one_file_all_succeed() {
+    let file = TempFile::holding("content");
+    let reader = FileReader::new(&file.0);
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let reader = reader.clone();
+        reads.spawn(async move { reader.read().await.map_err(|error| error.to_string()) });
+    }
+    // what is abandoned while it waits or reads does not stop the others
+    for _ in 0..50 {
+        let reader = reader.clone();
+        reads.spawn(async move {
+            let _ = tokio::time::timeout(Duration::ZERO, reader.read()).await;
+            Ok(b"content".to_vec())
+        });
+    }
+    for read in reads.join_all().await {
+        assert_eq!(read.unwrap(), b"content");
+    }
+}
+
+#[tokio::test]
+async fn unusable_file_is_an_error_that_names_its_path() {
+    let file = TempFile::holding(vec![b' '; 1024 * 1024]);
+    let path = file.0.display().to_string();
+    let reader = FileReader::new(&file.0);
+    assert_eq!(reader.read().await.unwrap().len(), 1024 * 1024);
+    fs::write(&file.0, vec![b' '; 1024 * 1024 + 1]).unwrap();
+    let error = reader.read().await.unwrap_err();
+    assert_eq!(error.to_string(), format!("`{path}` has more than 1048576 bytes"));
+    fs::remove_file(&file.0).unwrap();
+    let error = reader.read().await.unwrap_err();
+    assert_eq!(error.to_string(), format!("failed to read `{path}`"));
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("No such file"), "{cause}");
+    let endless = FileReader::new("/dev/zero").read().await.unwrap_err();
+    assert_eq!(endless.to_string(), "`/dev/zero` has more than 1048576 bytes");
+    let panicked = reader.read_with(|_| -> std::io::Result<()> { panic!("a bug") }).await;
+    assert_eq!(panicked.unwrap_err().to_string(), "the read panicked");
+    assert!(reader.read().await.is_err(), "and the next read does not wait for ever");
+}
