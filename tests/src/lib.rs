@@ -5,6 +5,7 @@
 
 mod busy;
 mod capture;
+mod child;
 mod dead_port;
 pub mod forge;
 mod grpc_server;
@@ -24,6 +25,7 @@ pub use self::hung_file::HungFile;
 pub use self::{
     busy::Busy,
     capture::{Capture, decoded, fixture, pinned_time},
+    child::{is_child, run_in_child},
     dead_port::DeadPort,
     forge::Forge,
     grpc_server::{GrpcServer, WhoAmI},

@@ -56,7 +56,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `remote` | yes | fetches over HTTP with reqwest, rustls and aws-lc-rs |
+//! | `remote` | yes | fetches over HTTP with hyper, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
 //! | `metrics` | no | counts and measures, by the `metrics` facade |
 //! | `ml-dsa` | no | tokens signed with ML-DSA-44, ML-DSA-65 and ML-DSA-87 ([RFC 9964]) |

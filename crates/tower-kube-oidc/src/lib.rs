@@ -87,7 +87,7 @@
 //! | `axum` | no | the extractor [`Caller`], and open paths in nested routers |
 //! | `tonic` | no | [`CallerExt`] |
 //! | `tonic-health` | no | [`report_health`] |
-//! | `remote` | yes | fetches keys over HTTP with reqwest, rustls and aws-lc-rs |
+//! | `remote` | yes | fetches keys over HTTP with hyper, rustls and aws-lc-rs |
 //! | `remote-no-provider` | no | the same, with the rustls provider that the application installs |
 //! | `metrics` | no | counts requests, fetches and more by the `metrics` facade |
 //! | `ml-dsa` | no | tokens signed with ML-DSA-44, ML-DSA-65 and ML-DSA-87 |

@@ -1,6 +1,6 @@
 //! How keys are fetched: TLS, credentials, redirects.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use kube_oidc::{
     Issuer, Verifier, VerifyError,
@@ -299,56 +299,4 @@ async fn headers_for_fetching_go_to_their_origin_only() {
     let sent = |issuer: &TestIssuer| issuer.requests()[0].header("x-api-key").map(str::to_owned);
     assert_eq!(sent(&issuer).as_deref(), Some("5ecre7"));
     assert_eq!(sent(&elsewhere), None);
-}
-
-/// A proxy that is set, and one of the environment, which a process of its own has: this test again.
-#[tokio::test]
-async fn a_proxy_is_asked_for_https_and_never_for_plain_http() {
-    const CHILD: &str = "KUBE_OIDC_TESTS_HAS_A_PROXY";
-    if std::env::var_os(CHILD).is_some() {
-        return fetch_in_the_environment_of_a_proxy().await;
-    }
-    let proxy = TestIssuer::start();
-    let plain = TestIssuer::start();
-    let through = trusted(&plain).with_fetch_proxy(proxy.base_url());
-    assert!(!is_unavailable(&verifier(through), &plain).await);
-    assert_eq!(proxy.requests().len(), 0);
-
-    let https = TestIssuer::builder().tls().start();
-    let through = trusted(&https)
-        .with_root_certificates_pem(https.ca_pem())
-        .with_fetch_bearer_token("5ecre7")
-        .with_fetch_proxy(proxy.base_url());
-    // it is no proxy, so the fetch fails; what it was asked for is a tunnel, without credentials
-    assert!(is_unavailable(&verifier(through), &https).await);
-    let asked = proxy.requests();
-    assert_eq!(asked.len(), 1);
-    assert_eq!(asked[0].path, https.address().to_string());
-    assert_eq!(asked[0].header("authorization"), None);
-
-    let proxy = TestIssuer::start();
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "fetching::a_proxy_is_asked_for_https_and_never_for_plain_http"]);
-    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
-    {
-        child.env(name, proxy.base_url());
-    }
-    for name in ["NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
-        child.env_remove(name);
-    }
-    let ended = child.env(CHILD, "1").output().unwrap();
-    assert!(ended.status.success(), "{ended:?}");
-    let asked = proxy.requests();
-    assert_eq!(asked.len(), 1, "{asked:?}");
-    assert!(asked[0].path.starts_with("127.0.0.1:"), "a tunnel: {asked:?}");
-}
-
-async fn fetch_in_the_environment_of_a_proxy() {
-    let plain = TestIssuer::start();
-    assert!(!is_unavailable(&verifier(trusted(&plain)), &plain).await);
-    assert_eq!((plain.discovery_fetches(), plain.key_fetches()), (1, 1));
-    let https = TestIssuer::builder().tls().start();
-    let through = trusted(&https).with_root_certificates_pem(https.ca_pem());
-    assert!(is_unavailable(&verifier(through), &https).await);
-    assert_eq!(https.requests().len(), 0);
 }

@@ -64,6 +64,8 @@ pub struct Issuer {
 struct HttpSettings {
     root_certificates: Vec<Vec<u8>>,
     root_files: Vec<PathBuf>,
+    /// The platform's are not trusted.
+    exclude_platform_roots: bool,
     proxy: Option<String>,
     credentials: Vec<Credential>,
     credential_origins: Vec<String>,
@@ -108,6 +110,11 @@ impl Issuer {
     /// keys are no longer refreshed, [`status`](crate::Verifier::status) says so, and
     /// [`accept_issuer`](crate::Verifier::accept_issuer) takes it. The keys are the API server's
     /// own, at `/openid/v1/jwks`.
+    ///
+    /// The API server's certificate must be signed by `ca.crt`: the platform's root certificates are
+    /// not trusted, since the pod's token is sent to the API server. The proxy of the environment is
+    /// not used. For an API server behind another authority or a proxy, use
+    /// `with_additional_root_certificates_file` and `with_fetch_proxy`.
     ///
     /// # Errors
     ///
@@ -255,27 +262,58 @@ impl Issuer {
         self
     }
 
-    /// Trusts the certificates of a PEM bundle when fetching, beside the platform's: a private
-    /// cluster's own CA.
+    /// Trusts the certificates of a PEM bundle when fetching, instead of the platform's.
+    ///
+    /// This is the setting for the CA of a private cluster. Several calls add up. An invalid
+    /// certificate in the bundle is skipped with a warning.
     #[cfg(feature = "remote-no-provider")]
     #[must_use]
-    pub fn with_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+    pub fn with_root_certificates_pem(self, pem: impl Into<Vec<u8>>) -> Self {
+        let mut issuer = self.with_additional_root_certificates_pem(pem);
+        issuer.http.exclude_platform_roots = true;
+        issuer
+    }
+
+    /// Trusts the certificates of a PEM file when fetching, instead of the platform's.
+    ///
+    /// Several calls add up. The file is read at each fetch, so a replaced bundle is picked up. If
+    /// the file cannot be read again, the last usable certificates stay in use. An invalid
+    /// certificate in the file is skipped with a warning.
+    #[cfg(feature = "remote-no-provider")]
+    #[must_use]
+    pub fn with_root_certificates_file(self, path: impl Into<PathBuf>) -> Self {
+        let mut issuer = self.with_additional_root_certificates_file(path);
+        issuer.http.exclude_platform_roots = true;
+        issuer
+    }
+
+    /// Trusts the certificates of a PEM bundle when fetching, in addition to all others.
+    ///
+    /// The others are the platform's, unless
+    /// [`with_root_certificates_pem`](Self::with_root_certificates_pem),
+    /// [`with_root_certificates_file`](Self::with_root_certificates_file), or
+    /// [`in_cluster`](Self::in_cluster) excludes them.
+    #[cfg(feature = "remote-no-provider")]
+    #[must_use]
+    pub fn with_additional_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.root_certificates.push(pem.into());
         self
     }
 
-    /// Trusts the certificates of a PEM file when fetching. The file is read at each fetch, so a
-    /// bundle that is replaced is picked up; one that cannot be read any more leaves the last good
-    /// one in use.
+    /// Trusts the certificates of a PEM file when fetching, in addition to all others.
+    ///
+    /// The file is read as by [`with_root_certificates_file`](Self::with_root_certificates_file).
     #[cfg(feature = "remote-no-provider")]
     #[must_use]
-    pub fn with_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
+    pub fn with_additional_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.http.root_files.push(path.into());
         self
     }
 
-    /// Goes through this proxy when fetching over https, instead of the environment's. Plain http
-    /// never goes through a proxy.
+    /// Uses this http or https proxy when fetching over https, instead of the environment's.
+    ///
+    /// Plain http never goes through a proxy. The URL may contain a user name and a password. The
+    /// certificate of an https proxy is verified by the same root certificates as the issuer's.
     #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn with_fetch_proxy(mut self, url: impl Into<String>) -> Self {
@@ -406,11 +444,17 @@ impl Issuer {
     fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
         let http = &self.http;
         let mut fetcher = HttpFetcher::new();
+        if self.api_server.is_some() {
+            fetcher = fetcher.without_proxy().with_hint(IN_CLUSTER_HINT);
+        }
         for pem in &http.root_certificates {
-            fetcher = fetcher.with_root_certificates_pem(pem)?;
+            fetcher = fetcher.with_additional_root_certificates_pem(pem)?;
         }
         for path in &http.root_files {
-            fetcher = fetcher.with_root_certificates_file(path);
+            fetcher = fetcher.with_additional_root_certificates_file(path);
+        }
+        if http.exclude_platform_roots {
+            fetcher = fetcher.without_platform_roots();
         }
         if let Some(proxy) = &http.proxy {
             fetcher = fetcher.with_proxy(proxy)?;
@@ -437,6 +481,12 @@ impl Issuer {
         Err(BuildError::NoFetcher)
     }
 }
+
+/// Follows the error of a connection to the API server of `Issuer::in_cluster`.
+#[cfg(feature = "remote-no-provider")]
+const IN_CLUSTER_HINT: &str = "in-cluster fetches trust ca.crt and use no proxy of the \
+     environment; add roots with with_additional_root_certificates_file(), or set a proxy with \
+     with_fetch_proxy()";
 
 fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
     transport

@@ -1,50 +1,59 @@
-//! The fetcher that speaks HTTP: reqwest, with rustls and aws-lc-rs.
+//! The fetcher that speaks HTTP: hyper, with rustls and aws-lc-rs.
 
+mod connect;
+mod exchange;
+mod proxy;
+mod roots;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::Arc,
 };
 
-use reqwest::{
-    Certificate, Client, ClientBuilder, Proxy, Response, Url,
+use hyper::{
+    Uri,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
-    redirect::Policy,
 };
-use url::Origin;
+use url::{Origin, Url};
 
+use self::{
+    connect::{Dialer, Route},
+    proxy::Proxy,
+    roots::Roots,
+};
 use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse};
 use crate::{error::BuildError, issuer_url::Transport, shown::chain};
 
-/// Fetches over HTTP/1.1, with TLS by rustls and the platform's root certificates.
+/// How this crate introduces itself to servers and proxies.
+const AGENT: &str = concat!("kube-oidc/", env!("CARGO_PKG_VERSION"));
+
+/// The bytes that a connection may receive beside the body: heads, TLS, and chunk sizes.
+const OVERHEAD_BYTES: usize = 1024 * 1024;
+
+/// A fetcher over HTTP/1.1, with TLS by rustls and the platform's root certificates.
 ///
-/// Redirects are not followed, and packed answers are neither asked for nor unpacked. The proxy of
-/// the environment (`HTTPS_PROXY`, `NO_PROXY`) is used for https unless another is set; plain http
-/// never goes through a proxy. Its client is made at the first fetch, so that a container without
-/// root certificates has a failing fetch, which is logged and tried again, and not a service that
-/// does not start.
+/// Each fetch uses a connection of its own, which ends with the fetch, so a fetcher works in several
+/// runtimes. A connection that receives more than 1 MiB beside the body fails. Redirects are not
+/// followed. Compressed responses are neither requested nor decompressed.
 ///
-/// Files are read at each fetch, so that what rotates is picked up: a certificate bundle that
-/// cannot be read any more leaves the last good one in use, and a token file that cannot be read
-/// fails the fetch.
+/// The proxy of the environment (`HTTPS_PROXY` or `ALL_PROXY`, `NO_PROXY`) is used for https unless
+/// another one is set. Plain http never goes through a proxy.
+///
+/// Files are read at each fetch, so that rotated files are picked up. If a certificate bundle cannot
+/// be read again, the last usable one stays in use. If a token file cannot be read, the fetch fails.
+/// The rustls crypto provider is the one that the application installed, and else aws-lc-rs, which
+/// needs the feature `remote`.
 #[derive(Default)]
 pub struct HttpFetcher {
-    roots: Vec<Certificate>,
-    root_files: Vec<PathBuf>,
-    proxy: Option<Proxy>,
+    roots: Roots,
+    proxy: Proxy,
     credentials: Vec<Credential>,
-    https: Mutex<Option<HttpsClient>>,
-    plain: Mutex<Option<Client>>,
-}
-
-/// A client, and the contents of the files that it was made with.
-struct HttpsClient {
-    files: Vec<Vec<u8>>,
-    client: Client,
+    dialer: Dialer,
+    /// Follows the error of a failed connection.
+    hint: Option<&'static str>,
 }
 
 /// What is sent to one origin, and to no other.
@@ -60,37 +69,85 @@ enum CredentialKind {
 }
 
 impl HttpFetcher {
-    /// A fetcher with the platform's root certificates and no credentials.
+    /// Creates a fetcher with the platform's root certificates and no credentials.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts the certificates of a PEM bundle beside the platform's.
+    /// Trusts the certificates of a PEM bundle instead of the platform's.
+    ///
+    /// Several calls add up. An invalid certificate in the bundle is skipped with a warning.
     ///
     /// # Errors
     ///
-    /// [`BuildError::RootCertificates`]: the text is not PEM, or holds no certificate.
-    pub fn with_root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, BuildError> {
-        self.roots.extend(certificates(pem).map_err(BuildError::RootCertificates)?);
+    /// [`BuildError::RootCertificates`]: the bundle has no usable certificate.
+    pub fn with_root_certificates_pem(self, pem: &[u8]) -> Result<Self, BuildError> {
+        Ok(self.with_additional_root_certificates_pem(pem)?.without_platform_roots())
+    }
+
+    /// Trusts the certificates of a PEM file instead of the platform's.
+    ///
+    /// Several calls add up. The file is read at each fetch. An invalid certificate in the file is
+    /// skipped with a warning. A file without a usable certificate fails the fetch, or leaves the
+    /// last usable certificates in use.
+    #[must_use]
+    pub fn with_root_certificates_file(self, path: impl Into<PathBuf>) -> Self {
+        self.with_additional_root_certificates_file(path).without_platform_roots()
+    }
+
+    /// Trusts the certificates of a PEM bundle in addition to all others.
+    ///
+    /// The others are the platform's, unless
+    /// [`with_root_certificates_pem`](Self::with_root_certificates_pem) or
+    /// [`with_root_certificates_file`](Self::with_root_certificates_file) excludes them.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::RootCertificates`]: the bundle has no usable certificate.
+    pub fn with_additional_root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, BuildError> {
+        self.roots.add_pem(pem).map_err(BuildError::RootCertificates)?;
         Ok(self)
     }
 
-    /// Trusts the certificates of a PEM file beside the platform's. It is read at each fetch.
+    /// Trusts the certificates of a PEM file in addition to all others.
+    ///
+    /// The file is read as by [`with_root_certificates_file`](Self::with_root_certificates_file).
     #[must_use]
-    pub fn with_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.root_files.push(path.into());
+    pub fn with_additional_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.roots.add_file(path.into());
         self
     }
 
-    /// Goes through this proxy for https.
+    /// Uses this http or https proxy for https, instead of the environment's.
+    ///
+    /// User name and password in the URL go to the proxy in `Proxy-Authorization`. The certificate
+    /// of an https proxy is verified by the same root certificates as the issuer's.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Proxy`]: it is no URL of a proxy.
+    /// [`BuildError::Proxy`]: the URL is not one of an http or https proxy.
     pub fn with_proxy(mut self, url: &str) -> Result<Self, BuildError> {
-        self.proxy = Some(Proxy::https(url).map_err(|error| BuildError::Proxy(chain(&error)))?);
+        self.proxy = Proxy::given(url).map_err(|problem| BuildError::Proxy(problem.to_owned()))?;
         Ok(self)
+    }
+
+    /// Uses no proxy, whatever the environment says.
+    #[must_use]
+    pub fn without_proxy(mut self) -> Self {
+        self.proxy = Proxy::None;
+        self
+    }
+
+    pub(crate) fn without_platform_roots(mut self) -> Self {
+        self.roots.exclude_platform();
+        self
+    }
+
+    /// Adds a hint to the errors of failed connections.
+    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
     }
 
     /// Sends a bearer token to the origin (scheme, host and port) of a URL, and nowhere else. The
@@ -140,58 +197,7 @@ impl HttpFetcher {
         Ok(self)
     }
 
-    fn client(&self, url: &Url) -> Result<Client, FetchError> {
-        if url.scheme() == "https" { self.https_client() } else { self.plain_client() }
-    }
-
-    fn plain_client(&self) -> Result<Client, FetchError> {
-        let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*plain {
-            return Ok(client.clone());
-        }
-        let client = build(Client::builder().no_proxy())?;
-        Ok(plain.insert(client).clone())
-    }
-
-    /// The client of before, or a new one if a file changed.
-    fn https_client(&self) -> Result<Client, FetchError> {
-        let mut https = self.https.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = self.root_files.iter().map(read_file).collect::<Result<Vec<_>, _>>();
-        let made = match (made, &*https) {
-            (Ok(files), Some(last)) if files == last.files => return Ok(last.client.clone()),
-            (Ok(files), _) => self.build_https(files),
-            (Err(error), _) => Err(error),
-        };
-        match (made, &*https) {
-            (Ok(made), _) => Ok(https.insert(made).client.clone()),
-            (Err(error), Some(last)) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "the root certificates for fetching keys cannot be read again: the last good \
-                     ones stay in use"
-                );
-                Ok(last.client.clone())
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    fn build_https(&self, files: Vec<Vec<u8>>) -> Result<HttpsClient, FetchError> {
-        let mut roots = self.roots.clone();
-        for (path, pem) in self.root_files.iter().zip(&files) {
-            roots.extend(certificates(pem).map_err(|problem| {
-                FetchError::new(format!("{} cannot be used: {problem}", path.display()))
-            })?);
-        }
-        let builder = Client::builder().https_only(true).tls_certs_merge(roots);
-        let builder = match &self.proxy {
-            Some(proxy) => builder.proxy(proxy.clone()),
-            None => builder,
-        };
-        Ok(HttpsClient { client: build(builder)?, files })
-    }
-
-    /// What is sent to this origin beside the request's own headers.
+    /// The headers that go to this origin beside the request's own.
     fn credentials(&self, origin: &Origin) -> Result<HeaderMap, FetchError> {
         let mut headers = HeaderMap::new();
         for credential in self.credentials.iter().filter(|credential| credential.origin == *origin)
@@ -209,77 +215,53 @@ impl HttpFetcher {
     }
 
     async fn get(&self, request: &FetchRequest) -> Result<FetchResponse, FetchError> {
-        let url = Url::parse(request.url())
-            .map_err(|error| FetchError::new("it is not a URL").with_source(error))?;
-        let mut get = self.client(&url)?.get(url.clone());
+        let (url, uri) = parse(request.url())?;
+        let mut headers = HeaderMap::new();
         for (name, value) in request.headers() {
-            get = get.header(name, value);
+            let value = HeaderValue::from_str(value)
+                .map_err(|error| FetchError::new(format!("invalid {name}")).with_source(error))?;
+            headers.insert(HeaderName::from_static(name), value);
         }
-        let credentials = if request.allows_credentials() {
-            self.credentials(&url.origin())?
-        } else {
-            HeaderMap::new()
+        if request.allows_credentials() {
+            headers.extend(self.credentials(&url.origin())?);
+        }
+        let route = Route {
+            dialer: &self.dialer,
+            proxy: self.proxy.choose(&uri)?,
+            tls: if url.scheme() == "https" { Some(self.roots.tls()?) } else { None },
+            max_bytes: request.max_bytes().saturating_add(OVERHEAD_BYTES),
         };
-        let mut response = get.headers(credentials).send().await.map_err(|error| {
-            FetchError::new("the request failed").with_source(error.without_url())
+        let stream = route.connect(&uri).await.map_err(|error| match self.hint {
+            Some(hint) => FetchError::new(format!("{}; {hint}", chain(&error))),
+            None => error,
         })?;
-        let body = read(&mut response, request.max_bytes()).await?;
-        let answer = FetchResponse::new(response.status().as_u16(), body);
-        let headers = response.headers().iter();
-        Ok(headers.fold(answer, |answer, (name, value)| match value.to_str() {
-            Ok(value) => answer.with_header(name.as_str(), value),
-            Err(_) => answer,
-        }))
+        exchange::get(stream, &uri, headers, request.max_bytes()).await
     }
 }
 
-/// How long a connection is kept: the keys are asked for as soon as the document is read, and the
-/// next fetch is minutes away. Until then a server that goes on sending would make work for nothing.
-const KEPT_FOR: Duration = Duration::from_secs(1);
-
-/// What every client has in common.
-fn build(builder: ClientBuilder) -> Result<Client, FetchError> {
-    if cfg!(not(feature = "remote")) && rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(FetchError::new(
-            "no rustls crypto provider is installed: with the feature `remote-no-provider` the \
-             application installs one, and with `remote` it is aws-lc-rs",
-        ));
+fn parse(text: &str) -> Result<(Url, Uri), FetchError> {
+    let url =
+        Url::parse(text).map_err(|error| FetchError::new("invalid URL").with_source(error))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(FetchError::new("unsupported scheme in the URL; expected https or http"));
     }
-    builder
-        // another crate of the application may have switched these on
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        // two small answers need no more, and what an HTTP/2 error says may be the server's words
-        .http1_only()
-        .pool_idle_timeout(KEPT_FOR)
-        .redirect(Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .user_agent(concat!("kube-oidc/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| FetchError::new("no HTTP client could be made").with_source(error))
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(FetchError::new("unsupported credentials in the URL"));
+    }
+    let uri = url.as_str().parse::<Uri>();
+    let uri = uri.map_err(|error| FetchError::new("invalid URL").with_source(error))?;
+    Ok((url, uri))
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
-    let certificates = Certificate::from_pem_bundle(pem).map_err(|error| chain(&error))?;
-    if certificates.is_empty() {
-        return Err("there is no certificate in the PEM text".to_owned());
-    }
-    Ok(certificates)
-}
-
-fn read_file(path: impl AsRef<Path>) -> Result<Vec<u8>, FetchError> {
-    let path = path.as_ref();
+fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
     std::fs::read(path).map_err(|error| {
-        FetchError::new(format!("{} cannot be read", path.display())).with_source(error)
+        FetchError::new(format!("failed to read {}", path.display())).with_source(error)
     })
 }
 
 fn bearer_of_file(path: &Path) -> Result<HeaderValue, FetchError> {
     let token = read_file(path)?;
-    let unusable = || FetchError::new(format!("{} holds no bearer token", path.display()));
+    let unusable = || FetchError::new(format!("no bearer token in {}", path.display()));
     let token = token.trim_ascii();
     if token.is_empty() {
         return Err(unusable());
@@ -288,25 +270,6 @@ fn bearer_of_file(path: &Path) -> Result<HeaderValue, FetchError> {
     let mut value = HeaderValue::from_bytes(&value).map_err(|_| unusable())?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Reads a body up to a limit, whatever length it claims to have.
-async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, FetchError> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
-                return Err(FetchError::new(format!("the answer has more than {limit} bytes")));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(error) => {
-                return Err(
-                    FetchError::new("the answer broke off").with_source(error.without_url())
-                );
-            }
-        }
-    }
 }
 
 impl Fetch for HttpFetcher {
@@ -323,8 +286,8 @@ impl fmt::Debug for HttpFetcher {
             .map(|credential| credential.origin.ascii_serialization())
             .collect();
         f.debug_struct("HttpFetcher")
-            .field("extra_roots", &self.roots.len())
-            .field("root_files", &self.root_files)
+            .field("root_certificates", &self.roots.given())
+            .field("root_files", &self.roots.files())
             .field("credentials_for", &origins)
             .finish_non_exhaustive()
     }

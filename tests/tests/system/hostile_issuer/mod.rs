@@ -4,12 +4,13 @@
 
 mod bodies;
 mod discovery;
+mod floods;
 mod key_sets;
 mod memory;
 mod network;
 mod server;
 mod statuses;
-mod tls;
+pub(crate) mod tls;
 mod wire;
 
 use std::{

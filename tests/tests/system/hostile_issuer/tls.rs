@@ -6,7 +6,8 @@ use kube_oidc::{Issuer, Verifier};
 use kube_oidc_tests::Judge as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints, date_time_ymd,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints, SanType,
+    date_time_ymd,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,9 +28,9 @@ use super::{
     status,
 };
 
-pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-pub(super) fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
+pub(crate) fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "hostile issuer CA");
@@ -38,7 +39,7 @@ pub(super) fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authorit
 }
 
 /// A certificate for these names, of this authority.
-pub(super) fn certificate(
+pub(crate) fn certificate(
     names: &[&str],
     authority: &Authority,
     change: impl FnOnce(&mut CertificateParams),
@@ -50,7 +51,7 @@ pub(super) fn certificate(
     (vec![params.signed_by(&key, authority).unwrap().der().clone()], key)
 }
 
-pub(super) fn acceptor(
+pub(crate) fn acceptor(
     (chain, key): (Vec<CertificateDer<'static>>, KeyPair),
     alpn: &[&str],
 ) -> TlsAcceptor {
@@ -65,7 +66,7 @@ pub(super) fn acceptor(
     TlsAcceptor::from(Arc::new(config))
 }
 
-pub(super) const HERE: &[&str] = &["127.0.0.1", "localhost"];
+pub(crate) const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
 /// RFC 9110, 4.3.4 and RFC 5280, 6: who is asked must prove the name, now, by an authority that is
 /// trusted. No request is sent to anybody else, so no credential either.
@@ -155,7 +156,11 @@ async fn certificates_that_prove_nothing() {
         ),
         ("self-signed", self_signed, "UnknownIssuer"),
         ("signed by no authority", by_a_leaf, "Other(OtherError(EndEntityUsedAsCa))"),
-        ("for clients", certificate(HERE, &trusted, for_clients), "Other(OtherError(EkuError))"),
+        (
+            "for clients",
+            certificate(HERE, &trusted, for_clients),
+            "certificate does not allow extended key usage for server authentication",
+        ),
         ("of an authority that has expired", between(&expired), "certificate expired"),
         ("of an authority that is none yet", between(&early), "certificate not valid yet"),
         (
@@ -164,14 +169,49 @@ async fn certificates_that_prove_nothing() {
             "Other(OtherError(NameConstraintViolation))",
         ),
     ] {
-        let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
-        let issuer = hostile.issuer().with_fetch_bearer_token("5ecre7");
-        let verifier =
-            Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
-        verifier.judge(hostile.token()).await.unwrap_err();
-        assert_said(&verifier, what, &format!("invalid peer certificate: {words}"));
-        assert_eq!(hostile.server.requests().len(), 0, "{what}: nothing was asked");
+        assert_rejected(what, chain, &trusted, words).await;
     }
+}
+
+/// Other libraries accept some of these: a common name in place of a host (RFC 9525, 2 does not), and
+/// the certificate of an authority.
+#[tokio::test]
+async fn certificate_that_names_its_host_in_no_valid_way_is_rejected() {
+    let trusted = authority(|_| ());
+    let with_email = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::CommonName, "127.0.0.1");
+        let email = "root@127.0.0.1".try_into().unwrap();
+        params.subject_alt_names.push(SanType::Rfc822Name(email));
+    };
+    let as_authority = |params: &mut CertificateParams| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    };
+    let other_hosts = vec!["other.example"; 2_000];
+    let not_valid = "certificate not valid for name \"127.0.0.1\"";
+    for (what, chain, words) in [
+        ("an email address only", certificate(&[], &trusted, with_email), not_valid),
+        ("2,000 other hosts", certificate(&other_hosts, &trusted, |_| ()), not_valid),
+        ("an authority's", certificate(HERE, &trusted, as_authority), "CaUsedAsEndEntity"),
+    ] {
+        assert_rejected(what, chain, &trusted, words).await;
+    }
+}
+
+/// Holds a certificate to be rejected for this reason, before any request is sent.
+async fn assert_rejected(
+    what: &str,
+    chain: (Vec<CertificateDer<'static>>, KeyPair),
+    trusted: &Authority,
+    words: &str,
+) {
+    let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
+    let issuer = hostile.issuer().with_fetch_bearer_token("5ecre7");
+    let verifier =
+        Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
+    verifier.judge(hostile.token()).await.unwrap_err();
+    assert_said(&verifier, what, "invalid peer certificate: ");
+    assert_said(&verifier, what, words);
+    assert_eq!(hostile.server.requests().len(), 0, "{what}: nothing was asked");
 }
 
 /// The platform's authorities do not know a private one.

@@ -385,7 +385,6 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
         "does not answer token reviews",
         "holds a part of the token",
         " rustls::client::",
-        " reqwest::connect:",
         " hyper_util::client::",
     ];
     seen.assert_hides(&hidden, &words);

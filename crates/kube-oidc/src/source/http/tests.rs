@@ -2,12 +2,30 @@
 
 use super::*;
 
+/// Plain http needs no provider.
 #[cfg(not(feature = "remote"))]
 #[tokio::test]
-async fn a_provider_that_is_missing_is_an_error_and_no_panic() {
-    for url in ["https://127.0.0.1:1/keys", "http://127.0.0.1:1/keys"] {
+async fn missing_crypto_provider_is_an_error() {
+    for (url, words) in [
+        ("https://127.0.0.1:1/keys", "missing rustls crypto provider"),
+        ("http://127.0.0.1:1/keys", "failed to connect"),
+    ] {
         let error = HttpFetcher::new().fetch(FetchRequest::new(url)).await.unwrap_err();
-        assert!(error.to_string().contains("no rustls crypto provider"), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn url_that_is_not_fetchable_is_an_error_without_its_secrets() {
+    for (url, words) in [
+        ("https://reader:hidden@127.0.0.1/keys", "unsupported credentials"),
+        ("ftp://127.0.0.1/?hidden", "unsupported scheme"),
+        ("hidden", "invalid URL"),
+        ("https://[hidden/", "invalid URL"),
+    ] {
+        let error = HttpFetcher::new().fetch(FetchRequest::new(url)).await.unwrap_err();
+        let text = format!("{error:?} {}", chain(&error));
+        assert!(text.contains(words) && !text.contains("hidden"), "{text}");
     }
 }
 
@@ -17,16 +35,19 @@ mod names {
         io::{Read as _, Write as _},
         iter,
         net::{SocketAddr, TcpListener},
-        task::Poll,
+        pin::Pin,
+        sync::Arc,
+        task::{self, Poll},
         thread,
         time::{Duration, Instant, SystemTime},
     };
 
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+    use hyper_util::client::legacy::connect::{HttpConnector, dns::Name};
     use serde_json::json;
     use tokio::{sync::watch, time};
+    use tower_service::Service;
 
     use super::*;
     use crate::{Issuer, KeysUnavailableCause, Verifier, VerifyError};
@@ -44,19 +65,28 @@ mod names {
     }
 
     /// How often it was asked for the name, and whether it may say it.
+    #[derive(Clone)]
     struct Resolver {
         asked: watch::Sender<u32>,
         let_through: watch::Receiver<bool>,
     }
 
-    impl Resolve for Resolver {
-        fn resolve(&self, name: Name) -> Resolving {
+    impl Service<Name> for Resolver {
+        type Response = iter::Once<SocketAddr>;
+        type Error = watch::error::RecvError;
+        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, name: Name) -> Self::Future {
             assert_eq!(name.as_str(), "localhost");
             self.asked.send_modify(|asked| *asked += 1);
             let mut let_through = self.let_through.clone();
             Box::pin(async move {
                 let_through.wait_for(|let_through| *let_through).await?;
-                Ok(Box::new(iter::once(SocketAddr::from(([127, 0, 0, 1], 0)))) as Addrs)
+                Ok(iter::once(SocketAddr::from(([127, 0, 0, 1], 0))))
             })
         }
     }
@@ -84,9 +114,8 @@ mod names {
             let (asked_sender, asked) = watch::channel(0);
             let (let_through, waits) = watch::channel(false);
             let resolver = Resolver { asked: asked_sender, let_through: waits };
-            let client = build(Client::builder().no_proxy().dns_resolver(resolver)).unwrap();
-            let plain = Mutex::new(Some(client));
-            let fetcher = Arc::new(HttpFetcher { plain, ..HttpFetcher::new() });
+            let dialer = Dialer::new(HttpConnector::new_with_resolver(resolver));
+            let fetcher = Arc::new(HttpFetcher { dialer, ..HttpFetcher::new() });
             Self { key, port, let_through, asked, connected, fetcher }
         }
 

@@ -1,0 +1,208 @@
+//! Proxies for fetching keys: configured, and of the environment.
+
+use std::sync::{Arc, Mutex};
+
+use kube_oidc::{Issuer, Verifier};
+use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::{is_child, run_in_child};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::hostile_issuer::tls::{HERE, acceptor, authority, certificate};
+
+/// A proxy that opens tunnels, or has one response for everything.
+struct Proxy {
+    address: String,
+    heads: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    async fn start(tls: Option<TlsAcceptor>, response: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let task = tokio::spawn({
+            let heads = Arc::clone(&heads);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (tls, heads) = (tls.clone(), Arc::clone(&heads));
+                    tokio::spawn(async move {
+                        match tls {
+                            None => tunnel(stream, &heads, response).await,
+                            Some(tls) => {
+                                tunnel(tls.accept(stream).await.unwrap(), &heads, response).await;
+                            }
+                        }
+                    });
+                }
+            }
+        });
+        Self { address, heads, task }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+const OPENED: &str = "HTTP/1.1 200 Opened\r\n\r\n";
+
+async fn tunnel(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    heads: &Mutex<Vec<String>>,
+    response: &str,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let to = head.split(' ').nth(1).unwrap().to_owned();
+    heads.lock().unwrap().push(head);
+    stream.write_all(response.as_bytes()).await.unwrap();
+    if response == OPENED {
+        let mut server = TcpStream::connect(to).await.unwrap();
+        // the client ends it
+        let _ = copy_bidirectional(&mut stream, &mut server).await;
+    }
+}
+
+fn verifier(issuer: Issuer) -> Verifier {
+    Verifier::builder(issuer).audience("orders").build().unwrap()
+}
+
+fn trusted(issuer: &TestIssuer) -> Issuer {
+    let trusted = Issuer::new(issuer.url().parse().unwrap());
+    if issuer.url().starts_with("https") {
+        trusted.with_root_certificates_pem(issuer.ca_pem())
+    } else {
+        trusted
+    }
+}
+
+#[tokio::test]
+async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
+    let issuer = TestIssuer::builder().tls().start();
+    let private = authority(|_| ());
+    let tls = acceptor(certificate(HERE, &private, |_| ()), &[]);
+    for (scheme, tls) in [("http", None), ("https", Some(tls))] {
+        let proxy = Proxy::start(tls, OPENED).await;
+        let issuer_of = trusted(&issuer)
+            .with_additional_root_certificates_pem(private.pem())
+            .with_fetch_bearer_token("5ecre7")
+            .with_fetch_proxy(format!("{scheme}://me:p%40ss@{}", proxy.address));
+        verifier(issuer_of).refresh_now().await.unwrap();
+        for head in proxy.heads() {
+            let to = format!("CONNECT {} HTTP/1.1\r\n", issuer.address());
+            assert!(head.starts_with(&to), "{head}");
+            let head = head.to_ascii_lowercase();
+            // me:p@ss
+            assert!(head.contains("proxy-authorization: basic bwu6cebzcw==\r\n"), "{head}");
+            assert!(head.contains("user-agent: kube-oidc/"), "{head}");
+            assert!(!head.contains("5ecre7"), "{head}");
+        }
+        assert_eq!(proxy.heads().len(), 2, "the document, and the keys");
+    }
+    for request in issuer.requests() {
+        assert_eq!(request.header("authorization"), Some("Bearer 5ecre7"));
+        assert_eq!(request.header("proxy-authorization"), None);
+    }
+}
+
+#[tokio::test]
+async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
+    let issuer = TestIssuer::builder().tls().start();
+    let tls = acceptor(certificate(HERE, &authority(|_| ()), |_| ()), &[]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let proxy = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        tls.accept(stream).await.is_ok()
+    });
+    let verifier =
+        verifier(trusted(&issuer).with_fetch_proxy(format!("https://me:hidden@{address}")));
+    verifier.refresh_now().await.unwrap_err();
+    assert!(!proxy.await.unwrap());
+    let error = verifier.status().remove(0).last_error.unwrap().error;
+    let words = format!("failed to connect through the proxy https://{address}");
+    assert!(error.contains(&words) && error.contains("UnknownIssuer"), "{error}");
+    assert!(!error.contains("hidden"), "{error}");
+}
+
+#[tokio::test]
+async fn response_of_a_proxy_is_bounded_and_not_shown() {
+    let issuer = TestIssuer::builder().tls().start();
+    let endless: &'static str = "HTTP/1.1 103 hidden\r\nhidden: hidden\r\n\r\n".repeat(500).leak();
+    for (response, words) in [
+        ("HTTP/1.1 403 hidden\r\nhidden: hidden\r\n\r\nhidden", "unsuccessful"),
+        ("HTTP/1.1 407 hidden\r\nproxy-authenticate: hidden\r\n\r\n", "authorization required"),
+        ("HTTP/1.1 302 hidden\r\nlocation: http://hidden\r\n\r\n", "unsuccessful"),
+        ("hidden", "failed to connect through"),
+        (endless, "unsuccessful"),
+    ] {
+        let proxy = Proxy::start(None, response).await;
+        let url = format!("http://me:hidden@{}", proxy.address);
+        let verifier = verifier(trusted(&issuer).with_fetch_proxy(url));
+        verifier.refresh_now().await.unwrap_err();
+        let error = verifier.status().remove(0).last_error.unwrap().error;
+        assert!(error.contains(words) && error.contains(&proxy.address), "{error}");
+        assert!(!error.contains("hidden"), "{error}");
+    }
+    assert_eq!(issuer.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn plain_http_never_goes_through_a_configured_proxy() {
+    let (proxy, issuer) = (TestIssuer::start(), TestIssuer::start());
+    let verifier = verifier(trusted(&issuer).with_fetch_proxy(proxy.base_url()));
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(proxy.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn proxy_of_the_environment_is_used_for_https_only() {
+    if is_child() {
+        let plain = TestIssuer::start();
+        verifier(trusted(&plain)).refresh_now().await.unwrap();
+        assert_eq!((plain.discovery_fetches(), plain.key_fetches()), (1, 1));
+        let https = TestIssuer::builder().tls().start();
+        let verifier = verifier(trusted(&https));
+        verifier.refresh_now().await.unwrap_err();
+        let error = verifier.status().remove(0).last_error.unwrap().error;
+        assert!(error.contains("of the environment variable HTTPS_PROXY"), "{error}");
+        assert_eq!(https.requests().len(), 0);
+        return;
+    }
+    let proxy = TestIssuer::start();
+    let names =
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let variables = names.map(|name| (name, proxy.base_url()));
+    run_in_child("proxies::proxy_of_the_environment_is_used_for_https_only", &variables);
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert!(requests[0].path.starts_with("127.0.0.1:"), "a tunnel: {requests:?}");
+}
+
+#[tokio::test]
+async fn no_proxy_of_everything_holds_for_addresses() {
+    if is_child() {
+        let issuer = TestIssuer::builder().tls().start();
+        verifier(trusted(&issuer)).refresh_now().await.unwrap();
+        return;
+    }
+    let proxy = TestIssuer::start();
+    let variables = [("HTTPS_PROXY", proxy.base_url()), ("NO_PROXY", "*")];
+    run_in_child("proxies::no_proxy_of_everything_holds_for_addresses", &variables);
+    assert_eq!(proxy.requests().len(), 0);
+}
