@@ -116,6 +116,49 @@ fn hung_key_set_file_leaves_cached_keys_in_use() {
     runtime.shut_down();
 }
 
+/// Where the roots cannot be read again, the last ones stay in use; a token may have been replaced.
+#[test]
+fn hung_file_for_fetching_leaves_cached_keys_in_use() {
+    let issuer = TestIssuer::builder().tls().start();
+    let trusted = || Issuer::new(issuer.url().parse().unwrap());
+    let roots = TempFile::holding(issuer.ca_pem());
+    let token = TempFile::holding("the-readers-token");
+    let by_token = trusted().with_root_certificates_pem(issuer.ca_pem());
+    for (file, is_token, trusted) in [
+        (&roots, false, trusted().with_root_certificates_file(&roots.0)),
+        (&token, true, by_token.with_fetch_bearer_token_file(&token.0)),
+    ] {
+        let verifier = Verifier::builder(trusted).audience("orders");
+        let verifier = verifier.fetch_timeout(Duration::from_secs(2)).build().unwrap();
+        let runtime = OneWorker::new();
+        let verify = || {
+            let (verifier, token) = (verifier.clone(), issuer.token().audience("orders").mint());
+            runtime.run(async move { verifier.judge(&token).await.is_ok() })
+        };
+        let refresh = || {
+            let verifier = verifier.clone();
+            runtime.run(async move { verifier.refresh_now().await.is_ok() })
+        };
+        assert!(verify());
+        let content = fs::read(&file.0).unwrap();
+        let hung = HungFile::at(&file.0);
+        assert!(!refresh());
+        assert_eq!(last_error(&verifier), "no answer within 2s");
+        for _ in 0..10 {
+            assert_eq!(refresh(), !is_token);
+            assert!(verify());
+        }
+        if is_token {
+            let error = last_error(&verifier);
+            let words = format!("failed to read `{}`: an earlier read", file.0.display());
+            assert!(error.contains(&words), "{error}");
+        }
+        hung.recover(content);
+        while !refresh() {}
+        runtime.shut_down();
+    }
+}
+
 #[test]
 fn runtime_shuts_down_while_a_file_hangs() {
     let issuer = TestIssuer::start();

@@ -192,7 +192,7 @@ async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
             of(&server).with_additional_root_certificates_file(&file),
         ] {
             let error = error_of(issuer).await.unwrap();
-            let words = format!("invalid root certificates in {}: no ", file.display());
+            let words = format!("invalid root certificates in `{}`: no ", file.display());
             assert!(error.contains(&words) && !error.contains("hidden"), "{error}");
         }
         let given = Verifier::builder(of(&server).with_root_certificates_pem(bundle));
@@ -201,6 +201,6 @@ async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
         assert!(!format!("{error} {error:?}").contains("hidden"), "{error:?}");
     }
     let error = error_of(of(&server).with_root_certificates_file("/no/such.pem")).await.unwrap();
-    assert!(error.contains("failed to read /no/such.pem"), "{error}");
+    assert!(error.contains("failed to read `/no/such.pem`"), "{error}");
     assert_eq!(server.requests().len(), 0);
 }

@@ -10,7 +10,6 @@ mod tests;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use hyper::{
@@ -24,7 +23,7 @@ use self::{
     proxy::Proxy,
     roots::Roots,
 };
-use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse};
+use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, FileReader};
 use crate::{error::BuildError, issuer_url::Transport, shown::chain};
 
 /// How this crate introduces itself to servers and proxies.
@@ -65,7 +64,7 @@ struct Credential {
 enum CredentialKind {
     Header(HeaderName, HeaderValue),
     /// A bearer token, read at each fetch.
-    TokenFile(Arc<Path>),
+    TokenFile(FileReader),
 }
 
 impl HttpFetcher {
@@ -171,7 +170,13 @@ impl HttpFetcher {
         url: &str,
         path: impl AsRef<Path>,
     ) -> Result<Self, BuildError> {
-        self.with_credential(url, CredentialKind::TokenFile(path.as_ref().into()))
+        let path = path.as_ref();
+        let known = self.credentials.iter().find_map(|credential| match &credential.kind {
+            CredentialKind::TokenFile(file) if file.path() == path => Some(file.clone()),
+            _ => None,
+        });
+        let file = known.unwrap_or_else(|| FileReader::new(path));
+        self.with_credential(url, CredentialKind::TokenFile(file))
     }
 
     /// Sends a header to the origin of a URL, and nowhere else: it may be a secret.
@@ -198,7 +203,7 @@ impl HttpFetcher {
     }
 
     /// The headers that go to this origin beside the request's own.
-    fn credentials(&self, origin: &Origin) -> Result<HeaderMap, FetchError> {
+    async fn credentials(&self, origin: &Origin) -> Result<HeaderMap, FetchError> {
         let mut headers = HeaderMap::new();
         for credential in self.credentials.iter().filter(|credential| credential.origin == *origin)
         {
@@ -206,8 +211,8 @@ impl HttpFetcher {
                 CredentialKind::Header(name, value) => {
                     headers.insert(name, value.clone());
                 }
-                CredentialKind::TokenFile(path) => {
-                    headers.insert(AUTHORIZATION, bearer_of_file(path)?);
+                CredentialKind::TokenFile(file) => {
+                    headers.insert(AUTHORIZATION, bearer_of_file(file).await?);
                 }
             }
         }
@@ -223,12 +228,12 @@ impl HttpFetcher {
             headers.insert(HeaderName::from_static(name), value);
         }
         if request.allows_credentials() {
-            headers.extend(self.credentials(&url.origin())?);
+            headers.extend(self.credentials(&url.origin()).await?);
         }
         let route = Route {
             dialer: &self.dialer,
             proxy: self.proxy.choose(&uri)?,
-            tls: if url.scheme() == "https" { Some(self.roots.tls()?) } else { None },
+            tls: if url.scheme() == "https" { Some(self.roots.tls().await?) } else { None },
             max_bytes: request.max_bytes().saturating_add(OVERHEAD_BYTES),
         };
         let stream = route.connect(&uri).await.map_err(|error| match self.hint {
@@ -253,15 +258,9 @@ fn parse(text: &str) -> Result<(Url, Uri), FetchError> {
     Ok((url, uri))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
-    std::fs::read(path).map_err(|error| {
-        FetchError::new(format!("failed to read {}", path.display())).with_source(error)
-    })
-}
-
-fn bearer_of_file(path: &Path) -> Result<HeaderValue, FetchError> {
-    let token = read_file(path)?;
-    let unusable = || FetchError::new(format!("no bearer token in {}", path.display()));
+async fn bearer_of_file(file: &FileReader) -> Result<HeaderValue, FetchError> {
+    let token = file.read().await?;
+    let unusable = || FetchError::new(format!("no bearer token in `{}`", file.path().display()));
     let token = token.trim_ascii();
     if token.is_empty() {
         return Err(unusable());

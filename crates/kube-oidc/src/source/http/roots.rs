@@ -19,14 +19,16 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 
-use super::read_file;
-use crate::{shown::chain, source::FetchError};
+use crate::{
+    shown::chain,
+    source::{FetchError, FileReader},
+};
 
 /// The root certificates of a fetcher.
 #[derive(Default)]
 pub(super) struct Roots {
     given: Vec<CertificateDer<'static>>,
-    files: Vec<PathBuf>,
+    files: Vec<FileReader>,
     /// The platform's are not trusted.
     exclude_platform: bool,
     last: Mutex<Option<Usable>>,
@@ -47,7 +49,7 @@ impl Roots {
     }
 
     pub(super) fn add_file(&mut self, path: PathBuf) {
-        self.files.push(path);
+        self.files.push(FileReader::new(path));
     }
 
     pub(super) fn exclude_platform(&mut self) {
@@ -58,13 +60,13 @@ impl Roots {
         self.given.len()
     }
 
-    pub(super) fn files(&self) -> &[PathBuf] {
-        &self.files
+    pub(super) fn files(&self) -> Vec<&Path> {
+        self.files.iter().map(FileReader::path).collect()
     }
 
     /// Returns the TLS settings by the files as they are now, or by the last usable ones.
-    pub(super) fn tls(&self) -> Result<TlsConnector, FetchError> {
-        let files = self.read();
+    pub(super) async fn tls(&self) -> Result<TlsConnector, FetchError> {
+        let files = self.read().await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = match (files, &*last) {
             (Ok(files), Some(last)) if files == last.files => return Ok(last.tls.clone()),
@@ -82,10 +84,10 @@ impl Roots {
         }
     }
 
-    fn read(&self) -> Result<Vec<Vec<u8>>, FetchError> {
+    async fn read(&self) -> Result<Vec<Vec<u8>>, FetchError> {
         let mut files = Vec::with_capacity(self.files.len());
-        for path in &self.files {
-            files.push(read_file(path)?);
+        for file in &self.files {
+            files.push(file.read().await?);
         }
         Ok(files)
     }
@@ -93,10 +95,10 @@ impl Roots {
     fn build(&self, files: Vec<Vec<u8>>) -> Result<Usable, FetchError> {
         let mut certificates = self.given.clone();
         let mut bundles = Vec::with_capacity(files.len());
-        for (path, pem) in self.files.iter().zip(&files) {
+        for (path, pem) in self.files().into_iter().zip(&files) {
             let bundle = Bundle::parse(pem).map_err(|problem| {
                 FetchError::new(format!(
-                    "invalid root certificates in {}: {problem}",
+                    "invalid root certificates in `{}`: {problem}",
                     path.display()
                 ))
             })?;
