@@ -1,4 +1,4 @@
-//! Captures of a real kube-apiserver: see `fixtures/kube-apiserver/README.md`.
+//! Captures of real kube-apiservers: see the README of each folder of `fixtures`.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +8,12 @@ use axum::{
 };
 use serde_json::Value;
 
-/// The text of a fixture, without white space at its end.
+/// The text of a fixture, without white space at its end. A name without a folder is one of
+/// `kube-apiserver`.
 #[must_use]
 pub fn fixture(name: &str) -> String {
-    let path = format!("{}/fixtures/kube-apiserver/{name}", env!("CARGO_MANIFEST_DIR"));
+    let folder = if name.contains('/') { "" } else { "kube-apiserver/" };
+    let path = format!("{}/fixtures/{folder}{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).expect("a fixture").trim_end().to_owned()
 }
 
@@ -21,7 +23,7 @@ pub fn decoded(name: &str) -> Value {
     serde_json::from_str(&fixture(name)).expect("JSON")
 }
 
-/// A time at which the captured tokens are good.
+/// A time at which the captured tokens of `kube-apiserver` are valid.
 #[must_use]
 pub fn pinned_time() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_250_000)

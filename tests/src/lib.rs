@@ -5,6 +5,7 @@
 
 mod busy;
 mod capture;
+mod captured_token;
 mod child;
 mod dead_port;
 pub mod forge;
@@ -25,6 +26,7 @@ pub use self::hung_file::HungFile;
 pub use self::{
     busy::Busy,
     capture::{Capture, decoded, fixture, pinned_time},
+    captured_token::{CAPTURED_TOKENS, CapturedToken},
     child::{is_child, run_in_child},
     dead_port::DeadPort,
     forge::Forge,

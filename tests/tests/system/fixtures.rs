@@ -7,67 +7,20 @@ use kube_oidc::{
     Issuer, Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
 };
 use kube_oidc_tests::{
-    Capture, HttpServer, Judge as _, MappedFetcher, decoded, fixture, pinned_time,
+    CAPTURED_TOKENS, Capture, CapturedToken, HttpServer, Judge as _, MappedFetcher, decoded,
 };
 use serde_json::{Value, json};
 
-/// Where the captured server said it was.
-const SERVER: &str = "https://127.0.0.1:26443";
-const AKS: &str = "https://eastus.oic.prod-aks.azure.com/00000000-0000-0000-0000-000000000000/11111111-1111-1111-1111-111111111111/";
+/// One of the oldest server, bound to a pod.
+const POD_BOUND: CapturedToken = CAPTURED_TOKENS[1];
 
-/// A token, and the documents of its cluster.
-struct Case {
-    token: &'static str,
-    discovery: &'static str,
-    keys: &'static str,
+/// A verifier that knows the captured keys.
+fn verifier_at(case: &CapturedToken, issuer: &str, audience: &str, time: SystemTime) -> Verifier {
+    verifier_with_keys(issuer, audience, time, &case.key_set())
 }
 
-const CASES: [Case; 6] = [
-    rsa("plain"),
-    rsa("pod-bound"),
-    rsa("secret-bound"),
-    rsa("aud-two"),
-    Case { token: "ec256", discovery: "discovery.ec256.http", keys: "jwks.ec256.http" },
-    Case {
-        token: "aks-issuer",
-        discovery: "discovery.aks-issuer.http",
-        keys: "jwks.aks-issuer.http",
-    },
-];
-
-const fn rsa(token: &'static str) -> Case {
-    Case { token, discovery: "discovery.http", keys: "jwks.http" }
-}
-
-impl Case {
-    fn jwt(&self) -> String {
-        fixture(&format!("{}.jwt", self.token))
-    }
-
-    fn decoded(&self) -> Value {
-        decoded(&format!("{}.decoded.json", self.token))
-    }
-
-    fn payload(&self, member: &str) -> Value {
-        self.decoded()["payload"][member].clone()
-    }
-
-    fn issuer(&self) -> String {
-        self.payload("iss").as_str().unwrap().to_owned()
-    }
-
-    fn audience(&self) -> String {
-        self.payload("aud")[0].as_str().unwrap().to_owned()
-    }
-
-    /// A verifier that knows the captured keys.
-    fn verifier_at(&self, issuer: &str, audience: &str, time: SystemTime) -> Verifier {
-        verifier_with_keys(issuer, audience, time, &Capture::read(self.keys).body)
-    }
-
-    fn verifier(&self) -> Verifier {
-        self.verifier_at(&self.issuer(), &self.audience(), pinned_time())
-    }
+fn verifier(case: &CapturedToken) -> Verifier {
+    verifier_at(case, &case.issuer(), &case.audience(), case.pinned_time())
 }
 
 /// A verifier that knows these keys.
@@ -97,8 +50,16 @@ fn as_payload(claims: &ServiceAccountClaims) -> Value {
             kubernetes[kind] = json!({ "name": object.name(), "uid": object.uid() });
         }
     }
-    assert_eq!(claims.node(), None, "that server was too old to name nodes");
-    json!({
+    if let Some(node) = claims.node() {
+        kubernetes["node"] = json!({ "name": node.name() });
+        if let Some(uid) = node.uid() {
+            kubernetes["node"]["uid"] = json!(uid);
+        }
+    }
+    if let Some(time) = claims.warn_after() {
+        kubernetes["warnafter"] = seconds(time);
+    }
+    let mut payload = json!({
         "aud": claims.audiences().collect::<Vec<_>>(),
         "exp": seconds(claims.expires_at()),
         "iat": seconds(claims.issued_at().unwrap()),
@@ -106,42 +67,49 @@ fn as_payload(claims: &ServiceAccountClaims) -> Value {
         "kubernetes.io": kubernetes,
         "nbf": seconds(claims.not_before().unwrap()),
         "sub": claims.subject(),
-    })
+    });
+    if let Some(jti) = claims.jti() {
+        payload["jti"] = json!(jti);
+    }
+    payload
+}
+
+/// A fetcher that finds the document of the issuer, and the keys of the API server, at `url`.
+fn mapped(case: &CapturedToken, url: &str) -> TwoOrigins {
+    // an issuer's document names the API server itself for its keys
+    let issuer = case.issuer();
+    let origin = issuer.strip_suffix('/').unwrap_or(&issuer);
+    TwoOrigins {
+        at_server: case.server(),
+        issuer: MappedFetcher::new(origin, url),
+        server: MappedFetcher::new(case.server(), url),
+    }
 }
 
 #[tokio::test]
 async fn every_good_token_verifies_by_discovery_and_its_claims_are_what_was_issued() {
-    for case in &CASES {
+    for case in &CAPTURED_TOKENS {
         let server = HttpServer::replaying(&[
-            ("/.well-known/openid-configuration", case.discovery),
-            ("/openid/v1/jwks", case.keys),
+            ("/.well-known/openid-configuration", &case.discovery()),
+            ("/openid/v1/jwks", &case.keys()),
         ])
         .await;
-        // the AKS issuer's document names the server itself for its keys
-        let discovery_origin = match case.token {
-            "aks-issuer" => AKS.strip_suffix('/').unwrap(),
-            _ => SERVER,
-        };
-        let fetcher = TwoOrigins {
-            issuer: MappedFetcher::new(discovery_origin, &server.url()),
-            server: MappedFetcher::new(SERVER, &server.url()),
-        };
+        let fetcher = mapped(case, &server.url());
         let issuer = Issuer::new(case.issuer().parse().unwrap()).with_fetcher(fetcher);
         let verifier = Verifier::builder(issuer)
             .audience(case.audience())
-            .clock(ManualClock::at(pinned_time()))
+            .clock(ManualClock::at(case.pinned_time()))
             .build()
             .unwrap();
 
         let caller: Verified<ServiceAccountClaims> = verifier.judge(&case.jwt()).await.unwrap();
-        assert_eq!(as_payload(&caller), case.decoded()["payload"], "{}", case.token);
-        assert_eq!(caller.jti(), None);
-        assert_eq!(caller.warn_after(), None);
+        assert_eq!(as_payload(&caller), case.decoded()["payload"], "{}", case.name());
     }
 }
 
 #[derive(Debug)]
 struct TwoOrigins {
+    at_server: &'static str,
     issuer: MappedFetcher,
     server: MappedFetcher,
 }
@@ -151,7 +119,7 @@ impl kube_oidc::source::Fetch for TwoOrigins {
         &self,
         request: kube_oidc::source::FetchRequest,
     ) -> kube_oidc::source::FetchFuture<'_> {
-        if request.url().starts_with(SERVER) {
+        if request.url().starts_with(self.at_server) {
             self.server.fetch(request)
         } else {
             self.issuer.fetch(request)
@@ -161,27 +129,27 @@ impl kube_oidc::source::Fetch for TwoOrigins {
 
 #[tokio::test]
 async fn no_other_byte_anywhere_is_accepted() {
-    for case in &CASES {
-        let verifier = case.verifier();
+    for case in &CAPTURED_TOKENS {
+        let verifier = verifier(case);
         let token = case.jwt();
         assert!(verifier.judge(&token).await.is_ok());
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(verifier.judge(&changed).await.is_err(), "{} at byte {at}", case.token);
+            assert!(verifier.judge(&changed).await.is_err(), "{} at byte {at}", case.name());
         }
         let cut = &token[..token.len() - 1];
-        assert!(verifier.judge(cut).await.is_err(), "{} cut", case.token);
+        assert!(verifier.judge(cut).await.is_err(), "{} cut", case.name());
     }
 }
 
 #[tokio::test]
 async fn the_same_tokens_are_refused_at_another_time() {
-    for case in &CASES {
+    for case in &CAPTURED_TOKENS {
         let at = |seconds: u64| {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            case.verifier_at(&case.issuer(), &case.audience(), time)
+            verifier_at(case, &case.issuer(), &case.audience(), time)
         };
         let token = case.jwt();
         let expiry = case.payload("exp").as_u64().unwrap();
@@ -197,11 +165,11 @@ async fn the_same_tokens_are_refused_at_another_time() {
 
 #[tokio::test]
 async fn the_same_tokens_are_refused_elsewhere() {
-    for case in &CASES {
+    for case in &CAPTURED_TOKENS {
         let token = case.jwt();
-        let now = pinned_time();
+        let now = case.pinned_time();
         let issuer = case.issuer();
-        let other_audience = case.verifier_at(&issuer, "somebody-else", now);
+        let other_audience = verifier_at(case, &issuer, "somebody-else", now);
         assert_eq!(reason(&other_audience, &token).await, Reason::Audience);
 
         let slash = match issuer.strip_suffix('/') {
@@ -209,27 +177,37 @@ async fn the_same_tokens_are_refused_elsewhere() {
             None => format!("{issuer}/"),
         };
         for other in [slash.as_str(), "https://127.0.0.1:26444", "https://issuer.example"] {
-            let verifier = case.verifier_at(other, &case.audience(), now);
+            let verifier = verifier_at(case, other, &case.audience(), now);
             assert_eq!(reason(&verifier, &token).await, Reason::UnknownIssuer, "{other}");
         }
 
-        let foreign = if case.token == "ec256" { "jwks.http" } else { "jwks.ec256.http" };
-        let keys = Capture::read(foreign).body;
-        let verifier = verifier_with_keys(&issuer, &case.audience(), now, &keys);
-        assert_eq!(reason(&verifier, &token).await, Reason::UnknownKey);
+        // the last one is a cluster with the same name
+        let foreign = [
+            "kube-apiserver/jwks.http",
+            "kube-apiserver/jwks.ec256.http",
+            "kube-apiserver-1.36/jwks.http",
+            "kube-apiserver-1.36/v1.33-jwks.http",
+        ];
+        let kid = case.decoded()["header"]["kid"].as_str().unwrap().to_owned();
+        for keys in foreign.map(|keys| Capture::read(keys).body) {
+            if !keys.contains(&kid) {
+                let verifier = verifier_with_keys(&issuer, &case.audience(), now, &keys);
+                assert_eq!(reason(&verifier, &token).await, Reason::UnknownKey);
+            }
+        }
     }
 }
 
 #[tokio::test]
 async fn another_clusters_key_of_the_same_name_does_not_fit() {
-    let case = &CASES[1];
+    let case = &POD_BOUND;
     let mut keys: Value = serde_json::from_str(&Capture::read("jwks.http").body).unwrap();
     let list = keys["keys"].as_array_mut().unwrap();
     let name = list[0]["kid"].clone();
     list.retain(|key| key["kid"] != name);
     list[0]["kid"] = name;
     let verifier =
-        verifier_with_keys(&case.issuer(), &case.audience(), pinned_time(), &keys.to_string());
+        verifier_with_keys(&case.issuer(), &case.audience(), case.pinned_time(), &keys.to_string());
     assert_eq!(reason(&verifier, &case.jwt()).await, Reason::Signature);
 }
 
@@ -238,38 +216,39 @@ async fn what_only_the_api_server_knows_is_not_claimed_to_be_known() {
     // the pod is deleted: signature and times are still good, and offline nothing says otherwise
     let review = decoded("deleted-pod.tokenreview.json");
     let token = review["spec"]["token"].as_str().unwrap();
-    assert!(CASES[1].verifier().judge(token).await.is_ok());
+    assert!(verifier(&POD_BOUND).judge(token).await.is_ok());
 
     let review = decoded("wrong-audience.tokenreview.json");
     let token = review["spec"]["token"].as_str().unwrap();
-    assert_eq!(reason(&CASES[1].verifier(), token).await, Reason::Audience);
+    assert_eq!(reason(&verifier(&POD_BOUND), token).await, Reason::Audience);
 }
 
 #[tokio::test]
 async fn an_unauthorised_key_fetch_is_unavailable_and_never_a_refusal() {
-    for capture in ["jwks.anonymous-403.http", "jwks.bad-token-401.http"] {
-        let case = &CASES[0];
-        let server = HttpServer::replaying(&[
-            ("/.well-known/openid-configuration", case.discovery),
-            ("/openid/v1/jwks", capture),
-        ])
-        .await;
-        let fetcher = MappedFetcher::new(SERVER, &server.url());
-        let verifier =
-            Verifier::builder(Issuer::new(SERVER.parse().unwrap()).with_fetcher(fetcher))
+    for case in [CAPTURED_TOKENS[0], CAPTURED_TOKENS[6]] {
+        for capture in ["jwks.anonymous-403.http", "jwks.bad-token-401.http"] {
+            let capture = case.keys().replace("jwks.http", capture);
+            let server = HttpServer::replaying(&[
+                ("/.well-known/openid-configuration", &case.discovery()),
+                ("/openid/v1/jwks", &capture),
+            ])
+            .await;
+            let issuer = Issuer::new(case.issuer().parse().unwrap());
+            let verifier = Verifier::builder(issuer.with_fetcher(mapped(&case, &server.url())))
                 .audience(case.audience())
-                .clock(ManualClock::at(pinned_time()))
+                .clock(ManualClock::at(case.pinned_time()))
                 .build()
                 .unwrap();
-        let error = verifier.judge(&case.jwt()).await.unwrap_err();
-        assert!(matches!(error, VerifyError::Unavailable(_)), "{capture}: {error}");
+            let error = verifier.judge(&case.jwt()).await.unwrap_err();
+            assert!(matches!(error, VerifyError::Unavailable(_)), "{capture}: {error}");
+        }
     }
 }
 
 #[test]
 fn the_captured_tokens_are_what_their_decoded_form_says() {
     // so that the tests above compare with the token, and not with a file beside it
-    for case in &CASES {
+    for case in &CAPTURED_TOKENS {
         let token = case.jwt();
         let parts: Vec<&str> = token.split('.').collect();
         let part = |index: usize| -> Value {

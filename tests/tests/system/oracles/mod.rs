@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kube_oidc::{Issuer, Reason, Verifier, clock::ManualClock};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
-use kube_oidc_tests::{Capture, Judge as _, OracleCase, decoded, fixture, pinned_time};
+use kube_oidc_tests::{CAPTURED_TOKENS, Judge as _, OracleCase};
 use serde_json::{Value, json};
 
 use self::{changes::Change, draft::Draft};
@@ -115,20 +115,11 @@ async fn a_token_is_good_if_each_of_its_changes_is() {
 
 #[tokio::test]
 async fn captured_tokens_have_their_verdicts() {
-    let same = |name| (name, "jwks.http");
-    let captured = [
-        same("plain"),
-        same("pod-bound"),
-        same("secret-bound"),
-        same("aud-two"),
-        ("ec256", "jwks.ec256.http"),
-        ("aks-issuer", "jwks.aks-issuer.http"),
-    ];
-    for (name, keys) in captured {
-        let token = fixture(&format!("{name}.jwt"));
-        let payload = decoded(&format!("{name}.decoded.json"))["payload"].clone();
-        let key_set: Value = serde_json::from_str(&Capture::read(keys).body).unwrap();
-        let (issuer, now) = (payload["iss"].as_str().unwrap(), pinned_time());
+    for case in &CAPTURED_TOKENS {
+        let (name, token) = (case.name(), case.jwt());
+        let payload = case.decoded()["payload"].clone();
+        let key_set: Value = serde_json::from_str(&case.key_set()).unwrap();
+        let (issuer, now) = (payload["iss"].as_str().unwrap(), case.pinned_time());
         let us = (issuer, payload["aud"][0].as_str().unwrap());
         let time = |claim: &str| payload[claim].as_u64().unwrap();
         let cases = [

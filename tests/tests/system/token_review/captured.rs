@@ -4,7 +4,9 @@
 use super::*;
 use kube_oidc::Reason;
 use kube_oidc_testing::{Answer, Endpoint};
-use kube_oidc_tests::{Capture, Judge as _, decoded, fixture, pinned_time};
+use kube_oidc_tests::{
+    CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, decoded, fixture, pinned_time,
+};
 use serde_json::json;
 
 /// Where the captured server said it was.
@@ -19,17 +21,22 @@ fn capture(name: &str) -> (TestIssuer, String) {
     (api_server, token)
 }
 
-/// A verifier that knows the captured keys, and asks this API server about every token.
-fn verifier(api_server: &TestIssuer, audience: &str) -> Verifier {
-    let issuer = Issuer::new(SERVER.parse().unwrap())
-        .with_key_set(Capture::read("jwks.http").body)
+/// A verifier that knows the keys of a captured token, and asks this API server about every token.
+fn verifier_of(case: &CapturedToken, api_server: &TestIssuer, audience: &str) -> Verifier {
+    let issuer = Issuer::new(case.issuer().parse().unwrap())
+        .with_key_set(case.key_set())
         .with_token_review(review(reviewer_as(api_server, "token-of-the-service")));
     Verifier::builder(issuer)
         .audience(audience)
-        .clock(ManualClock::at(pinned_time()))
+        .clock(ManualClock::at(case.pinned_time()))
         .review_every_token()
         .build()
         .unwrap()
+}
+
+/// The same for the first captured tokens.
+fn verifier(api_server: &TestIssuer, audience: &str) -> Verifier {
+    verifier_of(&CAPTURED_TOKENS[0], api_server, audience)
 }
 
 async fn verdict(api_server: &TestIssuer, audience: &str, token: &str) -> Result<String, Reason> {
@@ -50,6 +57,26 @@ async fn what_it_takes_is_accepted() {
 }
 
 #[tokio::test]
+async fn each_captured_token_has_the_verdict_of_its_api_server() {
+    let mut reviewed = 0;
+    for case in &CAPTURED_TOKENS {
+        let Some(review) = case.review() else { continue };
+        let api_server = TestIssuer::builder().tls().start();
+        api_server.answer(Endpoint::TokenReview, Answer::new(201, review.to_string()));
+        let audience = review["spec"]["audiences"][0].as_str().map(str::to_owned);
+        let verifier = verifier_of(case, &api_server, &audience.unwrap_or(case.audience()));
+        let verdict = verifier.judge(case.jwt()).await.map_err(|error| error.reason());
+        let subject = verdict.map(|caller| caller.subject().to_owned());
+        let authenticated = review["status"]["authenticated"] == true;
+        let expected = authenticated.then_some(CHECKOUT).ok_or(&Reason::ReviewDenied);
+        assert_eq!(subject.as_deref(), expected, "{}", case.name());
+        assert_eq!(api_server.token_reviews(), 1);
+        reviewed += 1;
+    }
+    assert_eq!(reviewed, 10);
+}
+
+#[tokio::test]
 async fn a_deleted_pod_is_refused_though_its_signature_is_good() {
     let (api_server, token) = capture("deleted-pod");
     assert_eq!(verdict(&api_server, "orders", &token).await, Err(Reason::ReviewDenied));
@@ -66,6 +93,14 @@ async fn another_audience_is_refused_by_whoever_looks_at_it() {
     assert_eq!(api_server.token_reviews(), 0);
     // and by the API server, had we wanted that audience and it not
     assert_eq!(verdict(&api_server, "vault", &token).await, Err(Reason::ReviewDenied));
+
+    let case =
+        CAPTURED_TOKENS.iter().find(|case| case.name() == "kube-apiserver-1.36/two-audiences");
+    let case = case.unwrap();
+    let review = fixture("kube-apiserver-1.36/pod-bound.wrong-audience.tokenreview.json");
+    api_server.answer(Endpoint::TokenReview, Answer::new(201, review));
+    let verdict = verifier_of(case, &api_server, "vault").judge(case.jwt()).await;
+    assert_eq!(verdict.unwrap_err().reason(), Reason::ReviewDenied);
 }
 
 #[tokio::test]
