@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 use crate::{
     issuer_url::IssuerUrlError,
     key_set::KeySetError,
-    shown::{Shown, ShownList, Span, without_query},
+    shown::{Shown, ShownList, Span, shown_url},
 };
 
 /// An error of code that is not ours: a text for the log, and what caused it.
@@ -570,10 +570,10 @@ pub enum BuildError {
     #[error("no algorithm is allowed")]
     NoAlgorithm,
     /// A URL to read keys from is not one.
-    #[error("the URL {} is not acceptable: {source}", Shown(without_query(.url)))]
+    #[error("the URL `{url}` is not acceptable: {source}")]
     #[non_exhaustive]
     Url {
-        /// The URL.
+        /// The URL, without user name, password, and query.
         url: String,
         /// What is wrong with it.
         source: IssuerUrlError,
@@ -609,15 +609,19 @@ pub enum BuildError {
     /// The root certificates are not PEM, or hold no certificate.
     #[error("the root certificates cannot be used: {0}")]
     RootCertificates(String),
-    /// A header or bearer token for fetching keys cannot be sent. Its value is not shown.
-    #[error("the header {name} for fetching keys holds characters that no header may hold")]
+    /// A header or bearer token for fetching keys has an invalid value, which is not shown.
+    #[error("invalid value of the header `{name}` for fetching keys")]
     #[non_exhaustive]
     FetchHeader {
         /// The name of the header.
         name: String,
     },
-    /// The proxy for fetching keys is no URL of a proxy.
-    #[error("the proxy for fetching keys cannot be used: {0}")]
+    /// A header for fetching keys has an invalid name. The name may contain the value, so neither
+    /// is shown.
+    #[error("invalid name of a header for fetching keys")]
+    FetchHeaderName,
+    /// The proxy for fetching keys is not a URL of an http or https proxy. The URL is not shown.
+    #[error("invalid proxy for fetching keys: {0}")]
     Proxy(String),
     /// Every token is to be reviewed, and this issuer has no reviewer.
     #[error("the issuer {} has no reviewer: Issuer::with_token_review()", Shown(.0))]
@@ -634,4 +638,10 @@ pub enum BuildError {
     /// The issuer's keys have to be fetched, and there is nothing to fetch them with.
     #[error("no fetcher: switch on the feature `remote`, or give the issuer one of your own")]
     NoFetcher,
+}
+
+impl BuildError {
+    pub(crate) fn url(url: &str, source: IssuerUrlError) -> Self {
+        Self::Url { url: shown_url(url), source }
+    }
 }

@@ -23,10 +23,10 @@ pub enum InClusterError {
     #[error("this is no pod: {0} is not set")]
     NotInPod(&'static str),
     /// The address in the variables is none.
-    #[error("the API server's address {address:?} cannot be used: {source}")]
+    #[error("the API server's address `{address}` cannot be used: {source}")]
     #[non_exhaustive]
     Address {
-        /// The address.
+        /// The address, without user name, password, and query.
         address: String,
         /// What is wrong with it.
         source: IssuerUrlError,

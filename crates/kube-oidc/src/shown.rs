@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use url::{Origin, Url};
+
 /// Shows a text quoted, escaped and cut, so that it can neither forge a log line nor fill a disk.
 pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
@@ -40,9 +42,33 @@ impl fmt::Display for Cut<'_> {
     }
 }
 
-/// A URL without its query, which may hold a secret.
-pub(crate) fn without_query(url: &str) -> &str {
-    url.split('?').next().unwrap_or_default()
+/// Shows a URL of an operator, whether it is valid or not, without user info, query, and fragment,
+/// which may be secrets.
+pub(crate) fn shown_url(text: &str) -> String {
+    if let Ok(mut url) = Url::parse(text)
+        && url.has_host()
+        && !url.path().contains('@')
+    {
+        // not possible for some schemes, none of which has a host
+        let _ = (url.set_username(""), url.set_password(None));
+        url.set_query(None);
+        url.set_fragment(None);
+        return Cut(url.as_str()).to_string();
+    }
+    if text.contains('@') {
+        // a password may have a slash or a question mark
+        let scheme = ["https://", "http://"].into_iter().find(|scheme| text.starts_with(scheme));
+        return format!("{}…", scheme.unwrap_or_default());
+    }
+    Cut(text.split(['?', '#']).next().unwrap_or_default()).to_string()
+}
+
+/// Shows a URL of a server as scheme, host, and port. Only with `base` may it be relative.
+pub(crate) fn shown_origin(text: &str, base: Option<&Url>) -> String {
+    match Url::options().base_url(base).parse(text).map(|url| url.origin()) {
+        Ok(origin @ Origin::Tuple(..)) => Cut(&origin.ascii_serialization()).to_string(),
+        _ => "no http or https URL".to_owned(),
+    }
 }
 
 /// Shows the first few of a list of texts.
@@ -117,6 +143,41 @@ mod tests {
         assert_eq!(Cut(&"\0".repeat(161)).to_string(), format!("{}…", r"\0".repeat(160)));
         assert_eq!(ShownList(&["a"; 6]).to_string(), r#"["a", "a", "a", "a", … 2 more]"#);
         assert_eq!(ShownList::<&str>(&[]).to_string(), "[]");
+    }
+
+    #[test]
+    fn url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("https://a.example:8443/k", "https://a.example:8443/k"),
+            ("https://me:hidden@a.example/k?hidden#hidden", "https://a.example/k"),
+            ("https://a.example/k?me@hidden", "https://a.example/k"),
+            ("https://me:hid/den@a.example/k", "https://…"),
+            ("https://me:1/hidden@a.example/k", "https://…"),
+            ("https://me:hid?den@a.example/k", "https://…"),
+            ("hidden@a.example", "…"),
+            ("a.example/k?hidden", "a.example/k"),
+            ("https://[a/k?hidden", "https://[a/k"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+        }
+        assert!(shown_url(&format!("https://{}", "a/".repeat(1000))).len() < 200);
+    }
+
+    #[test]
+    fn url_of_a_server_is_shown_as_scheme_host_and_port() {
+        let base = Url::parse("https://a.example:8443/x").unwrap();
+        for (url, with_base, without) in [
+            ("https://me:hidden@b.example/hidden?hidden", "https://b.example", "https://b.example"),
+            ("http://[::1]:80/hidden", "http://[::1]", "http://[::1]"),
+            ("/hidden", "https://a.example:8443", "no http or https URL"),
+            ("data:hidden", "no http or https URL", "no http or https URL"),
+            ("hidden:hidden", "no http or https URL", "no http or https URL"),
+            ("https://[hidden", "no http or https URL", "no http or https URL"),
+        ] {
+            assert_eq!(shown_origin(url, Some(&base)), with_base, "{url}");
+            assert_eq!(shown_origin(url, None), without, "{url}");
+        }
     }
 
     #[test]

@@ -136,9 +136,11 @@ fn certificates_and_tokens_for_fetching_must_be_usable() {
     }
     let error = with(Issuer::new(url()).with_fetch_bearer_token("a\nb")).unwrap_err();
     assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
-    for (name, value) in [("", "v"), ("a b", "v"), ("x-key", "a\nb")] {
-        let error = with(Issuer::new(url()).with_fetch_header(name, value)).unwrap_err();
-        assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
+    let error = with(Issuer::new(url()).with_fetch_header("x-key", "a\nb")).unwrap_err();
+    assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
+    for name in ["", "a b", "x-key: value"] {
+        let error = with(Issuer::new(url()).with_fetch_header(name, "v")).unwrap_err();
+        assert!(matches!(error, BuildError::FetchHeaderName), "{error}");
     }
     let error = with(Issuer::new(url()).with_fetch_proxy("not a proxy")).unwrap_err();
     assert!(matches!(error, BuildError::Proxy(_)), "{error}");

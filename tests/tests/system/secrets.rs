@@ -2,6 +2,7 @@
 
 mod everywhere;
 mod hidden;
+mod urls;
 
 use axum::{Router, routing::get};
 use http::header::AUTHORIZATION;

@@ -22,7 +22,7 @@ use crate::{
     key_set::KeySet,
     keys::Keys,
     observed::Observed,
-    shown::without_query,
+    shown::shown_url,
     source::{Fetch, KeySetFile, Remote, Source},
     token_review::TokenReview,
 };
@@ -142,7 +142,7 @@ impl Issuer {
     ) -> Result<Self, InClusterError> {
         let url: IssuerUrl = api_server
             .parse()
-            .map_err(|source| InClusterError::Address { address: api_server.to_owned(), source })?;
+            .map_err(|source| InClusterError::Address { address: shown_url(api_server), source })?;
         let ca_file = in_cluster::file(folder.as_ref(), "ca.crt")?;
         let token_file = in_cluster::file(folder.as_ref(), "token")?;
         let mut issuer = Self::named(url.shared_text(), Some(url.clone()));
@@ -489,9 +489,7 @@ const IN_CLUSTER_HINT: &str = "in-cluster fetches trust ca.crt and use no proxy 
      with_fetch_proxy()";
 
 fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
-    transport
-        .parse_endpoint(text)
-        .map_err(|source| BuildError::Url { url: text.to_owned(), source })
+    transport.parse_endpoint(text).map_err(|source| BuildError::url(text, source))
 }
 
 impl From<IssuerUrl> for Issuer {
@@ -506,7 +504,7 @@ impl fmt::Debug for Issuer {
         f.debug_struct("Issuer")
             .field("name", &self.name)
             .field("cluster", &self.cluster)
-            .field("jwks_uri", &self.jwks_uri.as_deref().map(without_query))
+            .field("jwks_uri", &self.jwks_uri.as_deref().map(shown_url))
             .finish_non_exhaustive()
     }
 }

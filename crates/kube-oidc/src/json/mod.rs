@@ -143,11 +143,12 @@ fn parse_plain<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Option<M
 pub(crate) struct Malformed(serde_json::Error);
 
 impl Malformed {
-    /// The library's own words, cut: for documents of an issuer. Not what they quote, which may be a
-    /// token of ours that a server sent back.
+    /// The library's own words, cut: for documents of an issuer. The values that they quote stay out:
+    /// a server may send back a credential.
     pub(crate) fn words(&self) -> String {
+        const QUOTES: [char; 2] = ['"', '`'];
         let words = self.0.to_string();
-        match (words.find('"'), words.rfind('"')) {
+        match (words.find(QUOTES), words.rfind(QUOTES)) {
             (Some(start), Some(end)) if start < end => {
                 Cut(&format!("{}...{}", &words[..=start], &words[end..])).to_string()
             }

@@ -11,7 +11,7 @@ use super::LoadError;
 use crate::{
     issuer_url::IssuerUrl,
     json::{self, Members, Value, names},
-    shown::Shown,
+    shown::{Shown, shown_origin},
 };
 
 /// As long as the name of an issuer may be that is learnt from a document, in bytes.
@@ -72,13 +72,19 @@ pub(super) fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, LoadE
     let metadata = Metadata::read(document)?;
     let found = metadata.issuer()?;
     if found != issuer.as_str() {
-        return Err(LoadError::OtherIssuer { found: Shown(found).to_string() });
+        let expected = issuer.as_str();
+        let is_slash = found.trim_end_matches('/') == expected.trim_end_matches('/');
+        return Err(LoadError::OtherIssuer {
+            found: shown_origin(found, None),
+            expected: Shown(expected).to_string(),
+            hint: if is_slash { "; the two differ in a slash at the end" } else { "" },
+        });
     }
     let jwks_uri = metadata.jwks_uri.ok_or(LoadError::MissingMetadata("jwks_uri"))?;
     issuer
         .transport()
         .parse_endpoint(&jwks_uri)
-        .map_err(|source| LoadError::JwksUri { url: Shown(&jwks_uri).to_string(), source })
+        .map_err(|source| LoadError::JwksUri { url: shown_origin(&jwks_uri, None), source })
 }
 
 #[cfg(test)]

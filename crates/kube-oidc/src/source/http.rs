@@ -185,9 +185,9 @@ impl HttpFetcher {
     ///
     /// [`BuildError::Url`], or [`BuildError::FetchHeader`]: it is no header.
     pub fn with_header(self, url: &str, name: &str, value: &str) -> Result<Self, BuildError> {
-        let bad = || BuildError::FetchHeader { name: crate::shown::Shown(name).to_string() };
-        let header = HeaderName::try_from(name).map_err(|_| bad())?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
+        let header = HeaderName::try_from(name).map_err(|_| BuildError::FetchHeaderName)?;
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| BuildError::FetchHeader { name: header.to_string() })?;
         value.set_sensitive(true);
         self.with_credential(url, CredentialKind::Header(header, value))
     }
@@ -196,7 +196,7 @@ impl HttpFetcher {
         // never over plain http, but for loopback
         let origin = Transport::HttpOnLoopback
             .parse_endpoint(url)
-            .map_err(|source| BuildError::Url { url: url.to_owned(), source })?
+            .map_err(|source| BuildError::url(url, source))?
             .origin();
         self.credentials.push(Credential { origin, kind });
         Ok(self)

@@ -19,7 +19,7 @@ pub(crate) use self::{
     freshness::Freshness,
     remote::{FetchedSet, LoadError, Loaded, Manner, Remote},
 };
-use crate::{error::foreign_error, key_set::KeySet};
+use crate::{error::foreign_error, key_set::KeySet, shown::shown_url};
 
 /// Where the keys of one issuer are read again and again.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
 }
 
 /// One URL to be read with GET.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FetchRequest {
     url: String,
     headers: Vec<(&'static str, String)>,
@@ -157,7 +157,7 @@ impl FetchRequest {
 }
 
 /// What a URL answered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FetchResponse {
     status: u16,
     headers: Vec<(String, String)>,
@@ -197,7 +197,29 @@ impl FetchResponse {
     }
 }
 
+impl fmt::Debug for FetchRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // the query may be a secret
+        f.debug_struct("FetchRequest")
+            .field("url", &shown_url(&self.url))
+            .field("max_bytes", &self.max_bytes)
+            .field("allows_credentials", &self.allows_credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FetchResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // a server may send back credentials
+        f.debug_struct("FetchResponse")
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 foreign_error! {
-    /// A URL could not be read.
+    /// A URL could not be read. The text goes to the log and to `Verifier::status`, so it must not
+    /// contain secrets.
     FetchError
 }

@@ -1,6 +1,7 @@
 //! Keys that are fetched: by discovery, or from a URL that is known.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use crate::{
     in_cluster::LearntName,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySet, KeySetError, SkippedKey},
-    shown::{Cut, Shown, without_query},
+    shown::{Shown, shown_origin, shown_url},
 };
 
 /// Where the keys of one issuer are fetched.
@@ -89,16 +90,22 @@ pub(crate) enum LoadError {
     Fetch { url: String, source: FetchError },
     #[error(transparent)]
     File(#[from] FetchError),
-    #[error("{url} answered with status {status}{}", advice(*.status))]
-    Status { url: String, status: u16, retry_after: Option<Duration> },
+    #[error("{url} answered with status {status}{}", advice(*.status, .location.as_deref()))]
+    Status {
+        url: String,
+        status: u16,
+        retry_after: Option<Duration>,
+        /// Where a redirect leads: scheme, host, and port.
+        location: Option<String>,
+    },
     #[error("the discovery document is not UTF-8")]
     NotUtf8,
     #[error("the discovery document is not well formed: {0}")]
     Metadata(String),
     #[error("the discovery document has no {0}")]
     MissingMetadata(&'static str),
-    #[error("the discovery document is another issuer's: {found}")]
-    OtherIssuer { found: String },
+    #[error("the discovery document names another issuer ({found}); expected {expected}{hint}")]
+    OtherIssuer { found: String, expected: String, hint: &'static str },
     #[error(
         "the API server issues tokens as {found} now, and did as {pinned}: accept_issuer() if that \
          is meant"
@@ -114,22 +121,21 @@ pub(crate) enum LoadError {
     Panicked,
 }
 
-/// A URL for the log: without its query, and no longer than a line.
-fn shown_url(url: &str) -> String {
-    Cut(without_query(url)).to_string()
-}
-
-fn advice(status: u16) -> &'static str {
-    match status {
+fn advice(status: u16, location: Option<&str>) -> Cow<'static, str> {
+    let advice = match status {
         304 => ", which is no answer to a request without a condition",
-        300..=399 => ", a redirect: those are not followed",
+        300..=399 => {
+            let location = location.map(|to| format!(" to {to}")).unwrap_or_default();
+            return format!(", a redirect{location}; redirects are not followed").into();
+        }
         401 | 403 => {
             ": it wants credentials. A kube-apiserver does unless anonymous readers are bound to \
              the ClusterRole system:service-account-issuer-discovery; a bearer token for fetching \
              keys is sent to the issuer's own origin only"
         }
         _ => "",
-    }
+    };
+    advice.into()
 }
 
 impl LoadError {
@@ -258,7 +264,8 @@ impl Remote {
         request: FetchRequest,
         clock: &dyn Clock,
     ) -> Result<FetchResponse, LoadError> {
-        let url = shown_url(request.url());
+        let requested = request.url().to_owned();
+        let url = shown_url(&requested);
         let response = match self.fetcher.fetch(request).await {
             Ok(response) => response,
             Err(source) => return Err(LoadError::Fetch { url, source }),
@@ -269,6 +276,9 @@ impl Remote {
                 url,
                 status,
                 retry_after: retry_after(&response, clock.wall()),
+                location: response
+                    .header("location")
+                    .map(|to| shown_origin(to, Url::parse(&requested).ok().as_ref())),
             }),
         }
     }

@@ -281,6 +281,8 @@ fn a_signal_ends_it_cleanly() {
 #[test]
 fn what_cannot_work_is_one_line_and_status_2() {
     let (issuer, page) = ("https://issuer.example", "--dangerous-page-beyond-loopback");
+    let with_password = "https://me:5ecre7@keys.example/k";
+    let with_query = "http://keys.example/k?sig=5ecre7";
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let empty = std::env::temp_dir().join(format!("demo-empty-{}.pem", std::process::id()));
@@ -294,7 +296,11 @@ fn what_cannot_work_is_one_line_and_status_2() {
         (vec!["--issuer", issuer, "--audience", ""], "audience is empty"),
         (vec!["--issuer", issuer, "--audience", "  "], "audience is empty"),
         (vec!["--audience", ""], "audience is empty"),
-        (vec!["--issuer", issuer, "--audience", "a", "--jwks-uri", "x"], "\"x\""),
+        (vec!["--issuer", issuer, "--audience", "a", "--jwks-uri", "x"], "`x`"),
+        (vec!["--issuer", issuer, "--audience", "a", "--jwks-uri", with_password], "keys.example"),
+        (vec!["--issuer", issuer, "--audience", "a", "--jwks-uri", with_query], "keys.example"),
+        (vec!["--issuer", with_password, "--audience", "a"], "credentials"),
+        (vec!["--issuer", with_query, "--audience", "a"], "query"),
         (vec!["--issuer", issuer, "--audience", "a", "--ca-file", "/no/such.pem"], "/no/such.pem"),
         (vec!["--issuer", issuer, "--audience", "a", "--ca-file", "/"], "--ca-file /"),
         (vec!["--issuer", issuer, "--audience", "a", "--ca-file", &empty_path], "certificate"),
@@ -329,6 +335,7 @@ fn what_cannot_work_is_one_line_and_status_2() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert_eq!(stderr.trim_end().lines().count(), 1, "{args:?}: {stderr}");
         assert!(stderr.starts_with("demo-server: ") && stderr.contains(text), "{args:?}: {stderr}");
+        assert!(!stderr.contains("5ecre7"), "{args:?}: {stderr}");
         assert_eq!(output.stdout, b"", "{args:?}");
     }
     std::fs::remove_file(empty).unwrap();

@@ -44,7 +44,7 @@ async fn documents_of_another_issuer() {
         "x".repeat(100_000)[..2048].to_owned(),
     ] {
         let document = with(&hostile, &json!({ "issuer": issuer }));
-        hostile.assert_no_answer(DISCOVERY, &issuer, ok(document), "another issuer's").await;
+        hostile.assert_no_answer(DISCOVERY, &issuer, ok(document), "names another issuer").await;
     }
     for issuer in [json!(null), json!(""), json!("x".repeat(2049))] {
         let document = with(&hostile, &json!({ "issuer": issuer }));

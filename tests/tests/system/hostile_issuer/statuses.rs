@@ -124,7 +124,7 @@ async fn redirects_are_not_followed() {
         for path in [KEYS, DISCOVERY] {
             let answer = Say::http(&format!("{code} Moved"), &[("location", place)], "");
             let what = format!("{code} to {place:?}");
-            let words = format!("status {code}, a redirect: those are not followed");
+            let words = format!("status {code}, a redirect to ");
             hostile.assert_no_answer(path, &what, answer, &words).await;
             // nor where a page says so
             let refresh = format!("0; url={place}");
