@@ -12,6 +12,7 @@ use crate::{
     key_cache::{
         Settings,
         machine::{Answer, Arrival, Due, Flight, Landing, Machine},
+        missed::KeyIdHash,
     },
 };
 
@@ -255,7 +256,7 @@ impl<'a> Fleet<'a> {
             return;
         }
         let arrival = *request.arrival.get_or_insert_with(|| instance.machine.arrive());
-        match instance.machine.ask(now, arrival) {
+        match instance.machine.ask(now, arrival, KeyIdHash(request.key)) {
             Answer::Start(flight) => {
                 instance.waiting.push(request);
                 self.fetch(index, flight);

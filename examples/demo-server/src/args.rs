@@ -58,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     jwks_file: Option<PathBuf>,
 
-    /// How long an unknown key id starts no further fetch [default: 30s]
+    /// How long one key fetch takes to come back into the budget of three [default: 10s]
     #[arg(long, value_name = "DURATION")]
     unknown_kid_cooldown: Option<String>,
 

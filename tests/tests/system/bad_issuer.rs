@@ -170,6 +170,7 @@ async fn retries_come_by_the_schedule() {
         .min_refresh(often)
         .max_refresh(often)
         .back_off(steps[0]..=steps[4])
+        .unknown_kid_cooldown(often)
         .build()
         .unwrap();
     verifier.ready().await;
@@ -259,6 +260,7 @@ async fn the_log_tells_each_change_of_state_once() {
         .min_refresh(often)
         .max_refresh(often)
         .back_off(often..=often)
+        .unknown_kid_cooldown(often)
         .build()
         .unwrap();
     let good = token(&issuer);

@@ -64,7 +64,7 @@ async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_unknown_kids_cause_two_fetches_at_the_most() {
+async fn ten_thousand_unknown_kids_cause_a_few_fetches() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let good = token(&issuer);
@@ -75,10 +75,12 @@ async fn ten_thousand_unknown_kids_cause_two_fetches_at_the_most() {
         issuer.token().audience("orders").signed_by(&key).mint()
     });
     let before = resident_kilobytes();
+    let began = std::time::Instant::now();
     let (accepted, mut times) =
         tokio::join!(at_once(&verifier, junk), timed(&verifier, &good, 1_000));
     assert_eq!(accepted, 0);
-    assert!(issuer.key_fetches() <= 2, "{}", issuer.key_fetches());
+    let budget = 3 + began.elapsed().as_secs() / 10;
+    assert!(issuer.key_fetches() as u64 <= budget, "{}", issuer.key_fetches());
     times.sort_unstable();
     let grown = resident_kilobytes().saturating_sub(before);
     println!(
@@ -180,19 +182,124 @@ async fn requests_that_go_away_while_they_wait_harm_nobody() {
 }
 
 #[tokio::test]
-async fn within_the_cooldown_an_unknown_key_is_refused_without_a_fetch() {
+async fn new_key_is_rejected_without_a_fetch_once_the_budget_is_spent() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier =
+        builder(&issuer).unknown_kid_cooldown(Duration::from_secs(3600)).build().unwrap();
     assert!(verifier.judge(&token(&issuer)).await.is_ok());
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
-    let junk = issuer.token().audience("orders").signed_by(&stranger).mint();
-    assert_eq!(verifier.judge(&junk).await.unwrap_err().reason(), Reason::UnknownKey);
-    assert_eq!(issuer.key_fetches(), 2);
-    // a key that is published now is not seen for 30 s: the documented price
+    for fetches in [2, 3, 3] {
+        let key = stranger.clone().with_kid(&format!("junk-{fetches}"));
+        let junk = issuer.token().audience("orders").signed_by(&key).mint();
+        assert_eq!(verifier.judge(&junk).await.unwrap_err().reason(), Reason::UnknownKey);
+        assert_eq!(issuer.key_fetches(), fetches);
+    }
+    // a key that is published now is not seen until a fetch comes back into the budget
     issuer.rotate();
     let error = verifier.judge(&token(&issuer)).await.unwrap_err();
     assert_eq!(error.reason(), Reason::UnknownKey);
+    assert_eq!(issuer.key_fetches(), 3);
+}
+
+/// Serves this key set.
+fn serve(issuer: &TestIssuer, keys: &[serde_json::Value]) {
+    let body = serde_json::json!({ "keys": keys }).to_string();
+    issuer.answer(Endpoint::Keys, Answer::new(200, body));
+}
+
+/// A key as issuers publish it that do not derive the `kid` from the key, or have none.
+fn jwk(key: &SigningKey, kid: Option<&str>) -> serde_json::Value {
+    let mut jwk = key.jwk();
+    match kid {
+        Some(kid) => jwk["kid"] = kid.into(),
+        None => drop(jwk.as_object_mut().unwrap().remove("kid")),
+    }
+    jwk
+}
+
+fn signed(issuer: &TestIssuer, key: &SigningKey, kid: Option<&str>) -> String {
+    let token = issuer.token().audience("orders").signed_by(key);
+    match kid {
+        Some(kid) => token.header("kid", kid).mint(),
+        None => token.without_header("kid").mint(),
+    }
+}
+
+/// RFC 7517, 4.5: what a `kid` looks like is up to the issuer, and so is whether there is one.
+#[tokio::test]
+async fn key_that_was_replaced_under_its_name_is_found_by_its_first_token() {
+    use kube_oidc_testing::SigningAlgorithm::{EdDsa, Es256};
+    for (kid, algorithm, reason) in [
+        (Some("1"), Es256, Reason::Signature),
+        (Some("1"), EdDsa, Reason::KeyAlgorithm),
+        (None, Es256, Reason::Signature),
+        (None, EdDsa, Reason::UnknownKey),
+    ] {
+        let (old, new) = (SigningKey::generate(Es256), SigningKey::generate(algorithm));
+        let issuer = TestIssuer::start();
+        serve(&issuer, &[jwk(&old, kid)]);
+        let verifier = builder(&issuer).build().unwrap();
+        assert!(verifier.judge(&signed(&issuer, &old, kid)).await.is_ok(), "{kid:?} {reason:?}");
+        serve(&issuer, &[jwk(&new, kid)]);
+        let first = signed(&issuer, &new, kid);
+        assert!(
+            !verifier.explain(&first).is_accepted(),
+            "{reason:?}: nothing is fetched to explain"
+        );
+        assert_eq!(issuer.key_fetches(), 1);
+        assert!(verifier.judge(&first).await.is_ok(), "{kid:?} {reason:?}");
+        assert_eq!(issuer.key_fetches(), 2);
+        // the old key is gone; its token is one more sign of a rotation, for which no fetch starts
+        let error = verifier.judge(&signed(&issuer, &old, kid)).await.unwrap_err();
+        assert_eq!(error.retry_after(), None, "{error}");
+        assert_eq!(issuer.key_fetches(), 2);
+    }
+}
+
+#[tokio::test]
+async fn forged_tokens_cause_one_fetch_in_a_cooldown_and_never_503() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::Rs256);
+    let forged = || issuer.token().audience("orders").forged_by(&stranger);
+    // none for tokens that would not pass with a good signature either, or whose key is distrusted
+    for hopeless in [
+        forged().expired(),
+        issuer.token().audience("vault").forged_by(&stranger),
+        forged().claim("sub", "system:serviceaccount:other:other"),
+        forged().claim("jti", "denied"),
+    ] {
+        verifier.deny_jti("denied");
+        let error = verifier.judge(&hopeless.mint()).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Signature);
+        assert_eq!(issuer.key_fetches(), 1);
+    }
+    for _ in 0..100 {
+        let error = verifier.judge(&forged().mint()).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Signature);
+    }
     assert_eq!(issuer.key_fetches(), 2);
+    // they left a fetch for a new key
+    issuer.rotate();
+    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    assert_eq!(issuer.key_fetches(), 3);
+
+    let failing = builder(&issuer).build().unwrap();
+    assert!(failing.judge(&token(&issuer)).await.is_ok());
+    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    for _ in 0..3 {
+        let error = failing.judge(&forged().mint()).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Signature, "the verdict of the cached set");
+    }
+    let distrusting = builder(&issuer).build().unwrap();
+    issuer.answer_normally(Endpoint::Keys);
+    assert!(distrusting.judge(&token(&issuer)).await.is_ok());
+    let fetches = issuer.key_fetches();
+    distrusting.distrust_key(issuer.url(), issuer.signing_key().kid());
+    let error = distrusting.judge(&forged().mint()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::DistrustedKey);
+    assert_eq!(issuer.key_fetches(), fetches);
 }
 
 #[tokio::test]

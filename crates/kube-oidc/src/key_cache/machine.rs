@@ -4,7 +4,14 @@
 
 use std::time::Duration;
 
-use super::settings::{MAX_RETRY_AFTER, MAX_RETRY_AFTER_WITHOUT_KEYS, MIN_RETRY, Settings};
+use super::{
+    budget::Budget,
+    missed::{KeyIdHash, MissedKeys},
+    settings::{
+        MAX_BACK_OFF_FOR_CALLERS, MAX_RETRY_AFTER, MAX_RETRY_AFTER_WITHOUT_KEYS, MIN_RETRY,
+        Settings,
+    },
+};
 use crate::clock::Moment;
 
 /// The number of a fetch. They count up, so a greater one began later.
@@ -26,6 +33,18 @@ pub(crate) enum Answer {
     UnknownKey,
     /// The key may exist. Come back later.
     ComeBack(Duration),
+}
+
+/// What a request is to do whose token fails under the key set in a way that a rotation explains: a
+/// key was replaced under its old name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    /// Start this fetch, and wait for it.
+    Start(Flight),
+    /// Wait for the fetch that is in the air.
+    Join,
+    /// The verdict stands.
+    Dismiss,
 }
 
 /// What an operator who wants a new set is to do.
@@ -70,17 +89,28 @@ pub(crate) struct Machine {
     set: Option<Set>,
     /// Of the fetches since the last good one.
     failure: Option<Failure>,
-    /// When the last set was fetched that lacked a `kid` for which it was fetched.
-    missed: Option<Moment>,
-    /// A `kid` was refused during the cooldown: one fetch is due at its end.
-    armed: bool,
+    budget: Budget,
+    missed: MissedKeys,
+    wanted: Wanted,
+    /// When a fetch began for a token that a rotation would explain.
+    suspected: Option<Moment>,
+}
+
+/// Whether a key was rejected as unknown without a fetch of its own, so that one is due as soon as
+/// the budget allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    No,
+    /// A key that was looked up before.
+    Again,
+    New,
 }
 
 #[derive(Debug)]
 struct InTheAir {
     flight: Flight,
     began: Moment,
-    for_unknown_kid: bool,
+    is_forced: bool,
 }
 
 #[derive(Debug)]
@@ -97,23 +127,27 @@ struct Failure {
     flight: Flight,
     at: Moment,
     count: u32,
-    retry_in: Duration,
     /// How long the issuer asked to be left alone.
     asked: Duration,
-    /// One of these fetches was made for a `kid`, and so is the next.
-    for_unknown_kid: bool,
+    dice: f64,
+    /// Whether a token that could pass waits for a key that is unknown.
+    is_hurried: bool,
+    /// Whether one of these fetches was forced, and so is the next.
+    is_forced: bool,
 }
 
 impl Machine {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
+            budget: Budget::new(settings.unknown_kid_cooldown),
             settings,
             last: Flight(0),
             in_the_air: None,
             set: None,
             failure: None,
-            missed: None,
-            armed: false,
+            missed: MissedKeys::default(),
+            wanted: Wanted::No,
+            suspected: None,
         }
     }
 
@@ -129,31 +163,69 @@ impl Machine {
 
     /// Decides for a request that came at `arrival` and found no key for its token, in the set
     /// that there is at this moment or because there is none.
-    pub(crate) fn ask(&mut self, now: Moment, arrival: Arrival) -> Answer {
+    pub(crate) fn ask(&mut self, now: Moment, arrival: Arrival, key: KeyIdHash) -> Answer {
         let usable = self.usable(now);
-        if let Some(set) = self.set.as_ref().filter(|set| usable && set.flight > arrival.0) {
-            // fetched after the request came, so it is the answer, and it counts as a fetch that
-            // was made for an unknown kid
-            self.missed = Some(set.at);
+        if usable && self.is_newer_than(arrival) {
+            // fetched after the request came, so the set is the answer
+            self.missed.remember(key);
             return Answer::UnknownKey;
         }
         if self.flies(now) {
             return Answer::Join;
         }
-        if let Some(wait) = self.until_retry(now) {
-            return Answer::ComeBack(wait);
+        if let Some(failure) = &mut self.failure {
+            failure.is_hurried = true;
         }
-        if usable && self.failure.is_none() && self.cooldown_left(now).is_some() {
-            self.armed = true;
-            return Answer::UnknownKey;
+        if self.failure.is_some() || !usable {
+            let wait = self.until_retry(now).max(self.until_allowed(1, now));
+            return if wait.is_zero() {
+                Answer::Start(self.start_for_caller(now, usable))
+            } else {
+                Answer::ComeBack(wait)
+            };
         }
-        Answer::Start(self.start(now, usable))
+        let wanted = if self.missed.remember(key) { Wanted::Again } else { Wanted::New };
+        if self.until_wanted(wanted, now).is_zero() {
+            return Answer::Start(self.start_for_caller(now, true));
+        }
+        self.wanted = self.wanted.max(wanted);
+        Answer::UnknownKey
+    }
+
+    /// Decides for a request that came at `arrival`, and whose token fails under the set that there
+    /// is in a way that a rotation explains. All of them together start one fetch in a cooldown,
+    /// and never take the last one of the budget: most such tokens are forged.
+    pub(crate) fn suspect(&mut self, now: Moment, arrival: Arrival) -> Suspicion {
+        if !self.may_suspect(now, arrival) {
+            return Suspicion::Dismiss;
+        }
+        if self.flies(now) {
+            return Suspicion::Join;
+        }
+        self.suspected = Some(now);
+        Suspicion::Start(self.start_for_caller(now, true))
+    }
+
+    /// Whether [`suspect`](Self::suspect) starts or joins a fetch.
+    pub(crate) fn may_suspect(&self, now: Moment, arrival: Arrival) -> bool {
+        if self.is_newer_than(arrival) {
+            return false;
+        }
+        let cooldown = self.settings.unknown_kid_cooldown.unwrap_or_default();
+        let is_over = |suspected| now.since(suspected) >= cooldown;
+        let may_start = || {
+            self.usable(now)
+                && self.failure.is_none()
+                && self.suspected.is_none_or(is_over)
+                && self.until_allowed(2, now).is_zero()
+        };
+        self.flies(now) || may_start()
     }
 
     /// Decides for an operator who came at `arrival` and wants a set that is fetched since then.
-    /// Neither back-off nor cooldown count, only what the issuer asked for.
+    /// Neither back-off nor budget count, only what the issuer asked for.
     pub(crate) fn refresh(&mut self, now: Moment, arrival: Arrival) -> Refresh {
-        if self.set.as_ref().is_some_and(|set| set.flight > arrival.0) {
+        if self.is_newer_than(arrival) {
             return Refresh::Done;
         }
         if self.flies(now) {
@@ -162,17 +234,23 @@ impl Machine {
         if let Some(failure) = &self.failure {
             let asked = now.left_of(self.obeyed(failure.asked, now), failure.at);
             if failure.flight > arrival.0 || !asked.is_zero() {
-                return Refresh::ComeBack(self.until_retry(now).unwrap_or_default());
+                return Refresh::ComeBack(self.until_retry(now));
             }
         }
-        Refresh::Start(self.start(now, false))
+        Refresh::Start(self.start_for_caller(now, true))
     }
 
     /// Decides for the timer, and for a request that found the set in need of a refresh.
     pub(crate) fn due(&mut self, now: Moment) -> Due {
         match self.until_due(now) {
             None => Due::Never,
-            Some(wait) if wait.is_zero() => Due::Start(self.start(now, self.armed)),
+            Some(wait) if wait.is_zero() => {
+                let is_refresh = self.failure.is_none() && self.wanted == Wanted::No;
+                if !is_refresh || self.refreshes_are_paced() {
+                    self.budget.take(self.usable(now), now);
+                }
+                Due::Start(self.start(now, self.wanted > Wanted::No))
+            }
             Some(wait) => Due::In(wait),
         }
     }
@@ -183,20 +261,23 @@ impl Machine {
         if self.flies(now) {
             return None;
         }
+        let allowed = self.until_allowed(1, now);
         Some(match (&self.failure, &self.set) {
             (Some(_), set) => {
-                let retry = self.until_retry(now).unwrap_or_default();
+                let retry = self.until_retry(now);
                 // once there is no usable set, a long Retry-After is cut
                 let unusable = set.as_ref().map(|set| now.left_of(self.usable_for(set), set.at));
-                match unusable.filter(|left| !left.is_zero()) {
+                let retry = match unusable.filter(|left| !left.is_zero()) {
                     Some(left) => retry.min(left),
                     None => retry,
-                }
+                };
+                retry.max(allowed)
             }
             (None, Some(set)) => {
                 let refresh = now.left_of(set.refresh_after, set.at);
-                let cooldown = self.cooldown_left(now).unwrap_or_default();
-                if self.armed { refresh.min(cooldown) } else { refresh }
+                let refresh =
+                    if self.refreshes_are_paced() { refresh.max(allowed) } else { refresh };
+                refresh.min(self.until_wanted(self.wanted, now))
             }
             (None, None) => return None,
         })
@@ -229,10 +310,7 @@ impl Machine {
         match landing {
             Landing::Good { lifetime } => {
                 self.failure = None;
-                self.armed = false;
-                if landed.for_unknown_kid {
-                    self.missed = Some(landed.began);
-                }
+                self.wanted = Wanted::No;
                 self.set = Some(Set {
                     flight,
                     at: landed.began,
@@ -241,14 +319,16 @@ impl Machine {
                 });
             }
             Landing::Failed { retry_after } => {
-                let count = self.failure.as_ref().map_or(0, |failure| failure.count) + 1;
-                let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-                // beyond what was asked for, so that a fleet that was told the same does not
-                // come back at once
-                let retry_in = asked + self.back_off(count, dice).max(asked.mul_f64(dice));
-                let for_unknown_kid = landed.for_unknown_kid;
-                self.failure =
-                    Some(Failure { flight, at: now, count, retry_in, asked, for_unknown_kid });
+                let last = self.failure.as_ref();
+                self.failure = Some(Failure {
+                    flight,
+                    at: now,
+                    count: last.map_or(0, |last| last.count) + 1,
+                    asked: retry_after.unwrap_or_default().min(MAX_RETRY_AFTER),
+                    dice,
+                    is_hurried: last.is_some_and(|last| last.is_hurried),
+                    is_forced: landed.is_forced,
+                });
             }
         }
         true
@@ -264,9 +344,9 @@ impl Machine {
         self.last == flight
     }
 
-    /// Whether a fetch is due at the end of the cooldown.
-    pub(crate) fn is_armed(&self) -> bool {
-        self.armed
+    /// Whether a fetch looks for a key that the last set lacks, or an operator wants it.
+    pub(crate) fn is_forced(&self, flight: Flight) -> bool {
+        self.in_the_air.as_ref().is_some_and(|air| air.flight == flight && air.is_forced)
     }
 
     /// Whether the last fetch failed.
@@ -285,20 +365,21 @@ impl Machine {
         from + (to - from) * dice
     }
 
-    /// Full jitter: anything up to a step that doubles.
-    fn back_off(&self, count: u32, dice: f64) -> Duration {
-        let (first, last) = self.settings.back_off.clone().into_inner();
-        let step = first.saturating_mul(1 << (count - 1).min(16)).min(last);
-        step.mul_f64(dice).max(MIN_RETRY)
+    fn start_for_caller(&mut self, now: Moment, is_forced: bool) -> Flight {
+        self.budget.take(self.usable(now), now);
+        self.start(now, is_forced)
     }
 
-    fn start(&mut self, now: Moment, for_unknown_kid: bool) -> Flight {
+    fn start(&mut self, now: Moment, is_forced: bool) -> Flight {
         self.last = Flight(self.last.0 + 1);
-        // what was asked for in vain still is, whoever begins the next
-        let for_unknown_kid =
-            for_unknown_kid || self.failure.as_ref().is_some_and(|failure| failure.for_unknown_kid);
-        self.in_the_air = Some(InTheAir { flight: self.last, began: now, for_unknown_kid });
+        // what was asked for in vain still is, whatever begins the next
+        let is_forced = is_forced || self.failure.as_ref().is_some_and(|last| last.is_forced);
+        self.in_the_air = Some(InTheAir { flight: self.last, began: now, is_forced });
         self.last
+    }
+
+    fn is_newer_than(&self, arrival: Arrival) -> bool {
+        self.set.as_ref().is_some_and(|set| set.flight > arrival.0)
     }
 
     /// Whether a fetch is in the air that may still land. One whose runtime stands still does
@@ -312,20 +393,52 @@ impl Machine {
         set.lifetime.saturating_add(self.settings.max_stale)
     }
 
-    fn until_retry(&self, now: Moment) -> Option<Duration> {
-        let failure = self.failure.as_ref()?;
-        let wait = now.left_of(self.obeyed(failure.retry_in, now), failure.at);
-        Some(wait).filter(|wait| !wait.is_zero())
+    /// Whether refreshes wait for the budget, and take from it. Where an operator wants them more
+    /// often than the budget allows, they do not.
+    fn refreshes_are_paced(&self) -> bool {
+        let cooldown = self.settings.unknown_kid_cooldown.unwrap_or_default();
+        self.set.as_ref().is_some_and(|set| set.lifetime >= 3 * cooldown)
+    }
+
+    /// How long until the budget has so many fetches.
+    fn until_allowed(&self, count: u8, now: Moment) -> Duration {
+        self.budget.until(count, self.usable(now), now)
+    }
+
+    /// How long until a key may be looked up that is not in the set. A key that was looked up before
+    /// leaves one fetch for others, and time to an API server that is behind.
+    fn until_wanted(&self, wanted: Wanted, now: Moment) -> Duration {
+        match wanted {
+            Wanted::No => Duration::MAX,
+            Wanted::New => self.until_allowed(1, now),
+            Wanted::Again => {
+                let pause = self.settings.unknown_kid_cooldown.unwrap_or_default() / 2;
+                let since = self.set.as_ref().map(|set| now.left_of(pause, set.at));
+                since.unwrap_or_default().max(self.until_allowed(2, now))
+            }
+        }
+    }
+
+    /// How long until the back-off after a failed fetch is over.
+    fn until_retry(&self, now: Moment) -> Duration {
+        let Some(failure) = &self.failure else { return Duration::ZERO };
+        let wait = failure.asked + self.jitter(failure, now);
+        now.left_of(self.obeyed(wait, now), failure.at)
+    }
+
+    /// Full jitter, anything up to a step that doubles; and beyond what was asked for, so that a
+    /// fleet that was told the same does not come back at once.
+    fn jitter(&self, failure: &Failure, now: Moment) -> Duration {
+        let (first, last) = self.settings.back_off.clone().into_inner();
+        let is_hurried = failure.is_hurried || !self.usable(now);
+        let last = if is_hurried { last.min(MAX_BACK_OFF_FOR_CALLERS) } else { last };
+        let step = first.saturating_mul(1 << (failure.count - 1).min(16)).min(last);
+        step.max(failure.asked).mul_f64(failure.dice).max(MIN_RETRY)
     }
 
     /// As much of what an issuer asks for as it gets: less where nobody has keys.
     fn obeyed(&self, wait: Duration, now: Moment) -> Duration {
         let longest = if self.usable(now) { MAX_RETRY_AFTER } else { MAX_RETRY_AFTER_WITHOUT_KEYS };
         wait.min(longest)
-    }
-
-    fn cooldown_left(&self, now: Moment) -> Option<Duration> {
-        let left = now.left_of(self.settings.unknown_kid_cooldown?, self.missed?);
-        Some(left).filter(|left| !left.is_zero())
     }
 }

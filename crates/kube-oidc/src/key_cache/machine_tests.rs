@@ -1,11 +1,15 @@
 //! The rules of the key cache, one by one, and under random sequences of events.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use proptest::prelude::*;
 
 use super::{
-    machine::{Answer, Arrival, Due, Flight, Landing, Machine, Refresh},
+    machine::{Answer, Arrival, Due, Flight, Landing, Machine, Refresh, Suspicion},
+    missed::KeyIdHash,
     settings::Settings,
 };
 use crate::clock::{Clock, ManualClock, Moment};
@@ -22,12 +26,18 @@ const fn secs(seconds: u64) -> Duration {
 struct Cache {
     machine: Machine,
     clock: ManualClock,
+    /// The key ID of the next request.
+    next: u64,
 }
 
 impl Cache {
     fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Self {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + secs(1_795_250_000));
-        Self { machine: Machine::new(Settings::default()), clock }
+        Self { machine: Machine::new(settings), clock, next: 0 }
     }
 
     /// With a set that is as of now.
@@ -49,15 +59,43 @@ impl Cache {
         self.machine.usable(self.now())
     }
 
-    /// What a request is told that comes now.
+    /// The answer to a request that comes now, with a key ID that no request had before.
     fn ask(&mut self) -> Answer {
         let arrival = self.machine.arrive();
         self.ask_again(arrival)
     }
 
-    /// What a request is told that came before.
+    /// The same, for a request that came before.
     fn ask_again(&mut self, arrival: Arrival) -> Answer {
-        self.machine.ask(self.now(), arrival)
+        self.next += 1;
+        self.ask_for(self.next, arrival)
+    }
+
+    /// The answer to a request with this key ID.
+    fn ask_for(&mut self, key: u64, arrival: Arrival) -> Answer {
+        self.machine.ask(self.now(), arrival, KeyIdHash(key))
+    }
+
+    /// The answer to a request with this key ID that comes now.
+    fn repeat(&mut self, key: u64) -> Answer {
+        let arrival = self.machine.arrive();
+        self.ask_for(key, arrival)
+    }
+
+    /// The answer to a request that comes now, whose token a rotation would explain.
+    fn suspect(&mut self) -> Suspicion {
+        let arrival = self.machine.arrive();
+        let expected = self.machine.may_suspect(self.now(), arrival);
+        let suspicion = self.machine.suspect(self.now(), arrival);
+        assert_eq!(suspicion != Suspicion::Dismiss, expected);
+        suspicion
+    }
+
+    /// Takes all that the budget has.
+    fn spend(&mut self) {
+        while let Answer::Start(flight) = self.ask() {
+            assert!(self.land_good(flight));
+        }
     }
 
     fn due(&mut self) -> Due {
@@ -96,10 +134,15 @@ impl Cache {
 
     /// One fetch for an unknown `kid`, in vain.
     fn miss(&mut self) {
+        self.miss_key(1_000);
+    }
+
+    /// The same, for this one.
+    fn miss_key(&mut self, key: u64) {
         let arrival = self.machine.arrive();
-        let Answer::Start(flight) = self.ask_again(arrival) else { panic!("no fetch") };
+        let Answer::Start(flight) = self.ask_for(key, arrival) else { panic!("no fetch") };
         assert!(self.land_good(flight));
-        assert_eq!(self.ask_again(arrival), Answer::UnknownKey);
+        assert_eq!(self.ask_for(key, arrival), Answer::UnknownKey);
     }
 }
 
@@ -166,26 +209,18 @@ fn a_set_fetched_by_the_timer_after_the_request_came_is_its_answer() {
     let arrival = cache.machine.arrive();
     let flight = cache.start_due();
     assert!(cache.land_good(flight));
-    assert_eq!(cache.ask_again(arrival), Answer::UnknownKey);
-    assert_eq!(cache.ask(), Answer::UnknownKey, "it counts as a fetch for an unknown kid");
+    assert_eq!(cache.ask_for(7, arrival), Answer::UnknownKey);
+    assert_eq!(cache.repeat(7), Answer::UnknownKey, "it was looked up");
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_shorten_a_cooldown() {
+fn a_clock_that_is_set_back_does_not_refill_the_budget() {
     let mut cache = Cache::with_set();
-    cache.miss();
-    let arrival = cache.machine.arrive();
+    cache.spend();
     cache.set_wall_back(secs(100));
-    cache.clock.advance(secs(10));
-    let Refresh::Start(flight) = cache.machine.refresh(cache.now(), arrival) else {
-        panic!("no fetch")
-    };
-    assert!(cache.land_good(flight));
-    // fetched since it came, so it counts as a fetch for an unknown kid, and as the last one
-    assert_eq!(cache.ask_again(arrival), Answer::UnknownKey);
-    cache.clock.advance(secs(29));
+    cache.clock.advance(secs(9));
     assert_eq!(cache.ask(), Answer::UnknownKey);
-    cache.clock.advance(secs(1));
+    cache.clock.advance(SECOND);
     cache.start();
 }
 
@@ -203,63 +238,190 @@ fn who_joined_an_earlier_flight_may_start_one_more() {
 }
 
 #[test]
-fn who_joined_a_flight_for_another_unknown_kid_starts_none_within_the_budget() {
+fn who_joined_a_flight_for_another_unknown_kid_may_start_one_more_within_the_budget() {
     let mut cache = Cache::with_set();
-    let flight = cache.start();
-    let late = cache.machine.arrive();
-    assert_eq!(cache.ask_again(late), Answer::Join);
-    assert!(cache.land_good(flight));
-    assert_eq!(cache.ask_again(late), Answer::UnknownKey);
-}
-
-#[test]
-fn unknown_kids_are_refused_for_thirty_seconds_after_a_good_fetch() {
-    let mut cache = Cache::with_set();
-    cache.miss();
-    for _ in 0..30 {
-        assert_eq!(cache.ask(), Answer::UnknownKey);
-        cache.clock.advance(Duration::from_millis(999));
+    let mut flight = cache.start();
+    for is_left in [true, false] {
+        let late = cache.machine.arrive();
+        assert_eq!(cache.ask_again(late), Answer::Join);
+        assert!(cache.land_good(flight));
+        match cache.ask_again(late) {
+            Answer::Start(next) if is_left => flight = next,
+            Answer::UnknownKey if !is_left => {}
+            other => panic!("{other:?}"),
+        }
     }
-    cache.clock.advance(Duration::from_millis(30));
-    cache.start();
 }
 
 #[test]
-fn the_cooldown_holds_after_the_very_first_fetch_too() {
+fn endless_unknown_key_ids_start_one_fetch_in_a_cooldown() {
+    let mut cache = Cache::with_set();
+    cache.spend();
+    assert_eq!(cache.machine.fetches(), 3, "a burst of three");
+    for fetches in 4..100 {
+        for _ in 0..10 {
+            assert_eq!(cache.ask(), Answer::UnknownKey);
+            cache.clock.advance(Duration::from_millis(999));
+        }
+        assert!(matches!(cache.due(), Due::In(wait) if wait <= Duration::from_millis(10)));
+        cache.clock.advance(Duration::from_millis(10));
+        // by the timer, without another request
+        let flight = cache.start_due();
+        assert!(cache.machine.is_forced(flight));
+        assert!(cache.land_good(flight));
+        assert_eq!(cache.machine.fetches(), fetches);
+    }
+}
+
+#[test]
+fn repeated_unknown_key_ids_leave_a_fetch_to_a_new_one() {
+    for foreign in 1..=3 {
+        let mut cache = Cache::with_set();
+        for second in 0..600 {
+            cache.clock.advance(SECOND);
+            if let Due::Start(flight) = cache.due() {
+                assert!(cache.land_good(flight));
+            }
+            for key in 1_000..1_000 + foreign {
+                let arrival = cache.machine.arrive();
+                if let Answer::Start(flight) = cache.ask_for(key, arrival) {
+                    assert!(cache.land_good(flight));
+                    assert_eq!(cache.ask_for(key, arrival), Answer::UnknownKey);
+                }
+            }
+            // a new key signs at any time, and no other does in the next half minute
+            if second % 30 == 29 {
+                let flight = cache.start();
+                assert!(cache.land_good(flight));
+            }
+        }
+        let fetches = cache.machine.fetches();
+        assert!(fetches <= 3 + 60, "{foreign}: {fetches} fetches in ten minutes");
+    }
+}
+
+#[test]
+fn key_id_that_an_api_server_does_not_list_yet_is_looked_up_again_after_half_a_cooldown() {
+    let mut cache = Cache::with_set();
+    cache.clock.advance(secs(60));
+    cache.miss_key(7);
+    cache.clock.advance(SECOND);
+    assert_eq!(cache.repeat(7), Answer::UnknownKey);
+    assert_eq!(cache.due(), Due::In(secs(4)));
+    cache.clock.advance(secs(4));
+    let flight = cache.start_due();
+    assert!(cache.machine.is_forced(flight));
+    assert!(cache.land_good(flight));
+    assert!(matches!(cache.due(), Due::In(wait) if wait > secs(60)), "the only one");
+}
+
+#[test]
+fn key_ids_that_were_not_looked_up_lately_are_forgotten() {
+    let mut cache = Cache::with_set();
+    cache.clock.advance(secs(60));
+    cache.miss_key(7);
+    for key in 0..8 {
+        cache.clock.advance(secs(60));
+        cache.miss_key(100 + key);
+    }
+    cache.clock.advance(SECOND);
+    assert!(matches!(cache.repeat(7), Answer::Start(_)), "as if it were new");
+}
+
+#[test]
+fn budget_holds_after_the_very_first_fetch_too() {
     let mut cache = Cache::new();
     cache.miss();
-    assert_eq!(cache.ask(), Answer::UnknownKey);
+    assert_eq!(cache.repeat(1_000), Answer::UnknownKey);
 }
 
 #[test]
-fn a_refused_kid_arms_exactly_one_refresh_at_the_end_of_the_cooldown() {
-    let mut cache = Cache::with_set();
-    cache.miss();
-    assert_eq!(cache.due(), Due::In(secs(480)), "nobody was refused yet");
-    cache.clock.advance(secs(10));
-    assert_eq!(cache.ask(), Answer::UnknownKey);
-    assert_eq!(cache.ask(), Answer::UnknownKey);
-    assert_eq!(cache.due(), Due::In(secs(20)));
-    cache.clock.advance(secs(20));
-    let flight = cache.start_due();
-    assert_eq!(cache.due(), Due::Never);
-    assert!(cache.land_good(flight));
-    assert_eq!(cache.due(), Due::In(secs(480)), "it was the only one");
-    assert_eq!(cache.ask(), Answer::UnknownKey, "and it began a cooldown of its own");
-}
-
-#[test]
-fn a_refresh_ahead_disarms_the_one_of_the_cooldown() {
+fn refresh_serves_a_key_id_that_waits_for_the_budget() {
     let mut cache = Cache::with_set();
     cache.clock.advance(secs(470));
-    cache.miss();
-    cache.clock.advance(secs(20));
-    assert_eq!(cache.ask(), Answer::UnknownKey);
-    assert_eq!(cache.due(), Due::In(secs(10)));
+    cache.spend();
     cache.clock.advance(secs(10));
     let flight = cache.start_due();
     assert!(cache.land_good(flight));
-    assert_eq!(cache.due(), Due::In(secs(480)));
+    assert!(matches!(cache.due(), Due::In(wait) if wait > secs(60)));
+}
+
+#[test]
+fn refreshes_more_often_than_the_budget_allows_are_not_held_up() {
+    // a file, which is read every ten seconds, beside endless unknown key IDs
+    let mut cache = Cache::new();
+    let file = Landing::Good { lifetime: secs(10) };
+    let flight = cache.start();
+    assert!(cache.machine.land(cache.now(), flight, file, 0.5));
+    let mut ages = Vec::new();
+    for _ in 0..1_000 {
+        let began = cache.now();
+        while !matches!(cache.machine.until_due(cache.now()), Some(Duration::ZERO)) {
+            if let Answer::Start(flight) = cache.ask() {
+                assert!(cache.machine.land(cache.now(), flight, file, 0.5));
+            }
+            cache.clock.advance(Duration::from_millis(100));
+        }
+        ages.push(cache.now().since(began));
+        let flight = cache.start_due();
+        assert!(cache.machine.land(cache.now(), flight, file, 0.5));
+    }
+    assert!(ages.iter().all(|age| *age <= secs(9)), "{:?}", ages.iter().max());
+}
+
+#[test]
+fn suspicious_tokens_start_one_fetch_in_a_cooldown() {
+    let mut cache = Cache::with_set();
+    for _ in 0..50 {
+        cache.clock.advance(secs(10));
+        if let Due::Start(flight) = cache.due() {
+            assert!(cache.land_good(flight));
+            cache.clock.advance(secs(10));
+        }
+        let Suspicion::Start(flight) = cache.suspect() else { panic!("no fetch") };
+        assert!(cache.machine.is_forced(flight));
+        assert_eq!(cache.suspect(), Suspicion::Join);
+        assert!(cache.land_good(flight));
+        for _ in 0..9 {
+            assert_eq!(cache.suspect(), Suspicion::Dismiss);
+            cache.clock.advance(SECOND);
+        }
+        assert_eq!(cache.suspect(), Suspicion::Dismiss);
+    }
+}
+
+#[test]
+fn suspicious_tokens_never_take_the_last_fetch() {
+    let mut cache = Cache::with_set();
+    let flight = cache.start();
+    assert!(cache.land_good(flight));
+    assert_eq!(cache.suspect(), Suspicion::Dismiss, "one is left");
+    let flight = cache.start();
+    assert!(cache.land_good(flight));
+    assert_eq!(cache.suspect(), Suspicion::Dismiss, "none is left");
+    cache.clock.advance(secs(20));
+    assert!(matches!(cache.suspect(), Suspicion::Start(_)));
+}
+
+#[test]
+fn suspicious_tokens_start_nothing_while_fetches_fail() {
+    let mut cache = Cache::with_set();
+    let Suspicion::Start(flight) = cache.suspect() else { panic!("no fetch") };
+    assert!(cache.land_failed(flight, None, 1.0));
+    cache.clock.advance(secs(30));
+    assert_eq!(cache.suspect(), Suspicion::Dismiss);
+    // and none without keys, where the token waits for keys anyway
+    let mut cache = Cache::new();
+    assert_eq!(cache.suspect(), Suspicion::Dismiss);
+}
+
+#[test]
+fn set_that_is_newer_than_a_suspicious_token_is_its_answer() {
+    let mut cache = Cache::with_set();
+    let arrival = cache.machine.arrive();
+    let flight = cache.start();
+    assert!(cache.land_good(flight));
+    assert_eq!(cache.machine.suspect(cache.now(), arrival), Suspicion::Dismiss);
 }
 
 #[test]
@@ -284,20 +446,18 @@ fn after_a_failure_requests_are_told_when_to_come_back() {
 }
 
 #[test]
-fn a_failure_within_the_cooldown_is_not_the_tokens_fault() {
+fn a_failure_is_not_the_tokens_fault_while_the_budget_is_spent() {
     let mut cache = Cache::with_set();
     cache.clock.advance(secs(470));
-    cache.miss();
-    cache.clock.advance(secs(5));
-    assert_eq!(cache.ask(), Answer::UnknownKey);
-    cache.clock.advance(secs(25));
+    cache.spend();
+    cache.clock.advance(secs(10));
     let flight = cache.start_due();
     assert!(cache.land_failed(flight, None, 1.0));
-    assert_eq!(cache.ask(), Answer::ComeBack(SECOND));
-    cache.clock.advance(SECOND);
+    assert_eq!(cache.ask(), Answer::ComeBack(secs(10)), "when the budget has a fetch again");
+    cache.clock.advance(secs(10));
     let flight = cache.start();
     assert!(cache.land_good(flight));
-    assert_eq!(cache.due(), Due::In(secs(480)));
+    assert!(matches!(cache.due(), Due::In(wait) if wait > secs(60)));
 }
 
 #[test]
@@ -305,26 +465,86 @@ fn a_failure_in_between_does_not_forget_that_a_kid_was_looked_for() {
     let mut cache = Cache::with_set();
     let mut flight = cache.start();
     for _ in 0..3 {
+        assert!(cache.machine.is_forced(flight));
         assert!(cache.land_failed(flight, None, 0.0));
         cache.clock.advance(10 * SECOND);
         // the timer is first, before anybody asks again
         flight = cache.start_due();
     }
+    assert!(cache.machine.is_forced(flight));
     assert!(cache.land_good(flight));
-    assert_eq!(cache.ask(), Answer::UnknownKey);
+    cache.clock.advance(secs(480));
+    let flight = cache.start_due();
+    assert!(!cache.machine.is_forced(flight), "an ordinary refresh");
 }
 
 #[test]
-fn a_cooldown_says_nothing_once_the_set_is_dropped_or_a_fetch_failed() {
-    // a set that ages faster than the cooldown passes
+fn fetches_that_fail_keep_the_budget() {
+    // the shortest back-off of all
+    for with_set in [false, true] {
+        let mut cache = if with_set { Cache::with_set() } else { Cache::new() };
+        let before = cache.machine.fetches();
+        let mut waited = Duration::ZERO;
+        let flight = cache.start();
+        assert!(cache.land_failed(flight, None, 0.0));
+        while waited < secs(300) {
+            match cache.due() {
+                Due::Start(flight) => assert!(cache.land_failed(flight, None, 0.0)),
+                Due::In(wait) => {
+                    cache.clock.advance(wait);
+                    waited += wait;
+                }
+                Due::Never => panic!("{with_set}"),
+            }
+        }
+        let fetches = cache.machine.fetches() - before;
+        assert!(fetches <= 3 + 30, "{with_set}: {fetches} fetches in five minutes");
+    }
+}
+
+#[test]
+fn callers_who_wait_shorten_the_back_off_to_ten_seconds() {
+    // without keys in any case
+    let mut cache = Cache::new();
+    for _ in 0..10 {
+        let flight = cache.start();
+        assert!(cache.land_failed(flight, None, 1.0));
+        assert!(matches!(cache.due(), Due::In(wait) if wait <= secs(10)));
+        cache.clock.advance(secs(10));
+    }
+    // with keys, once a key is wanted that is unknown
+    let mut cache = Cache::with_set();
+    cache.clock.advance(secs(480));
+    let mut flight = cache.start_due();
+    for _ in 0..7 {
+        assert!(cache.land_failed(flight, None, 1.0));
+        cache.clock.advance(secs(60));
+        flight = cache.start_due();
+    }
+    assert!(cache.land_failed(flight, None, 1.0));
+    assert_eq!(cache.due(), Due::In(secs(60)));
+    cache.clock.advance(secs(2));
+    assert_eq!(cache.ask(), Answer::ComeBack(secs(8)));
+    assert_eq!(cache.due(), Due::In(secs(8)));
+    // what the issuer asks for is honored all the same
+    cache.clock.advance(secs(8));
+    let flight = cache.start_due();
+    assert!(cache.land_failed(flight, Some(secs(40)), 0.0));
+    assert_eq!(cache.ask(), Answer::ComeBack(Duration::from_millis(40_100)));
+}
+
+#[test]
+fn budget_rejects_nobody_once_the_set_is_dropped_or_a_fetch_failed() {
+    // a set that ages faster than the budget is refilled
     let settings = Settings { max_stale: secs(10), ..Settings::default() };
     for dropped in [false, true] {
-        let mut cache = Cache { machine: Machine::new(settings.clone()), ..Cache::new() };
+        let mut cache = Cache::with(settings.clone());
         let arrival = cache.machine.arrive();
         let flight = cache.start();
-        assert!(cache.machine.land(cache.now(), flight, Landing::Good { lifetime: secs(10) }, 0.0));
-        assert_eq!(cache.ask_again(arrival), Answer::UnknownKey);
-        assert_eq!(cache.ask(), Answer::UnknownKey);
+        let short = Landing::Good { lifetime: secs(10) };
+        assert!(cache.machine.land(cache.now(), flight, short, 0.0));
+        assert_eq!(cache.ask_for(7, arrival), Answer::UnknownKey);
+        assert_eq!(cache.repeat(7), Answer::UnknownKey);
         if dropped {
             cache.clock.advance(secs(20));
             assert!(!cache.usable());
@@ -335,15 +555,17 @@ fn a_cooldown_says_nothing_once_the_set_is_dropped_or_a_fetch_failed() {
             cache.clock.advance(SECOND);
             assert!(cache.usable());
         }
-        cache.start();
+        assert!(matches!(cache.repeat(7), Answer::Start(_)));
     }
 }
 
 #[test]
 fn retries_back_off_from_one_second_to_sixty() {
     let mut cache = Cache::with_set();
-    for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-        let flight = if seconds == 1 { cache.start() } else { cache.start_due() };
+    cache.clock.advance(secs(480));
+    // two of them wait for the budget
+    for seconds in [1, 2, 7, 10, 16, 32, 60, 60, 60] {
+        let flight = cache.start_due();
         assert!(cache.land_failed(flight, None, 1.0));
         assert_eq!(cache.due(), Due::In(secs(seconds)));
         cache.clock.advance(secs(seconds));
@@ -381,7 +603,7 @@ fn many_failures_do_not_overflow_the_back_off() {
     }
     let flight = cache.start();
     assert!(cache.land_failed(flight, None, 1.0));
-    assert_eq!(cache.due(), Due::In(secs(60)));
+    assert_eq!(cache.due(), Due::In(secs(10)));
 }
 
 #[test]
@@ -561,8 +783,10 @@ fn a_flight_that_was_given_up_is_no_failure() {
 /// What may happen to a machine.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A request comes, asks, and waits where it is told to.
-    Come,
+    /// A request with this key ID comes, and waits where it has to.
+    Come(u64),
+    /// A request comes whose token a rotation would explain.
+    Suspect,
     /// One of those who came asks again.
     AskAgain(prop::sample::Index),
     /// An operator wants a new set.
@@ -592,7 +816,8 @@ enum Event {
 
 fn calm_event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => Just(Event::Come),
+        6 => prop_oneof![0..4_u64, any::<u64>()].prop_map(Event::Come),
+        2 => Just(Event::Suspect),
         4 => any::<prop::sample::Index>().prop_map(Event::AskAgain),
         3 => Just(Event::Timer),
         3 => (60..=3_600_u64, 0.0..1.0).prop_map(|(lifetime, dice)| Event::LandGood { lifetime, dice }),
@@ -631,11 +856,13 @@ enum Fate {
 enum Cause {
     /// With a usable set: for a kid that is not in it.
     UnknownKid,
+    /// With a usable set: for a token that a rotation would explain.
+    Suspect,
     /// Without one.
     NoSet,
-    /// At the end of a lifetime, or of a cooldown in which a kid was refused.
+    /// At the end of a lifetime, or for a kid that was rejected without a fetch.
     Timer {
-        armed: bool,
+        wanted: bool,
     },
     Operator,
 }
@@ -646,8 +873,9 @@ struct Failure {
     at: Moment,
     /// By the issuer.
     asked: Duration,
-    /// By the back-off too.
-    wait: Duration,
+    dice: f64,
+    /// Whether a request came since.
+    hurried: bool,
 }
 
 /// All that happened, seen from outside.
@@ -656,7 +884,7 @@ struct World {
     /// Each flight, when it began, why, and its fate.
     flights: Vec<(Flight, Moment, Cause, Fate)>,
     /// Requests that came, and how many flights had begun by then.
-    came: Vec<(Arrival, usize)>,
+    came: Vec<(Arrival, usize, u64)>,
     /// And operators.
     operators: Vec<(Arrival, usize)>,
     /// The last flight that brought a set, and how long that lives.
@@ -664,25 +892,38 @@ struct World {
     /// The last flight after that, if it failed, and how many did.
     failure: Option<Failure>,
     failures: u32,
-    /// When the last set was fetched that lacked a kid for which it was fetched.
-    missed: Option<Moment>,
-    /// A kid was refused since the last set came, without a fetch of its own.
-    armed: bool,
+    /// The key IDs that any request had.
+    seen: BTreeSet<u64>,
+    /// How many fetches may begin, as of a moment.
+    budget: (f64, Moment),
+    suspected: Option<Moment>,
+    /// A kid was rejected since the last set came, without a fetch of its own.
+    wanted: bool,
 }
 
 impl World {
     fn new() -> Self {
+        let cache = Cache::new();
+        let budget = (3.0, cache.now());
         Self {
-            cache: Cache::new(),
+            cache,
             flights: Vec::new(),
             came: Vec::new(),
             operators: Vec::new(),
             set: None,
             failure: None,
             failures: 0,
-            missed: None,
-            armed: false,
+            seen: BTreeSet::new(),
+            budget,
+            suspected: None,
+            wanted: false,
         }
+    }
+
+    /// One fetch comes back in ten seconds, up to three.
+    fn budget(&self) -> f64 {
+        let (left, at) = self.budget;
+        (left + self.cache.now().since(at).as_secs_f64() / 10.0).min(3.0)
     }
 
     fn in_the_air(&self) -> Option<usize> {
@@ -705,8 +946,13 @@ impl World {
         wait.min(if self.usable() { secs(3_600) } else { secs(60) })
     }
 
-    fn cooldown_is_over(&self) -> bool {
-        self.missed.is_none_or(|missed| self.cache.now().since(missed) >= secs(30))
+    /// What a failed fetch asks of the next one.
+    fn wait_after(&self, failure: &Failure) -> Duration {
+        // anything up to a step that doubles, and a part of what was asked for
+        let longest = if failure.hurried || !self.usable() { secs(10) } else { secs(60) };
+        let step = secs(1 << (self.failures - 1).min(6)).min(longest);
+        let jitter = step.max(failure.asked).mul_f64(failure.dice).max(Duration::from_millis(100));
+        self.obeyed(failure.asked + jitter)
     }
 
     fn began(&mut self, flight: Flight, cause: Cause) {
@@ -717,57 +963,82 @@ impl World {
             *fate = Fate::Lost;
         }
         assert!(self.flights.iter().all(|(earlier, ..)| *earlier < flight));
+        let left = self.budget();
+        assert!(left > 0.999 || cause == Cause::Operator, "{left} of the budget is left");
+        self.budget = ((left - 1.0).max(0.0), now);
         if let Some(failure) = &self.failure {
             let waited = now.since(failure.at);
-            let wait = if cause == Cause::Operator { failure.asked } else { failure.wait };
-            let wait = self.obeyed(wait);
+            let wait = match cause {
+                Cause::Operator => self.obeyed(failure.asked),
+                _ => self.wait_after(failure),
+            };
             assert!(waited >= wait, "{waited:?} after a failure, and not {wait:?}");
         } else {
             match cause {
-                Cause::UnknownKid => {
-                    assert!(self.cooldown_is_over(), "two fetches for unknown kids in a cooldown");
+                Cause::UnknownKid | Cause::Operator => {}
+                Cause::Suspect => {
+                    assert!(left > 1.999, "the last of the budget");
+                    let is_over = |suspected| now.since(suspected) >= secs(10);
+                    assert!(self.suspected.replace(now).is_none_or(is_over));
                 }
                 Cause::NoSet => assert!(!self.usable()),
-                Cause::Timer { armed } => {
+                Cause::Timer { wanted } => {
                     let (age, lifetime) = self.age().expect("nobody asked for keys yet");
-                    let is_due = age >= lifetime.mul_f64(0.75);
-                    assert!(is_due || armed && self.cooldown_is_over(), "nothing is due");
+                    assert!(wanted || age >= lifetime.mul_f64(0.75), "nothing is due");
                 }
-                Cause::Operator => {}
             }
         }
         self.flights.push((flight, now, cause, Fate::InTheAir));
     }
 
-    fn ask(&mut self, arrival: Arrival, flights_before: usize) {
+    fn ask(&mut self, (arrival, flights_before, key): (Arrival, usize, u64)) {
         let usable = self.cache.usable();
         assert_eq!(usable, self.usable());
         let failing = self.cache.machine.is_failing();
-        match self.cache.ask_again(arrival) {
+        let left = self.budget();
+        let is_new = !self.seen.contains(&key);
+        let now = self.cache.now();
+        let flies = self.in_the_air().map(|index| now.since(self.flights[index].1) < secs(6));
+        let is_answered = usable && self.set.is_some_and(|(index, _)| index >= flights_before);
+        if let Some(failure) = self.failure.as_mut() {
+            failure.hurried |= !is_answered && flies != Some(true);
+        }
+        match self.cache.ask_for(key, arrival) {
             Answer::Start(flight) => {
                 self.began(flight, if usable { Cause::UnknownKid } else { Cause::NoSet });
+                self.seen.insert(key);
             }
             Answer::Join => assert!(self.in_the_air().is_some()),
             Answer::UnknownKey => {
                 assert!(usable, "only a usable set can say so");
+                self.seen.insert(key);
                 // a failing issuer may have published the key; but what was fetched for this
                 // very request has answered it
-                let fetched_since = self.set.filter(|(index, _)| *index >= flights_before);
-                if let Some((index, _)) = fetched_since {
-                    self.missed = Some(self.flights[index].1);
-                } else {
+                if self.set.is_none_or(|(index, _)| index < flights_before) {
                     assert!(!failing, "a key is unknown while fetches fail");
-                    self.armed = true;
+                    assert!(!is_new || left < 1.0, "a new key ID starts a fetch");
+                    self.wanted = true;
                 }
             }
             Answer::ComeBack(wait) => {
-                assert!(failing);
+                assert!(failing || !usable && left < 1.0);
                 assert!(!wait.is_zero() && wait <= secs(3_600));
             }
         }
     }
 
-    /// Neither cooldown nor back-off count for an operator, who fetches once.
+    fn suspect(&mut self) {
+        match self.cache.suspect() {
+            Suspicion::Start(flight) => {
+                assert!(self.usable());
+                self.began(flight, Cause::Suspect);
+            }
+            Suspicion::Join => assert!(self.in_the_air().is_some()),
+            Suspicion::Dismiss => {}
+        }
+    }
+
+    /// Neither budget nor back-off count for an operator, who fetches once.
     fn refresh(&mut self, arrival: Arrival, flights_before: usize) {
         let fetched_since = self.set.is_some_and(|(index, _)| index >= flights_before);
         let failed_since = self.failure.as_ref().is_some_and(|last| last.index >= flights_before);
@@ -788,7 +1059,7 @@ impl World {
     }
 
     fn land(&mut self, index: usize, landing: Landing, dice: f64) {
-        let (flight, began, cause, fate) = self.flights[index];
+        let (flight, _, _, fate) = self.flights[index];
         let now = self.cache.now();
         let taken = self.cache.machine.land(now, flight, landing, dice);
         assert_eq!(taken, fate == Fate::InTheAir);
@@ -798,20 +1069,15 @@ impl World {
         match landing {
             Landing::Good { lifetime } => {
                 self.flights[index].3 = Fate::Good;
-                if matches!(cause, Cause::UnknownKid | Cause::Timer { armed: true }) {
-                    self.missed = Some(began);
-                }
                 self.set = Some((index, lifetime));
-                self.armed = false;
+                self.wanted = false;
                 (self.failure, self.failures) = (None, 0);
             }
             Landing::Failed { retry_after } => {
                 self.flights[index].3 = Fate::Failed;
-                // anything up to a step that doubles, and a part of what was asked for
-                let step = secs(1 << self.failures.min(6)).min(secs(60));
                 let asked = retry_after.unwrap_or_default().min(secs(3_600));
-                let jitter = step.max(asked).mul_f64(dice).max(Duration::from_millis(100));
-                self.failure = Some(Failure { index, at: now, asked, wait: asked + jitter });
+                let hurried = self.failure.as_ref().is_some_and(|last| last.hurried);
+                self.failure = Some(Failure { index, at: now, asked, dice, hurried });
                 self.failures += 1;
             }
         }
@@ -820,15 +1086,15 @@ impl World {
 
     fn happen(&mut self, event: &Event) {
         match event {
-            Event::Come => {
-                let came = (self.cache.machine.arrive(), self.flights.len());
+            Event::Come(key) => {
+                let came = (self.cache.machine.arrive(), self.flights.len(), *key);
                 self.came.push(came);
-                self.ask(came.0, came.1);
+                self.ask(came);
             }
+            Event::Suspect => self.suspect(),
             Event::AskAgain(who) => {
                 if !self.came.is_empty() {
-                    let (arrival, flights_before) = *who.get(&self.came);
-                    self.ask(arrival, flights_before);
+                    self.ask(*who.get(&self.came));
                 }
             }
             Event::Operator => {
@@ -843,7 +1109,7 @@ impl World {
                 }
             }
             Event::Timer => match self.cache.due() {
-                Due::Start(flight) => self.began(flight, Cause::Timer { armed: self.armed }),
+                Due::Start(flight) => self.began(flight, Cause::Timer { wanted: self.wanted }),
                 Due::In(wait) => assert!(!wait.is_zero()),
                 Due::Never => assert!(self.in_the_air().is_some() || self.set.is_none()),
             },
@@ -901,22 +1167,18 @@ proptest! {
     }
 
     #[test]
-    fn a_healthy_issuer_is_asked_at_most_twice_in_a_cooldown(
-        events in prop::collection::vec(calm_event(), 1..200),
+    fn fetches_for_callers_are_at_most_five_in_thirty_seconds(
+        events in prop::collection::vec(any_event(), 1..300),
     ) {
         let mut world = World::new();
-        for event in &events {
-            // it answers within the timeout of a fetch
-            if let (Event::Pass { millis }, Some(index)) = (event, world.in_the_air()) {
-                let in_the_air = world.cache.now().since(world.flights[index].1);
-                if in_the_air + Duration::from_millis(*millis) >= secs(5) {
-                    world.land(index, Landing::Good { lifetime: LIFETIME }, 0.5);
-                }
-            }
+        let is_refresh = |event: &&Event| !matches!(event, Event::Operator | Event::OperatorAgain(_));
+        for event in events.iter().filter(is_refresh) {
             world.happen(event);
         }
-        for three in world.flights.windows(3) {
-            prop_assert!(three[2].1.since(three[0].1) >= secs(30));
+        for six in world.flights.windows(6) {
+            // by the clock that passes sooner, as the budget has it
+            let passed: Duration = six.windows(2).map(|two| two[1].1.since(two[0].1)).sum();
+            prop_assert!(passed >= secs(30) - Duration::from_millis(1), "{passed:?}");
         }
     }
 }

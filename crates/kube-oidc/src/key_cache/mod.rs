@@ -4,6 +4,7 @@
 //! [`machine`] decides, this module carries out: it spawns the fetches, publishes the sets and
 //! wakes who waits.
 
+mod budget;
 mod events;
 mod fetch;
 #[cfg(test)]
@@ -12,12 +13,14 @@ mod interleavings;
 pub(crate) mod machine;
 #[cfg(test)]
 mod machine_tests;
+pub(crate) mod missed;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -29,7 +32,8 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::{runtime::Handle, sync::watch, time};
 
 use self::fetch::{Airborne, fly};
-use self::machine::{Answer, Due, Flight, Machine, Refresh};
+use self::machine::{Answer, Arrival, Due, Flight, Machine, Refresh, Suspicion};
+use self::missed::KeyIdHash;
 pub(crate) use self::settings::Settings;
 use crate::{
     algorithm::Algorithm,
@@ -65,6 +69,8 @@ struct Shared {
     /// Counts the flights that ended, to wake who waits for one; the timer listens too.
     landed: watch::Sender<u64>,
     waiting: AtomicUsize,
+    /// Of key IDs, so that a caller cannot choose one that is taken for another.
+    hasher: RandomState,
     history: Mutex<History>,
 }
 
@@ -112,6 +118,7 @@ impl KeyCache {
             snapshot: ArcSwapOption::empty(),
             landed: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
+            hasher: RandomState::new(),
             history: Mutex::default(),
         }))
     }
@@ -140,9 +147,16 @@ impl KeyCache {
         self.0.snapshot.load().as_ref().is_some_and(|snapshot| look(snapshot.keys()))
     }
 
-    /// Waits until there is a set in which `wanted` finds what it looks for.
+    /// Notes that a request is here which may have to wait.
+    pub(crate) fn arrive(&self) -> Arrival {
+        self.0.machine().arrive()
+    }
+
+    /// Waits until there is a set in which `wanted` finds the key of this ID. Without an ID it is
+    /// any set.
     pub(crate) async fn wait_for(
         &self,
+        kid: Option<&str>,
         wanted: impl Fn(&KeySet) -> bool,
     ) -> Result<Arc<Snapshot>, Missing> {
         let shared = &*self.0;
@@ -156,12 +170,12 @@ impl KeyCache {
                 None => Err(unavailable(Duration::ZERO, KeysUnavailableCause::NoRuntime)),
             };
         };
-        let arrival = shared.machine().arrive();
+        let (arrival, key) = (self.arrive(), KeyIdHash(shared.hasher.hash_one(kid)));
         let mut place = None;
         let mut deadline = None;
         loop {
             let mut landed = shared.listen();
-            match shared.ask(arrival, &wanted) {
+            match shared.ask(arrival, key, &wanted) {
                 Asked::Found(snapshot) => return Ok(snapshot),
                 Asked::Machine(Answer::Join) => {}
                 Asked::Machine(Answer::Start(flight)) => self.spawn(&runtime, flight),
@@ -171,7 +185,7 @@ impl KeyCache {
                 }
             }
             if place.is_none() {
-                place = shared.take_place();
+                place = shared.take_place(shared.settings.max_waiting);
             }
             if place.is_none() {
                 let cause = KeysUnavailableCause::TooManyWaiting;
@@ -185,7 +199,42 @@ impl KeyCache {
         }
     }
 
-    /// Fetches a set now, whatever the cooldown and the back-off, and waits for it. An issuer that
+    /// Whether [`wait_for_rotation`](Self::wait_for_rotation) would wait, as far as is known now.
+    pub(crate) fn may_rotate(&self) -> bool {
+        if Handle::try_current().is_err() {
+            return false;
+        }
+        let (now, machine) = (Moment::now(&*self.0.clock), self.0.machine());
+        machine.may_suspect(now, machine.arrive())
+    }
+
+    /// Waits for a set that is newer than `last`, under which a token that came at `arrival` fails
+    /// in a way that a rotation explains.
+    ///
+    /// `None`: no fetch may start for it, or it brought nothing. Such tokens take at most half of
+    /// the permits for waiters.
+    pub(crate) async fn wait_for_rotation(
+        &self,
+        arrival: Arrival,
+        last: &Arc<Snapshot>,
+    ) -> Option<Arc<Snapshot>> {
+        let (shared, runtime) = (&*self.0, Handle::try_current().ok()?);
+        let _place = shared.take_place(shared.settings.max_waiting / 2)?;
+        let mut landed = shared.listen();
+        let before = *landed.borrow();
+        let suspicion = shared.machine().suspect(Moment::now(&*shared.clock), arrival);
+        match suspicion {
+            Suspicion::Start(flight) => self.spawn(&runtime, flight),
+            Suspicion::Join => {}
+            Suspicion::Dismiss => return None,
+        }
+        let ended = landed.wait_for(|ended| *ended != before);
+        time::timeout(shared.settings.fetch_timeout, ended).await.ok()?.ok()?;
+        let guard = self.peek(Moment::now(&*shared.clock))?;
+        guard.as_ref().filter(|newer| !Arc::ptr_eq(newer, last)).map(Arc::clone)
+    }
+
+    /// Fetches a set now, whatever the budget and the back-off, and waits for it. An issuer that
     /// asked to be left alone is.
     pub(crate) async fn refresh(&self) -> Result<(), KeysUnavailable> {
         let shared = &*self.0;
@@ -210,7 +259,7 @@ impl KeyCache {
 
     /// Waits until there is a set that may be used, however long that takes.
     pub(crate) async fn ready(&self) {
-        while let Err(missing) = self.wait_for(|_| true).await {
+        while let Err(missing) = self.wait_for(None, |_| true).await {
             if let Missing::Unavailable(unavailable) = missing {
                 time::sleep(unavailable.retry_after()).await;
             }
@@ -293,28 +342,30 @@ impl Shared {
     }
 
     /// Looks into the set and asks the machine in one step, so that no landing comes between.
-    fn ask(&self, arrival: machine::Arrival, wanted: impl Fn(&KeySet) -> bool) -> Asked {
+    fn ask(&self, arrival: Arrival, key: KeyIdHash, wanted: impl Fn(&KeySet) -> bool) -> Asked {
         let now = Moment::now(&*self.clock);
         let mut machine = self.machine();
         let snapshot = self.snapshot.load_full().filter(|_| machine.usable(now));
         if let Some(snapshot) = snapshot.filter(|snapshot| wanted(snapshot.keys())) {
             return Asked::Found(snapshot);
         }
-        let was_armed = machine.is_armed();
-        let answer = machine.ask(now, arrival);
-        let newly_armed = machine.is_armed() && !was_armed;
+        let before = machine.until_due(now);
+        let answer = machine.ask(now, arrival, key);
+        let after = machine.until_due(now);
+        let is_due_sooner = before.zip(after).is_some_and(|(before, after)| after < before);
         drop(machine);
-        if newly_armed {
+        if is_due_sooner {
             // the timer sleeps until a later time: wake it
             self.wake();
         }
         Asked::Machine(answer)
     }
 
-    fn take_place(&self) -> Option<Place<'_>> {
+    /// Takes a permit to wait, if fewer than `limit` requests wait.
+    fn take_place(&self, limit: usize) -> Option<Place<'_>> {
         let place = Place(&self.waiting);
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        (waiting < self.settings.max_waiting).then_some(place)
+        (waiting < limit).then_some(place)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{error::BuildError, source::Freshness};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) freshness: Freshness,
-    /// How long an unknown `kid` starts no further fetch. `None`: each one does.
+    /// How long one fetch takes to come back into the budget. `None`: there is no budget.
     pub(crate) unknown_kid_cooldown: Option<Duration>,
     /// How long one fetch, of document and set together, and whoever waits for it may take.
     pub(crate) fetch_timeout: Duration,
@@ -29,6 +29,10 @@ pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The longest `Retry-After` that is obeyed while there is none.
 pub(crate) const MAX_RETRY_AFTER_WITHOUT_KEYS: Duration = Duration::from_secs(60);
 
+/// The longest step of the back-off while callers wait: there are no usable keys, or a token that
+/// could pass needs one that is unknown.
+pub(crate) const MAX_BACK_OFF_FOR_CALLERS: Duration = Duration::from_secs(10);
+
 /// Anything shorter is a mistake, and would ask the issuer without a pause.
 const MIN: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -42,7 +46,7 @@ impl Default for Settings {
                 max: Duration::from_secs(3600),
                 default: Duration::from_secs(600),
             },
-            unknown_kid_cooldown: Some(Duration::from_secs(30)),
+            unknown_kid_cooldown: Some(Duration::from_secs(10)),
             fetch_timeout: Duration::from_secs(5),
             max_stale: DAY,
             refresh_at: 0.75..=0.85,

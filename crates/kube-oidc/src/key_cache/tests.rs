@@ -158,7 +158,7 @@ fn paused(source: &Arc<Source>) -> KeyCache {
 /// Waits for a key.
 pub(super) async fn get(cache: &KeyCache, kid: &str) -> Result<(), Missing> {
     let wanted = |keys: &KeySet| keys.find(Some(kid), Algorithm::EdDsa).is_ok();
-    cache.wait_for(wanted).await.map(drop)
+    cache.wait_for(Some(kid), wanted).await.map(drop)
 }
 
 /// Why a key is not available.
@@ -271,32 +271,104 @@ async fn an_unknown_kid_gets_one_refresh_and_its_answer_from_the_new_set() {
     assert_eq!(get(&cache, "b").await, Ok(()));
     assert_eq!(source.count(), 2);
     assert_eq!(get(&cache, "c").await, Err(Missing::UnknownKey));
+    assert_eq!(source.count(), 3);
     // all the junk of the cooldown
     for junk in 0..1_000 {
         assert_eq!(get(&cache, &format!("junk-{junk}")).await, Err(Missing::UnknownKey));
     }
-    assert_eq!(source.count(), 2);
-    time::sleep(secs(29)).await;
-    assert_eq!(get(&cache, "d").await, Err(Missing::UnknownKey));
+    assert_eq!(source.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_key_beside_endless_unknown_ones_is_accepted_after_a_cooldown() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    for junk in 0..1_000 {
+        assert_eq!(get(&cache, &junk.to_string()).await, Err(Missing::UnknownKey));
+    }
+    source.set(good(&["a", "b"]));
+    let (start, before) = (time::Instant::now(), source.count());
+    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey), "the budget is spent");
+    ended(&cache, before as u64 + 1).await;
+    let waited = start.elapsed();
+    assert!(waited <= secs(10) + Duration::from_millis(10), "{waited:?}");
+    assert!(has(&cache, "b"), "without another request");
+    assert_eq!(source.count(), before + 1, "exactly one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_key_beside_a_repeated_unknown_one_is_accepted_at_once() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    for key in 0..20 {
+        for _ in 0..300 {
+            assert_eq!(get(&cache, "foreign").await, Err(Missing::UnknownKey));
+            time::sleep(Duration::from_millis(100)).await;
+        }
+        let key = format!("new-{key}");
+        source.set(good(&["a", &key]));
+        assert_eq!(get(&cache, &key).await, Ok(()), "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_key_that_an_api_server_does_not_list_for_three_seconds_is_accepted_within_ten() {
+    let source = Source::new(good(&["a"]));
+    let cache = paused(&source);
+    get(&cache, "a").await.unwrap();
+    time::sleep(secs(60)).await;
+    let start = time::Instant::now();
+    let mut is_behind = true;
+    while let Err(missing) = get(&cache, "b").await {
+        assert_eq!(missing, Missing::UnknownKey);
+        time::sleep(Duration::from_millis(100)).await;
+        if is_behind && start.elapsed() >= secs(3) {
+            is_behind = false;
+            source.set(good(&["a", "b"]));
+        }
+    }
+    assert!(start.elapsed() < secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspicious_tokens_take_half_of_the_permits_for_waiters() {
+    let source = Source::new(good(&["a"]));
+    let settings = Settings { max_waiting: 4, ..Settings::default() };
+    let cache = cache_of(remote(&source), TokioClock(time::Instant::now()), settings);
+    get(&cache, "a").await.unwrap();
+    let last = cache.wait_for(Some("a"), |_| true).await.unwrap();
+    source.set(Reply::Hang);
+    let wait = || {
+        let (cache, last, arrival) = (cache.clone(), Arc::clone(&last), cache.arrive());
+        task::spawn(async move { cache.wait_for_rotation(arrival, &last).await.is_some() })
+    };
+    let waiters = [wait(), wait()];
+    waiting(&cache, 2).await;
+    assert!(!wait().await.unwrap(), "the others are for tokens whose key is unknown");
+    let unknown = spawn_get(&cache, "b");
+    waiting(&cache, 3).await;
+    for waiter in waiters {
+        assert!(!waiter.await.unwrap(), "the fetch failed");
+    }
+    assert!(unknown.await.unwrap().is_err());
+    assert!(has(&cache, "a"));
     assert_eq!(source.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kid_refused_in_the_cooldown_is_fetched_at_its_end_without_another_request() {
+async fn suspicious_token_gets_the_set_that_replaces_its_own() {
     let source = Source::new(good(&["a"]));
     let cache = paused(&source);
     get(&cache, "a").await.unwrap();
-    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
-    let start = time::Instant::now();
-    source.set(good(&["a", "b"]));
-    time::sleep(secs(10)).await;
-    assert_eq!(get(&cache, "b").await, Err(Missing::UnknownKey));
-    let before = source.count();
-    ended(&cache, before as u64 + 1).await;
-    let waited = start.elapsed();
-    assert!(waited >= secs(30) && waited < secs(31), "{waited:?}");
-    assert!(has(&cache, "b"));
-    assert_eq!(source.count(), before + 1, "exactly one");
+    let last = cache.wait_for(Some("a"), |_| true).await.unwrap();
+    source.set(good(&["b"]));
+    let newer = cache.wait_for_rotation(cache.arrive(), &last).await.expect("a new set");
+    assert!(newer.keys().find(Some("b"), Algorithm::EdDsa).is_ok());
+    assert!(cache.wait_for_rotation(cache.arrive(), &newer).await.is_none(), "in one cooldown");
+    assert!(!cache.may_rotate());
+    assert_eq!(source.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -633,7 +705,7 @@ fn one_cache_serves_several_runtimes_one_after_the_other() {
 fn a_runtime_that_ends_with_a_fetch_in_the_air_keeps_nobody_waiting() {
     let source = Source::new(Reply::Hang);
     let (cache, _) = by_hand(&source, FOREVER);
-    for round in 1..=3 {
+    for round in 1..=2 {
         runtime().block_on(async {
             let _waiter = spawn_get(&cache, "a");
             source.began(round).await;
@@ -641,7 +713,7 @@ fn a_runtime_that_ends_with_a_fetch_in_the_air_keeps_nobody_waiting() {
     }
     source.set(good(&["a"]));
     assert_eq!(runtime().block_on(get(&cache, "a")), Ok(()));
-    assert_eq!(source.count(), 4);
+    assert_eq!(source.count(), 3);
 }
 
 #[test]

@@ -95,7 +95,9 @@ pub(crate) enum NoKey {
     OtherAlgorithm,
     /// No key has that `kid`.
     UnknownKid,
-    /// The token names no key, and not exactly one key fits its algorithm.
+    /// The token names no key, and no key permits its algorithm.
+    NoneFits,
+    /// The token names no key, and several keys permit its algorithm.
     Ambiguous,
 }
 
@@ -148,8 +150,7 @@ impl KeySet {
         algorithm: Algorithm,
     ) -> Result<Fitting<'_>, NoKey> {
         if kid.is_none() {
-            let keys = self.only(algorithm).ok_or(NoKey::Ambiguous)?;
-            return Ok(Fitting { keys, algorithm });
+            return Ok(Fitting { keys: self.only(algorithm)?, algorithm });
         }
         let keys = &self.keys[self.keys.partition_point(|key| key.kid() < kid)..];
         let keys = &keys[..keys.partition_point(|key| key.kid() == kid)];
@@ -163,9 +164,10 @@ impl KeySet {
     }
 
     /// The only key that permits an algorithm.
-    fn only(&self, algorithm: Algorithm) -> Option<&[Arc<Key>]> {
+    fn only(&self, algorithm: Algorithm) -> Result<&[Arc<Key>], NoKey> {
         let mut fitting = self.keys.chunks(1).filter(|one| one[0].permits(algorithm));
-        fitting.next().filter(|_| fitting.next().is_none())
+        let first = fitting.next().ok_or(NoKey::NoneFits)?;
+        if fitting.next().is_none() { Ok(first) } else { Err(NoKey::Ambiguous) }
     }
 
     /// The key that was given this number, if it is in the set.

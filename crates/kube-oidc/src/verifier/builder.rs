@@ -213,18 +213,27 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How long a `kid` that nobody knows starts no further fetch: 30 s unless set, as panva's
-    /// `jose` and Nimbus have it; 100 ms to 1 h.
+    /// Sets how long one key fetch takes to come back into the budget of an issuer. Defaults to
+    /// 10 s; 100 ms to 1 h.
     ///
-    /// Within that time a token by a key that was published since is refused with 401, so an
-    /// attacker who sends junk can delay a new key by as much, and a known key never.
+    /// The budget holds three fetches, and each fetch takes one: for an unknown key, for a signature
+    /// that fails under a known one, after a failure, or as a refresh. So whatever callers send, an
+    /// issuer gets at most five fetches in any three cooldowns and one per cooldown on average.
+    /// Refreshes that your settings make more frequent come on top.
+    ///
+    /// A new key is found by its first token, even beside callers of another cluster whose tokens
+    /// have unknown keys. With endless different unknown keys, it is found after one cooldown, and
+    /// until then its tokens are rejected (401). A known key never is.
+    ///
+    /// Without usable keys, a longer cooldown than 10 s counts as 10 s.
     pub fn unknown_kid_cooldown(mut self, cooldown: Duration) -> Self {
         self.plan.settings.unknown_kid_cooldown = Some(cooldown);
         self
     }
 
-    /// Lets every `kid` that nobody knows start a fetch: whoever sends junk can make this service
-    /// ask its issuer without a pause. For tests that rotate keys.
+    /// Removes the budget of [`unknown_kid_cooldown`](Self::unknown_kid_cooldown): every unknown
+    /// key starts a fetch, so a caller that sends junk makes this service load its issuer without a
+    /// pause. For tests that rotate keys.
     pub fn dangerous_no_unknown_kid_cooldown(mut self) -> Self {
         self.plan.settings.unknown_kid_cooldown = None;
         self
@@ -261,10 +270,14 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// The first and the last step of the back-off after failed fetches: 1 s to 60 s unless set.
+    /// Sets the first and the last step of the backoff after failed fetches. Defaults to 1 s to
+    /// 60 s; 100 ms to 1 h.
+    ///
     /// Steps double, and a retry comes somewhere within its step, at the earliest after 100 ms
-    /// ("full jitter", of AWS's architecture blog). A `Retry-After` is obeyed beside it: up to an
-    /// hour, and up to a minute while there are no keys.
+    /// ("full jitter" of AWS's architecture blog). While callers wait, because no keys are usable or
+    /// a token needs an unknown key, a step is at most 10 s. A `Retry-After` is honored beyond that:
+    /// up to an hour, and up to a minute without usable keys. Retries also keep the budget of
+    /// [`unknown_kid_cooldown`](Self::unknown_kid_cooldown).
     pub fn back_off(mut self, steps: RangeInclusive<Duration>) -> Self {
         self.plan.settings.back_off = steps;
         self

@@ -210,7 +210,8 @@ impl Unverified<'_> {
             ByKeys::NoneFits(no_key, known) => {
                 let why = match no_key {
                     NoKey::UnknownKid => "which is not among",
-                    NoKey::Ambiguous => "and not exactly one fits of",
+                    NoKey::NoneFits => "and none is for the alg, of",
+                    NoKey::Ambiguous => "and several are for the alg, of",
                     NoKey::OtherAlgorithm => "which is for another alg, of",
                 };
                 let known = ShownList(known);

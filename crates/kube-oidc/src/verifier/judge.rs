@@ -10,9 +10,9 @@ use crate::{
     base64url::Room,
     claims::{Claims, NumericDate, Payload},
     clock::Moment,
-    error::{Refusal, VerifyError},
+    error::{KeysUnavailable, Refusal, VerifyError},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
-    key_cache::Missing,
+    key_cache::{KeyCache, Missing},
     key_set::{Fitting, Key, KeySet, NoKey},
     shown::Shown,
     token_cache::REMEMBERED_FOR,
@@ -171,7 +171,7 @@ impl<'a> Unverified<'a> {
         now: Moment,
     ) -> Poll<Result<Verified<C>, VerifyError>> {
         let mut refused = Refusal::UnknownIssuer;
-        let mut keys_may_come = false;
+        let (mut keys_may_come, mut may_have_rotated) = (false, false);
         let issuers = inner.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss) {
             let judge = |keys: Option<&KeySet>| match keys
@@ -179,7 +179,7 @@ impl<'a> Unverified<'a> {
             {
                 Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
                 Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
-                Err(no_key) => Some(Judged::NotSigned(refused_for(no_key))),
+                Err(no_key) => Some(self.without_key(inner, issuer, no_key)),
             };
             let judged = if self.rehearsed {
                 issuer.keys.peek(now, judge)
@@ -188,7 +188,11 @@ impl<'a> Unverified<'a> {
             };
             match judged {
                 Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
-                Some(Judged::NotSigned(refusal)) => refused = more_telling(refused, refusal),
+                Some(Judged::NotSigned { refusal, is_suspicious }) => {
+                    let may_rotate = || issuer.keys.cache().is_some_and(KeyCache::may_rotate);
+                    may_have_rotated |= is_suspicious && !self.rehearsed && may_rotate();
+                    refused = more_telling(refused, refusal);
+                }
                 None => keys_may_come = true,
             }
         }
@@ -197,6 +201,8 @@ impl<'a> Unverified<'a> {
                 Ok(()) => return Poll::Pending,
                 Err(hopeless) => refused = hopeless,
             }
+        } else if may_have_rotated && self.could_pass(inner, now) {
+            return Poll::Pending;
         }
         self.note_unknown_key(&issuers, &refused);
         Poll::Ready(Err(refused.into()))
@@ -204,54 +210,99 @@ impl<'a> Unverified<'a> {
 
     /// Judges with the keys that come, as soon as those of one issuer decide.
     async fn judge_waiting<C: Claims>(&self, inner: &Inner<C>) -> Result<Verified<C>, VerifyError> {
-        let found = |keys: &KeySet| !matches!(self.find(keys), Err(NoKey::UnknownKid));
         let issuers = inner.issuers.load_full();
         let (mut waits, mut refused) = (Vec::new(), Refusal::UnknownIssuer);
         for issuer in issuers.candidates(&self.payload.iss) {
             if let Some(cache) = issuer.keys.cache() {
-                waits.push(Box::pin(async move { (issuer, cache.wait_for(found).await) }));
+                waits.push(Box::pin(self.judge_by_fetched(inner, issuer, cache)));
                 continue;
             }
             // its keys were given, and say what they said
             let now = Moment::now(&*inner.clock);
-            let judged = issuer.keys.peek(now, |keys| match keys.map(|keys| self.find(keys)) {
-                Some(Ok(fitting)) => self.judge(inner, issuer, fitting, now),
-                Some(Err(no_key)) => Judged::NotSigned(refused_for(no_key)),
-                None => Judged::NotSigned(Refusal::UnknownKey),
+            let judged = issuer.keys.peek(now, |keys| match keys {
+                Some(keys) => self.judge_by(inner, issuer, keys, now),
+                None => Judged::unknown_key(),
             });
             match judged {
                 Judged::Signed(verdict) => return verdict.map_err(Into::into),
-                Judged::NotSigned(refusal) => refused = more_telling(refused, refusal),
+                Judged::NotSigned { refusal, .. } => refused = more_telling(refused, refusal),
             }
         }
         let mut unavailable = None;
         while !waits.is_empty() {
-            let (issuer, waited) = next_of(&mut waits).await;
-            let refusal = match waited {
-                Ok(snapshot) => match self.find(snapshot.keys()) {
-                    Ok(fitting) => {
-                        let now = Moment::now(&*inner.clock);
-                        match self.judge(inner, issuer, fitting, now) {
-                            Judged::Signed(verdict) => return verdict.map_err(Into::into),
-                            Judged::NotSigned(refusal) => refusal,
-                        }
-                    }
-                    Err(no_key) => refused_for(no_key),
-                },
-                Err(Missing::UnknownKey) => Refusal::UnknownKey,
-                Err(Missing::Unavailable(why)) => {
-                    // it may be the one that has the key
-                    unavailable = Some(why);
-                    continue;
-                }
-            };
-            refused = more_telling(refused, refusal);
+            match next_of(&mut waits).await {
+                Ok(Judged::Signed(verdict)) => return verdict.map_err(Into::into),
+                Ok(Judged::NotSigned { refusal, .. }) => refused = more_telling(refused, refusal),
+                // it may be the one that has the key
+                Err(why) => unavailable = Some(why),
+            }
         }
         if let Some(unavailable) = unavailable {
             return Err(unavailable.into());
         }
         self.note_unknown_key(&issuers, &refused);
         Err(refused.into())
+    }
+
+    /// Judges with the keys of one issuer, as soon as they are fetched.
+    async fn judge_by_fetched<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        issuer: &TrustedIssuer,
+        cache: &KeyCache,
+    ) -> Result<Judged<C>, KeysUnavailable> {
+        let (arrival, kid) = (cache.arrive(), self.header.kid.as_deref());
+        let found = |keys: &KeySet| !matches!(self.find(keys), Err(NoKey::UnknownKid));
+        let set = match cache.wait_for(kid, found).await {
+            Ok(set) => set,
+            Err(Missing::UnknownKey) => return Ok(Judged::unknown_key()),
+            Err(Missing::Unavailable(why)) => return Err(why),
+        };
+        let now = Moment::now(&*inner.clock);
+        let judged = self.judge_by(inner, issuer, set.keys(), now);
+        let is_suspicious = matches!(judged, Judged::NotSigned { is_suspicious: true, .. });
+        if !is_suspicious || !self.could_pass(inner, now) {
+            return Ok(judged);
+        }
+        match cache.wait_for_rotation(arrival, &set).await {
+            Some(newer) => {
+                Ok(self.judge_by(inner, issuer, newer.keys(), Moment::now(&*inner.clock)))
+            }
+            None => Ok(judged),
+        }
+    }
+
+    fn judge_by<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        issuer: &TrustedIssuer,
+        keys: &KeySet,
+        now: Moment,
+    ) -> Judged<C> {
+        match self.find(keys) {
+            Ok(fitting) => self.judge(inner, issuer, fitting, now),
+            Err(no_key) => self.without_key(inner, issuer, no_key),
+        }
+    }
+
+    /// The verdict of a key set without a key for the token.
+    fn without_key<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        issuer: &TrustedIssuer,
+        no_key: NoKey,
+    ) -> Judged<C> {
+        let is_replaced = matches!(no_key, NoKey::OtherAlgorithm | NoKey::NoneFits);
+        let kid = self.header.kid.as_deref();
+        let is_suspicious = is_replaced && !inner.incidents.is_distrusted(&issuer.names, kid);
+        Judged::NotSigned { refusal: refused_for(no_key), is_suspicious }
+    }
+
+    /// Whether the token would pass every other check if one of the keys had signed it.
+    fn could_pass<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> bool {
+        inner.validation.check_hope(&self.payload, now.wall).is_ok()
+            && !inner.incidents.is_denied(self.payload.jti.as_deref())
+            && C::keep(&self.payload, self.text).is_ok()
     }
 
     /// Counts a token that is refused because none of the issuers of its name has the key. That one
@@ -277,7 +328,10 @@ impl<'a> Unverified<'a> {
     ) -> Judged<C> {
         match self.signer(inner, issuer, fitting) {
             Ok(signer) => Judged::Signed(self.accept(inner, &signer, now)),
-            Err(refusal) => Judged::NotSigned(refusal),
+            Err(refusal) => {
+                let is_suspicious = refusal == Refusal::Signature;
+                Judged::NotSigned { refusal, is_suspicious }
+            }
         }
     }
 
@@ -373,7 +427,17 @@ enum Judged<C: Claims> {
     /// One of them signed it, and this came of it.
     Signed(Result<Verified<C>, Refusal>),
     /// None of them did; another issuer of the same name may have.
-    NotSigned(Refusal),
+    NotSigned {
+        refusal: Refusal,
+        /// Whether a key that was replaced under its old name explains it.
+        is_suspicious: bool,
+    },
+}
+
+impl<C: Claims> Judged<C> {
+    fn unknown_key() -> Self {
+        Self::NotSigned { refusal: Refusal::UnknownKey, is_suspicious: false }
+    }
 }
 
 /// Of several issuers of one name: that it has the key and did not sign says more than that it
@@ -389,7 +453,7 @@ fn more_telling(one: Refusal, other: Refusal) -> Refusal {
 fn refused_for(no_key: NoKey) -> Refusal {
     match no_key {
         NoKey::OtherAlgorithm => Refusal::KeyNotForAlgorithm,
-        NoKey::UnknownKid | NoKey::Ambiguous => Refusal::UnknownKey,
+        NoKey::UnknownKid | NoKey::NoneFits | NoKey::Ambiguous => Refusal::UnknownKey,
     }
 }
 

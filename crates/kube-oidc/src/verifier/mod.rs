@@ -279,7 +279,7 @@ impl<C: Claims> Verifier<C> {
     pub fn warm_up(&self) {
         if let Ok(runtime) = Handle::try_current() {
             for cache in self.caches() {
-                runtime.spawn(async move { cache.wait_for(|_| true).await.map(|_| ()) });
+                runtime.spawn(async move { cache.wait_for(None, |_| true).await.map(|_| ()) });
             }
         }
     }
