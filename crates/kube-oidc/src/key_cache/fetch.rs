@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Moment,
     meter::Fetched,
-    source::{LoadError, Loaded, Manner},
+    source::{Discovery, LoadError, LoadOutcome, Loaded, Manner},
     sync::step,
 };
 
@@ -26,6 +26,8 @@ impl Shared {
             freshness: &self.settings.freshness,
             timeout: self.settings.fetch_timeout,
             clock: &*self.clock,
+            is_forced: self.machine().is_forced(airborne.flight),
+            budget_window: self.settings.unknown_kid_cooldown.map(|cooldown| 3 * cooldown),
         };
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("fetch_keys", issuer, cluster, outcome = field::Empty);
@@ -33,20 +35,20 @@ impl Shared {
         let started = time::Instant::now();
         let loaded = self.source.load(before, manner).instrument(span.clone()).await;
         airborne.down = true;
-        let outcome = if loaded.is_ok() { Fetched::Set } else { Fetched::Failed };
+        let outcome = if loaded.result.is_ok() { Fetched::Set } else { Fetched::Failed };
         span.record("outcome", outcome.name());
         self.observed.meter.fetched(outcome, started.elapsed());
         self.land(airborne.flight, began, loaded, last.as_deref());
     }
 
-    fn land(
+    pub(super) fn land(
         &self,
         flight: Flight,
         began: Moment,
-        loaded: Result<Loaded, LoadError>,
+        loaded: LoadOutcome,
         last: Option<&Snapshot>,
     ) {
-        let landing = match &loaded {
+        let landing = match &loaded.result {
             Ok(loaded) => Landing::Good { lifetime: loaded.lifetime },
             Err(error) => Landing::Failed { retry_after: error.retry_after() },
         };
@@ -54,7 +56,8 @@ impl Shared {
         let mut machine = self.machine();
         let was_failing = machine.is_failing();
         if machine.land(now, flight, landing, fastrand::f64()) {
-            match loaded {
+            self.source.note(loaded.discovery);
+            match loaded.result {
                 Ok(loaded) => {
                     self.history().last_success = Some(began.wall);
                     let snapshot = self.publish(loaded, began, &machine);
@@ -147,7 +150,9 @@ impl Drop for Airborne {
         let Some(shared) = self.cache.upgrade().filter(|_| !self.down) else { return };
         if std::thread::panicking() {
             let now = Moment::now(&*shared.clock);
-            shared.land(self.flight, now, Err(LoadError::Panicked), None);
+            let result = Err(LoadError::Panicked);
+            let outcome = LoadOutcome { result, discovery: Discovery::Unchanged };
+            shared.land(self.flight, now, outcome, None);
         } else {
             shared.machine().give_up(self.flight);
             shared.tell_landing();

@@ -18,7 +18,9 @@ use tokio::{
 use super::*;
 use crate::{
     clock::ManualClock,
-    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Remote},
+    source::{
+        Discovery, Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Manner, Remote,
+    },
 };
 
 const KEYS: &str = "https://issuer.test/keys";
@@ -64,6 +66,7 @@ enum Reply {
 struct Source {
     replies: Mutex<HashMap<&'static str, Reply>>,
     requests: Mutex<Vec<FetchRequest>>,
+    times: Mutex<Vec<time::Instant>>,
     /// As many fetches as began.
     began: watch::Sender<usize>,
 }
@@ -73,6 +76,7 @@ impl Source {
         Arc::new(Self {
             replies: Mutex::new(HashMap::from([(KEYS, reply)])),
             requests: Mutex::default(),
+            times: Mutex::default(),
             began: watch::Sender::new(0),
         })
     }
@@ -106,6 +110,7 @@ impl Fetch for Source {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
         let reply = self.replies.lock().unwrap().get(request.url()).cloned();
         self.requests.lock().unwrap().push(request);
+        self.times.lock().unwrap().push(time::Instant::now());
         self.began.send_modify(|count| *count += 1);
         Box::pin(async move {
             match reply.unwrap_or(Reply::Unreachable) {
@@ -577,6 +582,164 @@ async fn the_document_is_read_again_when_its_key_url_is_gone() {
         ended(&cache, 3).await;
         assert!(has(&cache, "b"), "{gone:?}");
         assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, DOCUMENT, MOVED], "{gone:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_that_is_missing_at_the_known_url_is_found_at_a_moved_one() {
+    const MOVED: &str = "https://issuer.test/moved";
+    let source = Source::new(good(&["a"]));
+    source.set_at(DOCUMENT, document(KEYS));
+    let cache = discovered(&source);
+    get(&cache, "a").await.unwrap();
+    // the old URL goes on serving the old set
+    source.set_at(MOVED, good(&["a", "b"]));
+    source.set_at(DOCUMENT, document(MOVED));
+    assert_eq!(get(&cache, "b").await, Ok(()));
+    assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, DOCUMENT, MOVED]);
+    // an ordinary refresh does not read a fresh document again
+    ended(&cache, 3).await;
+    assert_eq!(source.urls()[5..], [MOVED]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_that_is_new_at_the_known_url_needs_no_document() {
+    let source = Source::new(good(&["a"]));
+    source.set_at(DOCUMENT, document(KEYS));
+    let cache = discovered(&source);
+    get(&cache, "a").await.unwrap();
+    source.set(good(&["a", "b"]));
+    assert_eq!(get(&cache, "b").await, Ok(()));
+    assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn document_whose_server_is_down_leaves_the_last_url_in_use() {
+    for down in [Reply::Unreachable, Reply::Hang, status(429), status(500), status(503)] {
+        let source = Source::new(good(&["a"]));
+        source.set_at(DOCUMENT, document(KEYS));
+        let cache = discovered(&source);
+        get(&cache, "a").await.unwrap();
+        source.set_at(DOCUMENT, down.clone());
+        // long past the lifetime of the document and of the set
+        time::sleep(secs(3 * 24 * 3600)).await;
+        assert!(has(&cache, "a"), "{down:?}");
+        assert!(!cache.0.machine().is_failing(), "{down:?}");
+        source.set(good(&["a", "b"]));
+        assert_eq!(get(&cache, "b").await, Ok(()), "{down:?}");
+        assert_eq!(get(&cache, "c").await, Err(Missing::UnknownKey), "{down:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn document_that_is_gone_or_wrong_ends_the_use_of_the_last_url() {
+    let foreign = json!({ "issuer": "https://other.test", "jwks_uri": KEYS }).to_string();
+    for wrong in [
+        status(404),
+        status(410),
+        status(301),
+        Reply::Answer(FetchResponse::new(200, foreign)),
+        Reply::Answer(FetchResponse::new(200, "<html>")),
+    ] {
+        let source = Source::new(good(&["a"]));
+        source.set_at(DOCUMENT, document(KEYS));
+        let cache = discovered(&source);
+        get(&cache, "a").await.unwrap();
+        source.set_at(DOCUMENT, wrong.clone());
+        assert_eq!(cause(&cache, "b").await, KeysUnavailableCause::FetchFailed, "{wrong:?}");
+        // not when its server is down after that either
+        source.set_at(DOCUMENT, Reply::Unreachable);
+        let before = source.urls().len();
+        time::sleep(secs(60)).await;
+        assert!(source.urls().len() > before, "{wrong:?}");
+        assert!(!source.urls()[before..].contains(&KEYS.to_owned()), "{wrong:?}");
+        assert!(has(&cache, "a"), "{wrong:?}");
+        source.set_at(DOCUMENT, document(KEYS));
+        time::sleep(secs(60)).await;
+        assert!(!cache.0.machine().is_failing(), "{wrong:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn document_that_hangs_leaves_time_to_the_keys() {
+    let source = Source::new(good(&["a"]));
+    source.set_at(DOCUMENT, document(KEYS));
+    let cache = discovered(&source);
+    get(&cache, "a").await.unwrap();
+    source.set_at(DOCUMENT, Reply::Hang);
+    source.set(Reply::After(secs(2), keys(&["a", "b"])));
+    time::sleep(secs(3600)).await;
+    let failures = cache.0.history().failures;
+    assert_eq!((failures, has(&cache, "b")), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn document_that_an_abandoned_fetch_read_is_discarded() {
+    let source = Source::new(good(&["a"]));
+    source.set_at(DOCUMENT, document(KEYS));
+    let cache = discovered(&source);
+    get(&cache, "a").await.unwrap();
+    // a fetch that stalls after it has read another document
+    const MOVED: &str = "https://issuer.test/moved";
+    source.set_at(DOCUMENT, document(MOVED));
+    source.set_at(MOVED, good(&["b"]));
+    let shared = &cache.0;
+    let manner = Manner {
+        allowed: &shared.allowed,
+        freshness: &shared.settings.freshness,
+        timeout: shared.settings.fetch_timeout,
+        clock: &*shared.clock,
+        is_forced: true,
+        budget_window: None,
+    };
+    let last = cache.wait_for(None, |_| true).await.unwrap();
+    let stalled = shared.source.load(Some(last.keys()), manner).await;
+    assert!(matches!(stalled.discovery, Discovery::Read(_)));
+    let arrival = cache.arrive();
+    let abandoned = match shared.machine().refresh(Moment::now(&*shared.clock), arrival) {
+        Refresh::Start(flight) => flight,
+        other => panic!("{other:?}"),
+    };
+    shared.machine().give_up(abandoned);
+    shared.land(abandoned, Moment::now(&*shared.clock), stalled, None);
+    source.set_at(DOCUMENT, Reply::Unreachable);
+    cache.refresh().await.unwrap();
+    assert!(has(&cache, "a") && !has(&cache, "b"));
+    assert_eq!(source.urls().last().map(String::as_str), Some(DOCUMENT), "of the known URL");
+}
+
+/// Whatever callers send and an issuer answers, its requests are counted where they arrive.
+#[tokio::test(start_paused = true)]
+async fn issuer_gets_at_most_twelve_requests_in_thirty_seconds() {
+    const MOVED: &str = "https://issuer.test/moved";
+    for seed in 0..20 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let source = Source::new(good(&["a"]));
+        source.set_at(DOCUMENT, document(KEYS));
+        let cache = discovered(&source);
+        get(&cache, "a").await.unwrap();
+        for kid in 0..2_000 {
+            match dice.u8(..40) {
+                0 => source.set(status(404)),
+                1 => source.set(status(500)),
+                2 => source.set(Reply::Hang),
+                3..6 => source.set(good(&["a"])),
+                6 => source.set_at(DOCUMENT, document(MOVED)),
+                7 => source.set_at(DOCUMENT, document(KEYS)),
+                8 => source.set_at(DOCUMENT, Reply::Unreachable),
+                9 => source.set_at(DOCUMENT, status(404)),
+                10 => source.set_at(MOVED, good(&["c"])),
+                _ => {}
+            }
+            let _ = get(&cache, &kid.to_string()).await;
+            time::sleep(Duration::from_millis(dice.u64(..1_000))).await;
+        }
+        let times = source.times.lock().unwrap();
+        assert!(times.len() > 100, "{}", times.len());
+        for thirteen in times.windows(13) {
+            let passed = thirteen[12] - thirteen[0];
+            assert!(passed >= secs(30), "{passed:?}, seed {seed}");
+        }
     }
 }
 

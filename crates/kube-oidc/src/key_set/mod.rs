@@ -180,6 +180,12 @@ impl KeySet {
         self.keys.iter().find(|key| other.has_numbers_of(key)).map(|key| &**key)
     }
 
+    /// Whether a set that was read after this one has the very same keys.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self.keys.iter().zip(&other.keys).all(|(one, other)| one.id() == other.id())
+    }
+
     /// Whether a key of these numbers is in the set, by whatever name.
     pub(crate) fn has_numbers_of(&self, key: &Key) -> bool {
         self.keys.iter().any(|known| known.has_numbers_of(key))

@@ -71,7 +71,7 @@ fn delta_seconds(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-fn age(response: &FetchResponse) -> Duration {
+pub(super) fn age(response: &FetchResponse) -> Duration {
     let seconds = response.header("age").map(str::trim).and_then(delta_seconds);
     Duration::from_secs(seconds.unwrap_or(0))
 }

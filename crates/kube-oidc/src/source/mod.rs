@@ -2,6 +2,7 @@
 
 mod bounded;
 mod discovery;
+mod extra_requests;
 mod file;
 mod file_reader;
 mod freshness;
@@ -17,7 +18,7 @@ pub use self::{bounded::BoundedConnection, file_reader::FileReader};
 pub(crate) use self::{
     file::KeySetFile,
     freshness::Freshness,
-    remote::{FetchedSet, LoadError, Loaded, Manner, Remote},
+    remote::{Discovery, FetchedSet, LoadError, LoadOutcome, Loaded, Manner, Remote},
 };
 use crate::{error::foreign_error, key_set::KeySet, shown::shown_url};
 
@@ -29,14 +30,21 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) async fn load(
-        &self,
-        last: Option<&KeySet>,
-        manner: Manner<'_>,
-    ) -> Result<Loaded, LoadError> {
+    pub(crate) async fn load(&self, last: Option<&KeySet>, manner: Manner<'_>) -> LoadOutcome {
         match self {
             Self::Remote(remote) => remote.load(last, manner).await,
-            Self::File(file) => file.load(last, manner).await,
+            Self::File(file) => {
+                let result = file.load(last, manner).await;
+                LoadOutcome { result, discovery: Discovery::Unchanged }
+            }
+        }
+    }
+
+    /// Takes what a fetch found out about the place of the keys. What an abandoned fetch found out
+    /// is not taken.
+    pub(crate) fn note(&self, discovery: Discovery) {
+        if let Self::Remote(remote) = self {
+            remote.note(discovery);
         }
     }
 }

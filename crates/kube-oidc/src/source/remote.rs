@@ -2,7 +2,10 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,8 @@ use url::Url;
 
 use super::{
     Fetch, FetchError, FetchRequest, FetchResponse, discovery,
-    freshness::{Freshness, retry_after},
+    extra_requests::ExtraRequests,
+    freshness::{Freshness, age, retry_after},
 };
 use crate::{
     algorithm::Algorithm,
@@ -19,7 +23,7 @@ use crate::{
     in_cluster::LearntName,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySet, KeySetError, SkippedKey},
-    shown::{Shown, shown_origin, shown_url},
+    shown::{Shown, Span, chain, shown_origin, shown_url},
 };
 
 /// Where the keys of one issuer are fetched.
@@ -27,6 +31,13 @@ use crate::{
 pub(crate) struct Remote {
     location: Location,
     fetcher: Arc<dyn Fetch>,
+    extra_requests: ExtraRequests,
+    /// Whether the API server answered without the pod's token, and not with it.
+    is_anonymous: AtomicBool,
+    /// Whether the log has a line that a forced fetch was answered from a cache.
+    logged_cache: AtomicBool,
+    /// Whether the log has a line that the document's server is unreachable.
+    logged_unreachable: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -51,12 +62,33 @@ enum Trust {
 }
 
 #[derive(Clone, Debug)]
-struct Found {
+pub(crate) struct Found {
     jwks_uri: Url,
     at: Moment,
     lifetime: Duration,
     /// The keys were not there any more: the document is read again before it is believed.
     suspect: bool,
+}
+
+/// What a fetch found out about the place of the keys.
+#[derive(Debug, Default)]
+pub(crate) enum Discovery {
+    #[default]
+    Unchanged,
+    /// The document was read.
+    Read(Found),
+    /// The keys are gone from their URL.
+    Suspect,
+    /// The document is gone, or is not a document of this issuer.
+    Lost,
+}
+
+/// The end of a fetch.
+#[derive(Debug)]
+pub(crate) struct LoadOutcome {
+    pub(crate) result: Result<Loaded, LoadError>,
+    /// For [`Source::note`](super::Source::note), unless the fetch was abandoned.
+    pub(crate) discovery: Discovery,
 }
 
 /// How a set is fetched and judged.
@@ -67,6 +99,10 @@ pub(crate) struct Manner<'a> {
     /// For the discovery document and the set together.
     pub(crate) timeout: Duration,
     pub(crate) clock: &'a dyn Clock,
+    /// Whether a key is looked for that the last set lacks, or an operator wants a new set.
+    pub(crate) is_forced: bool,
+    /// In which time five fetches may begin at most. `None`: there is no limit.
+    pub(crate) budget_window: Option<Duration>,
 }
 
 /// A fetch that brought what it should.
@@ -115,8 +151,8 @@ pub(crate) enum LoadError {
     JwksUri { url: String, source: IssuerUrlError },
     #[error(transparent)]
     KeySet(#[from] KeySetError),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+    #[error("{url} gave no answer within {timeout:?}")]
+    Timeout { url: String, timeout: Duration },
     #[error("the fetcher panicked")]
     Panicked,
 }
@@ -151,8 +187,25 @@ impl LoadError {
     fn is_about_the_url(&self) -> bool {
         matches!(
             self,
-            Self::Fetch { .. } | Self::Timeout(_) | Self::Status { status: 404 | 410, .. }
+            Self::Fetch { .. } | Self::Timeout { .. } | Self::Status { status: 404 | 410, .. }
         )
+    }
+
+    /// Whether the server may be down: the last that it said still holds.
+    fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch { .. }
+                | Self::Timeout { .. }
+                | Self::Status { status: 429 | 500..=599, .. }
+        )
+    }
+}
+
+impl Found {
+    /// Whether the document has to be read again before it is believed.
+    fn is_due(&self, now: Moment) -> bool {
+        self.suspect || now.since(self.at) >= self.lifetime
     }
 }
 
@@ -173,81 +226,162 @@ impl Remote {
     }
 
     fn by_document(document: String, trust: Trust, fetcher: Arc<dyn Fetch>) -> Self {
-        Self {
-            location: Location::Discovered { document, trust, found: Mutex::new(None) },
-            fetcher,
-        }
+        Self::at(Location::Discovered { document, trust, found: Mutex::new(None) }, fetcher)
     }
 
     pub(crate) fn known(jwks_uri: Url, fetcher: Arc<dyn Fetch>) -> Self {
-        Self { location: Location::Known(jwks_uri), fetcher }
+        Self::at(Location::Known(jwks_uri), fetcher)
+    }
+
+    fn at(location: Location, fetcher: Arc<dyn Fetch>) -> Self {
+        Self {
+            location,
+            fetcher,
+            extra_requests: ExtraRequests::default(),
+            is_anonymous: AtomicBool::new(false),
+            logged_cache: AtomicBool::new(false),
+            logged_unreachable: AtomicBool::new(false),
+        }
     }
 
     /// Fetches the set, after the discovery document where that is due, all within its time.
-    pub(crate) async fn load(
+    pub(crate) async fn load(&self, last: Option<&KeySet>, manner: Manner<'_>) -> LoadOutcome {
+        let deadline = time::Instant::now() + manner.timeout;
+        let mut discovery = Discovery::Unchanged;
+        let result = match &self.location {
+            Location::Known(url) => self.keys(url, last, manner, deadline).await,
+            Location::Discovered { document, trust, found } => {
+                let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let place = Place { document, trust, known };
+                self.load_discovered(&place, last, manner, deadline, &mut discovery).await
+            }
+        };
+        LoadOutcome { result, discovery }
+    }
+
+    /// Takes what a fetch found out about the place of the keys.
+    pub(crate) fn note(&self, discovery: Discovery) {
+        let Location::Discovered { found, .. } = &self.location else { return };
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        match discovery {
+            Discovery::Unchanged => {}
+            Discovery::Read(read) => *found = Some(read),
+            Discovery::Suspect => found.iter_mut().for_each(|found| found.suspect = true),
+            Discovery::Lost => *found = None,
+        }
+    }
+
+    async fn load_discovered(
         &self,
+        place: &Place<'_>,
         last: Option<&KeySet>,
         manner: Manner<'_>,
+        deadline: time::Instant,
+        discovery: &mut Discovery,
     ) -> Result<Loaded, LoadError> {
-        let before = self.found();
-        let load = async {
-            let url = self.jwks_uri(before.clone(), manner).await?;
-            self.keys(url, last, manner).await
+        let now = Moment::now(manner.clock);
+        let known = match &place.known {
+            Some(known) if !known.is_due(now) => known,
+            _ => {
+                let url = self.locate(place, now, manner, deadline, discovery).await?;
+                return self.keys(&url, last, manner, deadline).await;
+            }
         };
-        let loaded = time::timeout(manner.timeout, load).await;
-        let loaded = loaded.unwrap_or(Err(LoadError::Timeout(manner.timeout)));
+        let loaded = self.keys(&known.jwks_uri, last, manner, deadline).await;
         if loaded.as_ref().is_err_and(LoadError::is_about_the_url) {
-            self.suspect(before);
+            *discovery = Discovery::Suspect;
         }
-        loaded
+        let loaded = loaded?;
+        let is_news = last.is_none_or(|last| !loaded.set.keys.is_same(last));
+        let window = manner.budget_window;
+        if !manner.is_forced || is_news || !self.extra_requests.take(window, now) {
+            return Ok(loaded);
+        }
+        // a key is missing, and the keys may have moved
+        let url = self.locate(place, now, manner, deadline, discovery).await?;
+        if url == known.jwks_uri || !self.extra_requests.take(window, now) {
+            return Ok(loaded);
+        }
+        self.keys(&url, last, manner, deadline).await
+    }
+
+    /// Reads the document. While its server is down, the last known URL of the keys holds; the
+    /// document then gets a part of the time, and leaves the rest to the keys.
+    async fn locate(
+        &self,
+        place: &Place<'_>,
+        now: Moment,
+        manner: Manner<'_>,
+        deadline: time::Instant,
+        discovery: &mut Discovery,
+    ) -> Result<Url, LoadError> {
+        let Some(known) = &place.known else {
+            let read = self.discover(place, now, manner, deadline).await?;
+            return Ok(keep(read, discovery));
+        };
+        let left = deadline.saturating_duration_since(time::Instant::now());
+        match self.discover(place, now, manner, deadline - left / 2).await {
+            Ok(read) => {
+                self.logged_unreachable.store(false, Ordering::Relaxed);
+                Ok(keep(read, discovery))
+            }
+            Err(error) if error.is_outage() => {
+                if !self.logged_unreachable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        error = chain(&error),
+                        jwks_uri = shown_url(known.jwks_uri.as_str()),
+                        "failed to read the discovery document; using the last known key set URL"
+                    );
+                }
+                Ok(known.jwks_uri.clone())
+            }
+            Err(error) => {
+                *discovery = Discovery::Lost;
+                Err(error)
+            }
+        }
     }
 
     async fn keys(
         &self,
-        url: Url,
+        url: &Url,
         last: Option<&KeySet>,
         manner: Manner<'_>,
+        deadline: time::Instant,
     ) -> Result<Loaded, LoadError> {
-        let response = self.fetch(FetchRequest::new(url.as_str()), manner.clock).await?;
+        let response = self.fetch(url.as_str(), manner, deadline).await?;
+        if manner.is_forced {
+            self.log_cached(url, &response);
+        }
         let lifetime = manner.freshness.lifetime(&response);
         let (keys, skipped) = KeySet::parse(response.body(), manner.allowed, last)?;
         Ok(Loaded { lifetime, set: FetchedSet { keys, skipped } })
     }
 
-    async fn jwks_uri(&self, known: Option<Found>, manner: Manner<'_>) -> Result<Url, LoadError> {
-        let (document, trust, found) = match &self.location {
-            Location::Known(url) => return Ok(url.clone()),
-            Location::Discovered { document, trust, found } => (document, trust, found),
-        };
-        let now = Moment::now(manner.clock);
-        let fresh = known.filter(|known| now.since(known.at) < known.lifetime);
-        if let Some(known) = fresh.as_ref().filter(|known| !known.suspect) {
-            return Ok(known.jwks_uri.clone());
-        }
-        match (self.discover(document, trust, now, manner).await, fresh) {
-            (Ok(read), _) => {
-                let jwks_uri = read.jwks_uri.clone();
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
-                Ok(jwks_uri)
-            }
-            // it may be the document's server that is away, and not the keys'; a document that
-            // was read and is wrong is another matter
-            (Err(LoadError::Fetch { .. } | LoadError::Status { .. }), Some(suspect)) => {
-                Ok(suspect.jwks_uri)
-            }
-            (Err(error), _) => Err(error),
+    /// A cache in between may answer for the issuer, whatever it is asked for, and then a removed
+    /// key stays in use (RFC 9111, 5.1).
+    fn log_cached(&self, url: &Url, response: &FetchResponse) {
+        let age = age(response);
+        if age.is_zero() {
+            self.logged_cache.store(false, Ordering::Relaxed);
+        } else if !self.logged_cache.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                jwks_uri = shown_url(url.as_str()),
+                age = %Span(age),
+                "a cache answered a forced fetch of keys"
+            );
         }
     }
 
     async fn discover(
         &self,
-        document: &str,
-        trust: &Trust,
+        place: &Place<'_>,
         now: Moment,
         manner: Manner<'_>,
+        deadline: time::Instant,
     ) -> Result<Found, LoadError> {
-        let response = self.fetch(FetchRequest::new(document), manner.clock).await?;
-        let jwks_uri = match trust {
+        let response = self.fetch(place.document, manner, deadline).await?;
+        let jwks_uri = match place.trust {
             Trust::Issuer(issuer) => discovery::jwks_uri(response.body(), issuer)?,
             Trust::ApiServer { jwks_uri, name } => {
                 learn(name, &discovery::issuer(response.body())?)?;
@@ -259,49 +393,81 @@ impl Remote {
     }
 
     /// Fetches, and lets only 200 pass.
+    ///
+    /// An API server that rejects the pod's token, because the key that signed it was removed, may
+    /// serve anonymous readers: it is asked once more without the token, and first so the next time.
     async fn fetch(
         &self,
-        request: FetchRequest,
-        clock: &dyn Clock,
+        url: &str,
+        manner: Manner<'_>,
+        deadline: time::Instant,
     ) -> Result<FetchResponse, LoadError> {
-        let requested = request.url().to_owned();
-        let url = shown_url(&requested);
-        let response = match self.fetcher.fetch(request).await {
-            Ok(response) => response,
-            Err(source) => return Err(LoadError::Fetch { url, source }),
+        let is_anonymous = self.is_anonymous.load(Ordering::Relaxed);
+        let response = self.send(url, is_anonymous, manner, deadline).await;
+        let is_denied = match &response {
+            Err(LoadError::Status { status, .. }) => {
+                *status == 401 || *status == 403 && is_anonymous
+            }
+            _ => false,
+        };
+        let (window, now) = (manner.budget_window, Moment::now(manner.clock));
+        if !is_denied || !self.is_api_server() || !self.extra_requests.take(window, now) {
+            return response;
+        }
+        let other = self.send(url, !is_anonymous, manner, deadline).await;
+        if other.is_ok() {
+            self.is_anonymous.store(!is_anonymous, Ordering::Relaxed);
+            return other;
+        }
+        response
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        is_anonymous: bool,
+        manner: Manner<'_>,
+        deadline: time::Instant,
+    ) -> Result<FetchResponse, LoadError> {
+        let request = FetchRequest::new(url);
+        let request = if is_anonymous { request.without_credentials() } else { request };
+        let (requested, url) = (url, shown_url(url));
+        let response = match time::timeout_at(deadline, self.fetcher.fetch(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(source)) => return Err(LoadError::Fetch { url, source }),
+            Err(_) => return Err(LoadError::Timeout { url, timeout: manner.timeout }),
         };
         match response.status() {
             200 => Ok(response),
             status => Err(LoadError::Status {
                 url,
                 status,
-                retry_after: retry_after(&response, clock.wall()),
+                retry_after: retry_after(&response, manner.clock.wall()),
                 location: response
                     .header("location")
-                    .map(|to| shown_origin(to, Url::parse(&requested).ok().as_ref())),
+                    .map(|to| shown_origin(to, Url::parse(requested).ok().as_ref())),
             }),
         }
     }
 
-    fn found(&self) -> Option<Found> {
-        match &self.location {
-            Location::Known(_) => None,
-            Location::Discovered { found, .. } => {
-                found.lock().unwrap_or_else(PoisonError::into_inner).clone()
-            }
-        }
+    fn is_api_server(&self) -> bool {
+        matches!(&self.location, Location::Discovered { trust: Trust::ApiServer { .. }, .. })
     }
+}
 
-    /// Marks the document that a failed load began with. One that was read during that load is
-    /// new, and stays: else an issuer that is slow would be asked for it for ever.
-    fn suspect(&self, before: Option<Found>) {
-        if let (Location::Discovered { found, .. }, Some(before)) = (&self.location, before) {
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(found) = found.as_mut().filter(|found| found.at == before.at) {
-                found.suspect = true;
-            }
-        }
-    }
+/// A discovery document, and what is known from it.
+struct Place<'a> {
+    document: &'a str,
+    trust: &'a Trust,
+    known: Option<Found>,
+}
+
+/// Keeps a document that was read: an issuer that is slow would be asked for it again and again
+/// otherwise.
+fn keep(read: Found, discovery: &mut Discovery) -> Url {
+    let jwks_uri = read.jwks_uri.clone();
+    *discovery = Discovery::Read(read);
+    jwks_uri
 }
 
 fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
