@@ -5,10 +5,7 @@ use std::{
     env,
     net::Ipv6Addr,
     path::{Path, PathBuf},
-    sync::Arc,
 };
-
-use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::issuer_url::IssuerUrlError;
 
@@ -67,90 +64,6 @@ pub(crate) fn is_api_server(url: &str) -> bool {
     host.is_some_and(|host| {
         host == "kubernetes.default.svc" || host.starts_with("kubernetes.default.svc.")
     })
-}
-
-/// The name of an issuer that its API server tells: learnt at the first fetch, and pinned.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LearntName(Arc<Told>);
-
-#[derive(Debug, Default)]
-struct Told {
-    pinned: ArcSwapOption<String>,
-    /// What was pinned before.
-    former: ArcSwap<Vec<Arc<String>>>,
-    /// What the API server tells instead, if it does.
-    since: ArcSwapOption<String>,
-}
-
-impl LearntName {
-    pub(crate) fn get(&self) -> Option<Arc<String>> {
-        self.0.pinned.load_full()
-    }
-
-    pub(crate) fn is(&self, name: &str) -> bool {
-        self.0.pinned.load().as_ref().is_some_and(|known| **known == name)
-    }
-
-    /// Whether it is the name, or was once.
-    pub(crate) fn was(&self, name: &str) -> bool {
-        self.is(name) || self.0.former.load().iter().any(|former| **former == name)
-    }
-
-    pub(crate) fn is_known(&self) -> bool {
-        self.0.pinned.load().is_some()
-    }
-
-    /// Takes what the API server tells: the first name is pinned. Another one later may be an
-    /// attack, and is for the operator to accept; `Err` is the name that stays.
-    pub(crate) fn tell(&self, name: &str) -> Result<(), Arc<String>> {
-        let told = Arc::new(name.to_owned());
-        let none: Option<Arc<String>> = None;
-        let before = self.0.pinned.compare_and_swap(&none, Some(Arc::clone(&told)));
-        match &*before {
-            Some(pinned) if **pinned != name => {
-                self.0.since.store(Some(told));
-                Err(Arc::clone(pinned))
-            }
-            _ => {
-                self.0.since.store(None);
-                Ok(())
-            }
-        }
-    }
-
-    /// Takes the operator's word for it.
-    pub(crate) fn accept(&self, name: &str) {
-        let name = Arc::new(name.to_owned());
-        loop {
-            // first, so that at no time the name is not known at all: keys are distrusted by it
-            let before = self.0.pinned.load_full();
-            self.keep(before.as_ref());
-            let found = self.0.pinned.compare_and_swap(&before, Some(Arc::clone(&name)));
-            if found.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr) {
-                return;
-            }
-            // another was learnt in between
-        }
-    }
-
-    fn keep(&self, former: Option<&Arc<String>>) {
-        if let Some(name) = former {
-            self.0.former.rcu(|names| {
-                let mut names = Vec::clone(names);
-                names.push(Arc::clone(name));
-                names
-            });
-        }
-    }
-
-    /// The same, if it is what the API server tells. `false`: it is not.
-    pub(crate) fn accept_if_told(&self, name: &str) -> bool {
-        let told = self.0.since.load().as_ref().is_some_and(|told| **told == name);
-        if told {
-            self.accept(name);
-        }
-        told
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What an issuer is called in logs, spans and metrics.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::meter::IssuerMeter;
 
@@ -20,5 +20,11 @@ impl Observed {
     /// Issuer and cluster, for an event.
     pub(crate) fn names(&self) -> (&str, Option<&str>) {
         (&self.issuer, self.cluster.as_deref())
+    }
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Observed").field(&self.names()).finish()
     }
 }

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{algorithm::Algorithm, shown::Span};
+use crate::{
+    algorithm::Algorithm,
+    shown::{Cut, Span},
+};
 
 /// How an issuer's keys are: see [`Verifier::status`](crate::Verifier::status).
 ///
@@ -14,7 +17,8 @@ use crate::{algorithm::Algorithm, shown::Span};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IssuerStatus {
-    /// The issuer, as it stands in `iss`.
+    /// The issuer, as in the `iss` of its tokens: of [`Issuer::in_cluster`](crate::Issuer::in_cluster)
+    /// the name that its API server reports, or the address of the API server until then.
     pub issuer: String,
     /// The cluster that it is of, by the operator's name.
     pub cluster: Option<String>,
@@ -41,7 +45,9 @@ pub struct IssuerStatus {
     /// When a token of this issuer was accepted for the last time: when the old issuer of a
     /// migration is not seen any more, it can go.
     pub last_seen: Option<SystemTime>,
-    /// The same of each further name: see [`Issuer::also_named`](crate::Issuer::also_named).
+    /// The other names whose tokens are valid now: those of
+    /// [`Issuer::also_named`](crate::Issuer::also_named), and former names of an issuer of
+    /// [`Issuer::in_cluster`](crate::Issuer::in_cluster).
     pub also_named: Vec<NameStatus>,
     /// How many requests were accepted with a token that should have been replaced (`warnafter`):
     /// their callers do not read their token files again.
@@ -51,7 +57,7 @@ pub struct IssuerStatus {
     pub for_api_server: u64,
 }
 
-/// A further name of an issuer.
+/// Another name of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NameStatus {
@@ -59,6 +65,9 @@ pub struct NameStatus {
     pub name: String,
     /// When a token of this name was accepted for the last time.
     pub last_seen: Option<SystemTime>,
+    /// How long a former name stays valid, unless a document names it again. `None`: it is
+    /// configured, and does not end.
+    pub valid_for: Option<Duration>,
 }
 
 /// Whether the keys of an issuer are here.
@@ -105,12 +114,17 @@ impl fmt::Display for KeyState {
 
 impl fmt::Display for IssuerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.issuer)?;
+        Cut(&self.issuer).fmt(f)?;
         if let Some(cluster) = &self.cluster {
             write!(f, " ({cluster})")?;
         }
         let keys = self.keys.len();
         write!(f, ": {}, {keys} {}", self.state, if keys == 1 { "key" } else { "keys" })?;
+        for former in &self.also_named {
+            if let Some(left) = former.valid_for {
+                write!(f, ", formerly {} (for {})", Cut(&former.name), Span(left))?;
+            }
+        }
         if let Some(next) = self.next_fetch {
             write!(f, ", next fetch in {}", Span(next))?;
         }

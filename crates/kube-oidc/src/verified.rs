@@ -41,8 +41,9 @@ pub(crate) struct Basis {
     pub(crate) good_until: u64,
     /// The second from which on it should have been replaced.
     pub(crate) warn_from: Option<u64>,
-    /// Whether it is good for the API server as well.
+    /// Whether it is valid for the API server as well, by this version of the issuer's names.
     pub(crate) for_api_server: bool,
+    pub(crate) names_version: u32,
     /// Whether an API server can be asked about it.
     pub(crate) reviewable: bool,
     /// When its signature was checked.

@@ -9,7 +9,13 @@ use crate::{
 };
 
 /// Type and help of every metric.
-const METRICS: [(&str, &str, &str); 14] = [
+const METRICS: [(&str, &str, &str); 16] = [
+    (
+        "kube_oidc_issuer_name_changes_total",
+        "counter",
+        "Changes of the issuer name that an API server reports",
+    ),
+    ("kube_oidc_issuer_names", "gauge", "Names of an issuer whose tokens are valid now"),
     (
         "kube_oidc_key_fetch_duration_seconds",
         "histogram",
@@ -103,7 +109,7 @@ fn expected(world: &World) -> BTreeMap<Series, f64> {
     for (name, count) in [
         ("kube_oidc_unknown_kids_total", 2.0),
         ("kube_oidc_tokens_past_warnafter_total", 2.0),
-        ("kube_oidc_tokens_for_api_server_total", 1.0),
+        ("kube_oidc_tokens_for_api_server_total", 3.0),
     ] {
         all.insert(series(name, &[issuer, cluster]), count);
     }
@@ -166,6 +172,7 @@ async fn what_may_be_counted_is_there_before_it_is() {
         "kube_oidc_unknown_kids_total",
         "kube_oidc_tokens_past_warnafter_total",
         "kube_oidc_tokens_for_api_server_total",
+        "kube_oidc_issuer_name_changes_total",
         "kube_oidc_keys",
     ] {
         assert_eq!(scrape.value(name, &names), Some(0.0), "{name}");

@@ -1,7 +1,7 @@
 //! Issuers that come and go, and have several names.
 
 use kube_oidc::{Issuer, Reason, Verifier};
-use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
 
 use crate::{
     scrape::Scrape,
@@ -80,6 +80,8 @@ async fn what_an_issuer_does_not_do_is_not_shown() {
         .map(|(name, _)| name.as_str())
         .collect();
     let expected = [
+        "kube_oidc_issuer_name_changes_total",
+        "kube_oidc_issuer_names",
         "kube_oidc_keys",
         "kube_oidc_tokens_for_api_server_total",
         "kube_oidc_tokens_past_warnafter_total",
@@ -133,4 +135,34 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
         assert_eq!(refused.reason(), Reason::Signature, "given: {is_given:?}");
         assert_eq!(unknown(&verifier), before.map(|count| count + 1.0), "given: {is_given:?}");
     }
+}
+
+#[tokio::test]
+async fn changed_name_is_counted_and_shown_without_the_name() {
+    let _turn = turn().await;
+    let api_server = TestIssuer::builder().tls().origin("https://old.example").start();
+    let folder = std::env::temp_dir().join(format!("kube-oidc-metrics-{}", fastrand::u64(..)));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("ca.crt"), api_server.ca_pem()).unwrap();
+    std::fs::write(folder.join("token"), "token-of-the-pod").unwrap();
+    let issuer = Issuer::in_cluster_at(api_server.base_url(), &folder).unwrap();
+    let verifier = Verifier::builder(issuer.of_cluster("renamed")).audience("orders");
+    let verifier = verifier.build().unwrap();
+    let labels = [("issuer", api_server.base_url()), ("cluster", "renamed")];
+    let shown = || {
+        let scrape = Scrape::of(&[&verifier]);
+        ["kube_oidc_issuer_names", "kube_oidc_issuer_name_changes_total"]
+            .map(|name| scrape.value(name, &labels).unwrap())
+    };
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(shown(), [1.0, 0.0]);
+    for name in ["https://new.example", "https://old.example", "https://new.example"] {
+        let document = format!(r#"{{"issuer":"{name}"}}"#);
+        api_server.answer(Endpoint::Discovery, Answer::new(200, document));
+        verifier.refresh_now().await.unwrap();
+        assert_eq!(shown(), [2.0, 1.0], "{name}");
+    }
+    let scrape = Scrape::of(&[&verifier]);
+    assert!(issuers_of(&scrape, &["new.example", "old.example"]).is_empty());
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -18,6 +18,7 @@ mod hostile_issuer;
 #[cfg(target_os = "linux")]
 mod hung_files;
 mod in_cluster;
+mod issuer_names;
 mod key_cache;
 mod layer;
 mod long_lived;

@@ -1,5 +1,6 @@
 //! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
 
+mod learned;
 mod names;
 
 use std::{
@@ -9,14 +10,18 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::names::{IssuerId, Names};
+use self::learned::{DEFAULT_FORMER_FOR, LearnedNames};
+pub(crate) use self::{
+    learned::Change,
+    names::{Claim, Held, IssuerId, Names},
+};
 #[cfg(feature = "remote-no-provider")]
 use crate::source::HttpFetcher;
 use crate::{
     algorithm::Algorithm,
     clock::Clock,
     error::BuildError,
-    in_cluster::{self, InClusterError, LearntName},
+    in_cluster::{self, InClusterError},
     issuer_url::{IssuerUrl, Transport},
     key_cache::{KeyCache, Settings},
     key_set::KeySet,
@@ -51,8 +56,11 @@ pub struct Issuer {
     jwks_uri: Option<String>,
     key_set: Option<Vec<u8>>,
     key_set_file: Option<PathBuf>,
-    api_server: Option<ApiServer>,
+    /// The API server of a pod's own cluster, which reports the name.
+    api_server: Option<IssuerUrl>,
     also_named: Vec<Arc<str>>,
+    /// How long a former name stays valid.
+    former_for: Duration,
     fetcher: Option<Arc<dyn Fetch>>,
     token_review: Option<TokenReview>,
     #[cfg(feature = "remote-no-provider")]
@@ -80,13 +88,6 @@ enum Credential {
     Header(String, String),
 }
 
-/// The pod's own view of its cluster.
-#[derive(Clone)]
-struct ApiServer {
-    url: IssuerUrl,
-    name: LearntName,
-}
-
 impl Issuer {
     /// An issuer whose keys are found by discovery, at
     /// `<issuer>/.well-known/openid-configuration`.
@@ -102,14 +103,19 @@ impl Issuer {
         Self::named(name.into(), None).with_jwks_uri(jwks_uri)
     }
 
-    /// The issuer of the cluster that this process is a pod of. Nothing has to be known: the API
-    /// server's address is in the environment, its certificate authority and a token for reading
-    /// its keys are in files, and it tells the issuer's name.
+    /// The issuer of the cluster that this process runs in as a pod. No setting is needed: the
+    /// address of the API server is in the environment, its certificate authority and a token for
+    /// reading its keys are in files, and the API server reports the name of the issuer.
     ///
-    /// The name is learnt at the first fetch, and pinned: when the API server tells another, its
-    /// keys are no longer refreshed, [`status`](crate::Verifier::status) says so, and
-    /// [`accept_issuer`](crate::Verifier::accept_issuer) takes it. The keys are the API server's
-    /// own, at `/openid/v1/jwks`.
+    /// The name is learned at the first fetch. When the API server reports another name later, the
+    /// verifier follows with one warning: the new name counts at once, and the former name stays
+    /// valid for 24 hours ([`accept_former_names_for`](Self::accept_former_names_for)). A process
+    /// that starts after the change does not know the former name:
+    /// [`also_named`](Self::also_named) configures it. The keys are the API server's own, at
+    /// `/openid/v1/jwks`.
+    ///
+    /// A name that another cluster of the verifier is configured with outranks the same name that
+    /// is learned here: see [`VerifierBuilder::issuer`](crate::VerifierBuilder::issuer).
     ///
     /// The API server's certificate must be signed by `ca.crt`: the platform's root certificates are
     /// not trusted, since the pod's token is sent to the API server. The proxy of the environment is
@@ -146,7 +152,7 @@ impl Issuer {
         let ca_file = in_cluster::file(folder.as_ref(), "ca.crt")?;
         let token_file = in_cluster::file(folder.as_ref(), "token")?;
         let mut issuer = Self::named(url.shared_text(), Some(url.clone()));
-        issuer.api_server = Some(ApiServer { url, name: LearntName::default() });
+        issuer.api_server = Some(url);
         Ok(issuer.with_pod_files(ca_file, token_file))
     }
 
@@ -162,9 +168,10 @@ impl Issuer {
     }
 
     /// Accepts tokens of this issuer name as well, with the same keys: an API server may have
-    /// several names (`--service-account-issuer`, more than once), and goes on signing with one
-    /// key when the name changes. So this is all that the migration of a cluster to another
-    /// issuer needs:
+    /// several names (`--service-account-issuer`, more than once), and keeps its keys when the
+    /// name changes. The discovery document may name any of them. Configure both names before a
+    /// cluster changes its issuer, in either order, and remove the old one when no token has it
+    /// any more:
     ///
     /// ```
     /// use kube_oidc::{Issuer, Verifier};
@@ -172,7 +179,6 @@ impl Issuer {
     /// let issuer = Issuer::new("https://new.example".parse()?).also_named("https://old.example");
     /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
     ///
-    /// // later: may the old name go?
     /// for name in &verifier.status()[0].also_named {
     ///     println!("{} was last seen {:?}", name.name, name.last_seen);
     /// }
@@ -181,6 +187,17 @@ impl Issuer {
     #[must_use]
     pub fn also_named(mut self, name: impl Into<Arc<str>>) -> Self {
         self.also_named.push(name.into());
+        self
+    }
+
+    /// Sets how long the former name of an issuer of [`in_cluster`](Self::in_cluster) stays valid
+    /// after a discovery document last named it. Defaults to 24 h, as in OpenShift. With zero it
+    /// ends when the API server reports another name.
+    ///
+    /// Up to 8 names are remembered. Names of [`also_named`](Self::also_named) do not end.
+    #[must_use]
+    pub fn accept_former_names_for(mut self, duration: Duration) -> Self {
+        self.former_for = duration;
         self
     }
 
@@ -195,6 +212,7 @@ impl Issuer {
             key_set_file: None,
             api_server: None,
             also_named: Vec::new(),
+            former_for: DEFAULT_FORMER_FOR,
             fetcher: None,
             token_review: None,
             #[cfg(feature = "remote-no-provider")]
@@ -371,10 +389,14 @@ impl Issuer {
         &self.name
     }
 
-    /// The names that its tokens may have in `iss`.
+    /// The names that its tokens may have in `iss`, for one verifier: clones share no state.
     pub(crate) fn names(&self) -> Names {
-        let learnt = self.api_server.as_ref().map(|api_server| api_server.name.clone());
-        Names::new(Arc::clone(&self.name), learnt, &self.also_named)
+        if self.api_server.is_some() {
+            let learned = LearnedNames::new(self.former_for);
+            Names::learned(&self.name, &self.also_named, learned)
+        } else {
+            Names::configured(&self.name, &self.also_named)
+        }
     }
 
     pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
@@ -395,6 +417,7 @@ impl Issuer {
         allowed: &Arc<[Algorithm]>,
         settings: &Settings,
         clock: &Arc<dyn Clock>,
+        names: &Arc<Names>,
         observed: &Arc<Observed>,
     ) -> Result<Keys, BuildError> {
         if self.name.trim().is_empty() {
@@ -413,14 +436,14 @@ impl Issuer {
             settings.max_stale = Duration::MAX;
             Source::File(KeySetFile::new(path.clone()))
         } else {
-            self.remote()?.into()
+            self.remote(names, observed)?.into()
         };
         let (observed, allowed) = (Arc::clone(observed), Arc::clone(allowed));
         let cache = KeyCache::new(observed, source, allowed, settings, Arc::clone(clock));
         Ok(Keys::Fetched(cache))
     }
 
-    fn remote(&self) -> Result<Remote, BuildError> {
+    fn remote(&self, names: &Arc<Names>, observed: &Arc<Observed>) -> Result<Remote, BuildError> {
         let transport = self.url.as_ref().map_or(Transport::Https, IssuerUrl::transport);
         let jwks_uri = self.jwks_uri.as_deref().map(|url| endpoint(transport, url)).transpose()?;
         let fetcher = match &self.fetcher {
@@ -428,14 +451,15 @@ impl Issuer {
             None => self.http_fetcher()?,
         };
         if let Some(api_server) = &self.api_server {
-            let at = |path| endpoint(transport, &format!("{}{path}", api_server.url));
+            let at = |path| endpoint(transport, &format!("{api_server}{path}"));
             let document = at("/.well-known/openid-configuration")?;
             let jwks_uri = at("/openid/v1/jwks")?;
-            return Ok(Remote::api_server(&document, jwks_uri, api_server.name.clone(), fetcher));
+            let (names, observed) = (Arc::clone(names), Arc::clone(observed));
+            return Ok(Remote::api_server(&document, jwks_uri, names, observed, fetcher));
         }
         match (jwks_uri, &self.url) {
             (Some(jwks_uri), _) => Ok(Remote::known(jwks_uri, fetcher)),
-            (None, Some(url)) => Ok(Remote::discovered(url.clone(), fetcher)),
+            (None, Some(url)) => Ok(Remote::discovered(url, Arc::clone(names), fetcher)),
             (None, None) => Err(BuildError::NoFetcher),
         }
     }

@@ -1,4 +1,4 @@
-//! The names of an issuer: what stands in `iss`, and when it was seen.
+//! The names of an issuer: the values of `iss` in its tokens, and when each was seen.
 
 use std::{
     sync::{
@@ -8,10 +8,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{in_cluster::LearntName, status::NameStatus};
+use super::learned::{Change, LearnedNames};
+use crate::{clock::Moment, status::NameStatus};
 
-/// Tells an issuer from every other that this process ever trusted, also from one of the same
-/// name: one that was removed and added again has another.
+/// Distinguishes an issuer from every other that this process ever trusted, also from one of the
+/// same name: an issuer that was removed and added again has another ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IssuerId(u64);
 
@@ -22,122 +23,177 @@ impl IssuerId {
     }
 }
 
-/// The names that the tokens of one issuer may have in `iss`.
+/// The names of one issuer: configured names, and names that its API server reported.
+#[derive(Debug)]
 pub(crate) struct Names {
-    /// Its name, or for a pod's own cluster the address of the API server.
+    /// The name, or for `in_cluster` the address of the API server.
     label: Arc<str>,
-    /// Of a pod's own cluster.
-    learnt: Option<LearntName>,
-    seen: LastSeen,
-    also: Vec<AlsoNamed>,
+    /// The name itself comes first, unless it is learned.
+    configured: Vec<ConfiguredName>,
+    /// Of `in_cluster` only.
+    learned: Option<LearnedNames>,
 }
 
-struct AlsoNamed {
+#[derive(Debug)]
+struct ConfiguredName {
     name: Arc<str>,
     seen: LastSeen,
 }
 
-impl AlsoNamed {
-    fn new(name: Arc<str>) -> Self {
-        Self { name, seen: LastSeen::default() }
+/// Where an issuer has a name from. A configured name outranks a learned one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Learned,
+    Configured,
+}
+
+/// A name that an issuer has now.
+pub(crate) struct Held<'a> {
+    pub(crate) claim: Claim,
+    /// How long the name stays valid, as far as is known now.
+    pub(crate) left: Duration,
+    seen: &'a LastSeen,
+}
+
+impl Held<'_> {
+    /// Notes that a token of this name was accepted.
+    pub(crate) fn note_seen(&self, now: SystemTime) {
+        self.seen.note(now);
     }
 }
 
 impl Names {
-    pub(super) fn new(
-        label: Arc<str>,
-        learnt: Option<LearntName>,
-        also_named: &[Arc<str>],
-    ) -> Self {
-        let also = also_named.iter().cloned().map(AlsoNamed::new).collect();
-        Self { label, learnt, seen: LastSeen::default(), also }
+    pub(super) fn configured(name: &Arc<str>, also_named: &[Arc<str>]) -> Self {
+        let names = [name].into_iter().chain(also_named);
+        Self { label: Arc::clone(name), configured: names.map(configured).collect(), learned: None }
     }
 
-    /// For the log, and to tell issuers apart.
+    pub(super) fn learned(label: &Arc<str>, also_named: &[Arc<str>], names: LearnedNames) -> Self {
+        let configured = also_named.iter().map(configured).collect();
+        Self { label: Arc::clone(label), configured, learned: Some(names) }
+    }
+
+    /// For the log, and to distinguish issuers.
     pub(crate) fn label(&self) -> &Arc<str> {
         &self.label
     }
 
-    pub(crate) fn contain(&self, name: &str) -> bool {
-        let own = match &self.learnt {
-            None => *self.label == *name,
-            Some(learnt) => learnt.is(name),
-        };
-        own || self.also(name).is_some()
+    /// The name, if the issuer has it now.
+    pub(crate) fn find(&self, name: &str, now: Moment) -> Option<Held<'_>> {
+        if let Some(configured) = self.find_configured(name) {
+            let seen = &configured.seen;
+            return Some(Held { claim: Claim::Configured, left: Duration::MAX, seen });
+        }
+        let (left, seen) = self.learned.as_ref()?.find(name, now)?;
+        Some(Held { claim: Claim::Learned, left, seen })
     }
 
-    fn also(&self, name: &str) -> Option<&AlsoNamed> {
-        self.also.iter().find(|also| *also.name == *name)
+    fn find_configured(&self, name: &str) -> Option<&ConfiguredName> {
+        self.configured.iter().find(|configured| *configured.name == *name)
     }
 
-    /// Whether a token may be of both, as far as their names are known.
+    pub(crate) fn contain(&self, name: &str, now: Moment) -> bool {
+        self.find(name, now).is_some()
+    }
+
+    /// Whether the issuer has a name by this claim now.
+    pub(crate) fn contain_by(&self, claim: Claim, name: &str, now: Moment) -> bool {
+        let is_configured = self.find_configured(name).is_some();
+        match claim {
+            Claim::Configured => is_configured,
+            Claim::Learned => {
+                let is_learned = |names: &LearnedNames| names.find(name, now).is_some();
+                !is_configured && self.learned.as_ref().is_some_and(is_learned)
+            }
+        }
+    }
+
+    /// Whether no name is learned yet, so that it may be any.
+    pub(crate) fn may_be_any(&self) -> bool {
+        self.learned.as_ref().is_some_and(|learned| learned.current().is_none())
+    }
+
+    /// Whether the issuer has this name, or had it, as far as former names are remembered.
+    pub(crate) fn ever_contained(&self, name: &str) -> bool {
+        self.find_configured(name).is_some()
+            || self.learned.as_ref().is_some_and(|learned| learned.remember(name))
+    }
+
+    /// Changes whenever [`ever_contained`](Self::ever_contained) may answer something else.
+    pub(crate) fn version(&self) -> u32 {
+        self.learned.as_ref().map_or(0, LearnedNames::version)
+    }
+
+    /// Whether both are configured with one name, or for one API server.
     pub(crate) fn overlap(&self, other: &Self) -> bool {
-        let known = |names: &Self| {
-            let learnt = names.learnt.as_ref().and_then(LearntName::get);
-            let also = names.also.iter().map(|also| also.name.to_string());
-            let learnt = learnt.map(|learnt| String::clone(&learnt));
-            also.chain(learnt).chain([names.label.to_string()]).collect::<Vec<_>>()
+        let names = |names: &Self| {
+            let configured = names.configured.iter().map(|configured| Arc::clone(&configured.name));
+            configured.chain([Arc::clone(&names.label)]).collect::<Vec<_>>()
         };
-        let others = known(other);
-        known(self).iter().any(|name| others.contains(name))
-    }
-
-    /// Notes that a token of this name was accepted.
-    pub(crate) fn note_seen(&self, name: &str, now: SystemTime) {
-        self.also(name).map_or(&self.seen, |also| &also.seen).note(now);
-    }
-
-    /// When a token of the name itself was accepted for the last time.
-    pub(crate) fn last_seen(&self) -> Option<SystemTime> {
-        self.seen.time()
-    }
-
-    /// The same of each further name.
-    pub(crate) fn also_named(&self) -> Vec<NameStatus> {
-        let status = |also: &AlsoNamed| NameStatus {
-            name: also.name.to_string(),
-            last_seen: also.seen.time(),
-        };
-        self.also.iter().map(status).collect()
+        let others = names(other);
+        names(self).iter().any(|name| others.contains(name))
     }
 
     /// Whether an operator means this issuer: by a name, or by the address of the API server.
-    pub(crate) fn answer_to(&self, name: &str) -> bool {
-        *self.label == *name || self.contain(name)
+    pub(crate) fn answer_to(&self, name: &str, now: Moment) -> bool {
+        *self.label == *name || self.contain(name, now)
     }
 
-    /// The same, and by a name that it had before.
+    /// The same, also by a former name.
     pub(crate) fn ever_answered_to(&self, name: &str) -> bool {
-        self.answer_to(name) || self.learnt.as_ref().is_some_and(|learnt| learnt.was(name))
+        *self.label == *name || self.ever_contained(name)
     }
 
-    /// Whether the name is still to be learnt, so that it may be any.
-    pub(crate) fn may_be_any(&self) -> bool {
-        self.learnt.as_ref().is_some_and(|learnt| !learnt.is_known())
+    /// Takes the name that a discovery document reports. `None`: names are not learned here.
+    pub(crate) fn learn(&self, name: &str, now: Moment) -> Option<Change> {
+        Some(self.learned.as_ref()?.learn(name, now))
     }
 
-    /// The name that the API server tells, of a pod's own cluster.
-    pub(crate) fn learnt(&self) -> Option<&LearntName> {
-        self.learnt.as_ref()
+    /// The current name for people.
+    pub(crate) fn shown(&self) -> Arc<str> {
+        let learned = self.learned.as_ref().and_then(LearnedNames::current);
+        learned.unwrap_or_else(|| Arc::clone(&self.label))
     }
 
-    /// The name for people.
-    pub(crate) fn shown(&self) -> String {
-        match self.learnt.as_ref().and_then(LearntName::get) {
-            Some(learnt) => learnt.to_string(),
-            None => self.label.to_string(),
+    /// When a token of the current name was accepted for the last time.
+    pub(crate) fn last_seen(&self, now: Moment) -> Option<SystemTime> {
+        self.find(&self.shown(), now)?.seen.time()
+    }
+
+    /// The other names that the issuer has now.
+    pub(crate) fn others(&self, now: Moment) -> Vec<NameStatus> {
+        let configured = self.configured.iter().map(|configured| Arc::clone(&configured.name));
+        let learned = self.learned.iter().flat_map(LearnedNames::all);
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for name in configured.chain(learned) {
+            if name != self.shown() && !names.contains(&name) {
+                names.push(name);
+            }
         }
+        let status = |name: Arc<str>| {
+            let held = self.find(&name, now)?;
+            Some(NameStatus {
+                name: name.to_string(),
+                last_seen: held.seen.time(),
+                valid_for: Some(held.left).filter(|left| *left < Duration::MAX),
+            })
+        };
+        names.into_iter().filter_map(status).collect()
     }
 }
 
+fn configured(name: &Arc<str>) -> ConfiguredName {
+    ConfiguredName { name: Arc::clone(name), seen: LastSeen::default() }
+}
+
 /// When a token was accepted for the last time, in seconds since the epoch; 0 for never.
-#[derive(Default)]
-struct LastSeen(AtomicU64);
+#[derive(Debug, Default)]
+pub(super) struct LastSeen(AtomicU64);
 
 impl LastSeen {
     fn note(&self, now: SystemTime) {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        // threads share this line of memory, so it is written once in a second only
+        // threads share this line of memory, so it is written once a second only
         if self.0.load(Ordering::Relaxed) != now {
             self.0.store(now, Ordering::Relaxed);
         }
@@ -146,5 +202,10 @@ impl LastSeen {
     fn time(&self) -> Option<SystemTime> {
         let seconds = self.0.load(Ordering::Relaxed);
         (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    /// For another name.
+    pub(super) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }

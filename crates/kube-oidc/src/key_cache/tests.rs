@@ -18,6 +18,8 @@ use tokio::{
 use super::*;
 use crate::{
     clock::ManualClock,
+    issuer::Issuer,
+    issuer_url::IssuerUrl,
     source::{
         Discovery, Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Manner, Remote,
     },
@@ -554,7 +556,9 @@ async fn discovery_and_keys_together_have_one_timeout() {
 
 fn discovered(source: &Arc<Source>) -> KeyCache {
     let fetcher = Arc::<Source>::clone(source);
-    let remote = Remote::discovered("https://issuer.test".parse().unwrap(), fetcher);
+    let url: IssuerUrl = "https://issuer.test".parse().unwrap();
+    let names = Arc::new(Issuer::new(url.clone()).names());
+    let remote = Remote::discovered(&url, names, fetcher);
     cache_of(remote, TokioClock(time::Instant::now()), Settings::default())
 }
 

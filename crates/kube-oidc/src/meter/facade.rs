@@ -71,6 +71,8 @@ const REVIEW_SECONDS: &str = "kube_oidc_token_review_duration_seconds";
 const UNKNOWN: &str = "kube_oidc_unknown_kids_total";
 const PAST: &str = "kube_oidc_tokens_past_warnafter_total";
 const FOR_API_SERVER: &str = "kube_oidc_tokens_for_api_server_total";
+const NAMES: &str = "kube_oidc_issuer_names";
+const NAME_CHANGES: &str = "kube_oidc_issuer_name_changes_total";
 const KEYS: &str = "kube_oidc_keys";
 const AGE: &str = "kube_oidc_key_set_age_seconds";
 const STALE: &str = "kube_oidc_key_set_stale_seconds";
@@ -81,6 +83,7 @@ pub(crate) struct IssuerMeter {
     unknown_kids: Lazily,
     past_warn_after: Lazily,
     for_api_server: Lazily,
+    name_changes: Lazily,
     /// Whether gauges show it, and whether they show an age.
     recorded: AtomicBool,
     aged: AtomicBool,
@@ -99,6 +102,7 @@ impl IssuerMeter {
             unknown_kids: Lazily::default(),
             past_warn_after: Lazily::default(),
             for_api_server: Lazily::default(),
+            name_changes: Lazily::default(),
             recorded: AtomicBool::new(false),
             aged: AtomicBool::new(false),
         }
@@ -163,11 +167,22 @@ impl IssuerMeter {
         counter!(FOR_API_SERVER, self.labels.clone())
     }
 
+    pub(crate) fn name_changed(&self) {
+        self.name_changes.increment(|| self.changes_of_name());
+    }
+
+    fn changes_of_name(&self) -> Counter {
+        describe_counter!(NAME_CHANGES, "Changes of the issuer name that an API server reports");
+        counter!(NAME_CHANGES, self.labels.clone())
+    }
+
     /// Shows how the keys are now, and each counter that may count.
     pub(crate) fn record(&self, status: &IssuerStatus, fetches: bool, reviews: bool) {
         describe_gauge!(KEYS, "Keys of an issuer that may be used now");
         let usable = if status.state == KeyState::Empty { 0 } else { status.keys.len() };
         gauge!(KEYS, self.labels.clone()).set(as_f64(usable));
+        describe_gauge!(NAMES, "Names of an issuer whose tokens are valid now");
+        gauge!(NAMES, self.labels.clone()).set(as_f64(1 + status.also_named.len()));
         self.recorded.store(true, Ordering::Relaxed);
         if let Some(age) = status.age {
             describe_gauge!(
@@ -186,6 +201,7 @@ impl IssuerMeter {
         self.unknown_kids.show(|| self.unknown_kids());
         self.past_warn_after.show(|| self.tokens_past_warn_after());
         self.for_api_server.show(|| self.tokens_for_api_server());
+        self.name_changes.show(|| self.changes_of_name());
         if fetches {
             for outcome in Fetched::ALL {
                 self.fetches(outcome).increment(0);
@@ -210,6 +226,7 @@ impl Drop for IssuerMeter {
     fn drop(&mut self) {
         if *self.recorded.get_mut() {
             gauge!(KEYS, self.labels.clone()).set(f64::NAN);
+            gauge!(NAMES, self.labels.clone()).set(f64::NAN);
         }
         if *self.aged.get_mut() {
             self.set_ages(f64::NAN, f64::NAN);

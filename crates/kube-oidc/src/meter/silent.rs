@@ -29,6 +29,8 @@ impl IssuerMeter {
 
     pub(crate) fn unknown_kid(&self) {}
 
+    pub(crate) fn name_changed(&self) {}
+
     pub(crate) fn past_warn_after(&self) {}
 
     pub(crate) fn for_api_server(&self) {}

@@ -9,12 +9,14 @@ use url::Url;
 
 use super::LoadError;
 use crate::{
-    issuer_url::IssuerUrl,
+    clock::Moment,
+    issuer::Names,
+    issuer_url::Transport,
     json::{self, Members, Value, names},
     shown::{Shown, shown_origin},
 };
 
-/// As long as the name of an issuer may be that is learnt from a document, in bytes.
+/// The maximum length of a name that is learned from a document, in bytes.
 const MAX_ISSUER_BYTES: usize = 2048;
 
 /// The members that count.
@@ -59,30 +61,38 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// Reads who an API server says that it issues tokens as.
+/// Reads the issuer's name in the metadata of an API server.
 pub(super) fn issuer(document: &[u8]) -> Result<String, LoadError> {
     Metadata::read(document)?.issuer().map(str::to_owned)
 }
 
 /// Reads the metadata of an issuer: the URL of its keys.
 ///
-/// `issuer` in it must be the issuer that was asked, byte for byte (section 4.3): a document of
-/// somebody else would let them sign in its name.
-pub(super) fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, LoadError> {
+/// `issuer` in it must be a name of the issuer, byte for byte (section 4.3): the document of
+/// another issuer would let that one sign in this one's name.
+pub(super) fn jwks_uri(
+    document: &[u8],
+    transport: Transport,
+    names: &Names,
+    now: Moment,
+) -> Result<Url, LoadError> {
     let metadata = Metadata::read(document)?;
     let found = metadata.issuer()?;
-    if found != issuer.as_str() {
-        let expected = issuer.as_str();
+    if !names.contain(found, now) {
+        let expected = names.shown();
         let is_slash = found.trim_end_matches('/') == expected.trim_end_matches('/');
         return Err(LoadError::OtherIssuer {
             found: shown_origin(found, None),
-            expected: Shown(expected).to_string(),
-            hint: if is_slash { "; the two differ in a slash at the end" } else { "" },
+            expected: Shown(&expected).to_string(),
+            hint: if is_slash {
+                "; the two differ in a slash at the end"
+            } else {
+                "; also_named(..) accepts both, if they are names of one cluster"
+            },
         });
     }
     let jwks_uri = metadata.jwks_uri.ok_or(LoadError::MissingMetadata("jwks_uri"))?;
-    issuer
-        .transport()
+    transport
         .parse_endpoint(&jwks_uri)
         .map_err(|source| LoadError::JwksUri { url: shown_origin(&jwks_uri, None), source })
 }
@@ -90,9 +100,15 @@ pub(super) fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, LoadE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{clock::SystemClock, issuer::Issuer};
 
     fn read(document: &str) -> Result<Url, LoadError> {
-        jwks_uri(document.as_bytes(), &"https://issuer.example/a/".parse().unwrap())
+        read_bytes(document.as_bytes())
+    }
+
+    fn read_bytes(document: &[u8]) -> Result<Url, LoadError> {
+        let names = Issuer::new("https://issuer.example/a/".parse().unwrap()).names();
+        jwks_uri(document, Transport::Https, &names, Moment::now(&SystemClock))
     }
 
     #[test]
@@ -133,9 +149,6 @@ mod tests {
         ));
         let twice = r#"{"issuer":"https://evil.example","issuer":"https://issuer.example/a/","jwks_uri":"https://k"}"#;
         assert!(matches!(read(twice), Err(LoadError::Metadata(_))));
-        assert!(matches!(
-            jwks_uri(b"\xff", &"https://a.example".parse().unwrap()),
-            Err(LoadError::NotUtf8)
-        ));
+        assert!(matches!(read_bytes(b"\xff"), Err(LoadError::NotUtf8)));
     }
 }

@@ -20,10 +20,11 @@ use super::{
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
-    in_cluster::LearntName,
-    issuer_url::{IssuerUrl, IssuerUrlError},
+    issuer::{Change, Names},
+    issuer_url::{IssuerUrl, IssuerUrlError, Transport},
     key_set::{KeySet, KeySetError, SkippedKey},
-    shown::{Shown, Span, chain, shown_origin, shown_url},
+    observed::Observed,
+    shown::{Span, chain, shown_origin, shown_url},
 };
 
 /// Where the keys of one issuer are fetched.
@@ -54,19 +55,21 @@ enum Location {
 /// What a discovery document is believed.
 #[derive(Debug)]
 enum Trust {
-    /// That it is this issuer's, and where its keys are.
-    Issuer(IssuerUrl),
-    /// The name of the issuer, at the first time. The keys are the API server's own, wherever it
-    /// says that they are: on EKS it has named a private node.
-    ApiServer { jwks_uri: Url, name: LearntName },
+    /// Where the keys of the issuer of these names are, if the document names one of them.
+    Issuer { transport: Transport, names: Arc<Names> },
+    /// The name of the issuer. The keys are the API server's own, wherever the document says that
+    /// they are: on EKS it has named a private node.
+    ApiServer { jwks_uri: Url, names: Arc<Names>, observed: Arc<Observed> },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     jwks_uri: Url,
+    /// The name that an API server reports.
+    name: Option<String>,
     at: Moment,
     lifetime: Duration,
-    /// The keys were not there any more: the document is read again before it is believed.
+    /// The document is read again before it is believed, as after the keys were not there.
     suspect: bool,
 }
 
@@ -142,11 +145,6 @@ pub(crate) enum LoadError {
     MissingMetadata(&'static str),
     #[error("the discovery document names another issuer ({found}); expected {expected}{hint}")]
     OtherIssuer { found: String, expected: String, hint: &'static str },
-    #[error(
-        "the API server issues tokens as {found} now, and did as {pinned}: accept_issuer() if that \
-         is meant"
-    )]
-    IssuerChanged { pinned: String, found: String },
     #[error("the jwks_uri {url} of the discovery document is not acceptable")]
     JwksUri { url: String, source: IssuerUrlError },
     #[error(transparent)]
@@ -210,19 +208,25 @@ impl Found {
 }
 
 impl Remote {
-    pub(crate) fn discovered(issuer: IssuerUrl, fetcher: Arc<dyn Fetch>) -> Self {
-        let document = issuer.discovery_url();
-        Self::by_document(document, Trust::Issuer(issuer), fetcher)
+    pub(crate) fn discovered(
+        issuer: &IssuerUrl,
+        names: Arc<Names>,
+        fetcher: Arc<dyn Fetch>,
+    ) -> Self {
+        let trust = Trust::Issuer { transport: issuer.transport(), names };
+        Self::by_document(issuer.discovery_url(), trust, fetcher)
     }
 
-    /// The keys of an API server, which says who it issues tokens as.
+    /// The keys of an API server, which reports the names of its issuer.
     pub(crate) fn api_server(
         document: &Url,
         jwks_uri: Url,
-        name: LearntName,
+        names: Arc<Names>,
+        observed: Arc<Observed>,
         fetcher: Arc<dyn Fetch>,
     ) -> Self {
-        Self::by_document(document.to_string(), Trust::ApiServer { jwks_uri, name }, fetcher)
+        let trust = Trust::ApiServer { jwks_uri, names, observed };
+        Self::by_document(document.to_string(), trust, fetcher)
     }
 
     fn by_document(document: String, trust: Trust, fetcher: Arc<dyn Fetch>) -> Self {
@@ -261,7 +265,14 @@ impl Remote {
 
     /// Takes what a fetch found out about the place of the keys.
     pub(crate) fn note(&self, discovery: Discovery) {
-        let Location::Discovered { found, .. } = &self.location else { return };
+        let Location::Discovered { trust, found, .. } = &self.location else { return };
+        if let (
+            Discovery::Read(Found { name: Some(name), at, .. }),
+            Trust::ApiServer { names, observed, .. },
+        ) = (&discovery, trust)
+        {
+            learn(names, observed, name, *at);
+        }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match discovery {
             Discovery::Unchanged => {}
@@ -381,15 +392,18 @@ impl Remote {
         deadline: time::Instant,
     ) -> Result<Found, LoadError> {
         let response = self.fetch(place.document, manner, deadline).await?;
-        let jwks_uri = match place.trust {
-            Trust::Issuer(issuer) => discovery::jwks_uri(response.body(), issuer)?,
-            Trust::ApiServer { jwks_uri, name } => {
-                learn(name, &discovery::issuer(response.body())?)?;
-                jwks_uri.clone()
+        let (jwks_uri, name) = match place.trust {
+            Trust::Issuer { transport, names } => {
+                (discovery::jwks_uri(response.body(), *transport, names, now)?, None)
+            }
+            Trust::ApiServer { jwks_uri, .. } => {
+                (jwks_uri.clone(), Some(discovery::issuer(response.body())?))
             }
         };
         let lifetime = manner.freshness.lifetime(&response);
-        Ok(Found { jwks_uri, at: now, lifetime, suspect: false })
+        // each fetch looks for the name in the document of an API server
+        let suspect = name.is_some();
+        Ok(Found { jwks_uri, name, at: now, lifetime, suspect })
     }
 
     /// Fetches, and lets only 200 pass.
@@ -470,17 +484,31 @@ fn keep(read: Found, discovery: &mut Discovery) -> Url {
     jwks_uri
 }
 
-fn learn(name: &LearntName, found: &str) -> Result<(), LoadError> {
-    let first = !name.is_known();
-    name.tell(found).map_err(|pinned| LoadError::IssuerChanged {
-        pinned: Shown(&pinned).to_string(),
-        found: Shown(found).to_string(),
-    })?;
-    if first {
-        tracing::info!(
-            issuer = %Shown(found),
-            "the API server says that it issues tokens by this name"
-        );
+/// Takes the name that an API server reports.
+fn learn(names: &Names, observed: &Observed, name: &str, now: Moment) {
+    let (issuer, cluster) = observed.names();
+    match names.learn(name, now) {
+        None | Some(Change::None) => {}
+        Some(Change::First) => {
+            tracing::info!(
+                issuer,
+                cluster,
+                name = shown_origin(name, None),
+                "learned the issuer's name"
+            );
+        }
+        Some(Change::Replaced { former, valid_for, is_flood }) => {
+            observed.meter.name_changed();
+            if !is_flood {
+                tracing::warn!(
+                    issuer,
+                    cluster,
+                    name = shown_origin(name, None),
+                    former = shown_origin(&former, None),
+                    former_valid_for = %Span(valid_for),
+                    "the issuer's name changed"
+                );
+            }
+        }
     }
-    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::{
     clock::seconds,
     error::{Reason, Refusal},
     explanation::{Check, Times},
+    issuer::Names,
     jws::Header,
     shown::{ShownList, Span},
 };
@@ -80,8 +81,13 @@ impl Validation {
     }
 
     /// The checks on times and audience, for a payload whose signature is good.
-    pub(crate) fn check(&self, payload: &Payload<'_>, now: SystemTime) -> Result<(), Refusal> {
-        self.problem(payload, now)
+    pub(crate) fn check(
+        &self,
+        payload: &Payload<'_>,
+        names: &Names,
+        now: SystemTime,
+    ) -> Result<(), Refusal> {
+        self.problem(payload, Some(names), now)
             .map_or(Ok(()), |problem| Err(self.refusal(problem, payload, now)))
     }
 
@@ -89,6 +95,7 @@ impl Validation {
     pub(crate) fn explain(
         &self,
         payload: &Payload<'_>,
+        names: Option<&Names>,
         now: SystemTime,
     ) -> [(Check, Result<String, Refusal>); 4] {
         let seconds = seconds(now);
@@ -115,7 +122,7 @@ impl Validation {
             (Check::Expiry, finding(self.end_problem(payload, seconds), &expires)),
             (Check::Start, finding(self.start_problem(payload, seconds), &begins)),
             (Check::Lifetime, finding(self.lifetime_problem(payload), &lives)),
-            (Check::Audience, finding(self.audience_problem(payload), &audience)),
+            (Check::Audience, finding(self.audience_problem(payload, names), &audience)),
         ]
     }
 
@@ -165,13 +172,24 @@ impl Validation {
         }
     }
 
-    /// The same checks on a payload of which nothing is believed: whether it would be worth
-    /// asking for keys.
-    pub(crate) fn check_hope(&self, payload: &Payload<'_>, now: SystemTime) -> Result<(), Refusal> {
-        match self.problem(payload, now) {
-            None => Ok(()),
-            Some(problem) => Err(Refusal::Hopeless(problem.reason())),
-        }
+    /// The same checks on a payload of which nothing is believed: whether fetching the keys of one
+    /// of the issuers of these names could make the token valid.
+    pub(crate) fn check_hope<'n>(
+        &self,
+        payload: &Payload<'_>,
+        mut candidates: impl Iterator<Item = &'n Names>,
+        now: SystemTime,
+    ) -> Result<(), Refusal> {
+        let hopeless = match self.problem(payload, None, now) {
+            Some(problem) => problem,
+            None if self.refuse_api_server_audiences
+                && candidates.all(|names| is_for_api_server(payload, Some(names))) =>
+            {
+                Problem::ApiServerAudience
+            }
+            None => return Ok(()),
+        };
+        Err(Refusal::Hopeless(hopeless.reason()))
     }
 
     /// The seconds in which a payload passes the checks on times: from the first on, and before
@@ -197,12 +215,18 @@ impl Validation {
         ]
     }
 
-    fn problem(&self, payload: &Payload<'_>, now: SystemTime) -> Option<Problem> {
+    /// Without names, the issuer is not known yet.
+    fn problem(
+        &self,
+        payload: &Payload<'_>,
+        names: Option<&Names>,
+        now: SystemTime,
+    ) -> Option<Problem> {
         let now = seconds(now);
         self.end_problem(payload, now)
             .or_else(|| self.start_problem(payload, now))
             .or_else(|| self.lifetime_problem(payload))
-            .or_else(|| self.audience_problem(payload))
+            .or_else(|| self.audience_problem(payload, names))
     }
 
     fn end_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Problem> {
@@ -228,13 +252,13 @@ impl Validation {
         too_long.then_some(Problem::LivesTooLong)
     }
 
-    fn audience_problem(&self, payload: &Payload<'_>) -> Option<Problem> {
+    fn audience_problem(&self, payload: &Payload<'_>, names: Option<&Names>) -> Option<Problem> {
         if !self.is_for_us(payload) {
             Some(Problem::Audience)
         } else if self.single_audience && payload.aud.len() > 1 {
             Some(Problem::SeveralAudiences)
         } else {
-            let refused = self.refuse_api_server_audiences && is_for_api_server(payload);
+            let refused = self.refuse_api_server_audiences && is_for_api_server(payload, names);
             refused.then_some(Problem::ApiServerAudience)
         }
     }
@@ -300,10 +324,24 @@ pub fn is_api_server_audience(audience: &str) -> bool {
     API_SERVER_AUDIENCES.contains(&audience) || OTHERS.contains(&audience)
 }
 
-/// The default audience of a token is its issuer.
-pub(crate) fn is_for_api_server(payload: &Payload<'_>) -> bool {
-    let opens = |audience: &str| audience == payload.iss || is_api_server_audience(audience);
-    payload.aud.iter().any(|audience| opens(audience))
+/// Whether a token is valid for the API server too. Without names, the issuer is not known yet.
+pub(crate) fn is_for_api_server(payload: &Payload<'_>, names: Option<&Names>) -> bool {
+    let audiences = payload.aud.iter().map(|audience| &**audience);
+    opens_api_server(audiences, &payload.iss, payload.warn_after().is_some(), names)
+}
+
+/// The same by the facts: the default audience of a token is its issuer, by any of the issuer's
+/// names, and only tokens for the API server are extended (`warnafter`).
+pub(crate) fn opens_api_server<'a>(
+    mut audiences: impl Iterator<Item = &'a str>,
+    iss: &str,
+    is_extended: bool,
+    names: Option<&Names>,
+) -> bool {
+    let is_name = |audience: &str| {
+        audience == iss || names.is_some_and(|names| names.ever_contained(audience))
+    };
+    is_extended || audiences.any(|audience| is_name(audience) || is_api_server_audience(audience))
 }
 
 fn same_type(typ: &str, wanted: &str) -> bool {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::algorithm::Algorithm;
+use crate::{algorithm::Algorithm, issuer::Issuer};
 
 const IAT: u64 = 1_795_243_626;
 const NBF: u64 = IAT + 10;
@@ -14,6 +14,7 @@ const WARN_AFTER: u64 = IAT + 3_607;
 const EXP: u64 = IAT + 86_400;
 const LEEWAY: u64 = 60;
 const ISSUER: &str = "https://issuer.example";
+const OTHER_NAME: &str = "https://old.example";
 
 /// What a verifier for the audience `orders` begins with.
 fn usual() -> Validation {
@@ -43,6 +44,11 @@ fn for_audiences(audiences: &[&str]) -> Value {
     claims
 }
 
+/// The issuer has another name, and is an API server by it too.
+fn names() -> Names {
+    Issuer::new(ISSUER.parse().unwrap()).also_named(OTHER_NAME).names()
+}
+
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
@@ -55,10 +61,10 @@ fn with_payload<T>(claims: &Value, check: impl FnOnce(&Payload<'_>) -> T) -> T {
 /// The verdict, which is the same for what is believed and what is hoped.
 fn check(validation: &Validation, claims: &Value, seconds: u64) -> Result<(), Refusal> {
     with_payload(claims, |payload| {
-        let verdict = validation.check(payload, at(seconds));
+        let verdict = validation.check(payload, &names(), at(seconds));
         let hopeless = |refusal: &Refusal| Refusal::Hopeless(refusal.reason());
         assert_eq!(
-            validation.check_hope(payload, at(seconds)).err(),
+            validation.check_hope(payload, [&names()].into_iter(), at(seconds)).err(),
             verdict.as_ref().err().map(hopeless)
         );
         verdict
@@ -71,7 +77,7 @@ fn reason(validation: &Validation, claims: &Value, seconds: u64) -> Option<Reaso
 
 /// The texts and reasons of [`Validation::explain`].
 fn explained(validation: &Validation, claims: &Value, seconds: u64) -> [Result<String, Reason>; 4] {
-    with_payload(claims, |payload| validation.explain(payload, at(seconds)))
+    with_payload(claims, |payload| validation.explain(payload, Some(&names()), at(seconds)))
         .map(|(_, finding)| finding.map_err(|refusal| refusal.reason()))
 }
 
@@ -198,9 +204,19 @@ fn other_audiences_count_where_that_is_asked_for() {
         Err(Refusal::SeveralAudiences { found: vec!["orders".to_owned(), "vault".to_owned()] })
     );
     let no_api_server = Validation { refuse_api_server_audiences: true, ..usual() };
-    assert_eq!(check(&no_api_server, &for_audiences(&["orders", "vault"]), NBF), Ok(()));
+    let for_audiences = |audiences: &[&str]| {
+        let mut claims = without("kubernetes.io");
+        claims["aud"] = json!(audiences);
+        claims
+    };
+    let is_for_api_server =
+        |claims: &Value| with_payload(claims, |payload| is_for_api_server(payload, Some(&names())));
+    let others = for_audiences(&["orders", "vault"]);
+    assert_eq!(check(&no_api_server, &others, NBF), Ok(()));
+    assert!(!is_for_api_server(&others));
     let known = [
         ISSUER,
+        OTHER_NAME,
         "https://kubernetes.default.svc",
         "https://kubernetes.default.svc.cluster.local",
         "https://kubernetes.default",
@@ -213,9 +229,17 @@ fn other_audiences_count_where_that_is_asked_for() {
         assert_eq!(check(&usual(), &both, NBF), Ok(()), "{audience}");
         let found = vec!["orders".to_owned(), audience.to_owned()];
         assert_eq!(check(&no_api_server, &both, NBF), Err(Refusal::ApiServerAudience { found }));
-        with_payload(&both, |payload| assert!(is_for_api_server(payload), "{audience}"));
+        assert!(is_for_api_server(&both), "{audience}");
     }
-    with_payload(&claims(), |payload| assert!(!is_for_api_server(payload)));
+    // of no other audience a token is extended, whatever the API server calls itself
+    let found = vec!["orders".to_owned()];
+    assert_eq!(check(&no_api_server, &claims(), NBF), Err(Refusal::ApiServerAudience { found }));
+    assert!(is_for_api_server(&claims()));
+    // the other name is never an audience of ours
+    let api_server = Validation { issuer_is_audience: true, ..usual() };
+    assert_eq!(check(&api_server, &for_audiences(&[ISSUER]), NBF), Ok(()));
+    let other = for_audiences(&[OTHER_NAME]);
+    assert!(matches!(check(&api_server, &other, NBF), Err(Refusal::Audience { .. })));
     assert!(!is_api_server_audience(""));
 }
 
@@ -266,7 +290,7 @@ fn what_is_well_is_told_in_words() {
     let told = explained(&usual(), &without("iat"), NBF);
     assert_eq!(told[1].as_deref(), Ok("it does not say when it was issued"));
     assert_eq!(told[2].as_deref(), Ok("it does not say for how long it is good"));
-    let checks = with_payload(&claims(), |payload| usual().explain(payload, at(NBF)))
+    let checks = with_payload(&claims(), |payload| usual().explain(payload, None, at(NBF)))
         .map(|(check, _)| check);
     assert_eq!(checks, [Check::Expiry, Check::Start, Check::Lifetime, Check::Audience]);
 }

@@ -101,10 +101,12 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// Refuses tokens that are for the API server as well, by the issuer's name or one of
-    /// [`API_SERVER_AUDIENCES`]: a caller should not hand out the key to the API server. The issuer's
-    /// name is that of the token; others that an API server of several names may take too
-    /// (`--service-account-issuer` given more than once) are not known here.
+    /// Rejects tokens that are valid for the API server as well: a caller should not hand out the
+    /// key to the API server. A token is one of these if an audience is a name of its issuer
+    /// (configured, learned, or former), or a name that
+    /// [`is_api_server_audience`](crate::is_api_server_audience) knows, or if the token has
+    /// `warnafter`, which no other token has. Other names of an API server (`--api-audiences`) are
+    /// not recognized.
     pub fn refuse_api_server_audiences(mut self) -> Self {
         self.plan.validation.refuse_api_server_audiences = true;
         self
@@ -152,8 +154,10 @@ impl<C: Claims> VerifierBuilder<C> {
     /// Clusters may share the name of their issuer, as those do that were set up with
     /// `https://kubernetes.default.svc.cluster.local`. Then a token is of the cluster whose key
     /// signed it, so each needs a place of its own to read keys from. Tokens of a key that two of
-    /// them list are refused, which the log tells; so trust only clusters with this that do not
-    /// want each other out:
+    /// them list are rejected, and the log warns; so configure a shared name only for clusters that
+    /// trust each other with that. A name that [`Issuer::in_cluster`] learns does not count against
+    /// a configured one: a key that both clusters list signs for the cluster that is configured with
+    /// the name.
     ///
     /// ```
     /// use kube_oidc::{Issuer, IssuerUrl, Verifier};

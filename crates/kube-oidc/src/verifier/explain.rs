@@ -81,13 +81,14 @@ impl Unverified<'_> {
     fn explain<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> Explanation {
         let mut steps = vec![ok(Check::Form, self.form())];
         let issuers = inner.issuers.load();
-        let candidates: Vec<_> = issuers.candidates(&self.payload.iss).collect();
-        steps.push(self.issuer_step(inner, &candidates));
+        let candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
+        steps.push(self.issuer_step(inner, &candidates, now));
         let asked: Vec<_> =
             candidates.iter().map(|issuer| (self.ask_keys(inner, issuer, now), *issuer)).collect();
         let told = asked.iter().max_by_key(|(by_keys, _)| by_keys.rank());
         steps.extend(self.key_steps(told.map(|(by_keys, issuer)| (by_keys, *issuer))));
-        for (check, finding) in inner.validation.explain(&self.payload, now.wall) {
+        let names = told.map(|(_, issuer)| &*issuer.names);
+        for (check, finding) in inner.validation.explain(&self.payload, names, now.wall) {
             steps.push(
                 finding.map_or_else(|refusal| refused(check, &refusal), |found| ok(check, found)),
             );
@@ -154,16 +155,21 @@ impl Unverified<'_> {
         format!("sub {subject}{}", bound.collect::<String>())
     }
 
-    fn issuer_step<C: Claims>(&self, inner: &Inner<C>, candidates: &[&TrustedIssuer]) -> Step {
+    fn issuer_step<C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        candidates: &[&TrustedIssuer],
+        now: Moment,
+    ) -> Step {
         let iss = Shown(&self.payload.iss);
         if candidates.is_empty() {
             let issuers = inner.issuers.load();
-            let trusted: Vec<String> = issuers.iter().map(|issuer| issuer.names.shown()).collect();
+            let trusted: Vec<_> = issuers.iter().map(|issuer| issuer.names.shown()).collect();
             let found = format!("{iss}, and one of {} is expected", ShownList(&trusted));
             let finding = Finding::Refused(Reason::UnknownIssuer);
             return Step { check: Check::Issuer, finding, found };
         }
-        if !candidates.iter().any(|issuer| issuer.names.contain(&self.payload.iss)) {
+        if !candidates.iter().any(|issuer| issuer.names.contain(&self.payload.iss, now)) {
             // the name of a pod's own cluster comes with its keys
             return undecided(Check::Issuer, &format!("{iss}, and the cluster's is not known yet"));
         }
@@ -178,13 +184,10 @@ impl Unverified<'_> {
             let Some(keys) = keys else { return ByKeys::NotHere };
             match self.find(keys) {
                 Err(no_key) => ByKeys::NoneFits(no_key, known(keys)),
-                Ok(fitting) => match self.signer(inner, issuer, fitting) {
+                Ok(fitting) => match self.signer(inner, issuer, fitting, now) {
                     Err(refusal) => ByKeys::NotSigned(refusal),
-                    Ok(signer) => {
-                        let issuers = inner.issuers.load();
-                        let shared = issuers.sharer(issuer, &self.payload.iss, signer.key);
-                        ByKeys::Signed(shared.map_or(Ok(()), |_| Err(Refusal::SharedKey)))
-                    }
+                    Ok(signer) if signer.shared => ByKeys::Signed(Err(Refusal::SharedKey)),
+                    Ok(_) => ByKeys::Signed(Ok(())),
                 },
             }
         })
@@ -200,7 +203,7 @@ impl Unverified<'_> {
         };
         let owner = match issuer.cluster.as_deref() {
             Some(cluster) => format!("the cluster {}", Shown(cluster)),
-            None => issuer.names.shown(),
+            None => issuer.names.shown().to_string(),
         };
         match by_keys {
             ByKeys::NotHere => [

@@ -1,21 +1,21 @@
 //! The way of a token: taken apart, signature, then what was signed.
 
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{future::poll_fn, iter, pin::Pin, task::Poll};
 
 use super::{
     Inner,
-    trusted::{Noted, TrustedIssuer, TrustedIssuers},
+    trusted::{Noted, Rival, TrustedIssuer, TrustedIssuers},
 };
 use crate::{
     base64url::Room,
     claims::{Claims, NumericDate, Payload},
     clock::Moment,
     error::{KeysUnavailable, Refusal, VerifyError},
+    issuer::{Claim, Held, Names},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
     key_cache::{KeyCache, Missing},
     key_set::{Fitting, Key, KeySet, NoKey},
     shown::Shown,
-    token_cache::REMEMBERED_FOR,
     validation::is_for_api_server,
     verified::{Basis, Verified},
 };
@@ -36,54 +36,19 @@ pub(super) struct Unverified<'a> {
     pub(super) rehearsed: bool,
 }
 
-/// Who signed a token.
+/// A key that signed a token, and whose it is.
 pub(super) struct Signer<'a> {
     issuer: &'a TrustedIssuer,
-    pub(super) key: &'a Key,
+    name: Held<'a>,
+    key: &'a Key,
+    /// Whether another cluster lists the key too, so that it signs for neither.
+    pub(super) shared: bool,
 }
 
 impl<C: Claims> Inner<C> {
     /// What came of a token before, if all that it rests on still holds.
     pub(super) fn recall(&self, token: &[u8], now: Moment) -> Option<Verified<C>> {
-        self.tokens.get(token).filter(|verified| self.still_holds(verified, now).is_some())
-    }
-
-    fn still_holds(&self, verified: &Verified<C>, now: Moment) -> Option<()> {
-        let basis = verified.basis()?;
-        let in_time = (basis.good_from..basis.good_until).contains(&now.seconds())
-            && now.since(basis.checked_at) < REMEMBERED_FOR;
-        let registered = verified.registered();
-        let (iss, jti) = (registered.issuer(), registered.jti());
-        let issuers = self.issuers.load();
-        let issuer = issuers.by_id(basis.issuer)?;
-        let holds = in_time
-            && issuer.names.contain(iss)
-            && !self.incidents.is_denied(jti)
-            && issuer.keys.with_current(now, |keys| {
-                keys.and_then(|keys| keys.by_id(basis.key)).is_some_and(|key| {
-                    !self.incidents.is_distrusted(&issuer.names, key.kid())
-                        && issuers.sharer(issuer, iss, key).is_none()
-                })
-            });
-        if holds {
-            issuer.note_accepted(iss, &basis, now);
-        }
-        holds.then_some(())
-    }
-
-    /// Whether a caller's token was good and is no more, for another reason than time.
-    pub(super) fn took_back(&self, caller: &Verified<C>, now: Moment) -> bool {
-        let Some(basis) = caller.basis() else { return false };
-        let issuers = self.issuers.load();
-        let Some(issuer) = issuers.by_id(basis.issuer) else { return true };
-        // while no key may be used, nobody knows
-        let lost_key =
-            issuer.keys.peek(now, |keys| keys.is_some_and(|keys| keys.by_id(basis.key).is_none()));
-        let is_distrusted = |key: &Key| self.incidents.is_distrusted(&issuer.names, key.kid());
-        // what is distrusted is so meanwhile too
-        lost_key
-            || issuer.keys.with_last(|keys| keys.by_id(basis.key).is_some_and(is_distrusted))
-            || self.incidents.is_denied(caller.registered().jti())
+        self.tokens.get(token).filter(|verified| self.still_holds(verified, now))
     }
 
     /// Judges by what is known, without the API server.
@@ -173,7 +138,7 @@ impl<'a> Unverified<'a> {
         let mut refused = Refusal::UnknownIssuer;
         let (mut keys_may_come, mut may_have_rotated) = (false, false);
         let issuers = inner.issuers.load();
-        for issuer in issuers.candidates(&self.payload.iss) {
+        for issuer in issuers.candidates(&self.payload.iss, now) {
             let judge = |keys: Option<&KeySet>| match keys
                 .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
             {
@@ -196,15 +161,16 @@ impl<'a> Unverified<'a> {
                 None => keys_may_come = true,
             }
         }
+        let names = issuers.candidates(&self.payload.iss, now).map(|issuer| &*issuer.names);
         if keys_may_come {
-            match inner.validation.check_hope(&self.payload, now.wall) {
+            match inner.validation.check_hope(&self.payload, names, now.wall) {
                 Ok(()) => return Poll::Pending,
                 Err(hopeless) => refused = hopeless,
             }
-        } else if may_have_rotated && self.could_pass(inner, now) {
+        } else if may_have_rotated && self.could_pass(inner, names, now) {
             return Poll::Pending;
         }
-        self.note_unknown_key(&issuers, &refused);
+        self.note_unknown_key(&issuers, &refused, now);
         Poll::Ready(Err(refused.into()))
     }
 
@@ -212,13 +178,13 @@ impl<'a> Unverified<'a> {
     async fn judge_waiting<C: Claims>(&self, inner: &Inner<C>) -> Result<Verified<C>, VerifyError> {
         let issuers = inner.issuers.load_full();
         let (mut waits, mut refused) = (Vec::new(), Refusal::UnknownIssuer);
-        for issuer in issuers.candidates(&self.payload.iss) {
+        let now = Moment::now(&*inner.clock);
+        for issuer in issuers.candidates(&self.payload.iss, now) {
             if let Some(cache) = issuer.keys.cache() {
                 waits.push(Box::pin(self.judge_by_fetched(inner, issuer, cache)));
                 continue;
             }
             // its keys were given, and say what they said
-            let now = Moment::now(&*inner.clock);
             let judged = issuer.keys.peek(now, |keys| match keys {
                 Some(keys) => self.judge_by(inner, issuer, keys, now),
                 None => Judged::unknown_key(),
@@ -240,7 +206,7 @@ impl<'a> Unverified<'a> {
         if let Some(unavailable) = unavailable {
             return Err(unavailable.into());
         }
-        self.note_unknown_key(&issuers, &refused);
+        self.note_unknown_key(&issuers, &refused, Moment::now(&*inner.clock));
         Err(refused.into())
     }
 
@@ -261,7 +227,7 @@ impl<'a> Unverified<'a> {
         let now = Moment::now(&*inner.clock);
         let judged = self.judge_by(inner, issuer, set.keys(), now);
         let is_suspicious = matches!(judged, Judged::NotSigned { is_suspicious: true, .. });
-        if !is_suspicious || !self.could_pass(inner, now) {
+        if !is_suspicious || !self.could_pass(inner, iter::once(&*issuer.names), now) {
             return Ok(judged);
         }
         match cache.wait_for_rotation(arrival, &set).await {
@@ -299,17 +265,22 @@ impl<'a> Unverified<'a> {
     }
 
     /// Whether the token would pass every other check if one of the keys had signed it.
-    fn could_pass<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> bool {
-        inner.validation.check_hope(&self.payload, now.wall).is_ok()
+    fn could_pass<'n, C: Claims>(
+        &self,
+        inner: &Inner<C>,
+        candidates: impl Iterator<Item = &'n Names>,
+        now: Moment,
+    ) -> bool {
+        inner.validation.check_hope(&self.payload, candidates, now.wall).is_ok()
             && !inner.incidents.is_denied(self.payload.jti.as_deref())
             && C::keep(&self.payload, self.text).is_ok()
     }
 
     /// Counts a token that is refused because none of the issuers of its name has the key. That one
     /// of them has not, and another has, is how they are told apart.
-    fn note_unknown_key(&self, issuers: &TrustedIssuers, refused: &Refusal) {
+    fn note_unknown_key(&self, issuers: &TrustedIssuers, refused: &Refusal, now: Moment) {
         if *refused == Refusal::UnknownKey && !self.rehearsed {
-            for issuer in issuers.candidates(&self.payload.iss) {
+            for issuer in issuers.candidates(&self.payload.iss, now) {
                 issuer.observed.meter.unknown_kid();
             }
         }
@@ -326,8 +297,8 @@ impl<'a> Unverified<'a> {
         fitting: Fitting<'_>,
         now: Moment,
     ) -> Judged<C> {
-        match self.signer(inner, issuer, fitting) {
-            Ok(signer) => Judged::Signed(self.accept(inner, &signer, now)),
+        match self.signer(inner, issuer, fitting, now) {
+            Ok(signer) => Judged::Signed(self.accept(inner, signer, now)),
             Err(refusal) => {
                 let is_suspicious = refusal == Refusal::Signature;
                 Judged::NotSigned { refusal, is_suspicious }
@@ -335,44 +306,59 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Who of an issuer's keys signed the token, if one did.
+    /// Which of an issuer's keys signed the token, if one did.
     pub(super) fn signer<'k, C: Claims>(
         &self,
         inner: &Inner<C>,
         issuer: &'k TrustedIssuer,
         fitting: Fitting<'k>,
+        now: Moment,
     ) -> Result<Signer<'k>, Refusal> {
-        // the name of a pod's own cluster may have been learnt since
-        if !issuer.names.contain(&self.payload.iss) {
-            return Err(Refusal::UnknownIssuer);
-        }
+        // the name of a pod's own cluster may have been learned since
+        let name = issuer.names.find(&self.payload.iss, now).ok_or(Refusal::UnknownIssuer)?;
         if inner.incidents.is_distrusted(&issuer.names, fitting.kid()) {
             return Err(Refusal::DistrustedKey);
         }
-        let key = fitting.signer(self.signing_input, self.signature);
-        Ok(Signer { issuer, key: key.ok_or(Refusal::Signature)? })
+        let key = fitting.signer(self.signing_input, self.signature).ok_or(Refusal::Signature)?;
+        let shared =
+            match inner.issuers.load().rival(issuer, name.claim, &self.payload.iss, key, now) {
+                None => false,
+                Some(rival) => {
+                    if !self.rehearsed {
+                        issuer.log_rival(&rival, key);
+                    }
+                    match rival {
+                        // of this issuer's own keys none signed
+                        Rival::Outranks(_) => return Err(Refusal::UnknownKey),
+                        Rival::Shares(_) => true,
+                    }
+                }
+            };
+        Ok(Signer { issuer, name, key, shared })
     }
 
-    /// The checks on what was signed. What passes is remembered.
+    /// The checks on what was signed. What passes is cached.
     fn accept<C: Claims>(
         &self,
         inner: &Inner<C>,
-        signer: &Signer<'_>,
+        signer: Signer<'_>,
         now: Moment,
     ) -> Result<Verified<C>, Refusal> {
-        let Signer { issuer, key } = signer;
+        let Signer { issuer, name, key, shared } = signer;
         // it may have been removed while the token waited for its keys
         let issuers = inner.issuers.load();
         if issuers.by_id(issuer.id).is_none() {
             return Err(Refusal::UnknownIssuer);
         }
-        if let Some(other) = issuers.sharer(issuer, &self.payload.iss, key) {
-            if !self.rehearsed {
-                issuer.tell_shared(other, key);
-            }
+        if shared {
             return Err(Refusal::SharedKey);
         }
-        inner.validation.check(&self.payload, now.wall)?;
+        if name.claim == Claim::Configured && !self.rehearsed {
+            issuers.log_outranked(issuer, &self.payload.iss, key, now);
+        }
+        // read before the names are: names that are learned in between are looked at again
+        let names_version = issuer.names.version();
+        inner.validation.check(&self.payload, &issuer.names, now.wall)?;
         if inner.incidents.is_denied(self.payload.jti.as_deref()) {
             return Err(Refusal::DeniedJti);
         }
@@ -384,14 +370,15 @@ impl<'a> Unverified<'a> {
             good_from,
             good_until,
             warn_from: self.payload.warn_after().map(NumericDate::seconds),
-            for_api_server: is_for_api_server(&self.payload),
+            for_api_server: is_for_api_server(&self.payload, Some(&issuer.names)),
+            names_version,
             reviewable: issuer.answers.is_some(),
             checked_at: now,
         };
         let (cluster, user_prefix) = (issuer.cluster.clone(), issuer.user_prefix.clone());
         let verified = Verified::new(kept, cluster, user_prefix, basis);
         if !self.rehearsed {
-            self.note_accepted(inner, issuer, &verified, now);
+            self.note_accepted(inner, issuer, &name, &verified, now);
         }
         Ok(verified)
     }
@@ -401,11 +388,12 @@ impl<'a> Unverified<'a> {
         &self,
         inner: &Inner<C>,
         issuer: &TrustedIssuer,
+        name: &Held<'_>,
         verified: &Verified<C>,
         now: Moment,
     ) {
-        let noted =
-            verified.basis().map(|basis| issuer.note_accepted(&self.payload.iss, &basis, now));
+        let note = |basis: Basis| issuer.note_accepted(name, &basis, basis.for_api_server, now);
+        let noted = verified.basis().map(note);
         if noted == Some(Noted::PastWarnAfter) {
             tracing::info!(
                 issuer = %Shown(&self.payload.iss),

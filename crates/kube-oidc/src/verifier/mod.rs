@@ -4,6 +4,7 @@ mod builder;
 mod explain;
 mod judge;
 mod review;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod trusted;
@@ -12,7 +13,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -229,7 +230,8 @@ impl<C: Claims> Verifier<C> {
     /// How the keys of each issuer are, in the order in which the issuers were given.
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
-        self.inner.issuers.load().iter().map(|issuer| issuer.status()).collect()
+        let now = Moment::now(&*self.inner.clock);
+        self.inner.issuers.load().iter().map(|issuer| issuer.status(now)).collect()
     }
 
     /// Whether the keys of at least one issuer are here, fresh or stale: for a readiness probe.
@@ -261,17 +263,14 @@ impl<C: Claims> Verifier<C> {
         ids.into_iter()
     }
 
-    /// For how long from now on a caller's token would be accepted: until its expiry and the
-    /// leeway are over. Zero at once where its issuer is not trusted any more, its key was taken
-    /// back or is distrusted, or its `jti` is denied.
+    /// Returns how long from now on a caller's token would be accepted, as far as is known now:
+    /// until its expiry and the leeway are over, or its issuer's former name ends. Zero at once
+    /// where [`verify`](Self::verify) would reject the token: its issuer, its key, or the issuer's
+    /// name is not trusted any more, or its `jti` is denied. While no key of the issuer may be
+    /// used, the last known key set decides.
     #[must_use]
     pub fn time_left(&self, caller: &Verified<C>) -> Duration {
-        let now = Moment::now(&*self.inner.clock);
-        if self.inner.took_back(caller, now) {
-            return Duration::ZERO;
-        }
-        let left = |until: SystemTime| until.duration_since(now.wall).unwrap_or_default();
-        caller.accepted_until().map_or(Duration::MAX, left)
+        self.inner.time_left(caller, Moment::now(&*self.inner.clock))
     }
 
     /// Begins to fetch the keys of every issuer, and does not wait for them. It is never needed;
@@ -315,12 +314,12 @@ impl<C: Claims> Verifier<C> {
 
     /// Refuses every token that a key of an issuer signed, from now on and for as long as this
     /// verifier lives, whatever its issuer says: for a key that leaked. The issuer may be one that
-    /// is added or whose name is learnt later. It is the name of the key that counts: where an
+    /// is added or whose name is learned later. It is the name of the key that counts: where an
     /// issuer lists one key by several names, distrust each, and one without a `kid` cannot be named.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
         let issuers = self.inner.issuers.load();
-        // the labels stay when a learnt name changes; the name may be learnt later
-        let known = issuers.iter().filter(|known| known.names.answer_to(issuer));
+        // the labels stay when a learned name is forgotten; the name may be learned later
+        let known = issuers.iter().filter(|known| known.names.ever_answered_to(issuer));
         let labels = known.map(|known| &**known.names.label());
         let names: Vec<&str> = labels.chain([issuer]).collect();
         self.inner.incidents.distrust_key(&names, kid);
@@ -345,7 +344,8 @@ impl<C: Claims> Verifier<C> {
     /// [`remove_cluster`](Self::remove_cluster). `false`: it was not there.
     #[must_use = "it says whether the issuer was there"]
     pub fn remove_issuer(&self, name: &str) -> bool {
-        self.remove(|issuer| issuer.names.answer_to(name))
+        let now = Moment::now(&*self.inner.clock);
+        self.remove(|issuer| issuer.names.answer_to(name, now))
     }
 
     /// Trusts a cluster no more, by the operator's name for it: all of its issuers are removed.
@@ -366,22 +366,6 @@ impl<C: Claims> Verifier<C> {
         found
     }
 
-    /// Takes another name for the issuer of [`Issuer::in_cluster`], after its API server began to
-    /// issue tokens by it, or before that if there is only one such issuer. Tokens of the old name
-    /// are refused from then on, unless the issuer is [`also_named`](Issuer::also_named) so.
-    /// `false`: there is no such issuer in this verifier.
-    #[must_use = "it says whether there is such an issuer"]
-    pub fn accept_issuer(&self, name: &str) -> bool {
-        let issuers = self.inner.issuers.load();
-        let learning: Vec<_> = issuers.iter().filter_map(|issuer| issuer.names.learnt()).collect();
-        if let [only] = learning[..] {
-            only.accept(name);
-            return true;
-        }
-        // of several, those whose API server tells this name
-        learning.into_iter().filter(|learnt| learnt.accept_if_told(name)).count() > 0
-    }
-
     /// Refuses the token of this `jti`, from now on and for as long as this verifier lives: for a
     /// token that leaked.
     pub fn deny_jti(&self, jti: &str) {
@@ -397,9 +381,10 @@ impl<C: Claims> Verifier<C> {
     /// verifier is used: counters that counted without one go on without.
     #[cfg(feature = "metrics")]
     pub fn record_metrics(&self) {
+        let now = Moment::now(&*self.inner.clock);
         for issuer in self.inner.issuers.load().iter() {
             let (fetches, reviews) = (issuer.keys.cache().is_some(), issuer.answers.is_some());
-            issuer.observed.meter.record(&issuer.status(), fetches, reviews);
+            issuer.observed.meter.record(&issuer.status(now), fetches, reviews);
         }
         self.inner.tokens.meter.record(self.inner.tokens.len());
     }

@@ -3,7 +3,8 @@
 //! held against a model of what the issuers published, as both read the same keys.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     task::Poll,
     time::{Duration, SystemTime},
 };
@@ -23,15 +24,27 @@ use crate::{
 
 const AUDIENCE: &str = "orders";
 
-/// Two of them share a name.
-const ISSUERS: [(&str, &str); 3] = [
+/// Two of them share a name, and one learns its names.
+const ISSUERS: [(&str, &str); 4] = [
     ("https://shared.test", "blue"),
     ("https://shared.test", "green"),
     ("https://own.test", "red"),
+    (API_SERVER, "pod"),
 ];
 
-/// What the issuers say of how long their sets live, in seconds: nothing, much and little.
-const LIFETIMES: [Option<u64>; 3] = [None, Some(3_000), Some(60)];
+const API_SERVER: &str = "https://10.0.0.1";
+
+/// The issuer that learns its names.
+const POD: usize = 3;
+
+/// The names that its API server reports.
+const REPORTED: [&str; 4] =
+    ["https://pod.test", "https://moved.test", "https://own.test", "https://shared.test"];
+
+const FORMER_FOR: Duration = Duration::from_secs(700);
+
+/// The lifetimes that the issuers send with their sets, in seconds: none, long and short.
+const LIFETIMES: [Option<u64>; 4] = [None, Some(3_000), Some(60), Some(60)];
 
 const MAX_STALE: Duration = Duration::from_secs(1_000);
 
@@ -52,7 +65,9 @@ fn jwk(index: usize) -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "kid": KIDS[index], "x": x })
 }
 
-const TOKENS: usize = 48;
+const TOKENS: usize = 64;
+
+const NO_KID: &str = "no kid";
 
 /// A token, and what it was made of.
 struct Minted {
@@ -62,8 +77,9 @@ struct Minted {
     jti: String,
 }
 
-/// Tokens of every key for each name: one that lives long, one that ends soon, one that begins
-/// later, and one that does not name its key.
+/// Tokens of every key for each configured name: one that lives long, one that ends soon, one that
+/// begins later, and one that does not name its key. For each learned name, one that lives long,
+/// and one that is for the API server too, by another of its names.
 fn tokens() -> &'static [Minted] {
     static MINTED: OnceLock<Vec<Minted>> = OnceLock::new();
     MINTED.get_or_init(|| {
@@ -71,14 +87,23 @@ fn tokens() -> &'static [Minted] {
         for iss in ["https://shared.test", "https://own.test", "https://nobody.test"] {
             for (key, kid) in KIDS.into_iter().enumerate() {
                 let mut add = |kid, from, until, jti: String| {
-                    let text = mint(iss, key, kid, from, until, &jti);
+                    let text = mint(iss, &[AUDIENCE], key, kid, (from, until), &jti);
                     tokens.push(Minted { text, iss, key, jti });
                 };
                 for (from, until) in [(0, 1_000_000), (0, 300), (200, 5_000)] {
                     add(Some(kid), from, until, format!("{iss} {key} {until}"));
                 }
                 // whether the only key that fits may be taken changes with the others
-                add(None, 0, 1_000_000, "no kid".to_owned());
+                add(None, 0, 1_000_000, NO_KID.to_owned());
+            }
+        }
+        for (iss, other) in [(REPORTED[0], REPORTED[1]), (REPORTED[1], REPORTED[0])] {
+            for (key, kid) in KIDS.into_iter().enumerate() {
+                for audiences in [&[AUDIENCE][..], &[AUDIENCE, other]] {
+                    let jti = format!("{iss} {key} {}", audiences.len());
+                    let text = mint(iss, audiences, key, Some(kid), (0, 1_000_000), &jti);
+                    tokens.push(Minted { text, iss, key, jti });
+                }
             }
         }
         assert_eq!(tokens.len(), TOKENS);
@@ -86,21 +111,30 @@ fn tokens() -> &'static [Minted] {
     })
 }
 
-fn mint(iss: &str, index: usize, kid: Option<&str>, from: u64, until: u64, jti: &str) -> String {
+fn mint(
+    iss: &str,
+    audiences: &[&str],
+    index: usize,
+    kid: Option<&str>,
+    (from, until): (u64, u64),
+    jti: &str,
+) -> String {
     let now = crate::clock::seconds(start());
     let header = match kid {
         Some(kid) => json!({ "alg": "EdDSA", "kid": kid }),
         None => json!({ "alg": "EdDSA" }),
     };
-    let payload = json!({
-        "iss": iss, "aud": [AUDIENCE], "exp": now + until, "nbf": now + from, "jti": jti,
+    let mut payload = json!({
+        "iss": iss, "aud": audiences, "exp": now + until, "nbf": now + from, "jti": jti,
         "iat": now + from,
         "sub": "system:serviceaccount:payments:checkout",
         "kubernetes.io": {
             "namespace": "payments", "serviceaccount": { "name": "checkout", "uid": "1" },
-            "warnafter": now + until / 2,
         },
     });
+    if until < 1_000_000 {
+        payload["kubernetes.io"]["warnafter"] = json!(now + until / 2);
+    }
     let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let message = format!("{}.{}", encode(header), encode(payload));
     let signature = keys()[index].sign(message.as_bytes());
@@ -125,13 +159,36 @@ struct Brought {
 /// The key sets of all issuers.
 #[derive(Clone, Debug)]
 struct Published {
-    sites: Arc<Mutex<[Site; 3]>>,
+    sites: Arc<Mutex<[Site; 4]>>,
+    names: Arc<Mutex<ReportedNames>>,
     clock: ManualClock,
+}
+
+/// The names that the API server reports.
+#[derive(Debug, Default)]
+struct ReportedNames {
+    current: usize,
+    /// The name that was read last, and when each was.
+    read: Option<usize>,
+    read_at: [Option<Moment>; 4],
 }
 
 impl Published {
     fn new() -> Self {
-        Self { sites: Arc::default(), clock: ManualClock::at(start()) }
+        let clock = ManualClock::at(start());
+        Self { sites: Arc::default(), names: Arc::default(), clock }
+    }
+
+    fn names(&self) -> MutexGuard<'_, ReportedNames> {
+        self.names.lock().unwrap()
+    }
+
+    /// Whether the pod's cluster has this name.
+    fn is_pods(&self, name: &str) -> bool {
+        let names = self.names();
+        let index = REPORTED.iter().position(|reported| *reported == name).unwrap();
+        let since = names.read_at[index].map(|at| Moment::now(&self.clock).since(at));
+        names.read == Some(index) || since.is_some_and(|since| since < FORMER_FOR)
     }
 
     fn set(&self, issuer: usize, keys: Option<u8>) {
@@ -145,11 +202,28 @@ impl Published {
     /// Whoever trusts it from now on knows nothing of it.
     fn forget(&self, issuer: usize) {
         self.sites.lock().unwrap()[issuer].brought = None;
+        if issuer == POD {
+            let mut names = self.names();
+            *names = ReportedNames { current: names.current, ..ReportedNames::default() };
+        }
     }
 }
 
 impl Fetch for Published {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
+        if request.url() == format!("{API_SERVER}/.well-known/openid-configuration") {
+            let mut names = self.names();
+            let current = names.current;
+            names.read = Some(current);
+            names.read_at[current] = Some(Moment::now(&self.clock));
+            let document = json!({ "issuer": REPORTED[current] }).to_string();
+            return Box::pin(async move { Ok(FetchResponse::new(200, document)) });
+        }
+        let request = if request.url().starts_with(API_SERVER) {
+            request.with_url(format!("https://keys.test/{POD}"))
+        } else {
+            request
+        };
         let issuer: usize = request.url().rsplit('/').next().unwrap().parse().unwrap();
         let site = &mut self.sites.lock().unwrap()[issuer];
         let answer = site.keys;
@@ -174,6 +248,7 @@ impl Fetch for Published {
 #[derive(Clone, Debug)]
 enum Step {
     Publish(usize, Option<u8>),
+    Rename(usize),
     Refresh,
     Advance(u64),
     SetClock(i64),
@@ -185,8 +260,9 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let issuer = 0..3_usize;
+    let issuer = 0..ISSUERS.len();
     prop_oneof![
+        3 => (0..REPORTED.len()).prop_map(Step::Rename),
         4 => (issuer.clone(), prop::option::weighted(0.8, 0..16_u8))
             .prop_map(|(issuer, keys)| Step::Publish(issuer, keys)),
         6 => Just(Step::Refresh),
@@ -200,6 +276,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Settings of the verifiers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    digests: bool,
+    strict: bool,
+    /// Whether tokens for the API server too are rejected.
+    guarded: bool,
+}
+
 /// One verifier that remembers and one that does not, which share their issuers and keys.
 struct World {
     warm: Verifier,
@@ -210,20 +295,24 @@ struct World {
     /// The issuer's name, and the `kid`.
     distrusted: Vec<(&'static str, &'static str)>,
     denied: Vec<&'static str>,
+    /// For each token, its caller when it was accepted last.
+    callers: Vec<Option<Verified<ServiceAccountClaims>>>,
 }
 
 impl World {
-    fn new(digests: bool, strict: bool) -> Self {
+    fn new(manner: Manner) -> Self {
+        let Manner { digests, strict, guarded } = manner;
         let published = Published::new();
         let clock = published.clock.clone();
-        for issuer in 0..3 {
+        for (issuer, keys) in [0b0001, 0b0010, 0b0101, 0b1000].into_iter().enumerate() {
             // no key in common at first
-            published.set(issuer, Some([0b0001, 0b0010, 0b0101][issuer]));
+            published.set(issuer, Some(keys));
         }
         let build = |tokens| {
             let builder = Verifier::builder(trusted(0, &published))
                 .issuer(trusted(1, &published))
                 .issuer(trusted(2, &published))
+                .issuer(trusted(POD, &published))
                 .audience(AUDIENCE)
                 .max_stale(MAX_STALE)
                 .token_cache(tokens)
@@ -234,18 +323,21 @@ impl World {
             } else {
                 builder
             };
+            let builder = if guarded { builder.refuse_api_server_audiences() } else { builder };
             builder.build().unwrap()
         };
         let (warm, cold) = (build(1_000), build(0));
         cold.inner.issuers.store(warm.inner.issuers.load_full());
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        let (distrusted, denied) = (Vec::new(), Vec::new());
-        Self { warm, cold, published, clock, runtime: runtime.unwrap(), distrusted, denied }
+        let (distrusted, denied, callers) = (Vec::new(), Vec::new(), vec![None; TOKENS]);
+        let runtime = runtime.unwrap();
+        Self { warm, cold, published, clock, runtime, distrusted, denied, callers }
     }
 
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Publish(issuer, keys) => self.published.set(issuer, keys),
+            Step::Rename(name) => self.published.names().current = name,
             Step::Refresh => {
                 let _ = self.runtime.block_on(self.warm.refresh_now());
             }
@@ -288,7 +380,17 @@ impl World {
         let Poll::Ready(Ok((cluster, _))) = verdict else { return };
         let issuer = ISSUERS.iter().position(|(_, name)| cluster.as_deref() == Some(name));
         let issuer = issuer.unwrap();
-        assert_eq!(ISSUERS[issuer].0, token.iss);
+        if issuer == POD {
+            assert!(self.published.is_pods(token.iss), "a name that the cluster does not have");
+        } else {
+            assert_eq!(ISSUERS[issuer].0, token.iss);
+        }
+        for (other, (name, _)) in ISSUERS.iter().enumerate() {
+            let lists = |brought: Brought| brought.keys & 1 << token.key != 0;
+            let has_better_claim = issuer == POD && *name == token.iss;
+            let is_listed = self.published.brought(other).is_some_and(lists);
+            assert!(!(has_better_claim && is_listed), "a key of the configured cluster");
+        }
         let brought = self.published.brought(issuer).expect("keys of an issuer without any");
         assert!(brought.keys & 1 << token.key != 0, "a key that was withdrawn: {brought:?}");
         let lifetime = Duration::from_secs(LIFETIMES[issuer].unwrap_or(600));
@@ -302,12 +404,20 @@ impl World {
 
     /// Compares what both say with each other and with the model, and counts what was
     /// remembered.
-    fn compare(&self) -> Result<usize, TestCaseError> {
+    fn compare(&mut self) -> Result<usize, TestCaseError> {
         let mut remembered = 0;
-        for minted in tokens() {
+        for (index, minted) in tokens().iter().enumerate() {
             let token = &minted.text;
             let now = Moment::now(&self.clock);
-            let cold = told(self.cold.inner.verify_now(token.as_bytes(), now));
+            let cold = self.cold.inner.verify_now(token.as_bytes(), now);
+            // without a kid, another key of the set decides whether the only one that fits counts
+            if let Some(caller) = self.callers[index].as_ref().filter(|_| minted.jti != NO_KID) {
+                self.compare_time_left(caller, &cold)?;
+            }
+            if let Poll::Ready(Ok(caller)) = &cold {
+                self.callers[index] = Some(caller.clone());
+            }
+            let cold = told(cold);
             if let Some(recalled) = self.warm.inner.recall(token.as_bytes(), now) {
                 prop_assert_eq!(told(Poll::Ready(Ok(recalled))), cold.clone());
                 remembered += 1;
@@ -327,8 +437,49 @@ impl World {
     }
 }
 
+impl World {
+    /// A caller has time left if and only if its token would be accepted, for the same reasons.
+    fn compare_time_left(
+        &self,
+        caller: &Verified<ServiceAccountClaims>,
+        cold: &Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>,
+    ) -> Result<(), TestCaseError> {
+        let rests_on = |verified: &Verified<ServiceAccountClaims>| {
+            verified.basis().map(|basis| (basis.issuer, basis.key))
+        };
+        let left = self.warm.time_left(caller);
+        match cold {
+            Poll::Ready(Ok(verified)) if rests_on(verified) == rests_on(caller) => {
+                prop_assert!(!left.is_zero(), "accepted: {:?}", caller);
+            }
+            Poll::Ready(_) => prop_assert_eq!(left, Duration::ZERO, "rejected: {:?}", caller),
+            // without keys, nothing is known
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+}
+
+/// The files of a pod, which a custom fetcher does not read.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = std::env::temp_dir().join("kube-oidc-pod-of-the-verifier-tests");
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["ca.crt", "token"] {
+            std::fs::write(folder.join(file), "").unwrap();
+        }
+        folder
+    })
+}
+
 fn trusted(issuer: usize, published: &Published) -> Issuer {
     let (name, cluster) = ISSUERS[issuer];
+    if issuer == POD {
+        let issuer = Issuer::in_cluster_at(API_SERVER, folder()).unwrap();
+        let issuer = issuer.accept_former_names_for(FORMER_FOR);
+        return issuer.with_fetcher(published.clone()).of_cluster(cluster);
+    }
     Issuer::new(name.parse().unwrap())
         .with_jwks_uri(format!("https://keys.test/{issuer}"))
         .with_fetcher(published.clone())
@@ -344,8 +495,8 @@ fn told(verdict: Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> T
     })
 }
 
-fn live(steps: &[Step], digests: bool, strict: bool) -> Result<usize, TestCaseError> {
-    let mut world = World::new(digests, strict);
+fn live(steps: &[Step], manner: Manner) -> Result<usize, TestCaseError> {
+    let mut world = World::new(manner);
     let mut remembered = 0;
     world.take(&Step::Refresh);
     for step in steps {
@@ -361,18 +512,18 @@ proptest! {
     #[test]
     fn warm_and_cold_say_the_same(
         steps in prop::collection::vec(step(), 1..40),
-        digests in any::<bool>(),
-        strict in any::<bool>(),
+        (digests, strict, guarded) in any::<(bool, bool, bool)>(),
     ) {
-        live(&steps, digests, strict)?;
+        live(&steps, Manner { digests, strict, guarded })?;
     }
 }
 
 #[test]
 fn something_is_remembered_at_all() {
     let steps = [Step::Verify(0), Step::Advance(60), Step::Advance(60), Step::Advance(600)];
-    let remembered: Vec<usize> =
-        (1..=steps.len()).map(|length| live(&steps[..length], false, false).unwrap()).collect();
+    let remembered: Vec<usize> = (1..=steps.len())
+        .map(|length| live(&steps[..length], Manner::default()).unwrap())
+        .collect();
     // the comparison itself verifies every good token, so from the second step on all are there
     assert!(remembered[0] > 0 && remembered[1] > remembered[0] && remembered[2] > remembered[1]);
     // ten minutes later every signature is checked again
@@ -393,7 +544,9 @@ fn remembering(tokens: usize, bytes: usize, count: usize) -> Vec<bool> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(verifier.refresh_now()).unwrap();
     let minted: Vec<String> = (0..count)
-        .map(|number| mint(ISSUERS[0].0, 0, Some(KIDS[0]), 0, 1_000, &number.to_string()))
+        .map(|number| {
+            mint(ISSUERS[0].0, &[AUDIENCE], 0, Some(KIDS[0]), (0, 1_000), &number.to_string())
+        })
         .collect();
     for token in &minted {
         assert!(matches!(verifier.verify_now(token), Poll::Ready(Ok(_))));
@@ -425,7 +578,7 @@ fn as_much_is_remembered_as_was_asked_for() {
 fn what_a_verifier_limits_ends_remembered_tokens_too() {
     let steps = [Step::Verify(1), Step::Advance(149), Step::Advance(1)];
     let is_remembered = |steps: &[Step]| {
-        let mut world = World::new(false, true);
+        let mut world = World::new(Manner { strict: true, ..Manner::default() });
         world.take(&Step::Refresh);
         for step in steps {
             world.take(step);
@@ -439,7 +592,7 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
 
 #[test]
 fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
-    let mut world = World::new(false, false);
+    let mut world = World::new(Manner::default());
     world.take(&Step::Refresh);
     let good = &tokens()[0].text;
     assert!(matches!(world.warm.verify_now(good), Poll::Ready(Ok(_))));

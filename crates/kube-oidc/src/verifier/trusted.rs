@@ -13,7 +13,7 @@ use crate::{
     claims::Claims,
     clock::Moment,
     error::BuildError,
-    issuer::{Issuer, IssuerId, Names},
+    issuer::{Claim, Held, Issuer, IssuerId, Names},
     key_set::Key,
     keys::Keys,
     observed::Observed,
@@ -28,7 +28,7 @@ use super::Inner;
 /// An issuer, and its keys.
 pub(super) struct TrustedIssuer {
     pub(super) id: IssuerId,
-    pub(super) names: Names,
+    pub(super) names: Arc<Names>,
     /// As the operator calls it.
     pub(super) cluster: Option<Arc<str>>,
     /// Before the names of its users.
@@ -41,8 +41,8 @@ pub(super) struct TrustedIssuer {
     past_warn_after: AtomicU64,
     /// How many that are for the API server too.
     for_api_server: AtomicU64,
-    /// Whether the log tells that another cluster lists a key of this one.
-    told_shared: AtomicBool,
+    /// Whether the log has a line about a key that another cluster lists too.
+    logged_rival: AtomicBool,
 }
 
 /// What is to be said of a token that is accepted.
@@ -51,6 +51,14 @@ pub(super) enum Noted {
     Ordinary,
     /// It should have been replaced.
     PastWarnAfter,
+}
+
+/// Another cluster's issuer with the same name that lists the same key.
+pub(super) enum Rival<'a> {
+    /// The name is configured there, and learned here: the key signs for the other cluster.
+    Outranks(&'a TrustedIssuer),
+    /// Both have the name alike: the key signs for neither.
+    Shares(&'a TrustedIssuer),
 }
 
 /// Issuers that may stand beside each other: where there are several, each has the name of its
@@ -84,13 +92,20 @@ impl TrustedIssuers {
         (others.len() < self.0.len()).then_some(Self(others))
     }
 
-    /// Those whose token this may be, by its `iss`. The name of a pod's own cluster may not be
-    /// known yet.
-    pub(super) fn candidates(&self, iss: &str) -> impl Iterator<Item = &TrustedIssuer> {
-        let is_one = move |issuer: &&Arc<TrustedIssuer>| {
-            issuer.names.contain(iss) || issuer.names.may_be_any()
+    /// The issuers whose token this may be, by its `iss`: first those that are configured with the
+    /// name, then those that learned it or have not learned any yet.
+    pub(super) fn candidates(
+        &self,
+        iss: &str,
+        now: Moment,
+    ) -> impl Iterator<Item = &TrustedIssuer> {
+        let by = move |claim| {
+            self.0.iter().filter(move |issuer| issuer.names.contain_by(claim, iss, now))
         };
-        self.0.iter().filter(is_one).map(|issuer| &**issuer)
+        let unnamed = self.0.iter().filter(move |issuer| {
+            issuer.names.may_be_any() && !issuer.names.contain_by(Claim::Configured, iss, now)
+        });
+        by(Claim::Configured).chain(by(Claim::Learned)).chain(unnamed).map(|issuer| &**issuer)
     }
 
     /// The very one, if it is still among them.
@@ -98,20 +113,53 @@ impl TrustedIssuers {
         self.0.iter().find(|issuer| issuer.id == id).map(|issuer| &**issuer)
     }
 
-    /// Another cluster's issuer of the same name that lists a key too, in the last set that is
-    /// known of it: then nobody can tell whose tokens that key signs.
-    pub(super) fn sharer(
+    /// Why a key does not sign for an issuer under a name, though the issuer lists the key: another
+    /// cluster has the name as well, and lists the key too, in its last known set.
+    pub(super) fn rival(
         &self,
         issuer: &TrustedIssuer,
+        claim: Claim,
         iss: &str,
         key: &Key,
-    ) -> Option<&TrustedIssuer> {
+        now: Moment,
+    ) -> Option<Rival<'_>> {
         if self.0.len() == 1 {
             return None;
         }
-        self.candidates(iss)
-            .filter(|other| other.cluster != issuer.cluster)
-            .find(|other| other.keys.with_last(|keys| keys.has_numbers_of(key)))
+        let outranking = match claim {
+            Claim::Configured => None,
+            Claim::Learned => self.other_with(issuer, Claim::Configured, iss, key, now),
+        };
+        let equal = || self.other_with(issuer, claim, iss, key, now);
+        outranking.map(Rival::Outranks).or_else(|| equal().map(Rival::Shares))
+    }
+
+    /// Logs once that a key of an issuer that is configured with a name is also listed by a cluster
+    /// that learned the name.
+    pub(super) fn log_outranked(&self, issuer: &TrustedIssuer, iss: &str, key: &Key, now: Moment) {
+        if self.0.len() == 1 {
+            return;
+        }
+        if let Some(learning) = self.other_with(issuer, Claim::Learned, iss, key, now) {
+            learning.log_rival(&Rival::Outranks(issuer), key);
+        }
+    }
+
+    /// Another cluster's issuer that has a name by this claim, and lists a key.
+    fn other_with(
+        &self,
+        issuer: &TrustedIssuer,
+        claim: Claim,
+        iss: &str,
+        key: &Key,
+        now: Moment,
+    ) -> Option<&TrustedIssuer> {
+        let is_one = |other: &&Arc<TrustedIssuer>| {
+            other.cluster != issuer.cluster
+                && other.names.contain_by(claim, iss, now)
+                && other.keys.with_last(|keys| keys.has_numbers_of(key))
+        };
+        self.0.iter().find(is_one).map(|other| &**other)
     }
 }
 
@@ -125,12 +173,12 @@ impl Deref for TrustedIssuers {
 
 impl TrustedIssuer {
     pub(super) fn new<C: Claims>(issuer: &Issuer, inner: &Inner<C>) -> Result<Self, BuildError> {
-        let (names, cluster) = (issuer.names(), issuer.cluster().cloned());
+        let (names, cluster) = (Arc::new(issuer.names()), issuer.cluster().cloned());
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
         let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.clone()));
-        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock, &observed)?;
+        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock, &names, &observed)?;
         let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(&inner.clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
         if answers.is_some() && !C::KUBERNETES {
@@ -149,14 +197,20 @@ impl TrustedIssuer {
             observed,
             past_warn_after: AtomicU64::new(0),
             for_api_server: AtomicU64::new(0),
-            told_shared: AtomicBool::new(false),
+            logged_rival: AtomicBool::new(false),
         })
     }
 
     /// Counts a token that is accepted.
-    pub(super) fn note_accepted(&self, iss: &str, basis: &Basis, now: Moment) -> Noted {
-        self.names.note_seen(iss, now.wall);
-        if basis.for_api_server {
+    pub(super) fn note_accepted(
+        &self,
+        name: &Held<'_>,
+        basis: &Basis,
+        for_api_server: bool,
+        now: Moment,
+    ) -> Noted {
+        name.note_seen(now.wall);
+        if for_api_server {
             self.for_api_server.fetch_add(1, Ordering::Relaxed);
             self.observed.meter.for_api_server();
         }
@@ -183,23 +237,29 @@ impl TrustedIssuer {
         }
     }
 
-    /// Tells once that tokens are refused for a key that is in another cluster's set as well.
-    pub(super) fn tell_shared(&self, other: &Self, key: &Key) {
-        if !self.told_shared.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                issuer = %self.names.label(),
-                cluster = self.cluster.as_deref(),
-                other_cluster = other.cluster.as_deref(),
-                kid = %Shown(key.kid().unwrap_or_default()),
-                "two clusters that share the name of their issuer list one key: the tokens that \
-                 it signs are refused"
-            );
+    /// Logs once that another cluster with the same name lists a key of this issuer.
+    pub(super) fn log_rival(&self, rival: &Rival<'_>, key: &Key) {
+        if self.logged_rival.swap(true, Ordering::Relaxed) {
+            return;
         }
+        let (issuer, cluster) = self.observed.names();
+        let (other, effect) = match rival {
+            Rival::Outranks(other) => (other, "its tokens count for other_cluster"),
+            Rival::Shares(other) => (other, "its tokens are rejected"),
+        };
+        tracing::warn!(
+            issuer,
+            cluster,
+            other_cluster = other.cluster.as_deref(),
+            kid = %Shown(key.kid().unwrap_or_default()),
+            effect,
+            "two clusters with one issuer name list one key"
+        );
     }
 
-    pub(super) fn status(&self) -> IssuerStatus {
+    pub(super) fn status(&self, now: Moment) -> IssuerStatus {
         let mut status = IssuerStatus {
-            issuer: self.names.shown(),
+            issuer: self.names.shown().to_string(),
             cluster: self.cluster.as_deref().map(str::to_owned),
             state: KeyState::Empty,
             keys: Vec::new(),
@@ -210,8 +270,8 @@ impl TrustedIssuer {
             next_fetch: None,
             fetches: 0,
             failures: 0,
-            last_seen: self.names.last_seen(),
-            also_named: self.names.also_named(),
+            last_seen: self.names.last_seen(now),
+            also_named: self.names.others(now),
             past_warn_after: self.past_warn_after.load(Ordering::Relaxed),
             for_api_server: self.for_api_server.load(Ordering::Relaxed),
         };

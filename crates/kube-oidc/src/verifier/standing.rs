@@ -1,0 +1,94 @@
+//! The conditions that a verdict rests on after its signature was checked. This one list serves
+//! cached tokens, and callers whose requests and streams go on.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Inner,
+    trusted::{TrustedIssuer, TrustedIssuers},
+};
+use crate::{
+    claims::Claims,
+    clock::Moment,
+    issuer::Held,
+    key_set::KeySet,
+    token_cache::REMEMBERED_FOR,
+    validation::opens_api_server,
+    verified::{Basis, Verified},
+};
+
+/// A verdict whose conditions hold.
+struct Standing<'a> {
+    issuer: &'a TrustedIssuer,
+    name: Held<'a>,
+    for_api_server: bool,
+    /// Whether keys of the issuer may be used now. Without them the last known set decides.
+    has_keys: bool,
+}
+
+impl<C: Claims> Inner<C> {
+    /// Whether a cached verdict still holds. Then it is counted.
+    pub(super) fn still_holds(&self, verified: &Verified<C>, now: Moment) -> bool {
+        let Some(basis) = verified.basis() else { return false };
+        let issuers = self.issuers.load();
+        let standing = self.standing(&issuers, verified, &basis, now);
+        let is_new = now.since(basis.checked_at) < REMEMBERED_FOR;
+        let Some(standing) = standing.filter(|standing| standing.has_keys && is_new) else {
+            return false;
+        };
+        let Standing { issuer, name, for_api_server, .. } = standing;
+        issuer.note_accepted(&name, &basis, for_api_server, now);
+        true
+    }
+
+    /// How long from now on a caller's token would be accepted, as far as is known now.
+    pub(super) fn time_left(&self, caller: &Verified<C>, now: Moment) -> Duration {
+        let left = |until: SystemTime| until.duration_since(now.wall).unwrap_or_default();
+        let left = caller.accepted_until().map_or(Duration::MAX, left);
+        let Some(basis) = caller.basis() else { return left };
+        let issuers = self.issuers.load();
+        let standing = self.standing(&issuers, caller, &basis, now);
+        standing.map_or(Duration::ZERO, |standing| left.min(standing.name.left))
+    }
+
+    /// Checks all that can end a verdict: times, issuer, name, key, `jti`, and audience.
+    fn standing<'a>(
+        &self,
+        issuers: &'a TrustedIssuers,
+        verified: &Verified<C>,
+        basis: &Basis,
+        now: Moment,
+    ) -> Option<Standing<'a>> {
+        if !(basis.good_from..basis.good_until).contains(&now.seconds()) {
+            return None;
+        }
+        let registered = verified.registered();
+        let iss = registered.issuer();
+        let issuer = issuers.by_id(basis.issuer)?;
+        let name = issuer.names.find(iss, now)?;
+        if self.incidents.is_denied(registered.jti()) {
+            return None;
+        }
+        let is_good = |keys: &KeySet| {
+            keys.by_id(basis.key).is_some_and(|key| {
+                !self.incidents.is_distrusted(&issuer.names, key.kid())
+                    && issuers.rival(issuer, name.claim, iss, key, now).is_none()
+            })
+        };
+        let by_keys = issuer.keys.with_current(now, |keys| keys.map(is_good));
+        if !by_keys.unwrap_or_else(|| issuer.keys.with_last(is_good)) {
+            return None;
+        }
+        // names that were learned since may be among the audiences
+        let for_api_server = if basis.names_version == issuer.names.version() {
+            basis.for_api_server
+        } else {
+            let is_extended = basis.warn_from.is_some();
+            opens_api_server(registered.audiences(), iss, is_extended, Some(&issuer.names))
+        };
+        if for_api_server && self.validation.refuse_api_server_audiences {
+            return None;
+        }
+        Some(Standing { issuer, name, for_api_server, has_keys: by_keys.is_some() })
+    }
+}
