@@ -143,7 +143,8 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
         let content = fs::read(&file.0).unwrap();
         let hung = HungFile::at(&file.0);
         assert!(!refresh());
-        assert_eq!(last_error(&verifier), "no answer within 2s");
+        let error = last_error(&verifier);
+        assert!(error.ends_with("gave no answer within 2s"), "{error}");
         for _ in 0..10 {
             assert_eq!(refresh(), !is_token);
             assert!(verify());

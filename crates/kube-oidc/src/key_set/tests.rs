@@ -314,7 +314,7 @@ fn a_key_without_alg_is_for_its_family_and_no_other() {
                 assert_eq!(only, Ok(()));
             } else {
                 assert_eq!(found, Err(NoKey::OtherAlgorithm), "{algorithm}");
-                assert_eq!(only, Err(NoKey::Ambiguous), "{algorithm}");
+                assert_eq!(only, Err(NoKey::NoneFits), "{algorithm}");
             }
         }
     }
@@ -381,7 +381,7 @@ fn a_token_without_kid_gets_the_only_key_that_fits() {
     let set = whole(&[ed25519.jwk(), ec.named("a"), Signer::ec(Algorithm::Es384).named("b")]);
     assert!(verifies(&set, None, Algorithm::EdDsa, &ed25519.sign(Algorithm::EdDsa)));
     assert!(verifies(&set, None, Algorithm::Es256, &ec.sign(Algorithm::Es256)));
-    assert_eq!(set.find(None, Algorithm::Rs256).unwrap_err(), NoKey::Ambiguous);
+    assert_eq!(set.find(None, Algorithm::Rs256).unwrap_err(), NoKey::NoneFits);
     let set = whole(&[ec.named("a"), Signer::ec(Algorithm::Es256).named("b")]);
     assert_eq!(set.find(None, Algorithm::Es256).unwrap_err(), NoKey::Ambiguous);
 }

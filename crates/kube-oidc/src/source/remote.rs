@@ -37,8 +37,8 @@ pub(crate) struct Remote {
     is_anonymous: AtomicBool,
     /// Whether the log has a line that a forced fetch was answered from a cache.
     logged_cache: AtomicBool,
-    /// Whether the log has a line that the document's server is unreachable.
-    logged_unreachable: AtomicBool,
+    /// Whether the log has a line that the document's server is down.
+    logged_outage: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -80,6 +80,8 @@ pub(crate) enum Discovery {
     Unchanged,
     /// The document was read.
     Read(Found),
+    /// The server of the document is down, so the last known URL of the keys was used.
+    Outage(String),
     /// The keys are gone from their URL.
     Suspect,
     /// The document is gone, or is not a document of this issuer.
@@ -244,7 +246,7 @@ impl Remote {
             extra_requests: ExtraRequests::default(),
             is_anonymous: AtomicBool::new(false),
             logged_cache: AtomicBool::new(false),
-            logged_unreachable: AtomicBool::new(false),
+            logged_outage: AtomicBool::new(false),
         }
     }
 
@@ -260,7 +262,21 @@ impl Remote {
                 self.load_discovered(&place, last, manner, deadline, &mut discovery).await
             }
         };
+        match &discovery {
+            Discovery::Outage(error) if result.is_ok() => self.log_outage(error),
+            Discovery::Read(_) => self.logged_outage.store(false, Ordering::Relaxed),
+            _ => {}
+        }
         LoadOutcome { result, discovery }
+    }
+
+    fn log_outage(&self, error: &str) {
+        if !self.logged_outage.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                error,
+                "failed to read the discovery document; using the last known key set URL"
+            );
+        }
     }
 
     /// Takes what a fetch found out about the place of the keys.
@@ -275,7 +291,7 @@ impl Remote {
         }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match discovery {
-            Discovery::Unchanged => {}
+            Discovery::Unchanged | Discovery::Outage(_) => {}
             Discovery::Read(read) => *found = Some(read),
             Discovery::Suspect => found.iter_mut().for_each(|found| found.suspect = true),
             Discovery::Lost => *found = None,
@@ -332,18 +348,9 @@ impl Remote {
         };
         let left = deadline.saturating_duration_since(time::Instant::now());
         match self.discover(place, now, manner, deadline - left / 2).await {
-            Ok(read) => {
-                self.logged_unreachable.store(false, Ordering::Relaxed);
-                Ok(keep(read, discovery))
-            }
+            Ok(read) => Ok(keep(read, discovery)),
             Err(error) if error.is_outage() => {
-                if !self.logged_unreachable.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        error = chain(&error),
-                        jwks_uri = shown_url(known.jwks_uri.as_str()),
-                        "failed to read the discovery document; using the last known key set URL"
-                    );
-                }
+                *discovery = Discovery::Outage(chain(&error));
                 Ok(known.jwks_uri.clone())
             }
             Err(error) => {

@@ -165,11 +165,12 @@ impl Hostile {
 
         let asked = self.server.requests().len();
         let refreshed = living.refresh_now().await;
-        // a document that does not come says nothing against the keys where they were; one that
-        // comes and is wrong ends the trust in them
-        let is_away = ["could not be read", "answered with status"];
+        // a server that is down says nothing against the keys where they were; a document that is
+        // gone or wrong ends the trust in them
+        let outage =
+            ["could not be read", "no answer within", "answered with status 5", "status 429"];
         let reason = status(&fresh).last_error.unwrap().error;
-        if path == DISCOVERY && is_away.iter().any(|words| reason.contains(words)) {
+        if path == DISCOVERY && outage.iter().any(|words| reason.contains(words)) {
             assert!(refreshed.is_ok(), "{what}: {refreshed:?}");
             // whoever never had keys may ask for the document again meanwhile
             assert!(self.asked_since(asked).iter().any(|path| path == KEYS), "{what}");

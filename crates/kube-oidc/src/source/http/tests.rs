@@ -148,7 +148,7 @@ mod names {
         let refreshed = time::timeout(PATIENT, verifier.refresh_now()).await;
         refreshed.expect("it ends").unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
-        assert!(error.starts_with("no answer within"), "{error}");
+        assert!(error.contains("gave no answer within"), "{error}");
     }
 
     /// A name for which the time of a fetch is too short: nobody has keys, nobody waits for longer
