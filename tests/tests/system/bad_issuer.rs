@@ -3,10 +3,10 @@
 use std::{
     path::PathBuf,
     task::Poll,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use kube_oidc::{Issuer, KeyState, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc::{Issuer, KeyState, Verifier, VerifierBuilder, VerifyError, clock::ManualClock};
 use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
 use kube_oidc_tests::{Judge as _, Log};
 use tokio::task::JoinSet;
@@ -288,4 +288,58 @@ async fn the_log_tells_each_change_of_state_once() {
     some_fetches();
     assert_eq!(log.lines_with(&["INFO", issuer.url(), "answers again"]).len(), 1);
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 1));
+}
+
+#[tokio::test]
+async fn keys_that_come_and_go_are_logged_by_name() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let refresh = async || {
+        clock.advance(Duration::from_secs(61));
+        verifier.refresh_now().await.unwrap();
+    };
+    refresh().await;
+    let (old, old_set) = (issuer.signing_key().kid().to_owned(), issuer.key_set().to_string());
+    issuer.rotate();
+    let new = issuer.signing_key().kid().to_owned();
+    refresh().await;
+    let changed = |texts: &[&str]| {
+        log.lines_with(&[&[issuer.url(), "INFO", "keys changed"], texts].concat()).len()
+    };
+    assert_eq!(changed(&[&format!("added=\"\\\"{new}\\\"\" removed=\"\"")]), 1, "{}", log.text());
+    issuer.drop_old_keys();
+    refresh().await;
+    assert_eq!(changed(&[&format!("added=\"\" removed=\"\\\"{old}\\\"\"")]), 1);
+    refresh().await;
+    assert_eq!(changed(&[]), 2);
+    // an API server that is behind lists the old set again
+    issuer.answer(Endpoint::Keys, Answer::new(200, old_set));
+    for _ in 0..2 {
+        refresh().await;
+        issuer.answer_normally(Endpoint::Keys);
+    }
+    let again = log.lines_with(&[issuer.url(), "WARN", "lists a removed key again", &old]);
+    assert_eq!(again.len(), 1);
+}
+
+/// RFC 9111, 5.1: a response with an `Age` comes from a cache.
+#[tokio::test]
+async fn forced_fetch_that_a_cache_answers_is_logged_once() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    let lines = || log.lines_with(&["WARN", issuer.jwks_uri(), "a cache answered"]).len();
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(lines(), 0);
+    let cached = Answer::new(200, issuer.key_set().to_string()).with_header("age", "61");
+    issuer.answer(Endpoint::Keys, cached);
+    for _ in 0..3 {
+        verifier.refresh_now().await.unwrap();
+        assert_eq!(lines(), 1);
+    }
+    issuer.answer_normally(Endpoint::Keys);
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(lines(), 1);
 }

@@ -1,11 +1,19 @@
 //! A pod's own view of its cluster, against an https server with its own authority that plays the
 //! API server.
 
-use std::path::PathBuf;
+use std::{
+    future::ready,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use axum::{Router, extract::Request, http::StatusCode};
 use kube_oidc::{InClusterError, Issuer, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Capture, Judge as _};
+use kube_oidc_tests::{Capture, HttpServer, Judge as _};
 use tower_kube_oidc::{LayerError, OidcAuthLayer};
 
 const CLUSTER: &str = "https://oidc.eks.eu-west-1.amazonaws.com";
@@ -214,4 +222,63 @@ fn what_is_missing_is_named() {
         let error = Issuer::in_cluster_at(address, &pod.folder).unwrap_err();
         assert!(matches!(error, InClusterError::Address { .. }), "{error}");
     }
+}
+
+/// An API server whose signing key was removed accepts no token that it signed, the reader's own
+/// included. Anonymous readers may still be allowed.
+#[tokio::test]
+async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allowed() {
+    let pod = Pod::new();
+    let issuer = TestIssuer::start();
+    let (document, keys) = (Arc::new(Mutex::new(String::new())), issuer.key_set().to_string());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let forbids_anonymous = Arc::new(AtomicBool::new(false));
+    let app = Router::new().fallback({
+        let (document, requests) = (Arc::clone(&document), Arc::clone(&requests));
+        let forbids_anonymous = Arc::clone(&forbids_anonymous);
+        move |request: Request| {
+            let (path, headers) = (request.uri().path().to_owned(), request.headers());
+            let token = headers.get("authorization").map(|value| value.to_str().unwrap());
+            requests.lock().unwrap().push(token.is_some());
+            let body = match &*path {
+                "/openid/v1/jwks" => keys.clone(),
+                _ => document.lock().unwrap().clone(),
+            };
+            ready(match token {
+                Some("Bearer token-of-the-pod") => (StatusCode::UNAUTHORIZED, String::new()),
+                None if forbids_anonymous.load(Ordering::SeqCst) => {
+                    (StatusCode::FORBIDDEN, String::new())
+                }
+                _ => (StatusCode::OK, body),
+            })
+        }
+    });
+    let server = HttpServer::start(app).await;
+    *document.lock().unwrap() =
+        format!(r#"{{"issuer":"{}","jwks_uri":"https://10.0.0.1/private"}}"#, issuer.url());
+    let trusted = Issuer::in_cluster_at(&server.url(), &pod.folder).unwrap();
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let token = || issuer.token().audience("orders").mint();
+    assert!(verifier.judge(&token()).await.is_ok());
+    // the document with the token and without, then the keys
+    let take = || std::mem::take(&mut *requests.lock().unwrap());
+    assert_eq!(take(), [true, false, false]);
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(take(), [false, false], "the document too: nothing new came");
+    // the kubelet replaced the token, and anonymous readers are not allowed any more
+    forbids_anonymous.store(true, Ordering::SeqCst);
+    std::fs::write(pod.folder.join("token"), "a-new-token").unwrap();
+    verifier.refresh_now().await.unwrap();
+    assert_eq!(take()[..2], [false, true]);
+}
+
+/// Only the pod's own token may be left out: another issuer's credentials are configured for it.
+#[tokio::test]
+async fn rejected_credentials_of_other_issuers_are_not_left_out() {
+    let issuer = TestIssuer::start();
+    issuer.require_bearer_token("right");
+    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token("wrong");
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    verifier.refresh_now().await.unwrap_err();
+    assert_eq!(issuer.requests().len(), 1);
 }

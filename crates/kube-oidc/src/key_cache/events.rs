@@ -1,8 +1,8 @@
 //! The log lines about the keys of an issuer: one for each change of state, not for each fetch.
 
-use std::path::Path;
+use std::{path::Path, sync::PoisonError};
 
-use super::{Shared, Snapshot};
+use super::{Shared, Snapshot, changes::Change};
 use crate::{in_cluster, shown::chain, source::LoadError, status::FetchFailure};
 
 impl Shared {
@@ -13,6 +13,16 @@ impl Shared {
         if last.is_none_or(|last| last.set.skipped != new.set.skipped) {
             for skipped in &new.set.skipped {
                 tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
+            }
+        }
+        {
+            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = last.map(Snapshot::keys);
+            for kid in last.map_or_else(Vec::new, |last| changes.note_removed(new.keys(), last)) {
+                tracing::warn!(issuer, cluster, kid, "the issuer lists a removed key again");
+            }
+            if let Some(Change { added, removed }) = changes.note(new.keys(), new.at) {
+                tracing::info!(issuer, cluster, added, removed, "the issuer's keys changed");
             }
         }
         if last.is_none() {

@@ -5,6 +5,7 @@
 //! wakes who waits.
 
 mod budget;
+mod changes;
 mod events;
 mod fetch;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use std::{
 use arc_swap::{ArcSwapOption, Guard};
 use tokio::{runtime::Handle, sync::watch, time};
 
+use self::changes::KeyChanges;
 use self::fetch::{Airborne, fly};
 use self::machine::{Answer, Arrival, Due, Flight, Machine, Refresh, Suspicion};
 use self::missed::KeyIdHash;
@@ -72,6 +74,7 @@ struct Shared {
     /// Of key IDs, so that a caller cannot choose one that is taken for another.
     hasher: RandomState,
     history: Mutex<History>,
+    changes: Mutex<KeyChanges>,
 }
 
 /// What happened so far, for [`IssuerStatus`].
@@ -120,6 +123,7 @@ impl KeyCache {
             waiting: AtomicUsize::new(0),
             hasher: RandomState::new(),
             history: Mutex::default(),
+            changes: Mutex::default(),
         }))
     }
 

@@ -79,12 +79,12 @@ impl Key {
     }
 
     /// The same numbers, whatever the name.
-    pub(super) fn has_numbers_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_numbers_of(&self, other: &Self) -> bool {
         self.material == other.material
     }
 
     /// The same name, numbers and permitted algorithms.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.has_numbers_of(other)
             && self.algorithms().eq(other.algorithms())

@@ -191,6 +191,10 @@ impl KeySet {
         self.keys.iter().any(|known| known.has_numbers_of(key))
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys.iter()
+    }
+
     /// The keys by name, for people.
     pub(crate) fn describe(&self) -> Vec<KeyInfo> {
         let describe = |key: &Arc<Key>| KeyInfo {
