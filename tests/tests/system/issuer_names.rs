@@ -170,6 +170,47 @@ async fn changed_name_is_followed_with_one_warning() {
 }
 
 #[tokio::test]
+async fn first_token_of_a_new_name_is_accepted() {
+    let cluster = Cluster::named(OLD);
+    let verifier = Verifier::builder(cluster.in_cluster()).audience("orders").build().unwrap();
+    assert!(is_accepted(&verifier, &cluster.token(OLD)).await);
+    cluster.report(NEW);
+    assert!(is_accepted(&verifier, &cluster.token(NEW)).await);
+    assert_eq!(cluster.api_server.key_fetches(), 2);
+    assert_eq!(names_of(&verifier), [NEW, OLD]);
+}
+
+#[tokio::test]
+async fn token_of_a_name_that_is_never_reported_starts_few_fetches() {
+    let cluster = Cluster::named(OLD);
+    let verifier = Verifier::builder(cluster.in_cluster()).audience("orders").build().unwrap();
+    assert!(is_accepted(&verifier, &cluster.token(OLD)).await);
+    // not signed by the cluster, not for us, expired, or of a key that is distrusted
+    let stranger = SigningKey::generate(SigningAlgorithm::Rs256);
+    let minted = || cluster.minted(NEW);
+    let distrusted = cluster.api_server.signing_key();
+    for token in [
+        minted().signed_by(&stranger).mint(),
+        minted().forged_by(&stranger).mint(),
+        minted().expired().mint(),
+        cluster.api_server.token().claim("iss", NEW).audience("vault").mint(),
+    ] {
+        assert_eq!(verdict(&verifier, &token).await, Err(Reason::UnknownIssuer));
+    }
+    assert_eq!(cluster.api_server.key_fetches(), 1);
+    for index in 0..50 {
+        let token = minted().claim("iss", format!("https://{index}.example")).mint();
+        assert_eq!(verdict(&verifier, &token).await, Err(Reason::UnknownIssuer));
+    }
+    assert_eq!(cluster.api_server.key_fetches(), 2);
+    verifier.distrust_key(OLD, distrusted.kid());
+    cluster.report(NEW);
+    let token = minted().mint();
+    assert_eq!(verdict(&verifier, &token).await, Err(Reason::UnknownIssuer));
+    assert_eq!(cluster.api_server.key_fetches(), 2);
+}
+
+#[tokio::test]
 async fn former_name_lasts_as_long_as_set() {
     for (set, after) in [(Duration::ZERO, false), (HOUR, true)] {
         let cluster = Cluster::named(OLD);
@@ -259,7 +300,7 @@ async fn clones_of_an_issuer_share_no_names() {
     cluster.report(NEW);
     orders.refresh_now().await.unwrap();
     assert!(is_accepted(&orders, &new).await);
-    assert_eq!(verdict(&refunds, &new).await, Err(Reason::UnknownIssuer));
+    assert_eq!(names_of(&orders), [NEW, OLD]);
     assert_eq!(names_of(&refunds), [OLD]);
     // an issuer that is removed and added again learns anew
     assert!(orders.remove_issuer(NEW));
@@ -328,6 +369,34 @@ async fn learned_name_never_outranks_a_configured_one() {
             assert_eq!(verifier.time_left(&caller), Duration::ZERO);
             assert_eq!(verdict(&verifier, &greens).await, expected("blue"));
         }
+    }
+}
+
+/// Nothing is known of green's keys yet when blue could take them for its own.
+#[tokio::test]
+async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
+    let (blue, green) = (Cluster::named(DEFAULT), Cluster::named(DEFAULT));
+    let own_key = blue.api_server.signing_key();
+    blue.api_server.rotate_to(green.api_server.signing_key());
+    let blues = blue.minted(DEFAULT).signed_by(&own_key).mint();
+    let verifier = builder(blue.in_cluster().of_cluster("blue")).build().unwrap();
+    assert_eq!(verdict(&verifier, &blues).await, Ok(Some("blue".to_owned())));
+    verifier.add_issuer(green.configured(DEFAULT).of_cluster("green")).unwrap();
+    let greens = green.token(DEFAULT);
+    assert_eq!(verdict(&verifier, &greens).await, Ok(Some("green".to_owned())));
+    assert_eq!(verdict(&verifier, &blues).await, Ok(Some("blue".to_owned())));
+    // an answer is enough: a cluster that is down does not touch blue's own keys
+    for is_cached in [true, false] {
+        assert!(verifier.remove_cluster("green"));
+        green.api_server.go_down();
+        verifier.add_issuer(green.configured(DEFAULT).of_cluster("green")).unwrap();
+        let fresh = blue.minted(DEFAULT).signed_by(&own_key).claim("n", 1).mint();
+        let token = if is_cached { &blues } else { &fresh };
+        for _ in 0..2 {
+            assert_eq!(verdict(&verifier, token).await, Ok(Some("blue".to_owned())));
+        }
+        assert!(matches!(verifier.verify_now(token), std::task::Poll::Ready(Ok(_))));
+        green.api_server.come_up();
     }
 }
 

@@ -107,9 +107,10 @@ impl Issuer {
     /// address of the API server is in the environment, its certificate authority and a token for
     /// reading its keys are in files, and the API server reports the name of the issuer.
     ///
-    /// The name is learned at the first fetch. When the API server reports another name later, the
-    /// verifier follows with one warning: the new name counts at once, and the former name stays
-    /// valid for 24 hours ([`accept_former_names_for`](Self::accept_former_names_for)). A process
+    /// The name is learned at the first fetch, and looked for at each later one. A token of another
+    /// name that a key of the cluster signed starts a fetch, at most one per cooldown. When the API
+    /// server reports another name, the verifier follows with one warning: the new name counts at
+    /// once, and the former name stays valid for 24 hours ([`accept_former_names_for`](Self::accept_former_names_for)). A process
     /// that starts after the change does not know the former name:
     /// [`also_named`](Self::also_named) configures it. The keys are the API server's own, at
     /// `/openid/v1/jwks`.

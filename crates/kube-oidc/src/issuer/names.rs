@@ -119,6 +119,11 @@ impl Names {
             || self.learned.as_ref().is_some_and(|learned| learned.remember(name))
     }
 
+    /// Whether an API server may report this name, and never did, as far as names are remembered.
+    pub(crate) fn may_learn(&self, name: &str) -> bool {
+        self.learned.is_some() && !self.ever_contained(name)
+    }
+
     /// Changes whenever [`ever_contained`](Self::ever_contained) may answer something else.
     pub(crate) fn version(&self) -> u32 {
         self.learned.as_ref().map_or(0, LearnedNames::version)

@@ -151,6 +151,18 @@ impl KeyCache {
         self.0.snapshot.load().as_ref().is_some_and(|snapshot| look(snapshot.keys()))
     }
 
+    /// Whether a fetch has ended, with a set or without.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.0.snapshot.load().is_some() || self.0.machine().is_failing()
+    }
+
+    /// Waits until a fetch has ended, with a set or without.
+    pub(crate) async fn first_answer(&self) {
+        if !self.has_answered() {
+            let _ = self.wait_for(None, |_| true).await;
+        }
+    }
+
     /// Notes that a request is here which may have to wait.
     pub(crate) fn arrive(&self) -> Arrival {
         self.0.machine().arrive()

@@ -42,6 +42,7 @@ pub(crate) struct Remote {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each issuer")]
 enum Location {
     Known(Url),
     /// The document is kept for its own lifetime.

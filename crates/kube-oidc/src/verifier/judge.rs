@@ -139,6 +139,11 @@ impl<'a> Unverified<'a> {
         let (mut keys_may_come, mut may_have_rotated) = (false, false);
         let issuers = inner.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss, now) {
+            if issuers.is_outranked_by_unknown(issuer, &self.payload.iss, now) {
+                // its key may be the other cluster's
+                keys_may_come = true;
+                continue;
+            }
             let judge = |keys: Option<&KeySet>| match keys
                 .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
             {
@@ -169,6 +174,13 @@ impl<'a> Unverified<'a> {
             }
         } else if may_have_rotated && self.could_pass(inner, names, now) {
             return Poll::Pending;
+        } else if refused == Refusal::UnknownIssuer && !self.rehearsed {
+            let mut renamed = self.renamed(inner, &issuers, now).peekable();
+            if renamed.peek().is_some()
+                && self.could_pass(inner, renamed.map(|issuer| &*issuer.names), now)
+            {
+                return Poll::Pending;
+            }
         }
         self.note_unknown_key(&issuers, &refused, now);
         Poll::Ready(Err(refused.into()))
@@ -179,9 +191,13 @@ impl<'a> Unverified<'a> {
         let issuers = inner.issuers.load_full();
         let (mut waits, mut refused) = (Vec::new(), Refusal::UnknownIssuer);
         let now = Moment::now(&*inner.clock);
-        for issuer in issuers.candidates(&self.payload.iss, now) {
+        let mut candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
+        if candidates.is_empty() {
+            candidates.extend(self.renamed(inner, &issuers, now));
+        }
+        for issuer in candidates {
             if let Some(cache) = issuer.keys.cache() {
-                waits.push(Box::pin(self.judge_by_fetched(inner, issuer, cache)));
+                waits.push(Box::pin(self.judge_by_fetched(inner, &issuers, issuer, cache)));
                 continue;
             }
             // its keys were given, and say what they said
@@ -214,6 +230,7 @@ impl<'a> Unverified<'a> {
     async fn judge_by_fetched<C: Claims>(
         &self,
         inner: &Inner<C>,
+        issuers: &TrustedIssuers,
         issuer: &TrustedIssuer,
         cache: &KeyCache,
     ) -> Result<Judged<C>, KeysUnavailable> {
@@ -224,6 +241,11 @@ impl<'a> Unverified<'a> {
             Err(Missing::UnknownKey) => return Ok(Judged::unknown_key()),
             Err(Missing::Unavailable(why)) => return Err(why),
         };
+        for other in issuers.outranking(issuer, &self.payload.iss, Moment::now(&*inner.clock)) {
+            if let Some(cache) = other.keys.cache() {
+                cache.first_answer().await;
+            }
+        }
         let now = Moment::now(&*inner.clock);
         let judged = self.judge_by(inner, issuer, set.keys(), now);
         let is_suspicious = matches!(judged, Judged::NotSigned { is_suspicious: true, .. });
@@ -264,6 +286,23 @@ impl<'a> Unverified<'a> {
         Judged::NotSigned { refusal: refused_for(no_key), is_suspicious }
     }
 
+    /// Issuers that may have this name by now: their API servers report names, their keys signed the
+    /// token, and a fetch may start for it.
+    fn renamed<'i, C: Claims>(
+        &'i self,
+        inner: &'i Inner<C>,
+        issuers: &'i TrustedIssuers,
+        now: Moment,
+    ) -> impl Iterator<Item = &'i TrustedIssuer> {
+        issuers.renamed(&self.payload.iss, now, |issuer, keys| {
+            self.find(keys).is_ok_and(|fitting| {
+                !inner.incidents.is_distrusted(&issuer.names, fitting.kid())
+                    && issuer.keys.cache().is_some_and(KeyCache::may_rotate)
+                    && fitting.signer(self.signing_input, self.signature).is_some()
+            })
+        })
+    }
+
     /// Whether the token would pass every other check if one of the keys had signed it.
     fn could_pass<'n, C: Claims>(
         &self,
@@ -300,7 +339,9 @@ impl<'a> Unverified<'a> {
         match self.signer(inner, issuer, fitting, now) {
             Ok(signer) => Judged::Signed(self.accept(inner, signer, now)),
             Err(refusal) => {
-                let is_suspicious = refusal == Refusal::Signature;
+                let is_suspicious = refusal == Refusal::Signature
+                    || refusal == Refusal::UnknownIssuer
+                        && issuer.names.may_learn(&self.payload.iss);
                 Judged::NotSigned { refusal, is_suspicious }
             }
         }

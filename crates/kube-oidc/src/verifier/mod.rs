@@ -326,7 +326,9 @@ impl<C: Claims> Verifier<C> {
     }
 
     /// Trusts one more issuer from now on: see [`VerifierBuilder::issuer`]. Its keys are fetched
-    /// when they are needed, and whether they are here does not touch the others.
+    /// when they are needed, and whether they are available does not affect the others. The exception
+    /// is a cluster whose API server reports the name that this issuer is configured with: its tokens
+    /// wait for the first answer of this issuer, be it an error.
     ///
     /// # Errors
     ///

@@ -22,8 +22,9 @@ struct Standing<'a> {
     issuer: &'a TrustedIssuer,
     name: Held<'a>,
     for_api_server: bool,
-    /// Whether keys of the issuer may be used now. Without them the last known set decides.
-    has_keys: bool,
+    /// Whether keys decide that may be used now. Without them the last known set does, for what is
+    /// under way.
+    is_decided: bool,
 }
 
 impl<C: Claims> Inner<C> {
@@ -33,7 +34,7 @@ impl<C: Claims> Inner<C> {
         let issuers = self.issuers.load();
         let standing = self.standing(&issuers, verified, &basis, now);
         let is_new = now.since(basis.checked_at) < REMEMBERED_FOR;
-        let Some(standing) = standing.filter(|standing| standing.has_keys && is_new) else {
+        let Some(standing) = standing.filter(|standing| standing.is_decided && is_new) else {
             return false;
         };
         let Standing { issuer, name, for_api_server, .. } = standing;
@@ -89,6 +90,7 @@ impl<C: Claims> Inner<C> {
         if for_api_server && self.validation.refuse_api_server_audiences {
             return None;
         }
-        Some(Standing { issuer, name, for_api_server, has_keys: by_keys.is_some() })
+        let is_decided = by_keys.is_some() && !issuers.is_outranked_by_unknown(issuer, iss, now);
+        Some(Standing { issuer, name, for_api_server, is_decided })
     }
 }

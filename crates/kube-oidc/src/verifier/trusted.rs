@@ -14,7 +14,7 @@ use crate::{
     clock::Moment,
     error::BuildError,
     issuer::{Claim, Held, Issuer, IssuerId, Names},
-    key_set::Key,
+    key_set::{Key, KeySet},
     keys::Keys,
     observed::Observed,
     shown::Shown,
@@ -132,6 +132,49 @@ impl TrustedIssuers {
         };
         let equal = || self.other_with(issuer, claim, iss, key, now);
         outranking.map(Rival::Outranks).or_else(|| equal().map(Rival::Shares))
+    }
+
+    /// Issuers of other clusters that are configured with a name, where this issuer is not: each may
+    /// list a key of this one.
+    pub(super) fn outranking<'a>(
+        &'a self,
+        issuer: &'a TrustedIssuer,
+        iss: &'a str,
+        now: Moment,
+    ) -> impl Iterator<Item = &'a TrustedIssuer> {
+        let is_one = move |other: &&Arc<TrustedIssuer>| {
+            other.cluster != issuer.cluster
+                && other.names.contain_by(Claim::Configured, iss, now)
+                && !issuer.names.contain_by(Claim::Configured, iss, now)
+        };
+        self.0.iter().filter(is_one).map(|other| &**other)
+    }
+
+    /// Whether an issuer has to wait with its keys for the first answer of one that outranks it.
+    pub(super) fn is_outranked_by_unknown(
+        &self,
+        issuer: &TrustedIssuer,
+        iss: &str,
+        now: Moment,
+    ) -> bool {
+        let is_unknown =
+            |other: &TrustedIssuer| other.keys.cache().is_some_and(|cache| !cache.has_answered());
+        self.0.len() > 1 && self.outranking(issuer, iss, now).any(is_unknown)
+    }
+
+    /// Issuers whose API server may report a name by now that they never had, where `is_signed`
+    /// finds that their keys signed a token of that name.
+    pub(super) fn renamed<'a>(
+        &'a self,
+        iss: &'a str,
+        now: Moment,
+        is_signed: impl Fn(&TrustedIssuer, &KeySet) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a TrustedIssuer> {
+        let is_one = move |issuer: &&Arc<TrustedIssuer>| {
+            issuer.names.may_learn(iss)
+                && issuer.keys.peek(now, |keys| keys.is_some_and(|keys| is_signed(issuer, keys)))
+        };
+        self.0.iter().filter(is_one).map(|issuer| &**issuer)
     }
 
     /// Logs once that a key of an issuer that is configured with a name is also listed by a cluster
