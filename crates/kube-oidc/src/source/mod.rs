@@ -2,12 +2,14 @@
 
 mod bounded;
 mod discovery;
+mod document;
 mod extra_requests;
 mod file;
 mod file_reader;
 mod freshness;
 #[cfg(feature = "remote-no-provider")]
 mod http;
+mod load_error;
 mod remote;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -16,9 +18,11 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 pub use self::http::HttpFetcher;
 pub use self::{bounded::BoundedConnection, file_reader::FileReader};
 pub(crate) use self::{
+    document::Discovery,
     file::KeySetFile,
     freshness::Freshness,
-    remote::{Discovery, FetchedSet, LoadError, LoadOutcome, Loaded, Manner, Remote},
+    load_error::LoadError,
+    remote::{FetchedSet, LoadOutcome, Loaded, Manner, Remote},
 };
 use crate::{error::foreign_error, key_set::KeySet, shown::shown_url};
 

@@ -1,9 +1,8 @@
 //! Keys that are fetched: by discovery, or from a URL that is known.
 
 use std::{
-    borrow::Cow,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,16 +12,17 @@ use tokio::time;
 use url::Url;
 
 use super::{
-    Fetch, FetchError, FetchRequest, FetchResponse, discovery,
+    Fetch, FetchRequest, FetchResponse, LoadError,
+    document::{Discovery, Document, Found, Trust},
     extra_requests::ExtraRequests,
     freshness::{Freshness, age, retry_after},
 };
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
-    issuer::{Change, Names},
-    issuer_url::{IssuerUrl, IssuerUrlError, Transport},
-    key_set::{KeySet, KeySetError, SkippedKey},
+    issuer::Names,
+    issuer_url::IssuerUrl,
+    key_set::{KeySet, SkippedKey},
     observed::Observed,
     shown::{Span, chain, shown_origin, shown_url},
 };
@@ -45,48 +45,7 @@ pub(crate) struct Remote {
 #[expect(clippy::large_enum_variant, reason = "there is one for each issuer")]
 enum Location {
     Known(Url),
-    /// The document is kept for its own lifetime.
-    Discovered {
-        document: String,
-        trust: Trust,
-        found: Mutex<Option<Found>>,
-    },
-}
-
-/// What a discovery document is believed.
-#[derive(Debug)]
-enum Trust {
-    /// Where the keys of the issuer of these names are, if the document names one of them.
-    Issuer { transport: Transport, names: Arc<Names> },
-    /// The name of the issuer. The keys are the API server's own, wherever the document says that
-    /// they are: on EKS it has named a private node.
-    ApiServer { jwks_uri: Url, names: Arc<Names>, observed: Arc<Observed> },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    jwks_uri: Url,
-    /// The name that an API server reports.
-    name: Option<String>,
-    at: Moment,
-    lifetime: Duration,
-    /// The document is read again before it is believed, as after the keys were not there.
-    suspect: bool,
-}
-
-/// What a fetch found out about the place of the keys.
-#[derive(Debug, Default)]
-pub(crate) enum Discovery {
-    #[default]
-    Unchanged,
-    /// The document was read.
-    Read(Found),
-    /// The server of the document is down, so the last known URL of the keys was used.
-    Outage(String),
-    /// The keys are gone from their URL.
-    Suspect,
-    /// The document is gone, or is not a document of this issuer.
-    Lost,
+    Discovered(Box<Document>),
 }
 
 /// The end of a fetch.
@@ -125,91 +84,6 @@ pub(crate) struct FetchedSet {
     pub(crate) skipped: Vec<SkippedKey>,
 }
 
-/// A fetch that did not.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    #[error("{url} could not be read")]
-    Fetch { url: String, source: FetchError },
-    #[error(transparent)]
-    File(#[from] FetchError),
-    #[error("{url} answered with status {status}{}", advice(*.status, .location.as_deref()))]
-    Status {
-        url: String,
-        status: u16,
-        retry_after: Option<Duration>,
-        /// Where a redirect leads: scheme, host, and port.
-        location: Option<String>,
-    },
-    #[error("the discovery document is not UTF-8")]
-    NotUtf8,
-    #[error("the discovery document is not well formed: {0}")]
-    Metadata(String),
-    #[error("the discovery document has no {0}")]
-    MissingMetadata(&'static str),
-    #[error("the discovery document names another issuer ({found}); expected {expected}{hint}")]
-    OtherIssuer { found: String, expected: String, hint: &'static str },
-    #[error("the jwks_uri {url} of the discovery document is not acceptable")]
-    JwksUri { url: String, source: IssuerUrlError },
-    #[error(transparent)]
-    KeySet(#[from] KeySetError),
-    #[error("{url} gave no answer within {timeout:?}")]
-    Timeout { url: String, timeout: Duration },
-    #[error("the fetcher panicked")]
-    Panicked,
-}
-
-fn advice(status: u16, location: Option<&str>) -> Cow<'static, str> {
-    let advice = match status {
-        304 => ", which is no answer to a request without a condition",
-        300..=399 => {
-            let location = location.map(|to| format!(" to {to}")).unwrap_or_default();
-            return format!(", a redirect{location}; redirects are not followed").into();
-        }
-        401 | 403 => {
-            ": it wants credentials. A kube-apiserver does unless anonymous readers are bound to \
-             the ClusterRole system:service-account-issuer-discovery; a bearer token for fetching \
-             keys is sent to the issuer's own origin only"
-        }
-        _ => "",
-    };
-    advice.into()
-}
-
-impl LoadError {
-    /// How long the issuer asked to be left alone.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-
-    /// Whether the keys may have moved: nobody is at their URL, or they are gone from there.
-    fn is_about_the_url(&self) -> bool {
-        matches!(
-            self,
-            Self::Fetch { .. } | Self::Timeout { .. } | Self::Status { status: 404 | 410, .. }
-        )
-    }
-
-    /// Whether the server may be down: the last that it said still holds.
-    fn is_outage(&self) -> bool {
-        matches!(
-            self,
-            Self::Fetch { .. }
-                | Self::Timeout { .. }
-                | Self::Status { status: 429 | 500..=599, .. }
-        )
-    }
-}
-
-impl Found {
-    /// Whether the document has to be read again before it is believed.
-    fn is_due(&self, now: Moment) -> bool {
-        self.suspect || now.since(self.at) >= self.lifetime
-    }
-}
-
 impl Remote {
     pub(crate) fn discovered(
         issuer: &IssuerUrl,
@@ -233,7 +107,7 @@ impl Remote {
     }
 
     fn by_document(document: String, trust: Trust, fetcher: Arc<dyn Fetch>) -> Self {
-        Self::at(Location::Discovered { document, trust, found: Mutex::new(None) }, fetcher)
+        Self::at(Location::Discovered(Box::new(Document::new(document, trust))), fetcher)
     }
 
     pub(crate) fn known(jwks_uri: Url, fetcher: Arc<dyn Fetch>) -> Self {
@@ -257,10 +131,8 @@ impl Remote {
         let mut discovery = Discovery::Unchanged;
         let result = match &self.location {
             Location::Known(url) => self.keys(url, last, manner, deadline).await,
-            Location::Discovered { document, trust, found } => {
-                let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let place = Place { document, trust, known };
-                self.load_discovered(&place, last, manner, deadline, &mut discovery).await
+            Location::Discovered(document) => {
+                self.load_discovered(document, last, manner, deadline, &mut discovery).await
             }
         };
         match &discovery {
@@ -282,36 +154,26 @@ impl Remote {
 
     /// Takes what a fetch found out about the place of the keys.
     pub(crate) fn note(&self, discovery: Discovery) {
-        let Location::Discovered { trust, found, .. } = &self.location else { return };
-        if let (
-            Discovery::Read(Found { name: Some(name), at, .. }),
-            Trust::ApiServer { names, observed, .. },
-        ) = (&discovery, trust)
-        {
-            learn(names, observed, name, *at);
-        }
-        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        match discovery {
-            Discovery::Unchanged | Discovery::Outage(_) => {}
-            Discovery::Read(read) => *found = Some(read),
-            Discovery::Suspect => found.iter_mut().for_each(|found| found.suspect = true),
-            Discovery::Lost => *found = None,
+        if let Location::Discovered(document) = &self.location {
+            document.note(discovery);
         }
     }
 
     async fn load_discovered(
         &self,
-        place: &Place<'_>,
+        document: &Document,
         last: Option<&KeySet>,
         manner: Manner<'_>,
         deadline: time::Instant,
         discovery: &mut Discovery,
     ) -> Result<Loaded, LoadError> {
         let now = Moment::now(manner.clock);
-        let known = match &place.known {
+        let known = document.known();
+        let known = match &known {
             Some(known) if !known.is_due(now) => known,
             _ => {
-                let url = self.locate(place, now, manner, deadline, discovery).await?;
+                let url =
+                    self.locate(document, known.as_ref(), now, manner, deadline, discovery).await?;
                 return self.keys(&url, last, manner, deadline).await;
             }
         };
@@ -326,7 +188,7 @@ impl Remote {
             return Ok(loaded);
         }
         // a key is missing, and the keys may have moved
-        let url = self.locate(place, now, manner, deadline, discovery).await?;
+        let url = self.locate(document, Some(known), now, manner, deadline, discovery).await?;
         if url == known.jwks_uri || !self.extra_requests.take(window, now) {
             return Ok(loaded);
         }
@@ -337,18 +199,19 @@ impl Remote {
     /// document then gets a part of the time, and leaves the rest to the keys.
     async fn locate(
         &self,
-        place: &Place<'_>,
+        document: &Document,
+        known: Option<&Found>,
         now: Moment,
         manner: Manner<'_>,
         deadline: time::Instant,
         discovery: &mut Discovery,
     ) -> Result<Url, LoadError> {
-        let Some(known) = &place.known else {
-            let read = self.discover(place, now, manner, deadline).await?;
+        let Some(known) = known else {
+            let read = self.discover(document, now, manner, deadline).await?;
             return Ok(keep(read, discovery));
         };
         let left = deadline.saturating_duration_since(time::Instant::now());
-        match self.discover(place, now, manner, deadline - left / 2).await {
+        match self.discover(document, now, manner, deadline - left / 2).await {
             Ok(read) => Ok(keep(read, discovery)),
             Err(error) if error.is_outage() => {
                 *discovery = Discovery::Outage(chain(&error));
@@ -394,24 +257,13 @@ impl Remote {
 
     async fn discover(
         &self,
-        place: &Place<'_>,
+        document: &Document,
         now: Moment,
         manner: Manner<'_>,
         deadline: time::Instant,
     ) -> Result<Found, LoadError> {
-        let response = self.fetch(place.document, manner, deadline).await?;
-        let (jwks_uri, name) = match place.trust {
-            Trust::Issuer { transport, names } => {
-                (discovery::jwks_uri(response.body(), *transport, names, now)?, None)
-            }
-            Trust::ApiServer { jwks_uri, .. } => {
-                (jwks_uri.clone(), Some(discovery::issuer(response.body())?))
-            }
-        };
-        let lifetime = manner.freshness.lifetime(&response);
-        // each fetch looks for the name in the document of an API server
-        let suspect = name.is_some();
-        Ok(Found { jwks_uri, name, at: now, lifetime, suspect })
+        let response = self.fetch(&document.url, manner, deadline).await?;
+        document.read(&response, manner.freshness, now)
     }
 
     /// Fetches, and lets only 200 pass.
@@ -473,15 +325,8 @@ impl Remote {
     }
 
     fn is_api_server(&self) -> bool {
-        matches!(&self.location, Location::Discovered { trust: Trust::ApiServer { .. }, .. })
+        matches!(&self.location, Location::Discovered(document) if document.is_api_servers())
     }
-}
-
-/// A discovery document, and what is known from it.
-struct Place<'a> {
-    document: &'a str,
-    trust: &'a Trust,
-    known: Option<Found>,
 }
 
 /// Keeps a document that was read: an issuer that is slow would be asked for it again and again
@@ -490,33 +335,4 @@ fn keep(read: Found, discovery: &mut Discovery) -> Url {
     let jwks_uri = read.jwks_uri.clone();
     *discovery = Discovery::Read(read);
     jwks_uri
-}
-
-/// Takes the name that an API server reports.
-fn learn(names: &Names, observed: &Observed, name: &str, now: Moment) {
-    let (issuer, cluster) = observed.names();
-    match names.learn(name, now) {
-        None | Some(Change::None) => {}
-        Some(Change::First) => {
-            tracing::info!(
-                issuer,
-                cluster,
-                name = shown_origin(name, None),
-                "learned the issuer's name"
-            );
-        }
-        Some(Change::Replaced { former, valid_for, is_flood }) => {
-            observed.meter.name_changed();
-            if !is_flood {
-                tracing::warn!(
-                    issuer,
-                    cluster,
-                    name = shown_origin(name, None),
-                    former = shown_origin(&former, None),
-                    former_valid_for = %Span(valid_for),
-                    "the issuer's name changed"
-                );
-            }
-        }
-    }
 }

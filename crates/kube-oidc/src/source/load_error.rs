@@ -1,0 +1,84 @@
+//! [`LoadError`]: why a fetch brought no keys.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::FetchError;
+use crate::{issuer_url::IssuerUrlError, key_set::KeySetError};
+
+/// A fetch that brought no keys.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("{url} could not be read")]
+    Fetch { url: String, source: FetchError },
+    #[error(transparent)]
+    File(#[from] FetchError),
+    #[error("{url} answered with status {status}{}", advice(*.status, .location.as_deref()))]
+    Status {
+        url: String,
+        status: u16,
+        retry_after: Option<Duration>,
+        /// Where a redirect leads: scheme, host, and port.
+        location: Option<String>,
+    },
+    #[error("the discovery document is not UTF-8")]
+    NotUtf8,
+    #[error("the discovery document is not well formed: {0}")]
+    Metadata(String),
+    #[error("the discovery document has no {0}")]
+    MissingMetadata(&'static str),
+    #[error("the discovery document names another issuer ({found}); expected {expected}{hint}")]
+    OtherIssuer { found: String, expected: String, hint: &'static str },
+    #[error("the jwks_uri {url} of the discovery document is not acceptable")]
+    JwksUri { url: String, source: IssuerUrlError },
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+    #[error("{url} gave no answer within {timeout:?}")]
+    Timeout { url: String, timeout: Duration },
+    #[error("the fetcher panicked")]
+    Panicked,
+}
+
+fn advice(status: u16, location: Option<&str>) -> Cow<'static, str> {
+    let advice = match status {
+        304 => ", which is no answer to a request without a condition",
+        300..=399 => {
+            let location = location.map(|to| format!(" to {to}")).unwrap_or_default();
+            return format!(", a redirect{location}; redirects are not followed").into();
+        }
+        401 | 403 => {
+            ": it wants credentials. A kube-apiserver does unless anonymous readers are bound to \
+             the ClusterRole system:service-account-issuer-discovery; a bearer token for fetching \
+             keys is sent to the issuer's own origin only"
+        }
+        _ => "",
+    };
+    advice.into()
+}
+
+impl LoadError {
+    /// How long the issuer asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the keys may have moved: nobody is at their URL, or they are gone from there.
+    pub(super) fn is_about_the_url(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch { .. } | Self::Timeout { .. } | Self::Status { status: 404 | 410, .. }
+        )
+    }
+
+    /// Whether the server may be down: the last that it said still holds.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch { .. }
+                | Self::Timeout { .. }
+                | Self::Status { status: 429 | 500..=599, .. }
+        )
+    }
+}
