@@ -24,6 +24,10 @@ pub(crate) struct Args {
     #[arg(long)]
     in_cluster: bool,
 
+    /// Another name of the one issuer, as during a migration; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    also_named: Vec<String>,
+
     /// Serve /reviewed too, which asks the API server whether a token still counts; needs the right
     /// to create tokenreviews (system:auth-delegator)
     #[arg(long)]
@@ -116,7 +120,7 @@ impl Args {
                 return Err(StartError::InClusterAlone);
             }
             self.check_settings_of_one_issuer()?;
-            let issuer = Issuer::in_cluster()?;
+            let issuer = self.with_other_names(Issuer::in_cluster()?);
             return Ok(vec![if self.token_review {
                 issuer.with_token_review(review::in_cluster()?)
             } else {
@@ -128,9 +132,12 @@ impl Args {
         }
         let [issuer] = &self.issuer[..] else {
             self.check_settings_of_one_issuer()?;
+            if !self.also_named.is_empty() {
+                return Err(StartError::OneIssuerNeeded { flag: "--also-named" });
+            }
             return self.issuer.iter().map(|issuer| named_issuer(issuer)).collect();
         };
-        let mut issuer = named_issuer(issuer)?;
+        let mut issuer = self.with_other_names(named_issuer(issuer)?);
         if let Some(jwks_uri) = &self.jwks_uri {
             issuer = issuer.with_jwks_uri(jwks_uri);
         }
@@ -151,6 +158,10 @@ impl Args {
             issuer = issuer.with_key_set_file(path);
         }
         Ok(vec![issuer])
+    }
+
+    fn with_other_names(&self, issuer: Issuer) -> Issuer {
+        self.also_named.iter().fold(issuer, |issuer, name| issuer.also_named(name.as_str()))
     }
 
     /// Flags about the keys of an issuer need one, and only one.

@@ -1,13 +1,19 @@
 //! Issuers whose names change, or are those of other issuers too. Every issuer is a server of its own.
 
 use std::{
+    convert::Infallible,
     path::PathBuf,
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
+use axum::{Router, body::Body, routing::get};
 use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, clock::ManualClock};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
-use kube_oidc_tests::{Judge as _, Log};
+use kube_oidc_tests::{HttpServer, Judge as _, Log};
+use reqwest::Client;
+use tokio_stream::StreamExt as _;
+use tower_kube_oidc::OidcAuthLayer;
 
 const OLD: &str = "https://old.example";
 const NEW: &str = "https://new.example";
@@ -211,6 +217,30 @@ async fn token_of_a_name_that_is_never_reported_starts_few_fetches() {
 }
 
 #[tokio::test]
+async fn stream_ends_with_the_former_name_of_its_token() {
+    let cluster = Cluster::named(OLD);
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier = builder(cluster.in_cluster()).clock(clock.clone()).build().unwrap();
+    let token = cluster.minted(OLD).expires_in(10 * DAY).mint();
+    assert!(is_accepted(&verifier, &token).await);
+    cluster.report(NEW);
+    verifier.refresh_now().await.unwrap();
+    clock.advance(Duration::from_secs(24 * 3600 - 1));
+    let endless = async || {
+        let begun = tokio_stream::once(Ok::<_, Infallible>("begun"));
+        Body::from_stream(begun.chain(tokio_stream::pending()))
+    };
+    let layer = OidcAuthLayer::from(verifier).end_streams_at_expiry().build().unwrap();
+    let server = HttpServer::start(Router::new().route("/", get(endless)).layer(layer)).await;
+    let request = Client::new().get(server.url()).bearer_auth(&token);
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "begun");
+    clock.advance(SECOND);
+    let ended = tokio::time::timeout(Duration::from_secs(30), response.chunk()).await;
+    assert!(ended.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn former_name_lasts_as_long_as_set() {
     for (set, after) in [(Duration::ZERO, false), (HOUR, true)] {
         let cluster = Cluster::named(OLD);
@@ -395,7 +425,7 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
         for _ in 0..2 {
             assert_eq!(verdict(&verifier, token).await, Ok(Some("blue".to_owned())));
         }
-        assert!(matches!(verifier.verify_now(token), std::task::Poll::Ready(Ok(_))));
+        assert!(matches!(verifier.verify_now(token), Poll::Ready(Ok(_))));
         green.api_server.come_up();
     }
 }
