@@ -2,11 +2,13 @@
 //!
 //! Two parsers that disagree on which of two `sub` members counts are a way past a lock
 //! ([RFC 8725, 2.4 and RFC 7515, 4]: duplicate names must be rejected or the last one taken; we
-//! reject). Names are compared after unescaping, in objects that we skip too.
+//! reject). Names are compared after unescaping, in objects that we skip too. A name that
+//! `serde_json` reserves is no name either, and no feature of `serde_json` changes what is accepted.
 //!
 //! [RFC 8725, 2.4 and RFC 7515, 4]: https://www.rfc-editor.org/rfc/rfc7515#section-4
 
 mod plain;
+mod reserved;
 
 use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData, ops::Deref};
 
@@ -162,10 +164,18 @@ impl Malformed {
     }
 }
 
-/// Where an error is and of what kind, without its words.
+/// Where an error is and of what kind, without its words where they are not ours.
 pub(crate) fn place(error: &serde_json::Error) -> String {
-    format!("{:?} error at column {}", error.classify(), error.column())
+    let words = error.to_string();
+    match [TWICE, TOO_DEEP, RESERVED_NAME].iter().find(|ours| words.starts_with(**ours)) {
+        Some(ours) => format!("{ours}, at column {}", error.column()),
+        None => format!("{:?} error at column {}", error.classify(), error.column()),
+    }
 }
+
+const TWICE: &str = "a member stands twice";
+const TOO_DEEP: &str = "nested too deep";
+const RESERVED_NAME: &str = "a member name begins with `$serde_json::private::`";
 
 struct Object<'m, M> {
     members: &'m mut M,
@@ -190,17 +200,25 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
     // once for each kind of object: what is small stays in the processor's nearest memory
     #[inline(never)]
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let depth = deeper::<A::Error>(self.depth)?;
+        let depth = deeper(self.depth);
         let mut known = 0;
         let mut unknown: Option<Seen<'de>> = None;
         while let Some(name) = map.next_key_seed(NameSeed::<M::Name>(PhantomData))? {
+            match &name {
+                Either::Unknown(name) if reserved::is_reserved(name) => {
+                    return reserved::number(name, map);
+                }
+                _ => {}
+            }
+            // not before the name was looked at: a number is no deeper than what it is in
+            let depth = depth.ok_or_else(too_deep)?;
             let value = Value { map: &mut map, depth };
             let new = match &name {
                 Either::Known(name) => known & name.bit() == 0,
                 Either::Unknown(name) => unknown.get_or_insert_default().insert(name),
             };
             match name {
-                _ if !new => return Err(A::Error::custom("a member stands twice")),
+                _ if !new => return Err(A::Error::custom(TWICE)),
                 Either::Known(name) => {
                     known |= name.bit();
                     self.members.member(name, value)?;
@@ -208,7 +226,7 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
                 Either::Unknown(_) => value.skip()?,
             }
         }
-        Ok(())
+        depth.map(drop).ok_or_else(too_deep)
     }
 }
 
@@ -252,8 +270,13 @@ impl<'de, N: Name> Visitor<'de> for NameSeed<N> {
     }
 }
 
-fn deeper<E: serde::de::Error>(depth: u8) -> Result<u8, E> {
-    if depth > MAX_DEPTH { Err(E::custom("nested too deep")) } else { Ok(depth + 1) }
+fn deeper(depth: u8) -> Option<u8> {
+    (depth <= MAX_DEPTH).then_some(depth + 1)
+}
+
+#[cold]
+fn too_deep<E: serde::de::Error>() -> E {
+    E::custom(TOO_DEEP)
 }
 
 /// The names of no interest that were seen in one object. A list while they are few, for speed; then a set, so that an
@@ -441,7 +464,7 @@ impl<'de> Visitor<'de> for Skip {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let depth = deeper::<A::Error>(self.depth)?;
+        let depth = deeper(self.depth).ok_or_else(too_deep)?;
         while list.next_element_seed(Skip { depth })?.is_some() {}
         Ok(())
     }
@@ -531,6 +554,40 @@ mod tests {
         let objects = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
         assert!(accepts(&objects(32)));
         assert!(!accepts(&objects(33)));
+    }
+
+    #[test]
+    fn number_at_the_greatest_depth_is_accepted() {
+        let nested = |value: &str| format!("{{\"a\":{}{value}{}}}", "[".repeat(31), "]".repeat(31));
+        for number in ["1", "-1", "1.5", "1e3", "100000000000000000000000", "-0.0", "1e-999"] {
+            assert!(accepts(&nested(number)), "{number}");
+            assert!(accepts(&format!("{{\"a\":{number}, \"b\":[{number}]}}")), "{number}");
+        }
+        assert!(!accepts(&nested("{}")));
+        assert!(!accepts(&nested("[]")));
+        assert!(!accepts(&nested("1e999")));
+        assert!(!accepts(&nested("{\"a\":1}")));
+    }
+
+    #[test]
+    fn reserved_member_names_are_rejected_at_every_depth_and_after_unescaping() {
+        for name in [
+            "$serde_json::private::RawValue",
+            "$serde_json::private::Number",
+            "$serde_json::private::",
+            r"\u0024serde_json::private::RawValue",
+        ] {
+            for value in [r#""1""#, r#""{}""#, r#""\u0031""#, "1", "{}"] {
+                let object = format!("{{\"{name}\":{value}}}");
+                let longer = format!("{{\"x\":0,\"{name}\":{value}}}");
+                for object in [object.clone(), longer, format!("{{\"y\":[1,{object}]}}")] {
+                    assert!(!accepts(&object), "{object}");
+                    let error = parse_part(&object, || SkipMembers).map(drop).unwrap_err().place();
+                    assert!(error.contains("begins with `$serde_json::private::`"), "{error}");
+                }
+            }
+        }
+        assert!(accepts(r#"{"serde_json::private::RawValue":"","$serde_json":"","$":""}"#));
     }
 
     #[test]
