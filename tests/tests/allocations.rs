@@ -7,11 +7,12 @@ use std::{
     future::{Ready, ready},
     pin::pin,
     task::{Context, Poll, Waker},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use http::{Request, Response};
 use kube_oidc::{Issuer, Verifier};
-use kube_oidc_testing::TestIssuer;
+use kube_oidc_testing::{SigningAlgorithm, TestIssuer};
 use tower::{Layer as _, Service};
 use tower_kube_oidc::{OidcAuthLayer, Verified};
 
@@ -139,4 +140,56 @@ fn a_clone_of_a_layer_costs_none() {
     drop(layer.layer(Empty));
     let count = allocations(|| drop(layer.clone().layer(Empty)));
     assert_eq!(count, 0);
+}
+
+#[test]
+fn token_cache_with_custom_claims_keeps_within_twice_its_bytes() {
+    const BYTES: usize = 16 * 1024 * 1024;
+    let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::EdDsa).start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 3600;
+    let list =
+        |element: &str| format!("[{}]", vec![element; 11_000 / (element.len() + 1)].join(","));
+    let members = |count: usize| {
+        let member = |index| format!(r#""m{index:04}":{index}"#);
+        format!("{{{}}}", (0..count).map(member).collect::<Vec<_>>().join(","))
+    };
+    for (claim, tokens) in [
+        (list(r#"{"a":0}"#), 50),
+        (list(r#"{"":""}"#), 50),
+        (list("[]"), 150),
+        (list("[0]"), 150),
+        (list("{}"), 150),
+        (list("0"), 150),
+        (list(r#""a""#), 150),
+        (list(r#""\"\\,[{""#), 150),
+        (list(&members(12)), 150),
+        (list(&members(100)), 150),
+        (members(900), 150),
+        (format!("\"{}\"", "a".repeat(11_000)), 700),
+        (r#"{"roles":["reader","writer"],"tenant":"blue"}"#.to_owned(), 7_500),
+    ] {
+        let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+            .claims::<serde_json::Value>()
+            .audience("orders")
+            .token_cache(100_000)
+            .token_cache_bytes(BYTES)
+            .build()
+            .unwrap();
+        runtime.block_on(verifier.ready());
+        let held = allocation_counter::measure(|| {
+            for jti in 0..tokens {
+                let payload = format!(
+                    r#"{{"iss":"{}","aud":"orders","exp":{exp},"jti":"{jti}","x":{claim}}}"#,
+                    issuer.url()
+                );
+                let token = issuer.token().payload_text(&payload).mint();
+                assert!(matches!(verifier.verify_now(&token), Poll::Ready(Ok(_))));
+            }
+        });
+        let held = usize::try_from(held.bytes_current).unwrap();
+        println!("{held:>9} bytes for {tokens} tokens with {claim:.20}");
+        assert!(held < 2 * BYTES, "{held} bytes for {claim:.20}");
+        assert!(held > BYTES / 4, "{held} bytes for {claim:.20}");
+    }
 }

@@ -66,9 +66,7 @@ impl<C: Claims> Verified<C> {
 
     /// About how much memory it holds.
     pub(crate) fn bytes(&self) -> usize {
-        // claims of one's own are about as large as their text
-        let texts = self.registered().bytes() * if C::KUBERNETES { 1 } else { 2 };
-        size_of::<Inner<C>>() + 2 * size_of::<usize>() + texts
+        size_of::<Inner<C>>() + 2 * size_of::<usize>() + C::bytes(&self.0.kept)
     }
 
     /// The claims.

@@ -1,5 +1,6 @@
 //! The claims of a token: read once, borrowed, before anything is believed.
 
+mod custom;
 mod numeric_date;
 mod object_name;
 mod registered;
@@ -9,7 +10,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use serde::de::{DeserializeOwned, MapAccess};
+use serde::de::MapAccess;
 
 use self::service_account::KubernetesClaim;
 pub(crate) use self::{
@@ -29,8 +30,9 @@ use crate::{
 ///
 /// [`ServiceAccountClaims`] is one; so is every type of your own that implements
 /// [`serde::de::DeserializeOwned`], for issuers with other claims. Whatever the type, the
-/// registered claims (`iss`, `aud`, `exp`, `nbf`, `iat`) are always checked, and a member that
-/// stands twice anywhere in the payload is refused before your type sees it.
+/// registered claims (`iss`, `aud`, `exp`, `nbf`, `iat`) are always checked. Your type never sees a
+/// payload with a duplicate member name, or with a name that `serde_json` reserves
+/// (`$serde_json::private::`), at any depth: such tokens are rejected.
 ///
 /// This trait is sealed.
 pub trait Claims: sealed::FromPayload {}
@@ -56,33 +58,11 @@ pub(crate) mod sealed {
 
         fn registered(kept: &Self::Kept) -> &RegisteredClaims;
 
+        /// How much memory is held beside the value itself, in bytes.
+        fn bytes(kept: &Self::Kept) -> usize;
+
         /// The name and the uid by which the API server knows the user, of a service account.
         fn user(kept: &Self::Kept) -> Option<(&str, &str)>;
-    }
-}
-
-impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
-    const KUBERNETES: bool = false;
-
-    type Kept = (C, RegisteredClaims);
-
-    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal> {
-        let claims = serde_json::from_str(text).map_err(|error| {
-            Refusal::Claims(format!("they do not fit the type: {}", json::place(&error)))
-        })?;
-        Ok((claims, RegisteredClaims::from_payload(payload, text)))
-    }
-
-    fn claims(kept: &Self::Kept) -> &Self {
-        &kept.0
-    }
-
-    fn registered(kept: &Self::Kept) -> &RegisteredClaims {
-        &kept.1
-    }
-
-    fn user(_: &Self::Kept) -> Option<(&str, &str)> {
-        None
     }
 }
 

@@ -226,6 +226,10 @@ impl sealed::FromPayload for ServiceAccountClaims {
         })
     }
 
+    fn bytes(kept: &Self) -> usize {
+        kept.registered.bytes()
+    }
+
     fn claims(kept: &Self) -> &Self {
         kept
     }

@@ -315,8 +315,10 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How much memory remembered tokens may take, in bytes: 32 MiB unless set, at least 64 KiB. A
-    /// token takes about 2 KiB; claims of your own are counted as twice their text.
+    /// Sets how much memory cached tokens may take, in bytes, at least 64 KiB. Defaults to 32 MiB.
+    ///
+    /// A token takes about 2 KiB. The memory of custom claims is estimated as that of a
+    /// `serde_json::Value`, which needs up to 100 bytes for each byte of a payload.
     pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
         self.plan.token_cache.bytes = bytes;
         self
