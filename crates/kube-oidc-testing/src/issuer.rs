@@ -1,7 +1,7 @@
 //! [`TestIssuer`]: keys, a server, and the switches to turn.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -45,6 +45,9 @@ pub enum Endpoint {
     TokenReview,
 }
 
+/// How many of the last requests are kept: whoever reaches the port may send any number.
+const HISTORY: usize = 1_000;
+
 struct Shared {
     discovery_path: String,
     keys_path: String,
@@ -61,7 +64,8 @@ struct State {
     overrides: HashMap<Endpoint, Answer>,
     bearer_token: Option<String>,
     deleted: Deleted,
-    seen: Vec<SeenRequest>,
+    seen: VecDeque<SeenRequest>,
+    fetches: HashMap<Endpoint, usize>,
 }
 
 /// Makes a [`TestIssuer`] that differs from the usual one.
@@ -201,22 +205,22 @@ impl TestIssuer {
         self.state().bearer_token = Some(token.to_owned());
     }
 
-    /// The requests that reached it so far.
+    /// Returns the requests that reached it, at most the last 1,000.
     #[must_use]
     pub fn requests(&self) -> Vec<SeenRequest> {
-        self.state().seen.clone()
+        self.state().seen.iter().cloned().collect()
     }
 
     /// How many requests for its keys reached it so far.
     #[must_use]
     pub fn key_fetches(&self) -> usize {
-        self.fetches(&self.shared.keys_path)
+        self.fetches(Endpoint::Keys)
     }
 
     /// How many requests for its discovery document reached it so far.
     #[must_use]
     pub fn discovery_fetches(&self) -> usize {
-        self.fetches(&self.shared.discovery_path)
+        self.fetches(Endpoint::Discovery)
     }
 
     /// Deletes a pod, by its name: a [`TokenReview`](Endpoint::TokenReview) refuses the tokens that
@@ -233,7 +237,7 @@ impl TestIssuer {
     /// How many times it was asked about a token so far.
     #[must_use]
     pub fn token_reviews(&self) -> usize {
-        self.fetches(token_review::PATH)
+        self.fetches(Endpoint::TokenReview)
     }
 
     /// Waits until as many requests for its keys reached it, and blocks the thread meanwhile.
@@ -242,18 +246,18 @@ impl TestIssuer {
     ///
     /// They did not within 30 seconds.
     pub fn wait_for_key_fetches(&self, count: usize) {
-        let path = &self.shared.keys_path;
+        let fetches = |state: &State| state.fetches(Endpoint::Keys);
         let state = self.state();
         let (state, waited) = self
             .shared
             .asked
-            .wait_timeout_while(state, Duration::from_secs(30), |state| state.fetches(path) < count)
+            .wait_timeout_while(state, Duration::from_secs(30), |state| fetches(state) < count)
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(!waited.timed_out(), "{} of {count} key fetches came", state.fetches(path));
+        assert!(!waited.timed_out(), "{} of {count} key fetches came", fetches(&state));
     }
 
-    fn fetches(&self, path: &str) -> usize {
-        self.state().fetches(path)
+    fn fetches(&self, endpoint: Endpoint) -> usize {
+        self.state().fetches(endpoint)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -333,7 +337,8 @@ impl TestIssuerBuilder {
             overrides: HashMap::new(),
             bearer_token: None,
             deleted: Deleted::default(),
-            seen: Vec::new(),
+            seen: VecDeque::new(),
+            fetches: HashMap::new(),
         };
         state.publish();
         let path = self.path.strip_suffix('/').unwrap_or(&self.path);
@@ -383,12 +388,13 @@ impl Shared {
         } else if request.path == token_review::PATH {
             Endpoint::TokenReview
         } else {
-            state.seen.push(request);
+            state.note(request);
             return Answer::new(404, "not found");
         };
         let asked = request.body.clone();
         let authorization = request.header("authorization").map(str::to_owned);
-        state.seen.push(request);
+        state.note(request);
+        *state.fetches.entry(endpoint).or_default() += 1;
         let wanted = state.bearer_token.as_ref().map(|token| format!("Bearer {token}"));
         match (wanted, authorization) {
             (Some(_), None) => return Answer::new(403, r#"{"kind":"Status","code":403}"#),
@@ -410,8 +416,15 @@ impl State {
         json!({ "keys": self.keys.iter().map(SigningKey::jwk).collect::<Vec<_>>() })
     }
 
-    fn fetches(&self, path: &str) -> usize {
-        self.seen.iter().filter(|request| request.path == path).count()
+    fn note(&mut self, request: SeenRequest) {
+        if self.seen.len() == HISTORY {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(request);
+    }
+
+    fn fetches(&self, endpoint: Endpoint) -> usize {
+        self.fetches.get(&endpoint).copied().unwrap_or_default()
     }
 
     fn publish(&mut self) {

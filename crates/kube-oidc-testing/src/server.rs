@@ -1,6 +1,7 @@
 //! The HTTP server of an issuer, on a thread of its own.
 
 use std::{
+    convert::Infallible,
     fmt, io,
     net::TcpListener as StdListener,
     pin::Pin,
@@ -12,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -25,6 +26,8 @@ use tokio::{
     sync::oneshot,
     task::JoinSet,
 };
+
+use crate::token_review;
 
 /// What an endpoint answers, the wrong way too.
 #[derive(Clone, Debug)]
@@ -144,7 +147,7 @@ pub struct SeenRequest {
     pub path: String,
     /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The body, which only a token review may have.
     pub body: Bytes,
     /// When it came.
     pub at: Instant,
@@ -250,6 +253,12 @@ async fn serve(
     }
 }
 
+/// The largest body of a token review: its token may have 16 KiB.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The largest head of a request.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     handler: Arc<Handler>,
@@ -258,12 +267,19 @@ async fn serve_connection(
         let handler = Arc::clone(&handler);
         async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
-            Ok::<_, hyper::Error>(handler(seen(&head, body)).into_response().await)
+            let limit = if head.uri.path() == token_review::PATH { MAX_BODY_BYTES } else { 0 };
+            let answer = match Limited::new(body, limit).collect().await {
+                Ok(body) => handler(seen(&head, body.to_bytes())),
+                Err(_) => Answer::new(413, "the body is too large"),
+            };
+            Ok::<_, Infallible>(answer.into_response().await)
         }
     });
     // a connection that breaks off is the client's business
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 fn seen(request: &Parts, body: Bytes) -> SeenRequest {

@@ -32,8 +32,9 @@ impl Deleted {
     /// Answers a `TokenReview` in the words of a real kube-apiserver. It goes by what the token
     /// says: that the signature is good was found out before anybody asked.
     pub(crate) fn review(&self, asked: &[u8]) -> Answer {
-        let Ok(mut review) = serde_json::from_slice::<Value>(asked) else {
-            return Answer::new(400, r#"{"kind":"Status","code":400}"#);
+        let mut review = match serde_json::from_slice::<Value>(asked) {
+            Ok(review) if review.is_object() => review,
+            _ => return Answer::new(400, r#"{"kind":"Status","code":400}"#),
         };
         let wanted: Vec<&str> = review["spec"]["audiences"]
             .as_array()
@@ -60,7 +61,8 @@ impl Deleted {
             wanted.iter().copied().filter(|audience| has.contains(audience)).collect();
         let pod = cluster["pod"]["name"].as_str();
         let exp = Duration::from_secs(claims["exp"].as_u64().unwrap_or_default());
-        if UNIX_EPOCH + exp < SystemTime::now() {
+        // a time that cannot be represented is far away
+        if UNIX_EPOCH.checked_add(exp).is_some_and(|exp| exp < SystemTime::now()) {
             refused("service account token has expired")
         } else if self.users.contains(user) || pod.is_some_and(|pod| self.pods.contains(pod)) {
             refused("Token has been invalidated")
