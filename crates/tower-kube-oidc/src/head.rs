@@ -46,12 +46,23 @@ impl<'a> RequestHead<'a> {
     /// rewrite they go by another.
     pub(crate) fn is_routed_by(&self, path: &str) -> bool {
         #[cfg(feature = "axum")]
-        if self.extensions.get::<::axum::extract::NestedPath>().is_some() {
-            // where all of it was stripped, a slash is left
-            return self.routed_path == "/" || path.ends_with(self.routed_path);
+        if let Some(nest) = self.extensions.get::<::axum::extract::NestedPath>() {
+            return left_by_nest(path, nest.as_str()) == Some(self.routed_path);
         }
         self.routed_path == path
     }
+}
+
+/// The rest of a path without as many leading segments as the pattern of a nest has.
+#[cfg(feature = "axum")]
+fn left_by_nest<'p>(path: &'p str, pattern: &str) -> Option<&'p str> {
+    let segments = pattern.split('/').filter(|segment| !segment.is_empty()).count();
+    let rest = (0..segments).try_fold(path, |rest, _| {
+        let rest = rest.strip_prefix('/')?;
+        rest.get(rest.find('/').unwrap_or(rest.len())..)
+    })?;
+    // where all of it was stripped, a slash is left
+    Some(if rest.is_empty() { "/" } else { rest })
 }
 
 /// The same, for when the request is gone.

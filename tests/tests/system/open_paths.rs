@@ -455,6 +455,44 @@ async fn in_a_nested_router_the_whole_path_counts() {
 }
 
 #[tokio::test]
+async fn nested_open_path_that_was_rewritten_is_closed() {
+    let issuer = start_issuer();
+    let inner = |open: &str| {
+        Router::new()
+            .route("/", get(|caller| say("root", caller)))
+            .route("/{*path}", get(|caller| say("another", caller)))
+            .layer(layer(&issuer).open_path(open))
+    };
+    for (pattern, open) in [
+        ("/app", "/app/admin/healthz"),
+        ("/app/", "/app/admin/healthz"),
+        ("/{tenant}", "/app/admin/healthz"),
+        ("/app/admin", "/app/admin/healthz"),
+        ("/app/{area}/", "/app/admin/healthz"),
+        ("/app/admin/healthz", "/app/admin/healthz"),
+    ] {
+        let segments = pattern.split('/').filter(|segment| !segment.is_empty()).count();
+        let rest: String =
+            open.split('/').skip(1 + segments).flat_map(|part| ["/", part]).collect();
+        let rest = if rest.is_empty() { "/" } else { &rest };
+        for to in ["/", "/healthz", "/admin/healthz", "/app/admin/healthz", "/secret", "//healthz"]
+        {
+            // between the nest, which strips the prefix, and the inner router
+            let rewrite = tower::layer::layer_fn(|inner: Router| {
+                tower::service_fn(move |mut request: Request| {
+                    *request.uri_mut() = to.parse().unwrap();
+                    inner.clone().oneshot(request)
+                })
+            });
+            let nested = Router::new().nest_service(pattern, rewrite.layer(inner(open)));
+            let request = Request::get(open).body(Body::empty()).unwrap();
+            let status = nested.oneshot(request).await.unwrap().status();
+            assert_eq!(status == StatusCode::OK, to == rest, "{open} in {pattern} becomes {to}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn outside_of_every_router_the_path_is_whole_too() {
     let issuer = start_issuer();
     let api = Router::new().route("/healthz", get(|caller| say("api healthz", caller)));
