@@ -2,10 +2,7 @@
 
 use std::{
     error::Error,
-    fmt,
-    future::Future,
     path::PathBuf,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -15,14 +12,15 @@ use http::{
     header::{AUTHORIZATION, HOST},
 };
 use kube_oidc::clock::Clock;
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    future::{CallFuture, client},
     origin::Origin,
     token_file::{TokenFile, TokenFileError},
 };
+use crate::service::for_waiting;
 
 /// Sends the token of this pod's service account with each request: the calling side of an
 /// [`OidcAuthLayer`](crate::OidcAuthLayer), for tower HTTP clients and tonic channels.
@@ -37,7 +35,9 @@ use super::{
 ///
 /// The file is a projected volume's, with the audience of the other side. It is read again every
 /// minute, as the kubelet replaces the token before it expires; a thousand calls in that minute
-/// read it once.
+/// read it once. The file is read in a thread, and a call waits for it, so it needs a tokio runtime
+/// with timers. While the file system hangs, calls send the last token until it expires. Then they
+/// fail.
 ///
 /// A token is sent to the origin that it was named for, and to nobody else: scheme, host and port
 /// of the request's URI count, and a `Host` header must say the same. A request to another origin
@@ -57,6 +57,19 @@ use super::{
 ///     );
 /// # Ok::<(), OriginError>(())
 /// ```
+///
+/// A token for the API server is sent nowhere, unless you ask for that with
+/// [`dangerous_api_server_audience`](TokenForOrigin::dangerous_api_server_audience). Such a token is
+/// recognized by these signs:
+///
+/// - It has no audience.
+/// - Its issuer is one of its audiences.
+/// - [`is_api_server_audience`](kube_oidc::is_api_server_audience) is true of an audience.
+/// - It has the claim `warnafter`, which only tokens for the API server have.
+/// - Its file is in `/var/run/secrets/kubernetes.io/serviceaccount`, directly or through links.
+///
+/// Other audiences that an API server accepts (`--api-audiences`, or a former issuer) cannot be
+/// recognized by the token alone.
 ///
 /// A tonic channel hides from layers where it goes, so it has a layer made for it:
 /// [`for_channel_to`](TokenForOrigin::for_channel_to).
@@ -88,7 +101,8 @@ impl ServiceAccountTokenLayer {
         Self { tokens: self.tokens.iter().chain(other.tokens.iter()).cloned().collect() }
     }
 
-    fn header<B>(&self, request: &Request<B>) -> Result<http::HeaderValue, TokenError> {
+    /// The file with the token for a request.
+    fn file<B>(&self, request: &Request<B>) -> Result<&Arc<TokenFile>, TokenError> {
         let named = self.named(request)?;
         // a shared gateway may go by it
         for host in request.headers().get_all(HOST) {
@@ -99,7 +113,7 @@ impl ServiceAccountTokenLayer {
                 None => return Err(TokenError::NoOrigin),
             }
         }
-        Ok(named.file.header()?)
+        Ok(&named.file)
     }
 
     /// Whom a request is for.
@@ -162,7 +176,7 @@ impl TokenForOrigin {
         ServiceAccountTokenLayer { tokens: Arc::new([named]) }
     }
 
-    /// Sends the token even if it opens the API server, which whoever receives it can do then.
+    /// Sends the token even if it is valid for the API server, where its recipient can use it.
     pub fn dangerous_api_server_audience(self) -> Self {
         Self { file: self.file.may_open_api_server() }
     }
@@ -203,7 +217,7 @@ pub enum CallError {
     Client(BoxError),
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 impl<S> Layer<S> for ServiceAccountTokenLayer {
     type Service = ServiceAccountToken<S>;
@@ -222,70 +236,33 @@ pub struct ServiceAccountToken<S> {
 
 impl<S, B> Service<Request<B>> for ServiceAccountToken<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Response = S::Response;
     type Error = CallError;
-    type Future = CallFuture<S::Future>;
+    type Future = CallFuture<S, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(client)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let state = match self.layer.header(&request) {
-            Ok(header) => {
-                request.headers_mut().insert(AUTHORIZATION, header);
-                State::Calling { future: self.inner.call(request) }
-            }
-            Err(error) => State::Failed { error: Some(error) },
+        let file = match self.layer.file(&request) {
+            Ok(file) => file,
+            Err(error) => return CallFuture::failed(error),
         };
-        CallFuture { state }
-    }
-}
-
-fn client(error: impl Into<BoxError>) -> CallError {
-    CallError::Client(error.into())
-}
-
-pin_project! {
-    /// The future of [`ServiceAccountToken`].
-    pub struct CallFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
-        Calling { #[pin] future: F },
-        Failed { error: Option<TokenError> },
-    }
-}
-
-impl<F, R, E> Future for CallFuture<F>
-where
-    F: Future<Output = Result<R, E>>,
-    E: Into<BoxError>,
-{
-    type Output = Result<R, CallError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProjection::Calling { future } => future.poll(cx).map_err(client),
-            StateProjection::Failed { error } => match error.take() {
-                Some(error) => Poll::Ready(Err(error.into())),
-                // polled after it was done
-                None => Poll::Pending,
-            },
+        match file.known() {
+            Some(Ok(header)) => {
+                request.headers_mut().insert(AUTHORIZATION, header);
+                CallFuture::calling(self.inner.call(request))
+            }
+            Some(Err(error)) => CallFuture::failed(error.into()),
+            None => {
+                let file = Arc::clone(file);
+                let inner = for_waiting(&mut self.inner);
+                CallFuture::waiting(Box::pin(async move { file.header().await }), inner, request)
+            }
         }
-    }
-}
-
-impl<F> fmt::Debug for CallFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallFuture").finish_non_exhaustive()
     }
 }

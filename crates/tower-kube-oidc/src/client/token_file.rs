@@ -3,9 +3,9 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, TryLockError},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,8 +13,10 @@ use http::HeaderValue;
 use kube_oidc::{
     clock::{Clock, SystemClock},
     is_api_server_audience,
+    source::FileReader,
 };
 use serde_json::Value;
+use tokio::{sync::Mutex, time};
 
 /// How long a token is used before its file is read again. The kubelet replaces it when a fifth of
 /// its life is left, which is two minutes at the least; client-go reads as often.
@@ -22,6 +24,12 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often a file is read at the most, when its token is about to expire or cannot be read.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a call waits for the file before it sends the last token.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a call without a last token waits for the file.
+const PATIENCE_WITHOUT_TOKEN: Duration = Duration::from_secs(5);
 
 /// Where every pod finds its key to the API server, whatever audience that has.
 const DEFAULT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -65,13 +73,25 @@ pub enum TokenFileError {
         /// Its `exp`.
         expired_at: SystemTime,
     },
-    /// The token opens the API server, so whoever receives it could use it there.
+    /// The token is valid for the API server, so its recipient could use it there.
     #[error(
-        "the token in {} is for the API server too: project one with an audience of the service's \
-         own", .path.display()
+        "the token in {} is valid for the API server: {sign}; project a token whose only audience is \
+         the service's own", .path.display()
     )]
     #[non_exhaustive]
     ApiServerAudience {
+        /// The file.
+        path: PathBuf,
+        /// The sign by which the token was recognized.
+        sign: &'static str,
+    },
+    /// The file is in the folder of the pod's API server token, whatever its audience.
+    #[error(
+        "the token file {} is in the folder of the pod's API server token, {DEFAULT_FOLDER}; mount \
+         it elsewhere", .path.display()
+    )]
+    #[non_exhaustive]
+    ApiServerFolder {
         /// The file.
         path: PathBuf,
     },
@@ -79,11 +99,12 @@ pub enum TokenFileError {
 
 /// A token file, read as seldom as will do.
 pub(super) struct TokenFile {
-    path: PathBuf,
+    reader: FileReader,
+    default_folder: PathBuf,
     may_open_api_server: bool,
     clock: Arc<dyn Clock>,
     last: RwLock<Option<Last>>,
-    /// Held by who reads the file.
+    /// Held by the call that reads the file.
     reading: Mutex<()>,
 }
 
@@ -111,7 +132,8 @@ impl Token {
 impl TokenFile {
     pub(super) fn at(path: PathBuf) -> Self {
         Self {
-            path,
+            reader: FileReader::new(path),
+            default_folder: DEFAULT_FOLDER.into(),
             may_open_api_server: false,
             clock: Arc::new(SystemClock::default()),
             last: RwLock::default(),
@@ -127,28 +149,25 @@ impl TokenFile {
         Self { clock, ..self }
     }
 
-    /// The value of an `Authorization` header.
-    pub(super) fn header(&self) -> Result<HeaderValue, TokenFileError> {
-        if let Some(known) = self.known() {
-            return known;
-        }
+    /// The value of an `Authorization` header, once the file was read.
+    pub(super) async fn header(&self) -> Result<HeaderValue, TokenFileError> {
         let _reading = match self.reading.try_lock() {
             Ok(reading) => reading,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                // somebody reads it already, and the last one will do meanwhile
-                if let Some(good) = self.good() {
-                    return Ok(good);
-                }
-                self.reading.lock().unwrap_or_else(PoisonError::into_inner)
-            }
+            // another call reads it already, and the last token will do meanwhile
+            Err(_) => match self.good() {
+                Some(good) => return Ok(good),
+                None => self.reading.lock().await,
+            },
         };
-        // it may have been read while this waited for its turn
-        self.known().unwrap_or_else(|| self.read_again())
+        // it may have been read while this call waited for its turn
+        match self.known() {
+            Some(known) => known,
+            None => self.read_again().await,
+        }
     }
 
-    /// What is known from a reading that is young enough.
-    fn known(&self) -> Option<Result<HeaderValue, TokenFileError>> {
+    /// The same from a reading that is young enough, if there is one.
+    pub(super) fn known(&self) -> Option<Result<HeaderValue, TokenFileError>> {
         let last = self.last.read().unwrap_or_else(PoisonError::into_inner);
         let last = last.as_ref().filter(|last| self.clock.monotonic() < last.read_again)?;
         let now = self.clock.wall();
@@ -166,9 +185,10 @@ impl TokenFile {
         good.is_good_at(self.clock.wall()).then(|| good.header.clone())
     }
 
-    fn read_again(&self) -> Result<HeaderValue, TokenFileError> {
+    async fn read_again(&self) -> Result<HeaderValue, TokenFileError> {
+        let content = self.read().await;
         let now = self.clock.wall();
-        let read = self.read(now);
+        let read = content.and_then(|(content, is_default)| self.check(&content, is_default, now));
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         let before = last.take().and_then(|last| last.good).filter(|good| good.is_good_at(now));
         let (good, error) = match read {
@@ -195,19 +215,37 @@ impl TokenFile {
         }
     }
 
-    /// Reads the file: some kilobytes of a file system in memory, so it is not worth a thread.
-    fn read(&self, now: SystemTime) -> Result<Token, TokenFileError> {
-        let path = || self.path.clone();
-        let text = read_start(&self.path)
-            .map_err(|error| TokenFileError::Read { path: path(), source: Arc::new(error) })?;
-        let token = text.trim_ascii();
+    /// Reads the file, and whether it is in the default folder. It may hang, as file systems do.
+    async fn read(&self) -> Result<(Vec<u8>, bool), TokenFileError> {
+        let patience = if self.good().is_some() { PATIENCE } else { PATIENCE_WITHOUT_TOKEN };
+        let folder = self.default_folder.clone();
+        let read = self.reader.read_with(move |path| Ok((read_start(path)?, is_in(path, &folder))));
+        let read = time::timeout(patience, read).await.unwrap_or_else(|_| {
+            let slow = format!("the file system did not answer within {patience:?}");
+            Err(io::Error::new(ErrorKind::TimedOut, slow))
+        });
+        read.map_err(|error| TokenFileError::Read { path: self.path(), source: Arc::new(error) })
+    }
+
+    fn check(
+        &self,
+        content: &[u8],
+        is_default: bool,
+        now: SystemTime,
+    ) -> Result<Token, TokenFileError> {
+        let path = || self.path();
+        let token = content.trim_ascii();
         if token.is_empty() {
             return Err(TokenFileError::Empty { path: path() });
         }
         let claims = Claims::read(token).ok_or_else(|| self.not_a_token())?;
-        let opens = claims.opens_api_server || is_default(&self.path);
-        if opens && !self.may_open_api_server {
-            return Err(TokenFileError::ApiServerAudience { path: path() });
+        if !self.may_open_api_server {
+            if let Some(sign) = claims.api_server_sign {
+                return Err(TokenFileError::ApiServerAudience { path: path(), sign });
+            }
+            if is_default {
+                return Err(TokenFileError::ApiServerFolder { path: path() });
+            }
         }
         let header = [b"Bearer ", token].concat();
         let mut header = HeaderValue::from_bytes(&header).map_err(|_| self.not_a_token())?;
@@ -221,14 +259,18 @@ impl TokenFile {
         }
     }
 
+    fn path(&self) -> PathBuf {
+        self.reader.path().to_owned()
+    }
+
     fn not_a_token(&self) -> TokenFileError {
-        TokenFileError::NotAToken { path: self.path.clone() }
+        TokenFileError::NotAToken { path: self.path() }
     }
 }
 
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TokenFile").field(&self.path).finish()
+        f.debug_tuple("TokenFile").field(&self.reader.path()).finish()
     }
 }
 
@@ -240,17 +282,17 @@ fn read_start(path: &Path) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Whether it is the pod's key to the API server, by whatever links.
-fn is_default(path: &Path) -> bool {
+/// Whether a file is in a folder, by whatever links.
+fn is_in(path: &Path, folder: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    path.starts_with(DEFAULT_FOLDER) || real(path).starts_with(real(Path::new(DEFAULT_FOLDER)))
+    path.starts_with(folder) || real(path).starts_with(real(folder))
 }
 
 /// What a token says that its owner has to know.
 struct Claims {
     expires_at: Option<SystemTime>,
-    /// Without an audience, as tokens of Secrets are, it is for the API server only.
-    opens_api_server: bool,
+    /// By what it is recognized as valid for the API server.
+    api_server_sign: Option<&'static str>,
 }
 
 impl Claims {
@@ -274,14 +316,59 @@ impl Claims {
             Some(_) => return None,
             None => Vec::new(),
         };
-        let opens = |audience: &&str| *audience == issuer || is_api_server_audience(audience);
         let expires_at = match payload.get("exp") {
             Some(exp) => {
                 Some(UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(exp.as_f64()?).ok()?)?)
             }
             None => None,
         };
-        let opens_api_server = audiences.is_empty() || audiences.iter().any(opens);
-        Some(Self { expires_at, opens_api_server })
+        let has = |audience: &dyn Fn(&str) -> bool| audiences.iter().any(|found| audience(found));
+        let api_server_sign = if audiences.is_empty() {
+            // as tokens of Secrets are
+            Some("it has no audience")
+        } else if has(&|audience| audience == issuer) {
+            Some("its issuer is an audience")
+        } else if has(&is_api_server_audience) {
+            Some("it has a default audience of API servers")
+        } else if payload.get("kubernetes.io").is_some_and(|k8s| k8s.get("warnafter").is_some()) {
+            Some("it has the claim `warnafter`")
+        } else {
+            None
+        };
+        Some(Self { expires_at, api_server_sign })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube_oidc_testing::TestIssuer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn token_in_the_default_folder_is_rejected_by_its_place() {
+        let folder = std::env::temp_dir().join(format!("kube-oidc-default-{}", std::process::id()));
+        let (default, elsewhere) = (folder.join("default"), folder.join("elsewhere"));
+        fs::create_dir_all(&default).unwrap();
+        fs::create_dir_all(&elsewhere).unwrap();
+        let token = TestIssuer::start().token().audience("orders").mint();
+        fs::write(default.join("orders"), &token).unwrap();
+        fs::write(elsewhere.join("orders"), &token).unwrap();
+        std::os::unix::fs::symlink(default.join("orders"), elsewhere.join("link")).unwrap();
+        let at =
+            |path: PathBuf| TokenFile { default_folder: default.clone(), ..TokenFile::at(path) };
+        for path in [default.join("orders"), elsewhere.join("link")] {
+            let error = at(path.clone()).header().await.unwrap_err();
+            let expected = format!(
+                "the token file {} is in the folder of the pod's API server token, \
+                 /var/run/secrets/kubernetes.io/serviceaccount; mount it elsewhere",
+                path.display()
+            );
+            assert_eq!(error.to_string(), expected);
+            assert!(matches!(error, TokenFileError::ApiServerFolder { .. }));
+            assert!(at(path).may_open_api_server().header().await.is_ok());
+        }
+        assert!(at(elsewhere.join("orders")).header().await.is_ok());
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -4,6 +4,7 @@ use std::{fs, time::SystemTime};
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use kube_oidc_tests::fixture;
 use tower_kube_oidc::{TokenFileError, clock::ManualClock};
 
 /// A token whose payload is this text.
@@ -86,26 +87,34 @@ async fn a_file_without_a_good_token_is_an_error_before_anything_is_sent() {
     );
     assert!(matches!(expired, TokenFileError::Expired { .. }));
 
-    for token in [
+    let (issuer_is, default) =
+        ("its issuer is an audience", "it has a default audience of API servers");
+    let none = "it has no audience";
+    for (token, sign) in [
         // an audience of the API server's, alone and beside another; none at all
-        issuer.token().claim("x", SECRET),
-        minted(&issuer).audience(issuer.url()),
-        minted(&issuer).audience("https://kubernetes.default.svc"),
-        minted(&issuer).audience("https://kubernetes.default.svc.cluster.local"),
-        minted(&issuer).claim("aud", "https://kubernetes.default.svc"),
+        (issuer.token().claim("x", SECRET).mint(), issuer_is),
+        (minted(&issuer).audience(issuer.url()).mint(), issuer_is),
+        (minted(&issuer).audience("https://kubernetes.default.svc").mint(), default),
+        (minted(&issuer).audience("https://kubernetes.default.svc.cluster.local").mint(), default),
+        (minted(&issuer).claim("aud", "https://kubernetes.default.svc").mint(), default),
         // of kOps and of k3s
-        minted(&issuer).audience("kubernetes.svc.default"),
-        minted(&issuer).audience("k3s"),
-        minted(&issuer).claim("aud", Vec::<String>::new()),
-        minted(&issuer).legacy("payments", "checkout"),
+        (minted(&issuer).audience("kubernetes.svc.default").mint(), default),
+        (minted(&issuer).audience("k3s").mint(), default),
+        (minted(&issuer).claim("aud", Vec::<String>::new()).mint(), none),
+        (minted(&issuer).legacy("payments", "checkout").mint(), none),
+        // a name that only the API server knows, and a default token all the same
+        (minted(&issuer).warn_after(SystemTime::now()).mint(), "it has the claim `warnafter`"),
+        (fixture("kube-apiserver-1.36/pod-default-3607.jwt"), issuer_is),
     ] {
-        volume.publish(token.mint());
+        volume.publish(token);
         let error = refused().await;
         assert!(matches!(error, TokenFileError::ApiServerAudience { .. }), "{error:?}");
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("the token in {path} is for the API server too"))
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the token in {path} is valid for the API server: {sign}; project a token whose \
+                 only audience is the service's own"
+            )
         );
     }
 

@@ -1,6 +1,8 @@
 //! The calling side: who is sent a token, and which.
 
 mod files;
+#[cfg(target_os = "linux")]
+mod hung;
 mod origins;
 #[cfg(target_os = "linux")]
 mod readings;
