@@ -248,7 +248,7 @@ impl Remote {
             self.logged_cache.store(false, Ordering::Relaxed);
         } else if !self.logged_cache.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                jwks_uri = shown_url(url.as_str()),
+                jwks_uri = self.shown(url.as_str()),
                 age = %Span(age),
                 "a cache answered a forced fetch of keys"
             );
@@ -305,7 +305,7 @@ impl Remote {
     ) -> Result<FetchResponse, LoadError> {
         let request = FetchRequest::new(url);
         let request = if is_anonymous { request.without_credentials() } else { request };
-        let (requested, url) = (url, shown_url(url));
+        let (requested, url) = (url, self.shown(url));
         let response = match time::timeout_at(deadline, self.fetcher.fetch(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(source)) => return Err(LoadError::Fetch { url, source }),
@@ -321,6 +321,16 @@ impl Remote {
                     .header("location")
                     .map(|to| shown_origin(to, Url::parse(requested).ok().as_ref())),
             }),
+        }
+    }
+
+    /// Shows a URL of this issuer: without its path if a document names it.
+    fn shown(&self, url: &str) -> String {
+        match &self.location {
+            Location::Discovered(document) if !document.is_api_servers() && document.url != url => {
+                format!("{} (the jwks_uri of the discovery document)", shown_origin(url, None))
+            }
+            _ => shown_url(url),
         }
     }
 

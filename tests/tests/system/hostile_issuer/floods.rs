@@ -11,11 +11,14 @@ use std::{
 
 use kube_oidc::{Issuer, Verifier};
 
-use super::{BOUND, PATIENT, assert_said};
+use super::{BOUND, assert_said};
 
 /// How long another task may be held up on a busy machine. Without a limit on the bytes of a
 /// connection it is held up for many seconds, again and again.
 const HELD_UP: Duration = Duration::from_secs(5);
+
+/// A fetch ends long before, by the limit and not by its timeout.
+const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Sends to every connection, and reports the number of bytes when the connection ends.
 fn flood(first: Vec<u8>, again: Vec<u8>) -> (String, mpsc::Receiver<usize>) {
@@ -50,19 +53,18 @@ async fn endless_response_is_cut_off_and_leaves_other_tasks_running() {
         ("chunk extensions", chunked.clone(), long_extension.into_bytes(), "broke off"),
         ("small chunks", chunked.clone(), b"1\r\n \r\n".to_vec(), "broke off"),
         ("body", b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), b" ".to_vec(), "more than 1048576 bytes"),
-        ("empty lines", vec![], b"\r\n".to_vec(), ""),
-        ("trailers", [&chunked[..], b"0\r\n"].concat(), b"a: b\r\n".to_vec(), ""),
-        ("header", b"HTTP/1.1 200 OK\r\nx: ".to_vec(), b"a".to_vec(), ""),
+        ("empty lines", vec![], b"\r\n".to_vec(), "head is too large"),
+        ("trailers", [&chunked[..], b"0\r\n"].concat(), b"a: b\r\n".to_vec(), "broke off"),
+        ("header", b"HTTP/1.1 200 OK\r\nx: ".to_vec(), b"a".to_vec(), "head is too large"),
     ] {
         let (url, sent) = flood(first, again.repeat(65_536 / again.len()));
         let issuer = Issuer::new(url.parse().unwrap()).with_jwks_uri(format!("{url}/jwks"));
-        let verifier = Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT);
+        let verifier = Verifier::builder(issuer).audience("orders").fetch_timeout(TIMEOUT);
         let verifier = verifier.build().unwrap();
         let fetch = tokio::spawn({
             let verifier = verifier.clone();
             async move { verifier.refresh_now().await }
         });
-        let start = Instant::now();
         let mut longest = Duration::ZERO;
         while !fetch.is_finished() {
             let before = Instant::now();
@@ -70,10 +72,9 @@ async fn endless_response_is_cut_off_and_leaves_other_tasks_running() {
             longest = longest.max(before.elapsed());
         }
         assert!(fetch.await.unwrap().is_err(), "{flood_of}");
-        assert!(start.elapsed() < PATIENT / 2, "{flood_of}: {:?}", start.elapsed());
         assert!(longest < HELD_UP, "{flood_of}: another task waited {longest:?}");
         assert_said(&verifier, flood_of, words);
-        let sent = sent.recv_timeout(PATIENT).expect("the connection ends");
+        let sent = sent.recv_timeout(TIMEOUT).expect("the connection ends");
         assert!(sent < BOUND, "{flood_of}: {sent} bytes");
     }
 }

@@ -159,7 +159,8 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
         (0, document("https://me:5ecre7@keys.example/5ecre7?5ecre7"), "keys.example"),
         (0, document("http://keys.example/5ecre7?5ecre7"), "http://keys.example"),
         (0, document("5ecre7:5ecre7"), "jwks_uri"),
-        (0, document("https://127.0.0.1:1/k?5ecre7"), "https://127.0.0.1:1"),
+        (0, document("https://127.0.0.1:1/5ecre7?5ecre7"), "https://127.0.0.1:1"),
+        (0, document(&format!("{}/5ecre7?5ecre7", issuer.base_url())), "status 404"),
     ] {
         for (index, endpoint) in [(0, Endpoint::Discovery), (1, Endpoint::Keys)] {
             if endpoints != 2 && endpoints != index {
