@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BinaryHeap, VecDeque},
     fmt,
     time::{Duration, Instant, SystemTime},
 };
@@ -40,6 +40,14 @@ pub struct Plan {
     pub outage: std::ops::Range<u64>,
     /// How often each instance is asked to verify a token.
     pub asked_every_seconds: u64,
+    /// How often each instance gets a token whose key its issuer does not have. `None`: never.
+    pub foreign_every_seconds: Option<u64>,
+    /// Whether each of those has a key ID of its own, instead of one for each instance.
+    pub endless_foreign: bool,
+    /// For how long one of two replicas of the issuer does not list a new key.
+    pub behind_seconds: u64,
+    /// When all instances restart, within `starts_within_seconds`. `None`: never.
+    pub restart_at: Option<u64>,
 }
 
 impl Default for Plan {
@@ -56,6 +64,10 @@ impl Default for Plan {
             retry_after_seconds: 7,
             outage: 84 * HOUR..86 * HOUR,
             asked_every_seconds: HOUR / 2,
+            foreign_every_seconds: None,
+            endless_foreign: false,
+            behind_seconds: 0,
+            restart_at: None,
         }
     }
 }
@@ -84,6 +96,12 @@ pub struct Report {
     pub new_keys_had: u64,
     /// The longest time in seconds from when a key began to sign until the last instance had it.
     pub slowest_rotation: f64,
+    /// The most requests of one instance in any 30 seconds.
+    pub peak_per_instance: usize,
+    /// The most responses other than 429 in one second.
+    pub peak_answered: u64,
+    /// How long after the outage the last instance had keys, in seconds.
+    pub slowest_start: f64,
     seconds: u64,
 }
 
@@ -118,7 +136,10 @@ impl fmt::Display for Report {
         writeln!(f, "| good tokens accepted | {} |", self.accepted)?;
         writeln!(f, "| good tokens refused in the first 10 min | {} |", self.refused_at_start)?;
         writeln!(f, "| good tokens refused later | {} |", self.refused_later)?;
-        writeln!(f, "| last to have a new key, after it signs | {:.0} s |", self.slowest_rotation)
+        writeln!(f, "| last to have a new key, after it signs | {:.0} s |", self.slowest_rotation)?;
+        writeln!(f, "| most requests of one verifier in 30 s | {} |", self.peak_per_instance)?;
+        writeln!(f, "| most requests answered in one second | {} |", self.peak_answered)?;
+        writeln!(f, "| last to have keys, after the outage | {:.0} s |", self.slowest_start)
     }
 }
 
@@ -136,11 +157,18 @@ struct Instance {
     timer_at: Option<Millis>,
     /// Until when its discovery document need not be read again.
     document_until: Millis,
+    /// When the last requests were sent, and the last that an ordinary fetch does not need.
+    sent: VecDeque<Millis>,
+    extra: VecDeque<Millis>,
+    /// Counts its restarts, so that a fetch of a former life is ignored.
+    life: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Request {
     key: u64,
+    /// What distinguishes its key ID.
+    kid: u64,
     retried: bool,
     arrival: Option<Arrival>,
 }
@@ -148,15 +176,37 @@ struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Asked(Request),
-    Fetched(Flight, Fetched),
+    Fetched(Flight, u32, Fetched),
     Timer,
+    Restart,
 }
+
+/// The key of a token that the issuer does not have.
+const FOREIGN: u64 = u64::MAX;
+
+/// The window of the budget, in milliseconds.
+const WINDOW: Millis = 30_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fetched {
     Set { newest: u64 },
     Throttled,
     Away,
+}
+
+impl Instance {
+    fn new(life: u32) -> Self {
+        Self {
+            machine: Machine::new(Settings::default()),
+            newest: 0,
+            waiting: Vec::new(),
+            timer_at: None,
+            document_until: 0,
+            sent: VecDeque::new(),
+            extra: VecDeque::new(),
+            life,
+        }
+    }
 }
 
 struct Fleet<'a> {
@@ -167,7 +217,8 @@ struct Fleet<'a> {
     sequence: u64,
     start: Moment,
     now: Millis,
-    in_this_second: (u64, u64),
+    /// The second, the requests in it, and those that were not throttled.
+    in_this_second: (u64, u64, u64),
     report: Report,
 }
 
@@ -182,8 +233,9 @@ pub fn run(plan: &Plan) -> Report {
         fleet.now = at;
         match event {
             Event::Asked(request) => fleet.asked(index, request),
-            Event::Fetched(flight, fetched) => fleet.fetched(index, flight, fetched),
+            Event::Fetched(flight, life, fetched) => fleet.fetched(index, flight, life, fetched),
             Event::Timer => fleet.timer(index),
+            Event::Restart => fleet.restart(index),
         }
     }
     fleet.report
@@ -191,27 +243,26 @@ pub fn run(plan: &Plan) -> Report {
 
 impl<'a> Fleet<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let instance = |_| Instance {
-            machine: Machine::new(Settings::default()),
-            newest: 0,
-            waiting: Vec::new(),
-            timer_at: None,
-            document_until: 0,
-        };
         let mut fleet = Self {
             plan,
             dice: fastrand::Rng::with_seed(plan.seed),
-            instances: (0..plan.instances).map(instance).collect(),
+            instances: (0..plan.instances).map(|_| Instance::new(0)).collect(),
             events: BinaryHeap::new(),
             sequence: 0,
             start: Moment { wall: SystemTime::UNIX_EPOCH, monotonic: Instant::now() },
             now: 0,
-            in_this_second: (0, 0),
+            in_this_second: (0, 0, 0),
             report: Report { seconds: plan.seconds, ..Report::default() },
         };
         for index in 0..plan.instances {
             let start = fleet.dice.u64(..plan.starts_within_seconds * 1000);
             fleet.schedule_requests(index, start);
+            if let Some(restart) = plan.restart_at {
+                fleet.at(restart * 1000 + start, index, Event::Restart);
+            }
+            if plan.foreign_every_seconds.is_some() {
+                fleet.at(start, index, Event::Asked(fleet.foreign(index, start)));
+            }
         }
         fleet
     }
@@ -235,7 +286,22 @@ impl<'a> Fleet<'a> {
     /// A token of the key that signs then. Keys are numbered from 1.
     fn request_at(&self, at: Millis) -> Request {
         let since = (at / 1000).saturating_sub(self.plan.signs_after_seconds);
-        Request { key: 1 + since / self.plan.rotates_every_seconds, retried: false, arrival: None }
+        let key = 1 + since / self.plan.rotates_every_seconds;
+        Request { key, kid: key, retried: false, arrival: None }
+    }
+
+    fn foreign(&self, index: usize, at: Millis) -> Request {
+        // apart from the numbers of keys
+        let apart = 1 << 32;
+        let kid = if self.plan.endless_foreign { apart + at } else { apart + index as u64 };
+        Request { key: FOREIGN, kid, retried: false, arrival: None }
+    }
+
+    /// It begins anew, and is warmed up.
+    fn restart(&mut self, index: usize) {
+        let life = self.instances[index].life + 1;
+        self.instances[index] = Instance::new(life);
+        self.asked(index, self.request_at(self.now));
     }
 
     fn at(&mut self, at: Millis, index: usize, event: Event) {
@@ -250,18 +316,25 @@ impl<'a> Fleet<'a> {
 
     fn asked(&mut self, index: usize, mut request: Request) {
         let now = self.moment();
+        if let (FOREIGN, None, Some(every)) =
+            (request.key, request.arrival, self.plan.foreign_every_seconds)
+        {
+            let next = self.now + every * 1000;
+            self.at(next, index, Event::Asked(self.foreign(index, next)));
+        }
         let instance = &mut self.instances[index];
         if instance.newest >= request.key && instance.machine.usable(now) {
             self.report.accepted += 1;
             return;
         }
         let arrival = *request.arrival.get_or_insert_with(|| instance.machine.arrive());
-        match instance.machine.ask(now, arrival, KeyIdHash(request.key)) {
+        match instance.machine.ask(now, arrival, KeyIdHash(request.kid)) {
             Answer::Start(flight) => {
                 instance.waiting.push(request);
                 self.fetch(index, flight);
             }
             Answer::Join => instance.waiting.push(request),
+            _ if request.key == FOREIGN => {}
             Answer::UnknownKey => self.refused().unauthorized += 1,
             Answer::ComeBack(_) if request.retried => self.refused().unavailable += 1,
             Answer::ComeBack(wait) => {
@@ -282,28 +355,48 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// The key set, and before it the discovery document where that is due.
+    /// The key set, and before it the discovery document where that is due; and after it, where a
+    /// key is looked for and nothing new came.
     fn fetch(&mut self, index: usize, flight: Flight) {
         let mut fetched = Fetched::Set { newest: 0 };
-        if self.instances[index].document_until <= self.now {
-            self.report.for_documents += 1;
-            fetched = self.request();
-            if matches!(fetched, Fetched::Set { .. }) {
-                self.instances[index].document_until = self.now + LIFETIME.as_secs() * 1000;
-            }
+        let is_due = self.instances[index].document_until <= self.now;
+        if is_due {
+            fetched = self.request_document(index);
         }
         if matches!(fetched, Fetched::Set { .. }) {
-            fetched = self.request();
+            fetched = self.request(index);
         }
-        let latency = self.dice.u64(20..200);
-        self.at(self.now + latency, index, Event::Fetched(flight, fetched));
+        let instance = &mut self.instances[index];
+        let is_old = matches!(fetched, Fetched::Set { newest } if newest <= instance.newest);
+        if is_old && !is_due && instance.machine.is_forced(flight) {
+            instance.extra.retain(|sent| self.now - sent < WINDOW);
+            if instance.extra.len() < 2 {
+                instance.extra.push_back(self.now);
+                self.request_document(index);
+            }
+        }
+        let (latency, life) = (self.dice.u64(20..200), self.instances[index].life);
+        self.at(self.now + latency, index, Event::Fetched(flight, life, fetched));
+    }
+
+    fn request_document(&mut self, index: usize) -> Fetched {
+        self.report.for_documents += 1;
+        let fetched = self.request(index);
+        if matches!(fetched, Fetched::Set { .. }) {
+            self.instances[index].document_until = self.now + LIFETIME.as_secs() * 1000;
+        }
+        fetched
     }
 
     /// What the issuer makes of one request.
-    fn request(&mut self) -> Fetched {
+    fn request(&mut self, index: usize) -> Fetched {
+        let sent = &mut self.instances[index].sent;
+        sent.retain(|sent| self.now - sent < WINDOW);
+        sent.push_back(self.now);
+        self.report.peak_per_instance = self.report.peak_per_instance.max(sent.len());
         let second = self.now / 1000;
         if self.in_this_second.0 != second {
-            self.in_this_second = (second, 0);
+            self.in_this_second = (second, 0, 0);
         }
         self.in_this_second.1 += 1;
         self.report.requests += 1;
@@ -315,12 +408,24 @@ impl<'a> Fleet<'a> {
             self.report.throttled += 1;
             Fetched::Throttled
         } else {
-            Fetched::Set { newest: 1 + second / self.plan.rotates_every_seconds }
+            self.in_this_second.2 += 1;
+            self.report.peak_answered = self.report.peak_answered.max(self.in_this_second.2);
+            let every = self.plan.rotates_every_seconds;
+            let is_behind = second % every < self.plan.behind_seconds && self.dice.bool();
+            Fetched::Set { newest: (1 + second / every).saturating_sub(is_behind.into()) }
         }
     }
 
-    fn fetched(&mut self, index: usize, flight: Flight, fetched: Fetched) {
+    fn fetched(&mut self, index: usize, flight: Flight, life: u32, fetched: Fetched) {
         let now = self.moment();
+        if self.instances[index].life != life {
+            return;
+        }
+        if matches!(fetched, Fetched::Set { .. }) && !self.instances[index].machine.usable(now) {
+            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+            let late = self.now.saturating_sub(self.plan.outage.end * 1000) as f64 / 1000.0;
+            self.report.slowest_start = self.report.slowest_start.max(late);
+        }
         let landing = match fetched {
             Fetched::Set { .. } => Landing::Good { lifetime: LIFETIME },
             Fetched::Throttled => Landing::Failed {
@@ -332,13 +437,23 @@ impl<'a> Fleet<'a> {
         let instance = &mut self.instances[index];
         if instance.machine.land(now, flight, landing, dice)
             && let Fetched::Set { newest } = fetched
-            && instance.newest < newest
+            && instance.newest != newest
         {
+            // a replica that is behind takes the new key away again
+            let is_new = instance.newest < newest;
             instance.newest = newest;
+            if !is_new {
+                return self.wake(index);
+            }
             if newest > 1 {
                 self.has_new_key(newest);
             }
         }
+        self.wake(index);
+    }
+
+    /// Whatever waits looks again.
+    fn wake(&mut self, index: usize) {
         for request in std::mem::take(&mut self.instances[index].waiting) {
             self.asked(index, request);
         }

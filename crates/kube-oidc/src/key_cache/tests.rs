@@ -679,12 +679,12 @@ async fn document_that_hangs_leaves_time_to_the_keys() {
 
 #[tokio::test(start_paused = true)]
 async fn document_that_an_abandoned_fetch_read_is_discarded() {
+    const MOVED: &str = "https://issuer.test/moved";
     let source = Source::new(good(&["a"]));
     source.set_at(DOCUMENT, document(KEYS));
     let cache = discovered(&source);
     get(&cache, "a").await.unwrap();
     // a fetch that stalls after it has read another document
-    const MOVED: &str = "https://issuer.test/moved";
     source.set_at(DOCUMENT, document(MOVED));
     source.set_at(MOVED, good(&["b"]));
     let shared = &cache.0;

@@ -42,7 +42,6 @@ pub(crate) struct Remote {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each issuer")]
 enum Location {
     Known(Url),
     Discovered(Box<Document>),
