@@ -358,14 +358,14 @@ pub struct ReviewUnavailable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReviewUnavailableCause {
-    /// The API server could not be asked. The log says why.
+    /// The last call to the API server failed. The log says why.
     #[error("the API server could not be asked")]
     Failed,
-    /// It did not answer in time.
+    /// The last call to the API server timed out.
     #[error("the API server takes too long")]
     Slow,
-    /// As many requests as may wait for answers are waiting.
-    #[error("too many requests wait for answers")]
+    /// As many calls are in flight as may be, of the token's subject or of all.
+    #[error("too many calls to the API server are in flight")]
     TooManyWaiting,
     /// The verifier was used outside a tokio runtime, where nobody can be asked.
     #[error("there is no tokio runtime to ask in")]

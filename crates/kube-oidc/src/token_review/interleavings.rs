@@ -77,3 +77,31 @@ fn no_answer_is_shared_too_and_an_earlier_one_is_nobodys() {
         });
     });
 }
+
+#[test]
+fn probe_of_several_requests_is_one_call_and_ends_failing() {
+    in_many_orders(|| {
+        block_on(async {
+            let (api_server, clock) = (ApiServer::that(false), clock());
+            let answers = answers(Arc::clone(&api_server), &clock);
+            for _ in 0..2 {
+                assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
+                clock.advance(Duration::from_secs(1));
+            }
+            api_server.answers.store(true, Ordering::SeqCst);
+            let askers = [(); 3].map(|()| {
+                let answers = Arc::clone(&answers);
+                spawn(async move { ask(&answers).await })
+            });
+            for asker in askers {
+                // by the failing state, or by the response that has come meanwhile
+                let verdict = asker.await.unwrap();
+                assert!(matches!(verdict, Ok(()) | Err(Reason::ReviewUnavailable)));
+            }
+            while ask(&answers).await.is_err() {
+                yield_now().await;
+            }
+            assert_eq!(api_server.calls.load(Ordering::SeqCst), 3);
+        });
+    });
+}

@@ -27,24 +27,39 @@
 //! # What it promises
 //!
 //! One call for a token in an interval, however many requests carry it. A token that the API server
-//! takes back is refused within one interval of the API server's own answer, which itself comes
-//! late: it tolerates a deleted pod for 60 s, and may remember its own answer for 10 s.
+//! rejects is rejected within one interval of the API server's own answer, which itself comes
+//! late: 10 s after an object is gone, and for one that is terminating 70 s after the end of its
+//! grace period.
 //!
 //! The answer counts only if it says `authenticated`, has no `error`, names the user and the uid of
 //! the token's claims, and has one of our audiences. While there is none the token is neither good
 //! nor bad: [`ReviewUnavailable`](crate::ReviewUnavailable), which a service answers with 503,
 //! unless [`TokenReview::keep_last_answer_for`] says otherwise.
+//!
+//! # Failing reviews
+//!
+//! Two failed calls in a row, about any tokens of an issuer, mean that its reviews are failing; the
+//! first response of any kind ends that. While they are failing no request waits: a kept answer
+//! counts at once, and other tokens without an answer are [`ReviewUnavailable`] at once. One call at
+//! a time is made in the background, and calls begin one second apart. After the recovery, kept
+//! tokens that are overdue are reviewed over one interval, and count until then.
+//!
+//! [`ReviewUnavailable`]: crate::ReviewUnavailable
 
+mod answer;
 mod answers;
+mod health;
 #[cfg(test)]
 #[cfg(kube_oidc_shuttle)]
 mod interleavings;
+mod known;
+mod permits;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-pub(crate) use self::answers::{Answers, Expected};
+pub(crate) use self::{answer::Expected, answers::Answers};
 use crate::error::{BuildError, foreign_error};
 
 /// Asks the API server of one cluster.
@@ -176,25 +191,29 @@ impl TokenReview {
         self
     }
 
-    /// How long an answer, and whoever waits for it, may take: 5 s unless set, 100 ms to 1 min. Who
-    /// waited for a call that came to nothing asks anew, and so waits for twice that at the most.
+    /// Sets how long a call, and a request that waits for it, may take. Defaults to 5 s; 100 ms to
+    /// 1 min.
+    ///
+    /// A request whose call was lost, with its runtime, waits for at most twice as long. While
+    /// reviews are failing, most calls may take 1 s at most.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// Accepts nobody while the API server does not answer. This is the default.
+    /// Accepts no token without an answer. This is the default.
     pub fn fail_closed(mut self) -> Self {
         self.settings.keep = None;
         self
     }
 
-    /// While the API server does not answer, goes on with its last good answer, for as long after
-    /// that answer; it is asked again once in a second. A token that it never answered for is not
-    /// accepted, and neither is one that it refused since.
+    /// Keeps the last good answer about a token for as long, where there is no newer one.
     ///
-    /// The token still has to pass every other check, so it is not accepted past its end, nor after
-    /// its key was taken back. At most 24 h, and not less than the interval.
+    /// The kept answer counts if a call fails, at once while
+    /// [reviews are failing](self#failing-reviews), and after it for at most one interval. A token
+    /// that was never confirmed is not accepted, and neither is one that was rejected since. The
+    /// token still has to pass every other check, so it is not accepted past its expiry, nor after
+    /// its key was removed. At most 24 h, and not less than the interval.
     pub fn keep_last_answer_for(mut self, duration: Duration) -> Self {
         self.settings.keep = Some(duration);
         self

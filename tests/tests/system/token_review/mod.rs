@@ -6,6 +6,7 @@ mod clusters;
 mod every_token;
 mod grpc;
 mod keeping;
+mod outage;
 mod routes;
 mod secrets;
 mod waiting;
