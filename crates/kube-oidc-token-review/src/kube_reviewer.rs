@@ -2,31 +2,34 @@
 
 use std::{
     error::Error,
-    fmt,
+    fmt, io,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use http::{Request, StatusCode, Uri, header::CONTENT_TYPE, uri::Scheme};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube_client::{Client, Config, client::Body};
 use kube_oidc::token_review::{ReviewError, ReviewFuture, ReviewRequest, ReviewStatus, Reviewer};
-use tokio::runtime::{Handle, Id};
 
-use crate::answer::Answer;
+use crate::{answer::Answer, background::Background, client::client};
 
-/// Where an API server is asked.
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
-/// As much of an answer as is read. It holds the token, and who it is of.
-const MAX_BYTES: usize = 256 * 1024;
-
-/// Asks the API server of one cluster: see the [crate's page](crate).
+/// A reviewer that calls the API server of one cluster: see the [crate's page](crate).
+///
+/// Connections, and the files of the configuration, belong to a thread of its own, so that it can
+/// be used from several runtimes, and a file system that hangs blocks none of them.
 pub struct KubeReviewer {
+    api_server: Arc<ApiServer>,
+    background: Background,
+}
+
+struct ApiServer {
     config: Config,
-    /// A client's tasks live in the runtime in which it was made, so it is of no use in another.
-    made: Mutex<Option<(Id, Client)>>,
+    /// `None`: it is created for the next call.
+    client: Mutex<Option<Client>>,
 }
 
 /// Why there is no [`KubeReviewer`].
@@ -43,6 +46,9 @@ pub enum KubeReviewerError {
     /// `accept_invalid_certs`, which is `insecure-skip-tls-verify` in a kubeconfig.
     #[error("the configuration does not have the API server's certificate checked")]
     UncheckedCertificate,
+    /// There is no thread, or no resources, for the connections to the API server.
+    #[error("failed to start the thread of the reviewer")]
+    Thread(#[source] io::Error),
 }
 
 impl KubeReviewer {
@@ -59,11 +65,14 @@ impl KubeReviewer {
     }
 
     /// Asks the API server that a configuration of kube's names, over https; plain http is for
-    /// loopback only, and goes through no proxy. The client is made at the first question. A server
-    /// that is busy is not asked again and again, whatever the configuration says.
+    /// loopback only, and goes through no proxy.
     ///
-    /// Give it a token, a token's file or a certificate for itself: a program that gets one (`exec`
-    /// in a kubeconfig) is run by kube in a thread of the runtime, and no timeout ends it.
+    /// The client is created at the first call, and again after the API server has rejected its
+    /// credentials with 401, so that a token's file is read again at once; otherwise once a minute.
+    /// Of the configuration's timeouts, `connect_timeout` is used, and neither are retries: the
+    /// timeout of a review is that of
+    /// [`TokenReview::timeout`](kube_oidc::token_review::TokenReview::timeout). A proxy may be one
+    /// of `http`, `https` and `socks5`.
     ///
     /// # Errors
     ///
@@ -79,25 +88,13 @@ impl KubeReviewer {
             // a proxy's loopback is another machine, and the token would go there in clear
             config.proxy_url = None;
         }
-        // kube would ask up to 15 times more, for as long as somebody waits
-        config.default_retry = false;
-        Ok(Self { config, made: Mutex::default() })
+        let background = Background::start("token-review").map_err(KubeReviewerError::Thread)?;
+        Ok(Self {
+            api_server: Arc::new(ApiServer { config, client: Mutex::default() }),
+            background,
+        })
     }
 
-    fn client(&self) -> Result<Client, ReviewError> {
-        let runtime = Handle::try_current()
-            .map_err(|error| ReviewError::new("there is no tokio runtime").with_source(error))?
-            .id();
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, client)) = made.as_ref().filter(|(id, _)| *id == runtime) {
-            return Ok(client.clone());
-        }
-        let client = Client::try_from(self.config.clone()).map_err(without_client)?;
-        *made = Some((runtime, client.clone()));
-        Ok(client)
-    }
-
-    /// Not by kube's typed API: it logs an answer that it cannot read, and the token is in it.
     async fn ask(&self, request: ReviewRequest<'_>) -> Result<ReviewStatus, ReviewError> {
         // a text, or an optional one before 1.36: the application says of which Kubernetes types are
         #[allow(clippy::useless_conversion)]
@@ -106,45 +103,60 @@ impl KubeReviewer {
             spec: TokenReviewSpec { token, audiences: Some(request.audiences().to_vec()) },
             ..TokenReview::default()
         };
-        let body = serde_json::to_vec(&review).map_err(|_| ReviewError::new("no JSON of it"))?;
-        let request = Request::post(PATH)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Body::from(body))
-            .map_err(|error| ReviewError::new("no request of it").with_source(error))?;
-        let response = self.client()?.send(request).await.map_err(|error| {
-            ReviewError::new("the API server cannot be asked").with_source(error)
-        })?;
-        match response.status() {
-            StatusCode::OK | StatusCode::CREATED => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(ReviewError::new(format!(
-                    "the API server answers {}: this service may not create tokenreviews",
-                    response.status().as_u16()
-                )));
-            }
-            other => {
-                let message = format!("the API server answers {}", other.as_u16());
-                return Err(ReviewError::new(message));
-            }
-        }
-        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-        let body =
-            body.map_err(|error| ReviewError::new("the answer breaks off").with_source(error))?;
-        Answer::read(&body.to_bytes())
-            .ok_or_else(|| ReviewError::new("the answer is no TokenReview"))
+        let body = serde_json::to_vec(&review)
+            .map_err(|_| ReviewError::new("failed to write a TokenReview as JSON"))?;
+        let api_server = Arc::clone(&self.api_server);
+        let call = self.background.run(async move { api_server.ask(body).await });
+        // how a task came to its end may show what it held
+        call.await.map_err(|_| ReviewError::new("the call to the API server was aborted"))?
     }
 }
 
-fn without_client(error: kube_client::Error) -> ReviewError {
-    match error {
-        // these show the proxy's address, and the password that may be in it
-        kube_client::Error::ProxyProtocolDisabled { protocol_feature, .. } => {
-            ReviewError::new(format!("a proxy wants kube-client's feature {protocol_feature}"))
+impl ApiServer {
+    /// Not by kube's typed API: it logs an answer that it cannot read, and the token is in it.
+    async fn ask(&self, body: Vec<u8>) -> Result<ReviewStatus, ReviewError> {
+        let request = Request::post(PATH)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(|error| ReviewError::new("invalid request").with_source(error))?;
+        let response = self.client()?.send(request).await.map_err(|error| {
+            ReviewError::new("failed to call the API server").with_source(error)
+        })?;
+        let status = response.status();
+        let problem = match status {
+            StatusCode::OK | StatusCode::CREATED => {
+                let body = response.into_body().collect().await.map_err(|error| {
+                    ReviewError::new("failed to read the response of the API server")
+                        .with_source(error)
+                })?;
+                return Answer::read(&body.to_bytes()).ok_or_else(|| {
+                    ReviewError::new("invalid response of the API server: no TokenReview")
+                });
+            }
+            StatusCode::UNAUTHORIZED => {
+                // with it goes the token that it has read
+                *self.made() = None;
+                "; it does not accept the credentials of this service itself"
+            }
+            StatusCode::FORBIDDEN => "; this service has no permission to create tokenreviews",
+            _ => "",
+        };
+        let status = status.as_u16();
+        Err(ReviewError::new(format!("the API server responded with {status}{problem}")))
+    }
+
+    fn client(&self) -> Result<Client, ReviewError> {
+        let mut made = self.made();
+        if let Some(client) = &*made {
+            return Ok(client.clone());
         }
-        kube_client::Error::ProxyProtocolUnsupported { .. } => {
-            ReviewError::new("kube's client knows no such proxy")
-        }
-        error => ReviewError::new("the client cannot be made").with_source(error),
+        let client = client(&self.config)?;
+        *made = Some(client.clone());
+        Ok(client)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Option<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +175,7 @@ impl fmt::Debug for KubeReviewer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // a password may be in its address
         f.debug_struct("KubeReviewer")
-            .field("api_server", &self.config.cluster_url.host())
+            .field("api_server", &self.api_server.config.cluster_url.host())
             .finish_non_exhaustive()
     }
 }
@@ -202,14 +214,11 @@ mod tests {
 
     #[test]
     fn nothing_shows_a_password_that_is_in_an_address() {
-        for proxy in ["socks5://me:hidden@proxy.example:1080", "ftp://me:hidden@proxy.example"] {
+        for proxy in ["ftp://me:hidden@proxy.example", "socks9://me:hidden@proxy.example:1080"] {
             let mut config = Config::new("https://me:hidden@10.96.0.1".parse().unwrap());
             config.proxy_url = Some(proxy.parse().unwrap());
             let reviewer = KubeReviewer::from_config(config).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let Err(error) = runtime.block_on(async { reviewer.client() }) else {
-                panic!("{proxy}")
-            };
+            let Err(error) = reviewer.api_server.client() else { panic!("{proxy}") };
             let shown = format!("{error} {error:?} {reviewer:?}");
             assert!(shown.contains("proxy") && shown.contains("10.96.0.1"), "{shown}");
             assert!(!shown.contains("hidden"), "{shown}");

@@ -21,6 +21,8 @@
 //! are kube's and hyper's, and are not overwritten when they are freed.
 
 mod answer;
+mod background;
+mod client;
 mod kube_reviewer;
 
 pub use self::kube_reviewer::{KubeReviewer, KubeReviewerError};

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod captured;
+mod client;
 mod clusters;
 mod every_token;
 mod grpc;
