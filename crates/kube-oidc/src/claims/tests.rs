@@ -334,6 +334,23 @@ fn a_member_that_stands_twice_is_refused_wherever_it_is() {
     }
 }
 
+#[test]
+fn custom_claims_hold_nothing_that_the_strict_reader_rejects() {
+    let twice = r#"{"role":"user","role":"admin"}"#;
+    let deep = "[".repeat(40) + &"]".repeat(40);
+    for hidden in [twice, &deep] {
+        for object in [
+            json!({ "$serde_json::private::RawValue": hidden }),
+            json!({ "a": [{ "$serde_json::private::RawValue": hidden }] }),
+            json!({ "$serde_json::private::Number": hidden }),
+        ] {
+            let refusal = read::<Value>(&with("/profile", Some(object)).to_string()).unwrap_err();
+            assert_eq!(refusal.reason(), Reason::Claims);
+            assert!(refusal.to_string().contains("`$serde_json::private::`"), "{refusal}");
+        }
+    }
+}
+
 /// A token has no room for so many, so no limit of its own stands in the way: they are read, all of
 /// them and in their order.
 #[test]
