@@ -1,5 +1,7 @@
 //! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
 
+#[cfg(feature = "remote-no-provider")]
+mod fetching;
 mod learned;
 mod names;
 
@@ -10,13 +12,13 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "remote-no-provider")]
+use self::fetching::HttpSettings;
 use self::learned::{DEFAULT_FORMER_FOR, LearnedNames};
 pub(crate) use self::{
     learned::Change,
     names::{Claim, Held, IssuerId, Names},
 };
-#[cfg(feature = "remote-no-provider")]
-use crate::source::HttpFetcher;
 use crate::{
     algorithm::Algorithm,
     clock::Clock,
@@ -67,27 +69,6 @@ pub struct Issuer {
     http: HttpSettings,
 }
 
-#[cfg(feature = "remote-no-provider")]
-#[derive(Clone, Default)]
-struct HttpSettings {
-    root_certificates: Vec<Vec<u8>>,
-    root_files: Vec<PathBuf>,
-    /// The platform's are not trusted.
-    exclude_platform_roots: bool,
-    proxy: Option<String>,
-    credentials: Vec<Credential>,
-    credential_origins: Vec<String>,
-}
-
-/// What is sent to the origins that keys are read from.
-#[cfg(feature = "remote-no-provider")]
-#[derive(Clone)]
-enum Credential {
-    BearerToken(String),
-    BearerTokenFile(PathBuf),
-    Header(String, String),
-}
-
 impl Issuer {
     /// An issuer whose keys are found by discovery, at
     /// `<issuer>/.well-known/openid-configuration`.
@@ -110,10 +91,10 @@ impl Issuer {
     /// The name is learned at the first fetch, and looked for at each later one. A token of another
     /// name that a key of the cluster signed starts a fetch, at most one per cooldown. When the API
     /// server reports another name, the verifier follows with one warning: the new name counts at
-    /// once, and the former name stays valid for 24 hours ([`accept_former_names_for`](Self::accept_former_names_for)). A process
-    /// that starts after the change does not know the former name:
-    /// [`also_named`](Self::also_named) configures it. The keys are the API server's own, at
-    /// `/openid/v1/jwks`.
+    /// once, and the former name stays valid for 24 hours
+    /// ([`accept_former_names_for`](Self::accept_former_names_for)). A process that starts after the
+    /// change does not know the former name: [`also_named`](Self::also_named) configures it. The keys
+    /// are the API server's own, at `/openid/v1/jwks`.
     ///
     /// A name that another cluster of the verifier is configured with outranks the same name that
     /// is learned here: see [`VerifierBuilder::issuer`](crate::VerifierBuilder::issuer).
@@ -281,109 +262,6 @@ impl Issuer {
         self
     }
 
-    /// Trusts the certificates of a PEM bundle when fetching, instead of the platform's.
-    ///
-    /// This is the setting for the CA of a private cluster. Several calls add up. An invalid
-    /// certificate in the bundle is skipped with a warning.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_root_certificates_pem(self, pem: impl Into<Vec<u8>>) -> Self {
-        let mut issuer = self.with_additional_root_certificates_pem(pem);
-        issuer.http.exclude_platform_roots = true;
-        issuer
-    }
-
-    /// Trusts the certificates of a PEM file when fetching, instead of the platform's.
-    ///
-    /// Several calls add up. The file is read at each fetch, so a replaced bundle is picked up. If
-    /// the file cannot be read again, the last usable certificates stay in use. An invalid
-    /// certificate in the file is skipped with a warning.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_root_certificates_file(self, path: impl Into<PathBuf>) -> Self {
-        let mut issuer = self.with_additional_root_certificates_file(path);
-        issuer.http.exclude_platform_roots = true;
-        issuer
-    }
-
-    /// Trusts the certificates of a PEM bundle when fetching, in addition to all others.
-    ///
-    /// The others are the platform's, unless
-    /// [`with_root_certificates_pem`](Self::with_root_certificates_pem),
-    /// [`with_root_certificates_file`](Self::with_root_certificates_file), or
-    /// [`in_cluster`](Self::in_cluster) excludes them.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_additional_root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.http.root_certificates.push(pem.into());
-        self
-    }
-
-    /// Trusts the certificates of a PEM file when fetching, in addition to all others.
-    ///
-    /// The file is read as by [`with_root_certificates_file`](Self::with_root_certificates_file).
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_additional_root_certificates_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.http.root_files.push(path.into());
-        self
-    }
-
-    /// Uses this http or https proxy when fetching over https, instead of the environment's.
-    ///
-    /// Plain http never goes through a proxy. The URL may contain a user name and a password. The
-    /// certificate of an https proxy is verified by the same root certificates as the issuer's.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_fetch_proxy(mut self, url: impl Into<String>) -> Self {
-        self.http.proxy = Some(url.into());
-        self
-    }
-
-    /// Sends a bearer token when fetching: a kube-apiserver may answer 403 to anonymous readers
-    /// of its key set, and `PingOne` wants one too.
-    ///
-    /// It goes to the origin (scheme, host and port) of the issuer, or of
-    /// [`with_jwks_uri`](Self::with_jwks_uri) where that is given, and to no other; a `jwks_uri`
-    /// that discovery names on another host gets it only by
-    /// [`with_credential_origin`](Self::with_credential_origin).
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_fetch_bearer_token(self, token: impl Into<String>) -> Self {
-        self.with_credential(Credential::BearerToken(token.into()))
-    }
-
-    /// Sends the bearer token of a file when fetching, by the rules of
-    /// [`with_fetch_bearer_token`](Self::with_fetch_bearer_token). The file is read at each
-    /// fetch, as the kubelet rotates it.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_fetch_bearer_token_file(self, path: impl Into<PathBuf>) -> Self {
-        self.with_credential(Credential::BearerTokenFile(path.into()))
-    }
-
-    /// Sends a header when fetching, by the rules of
-    /// [`with_fetch_bearer_token`](Self::with_fetch_bearer_token): it may be a secret.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_fetch_header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.with_credential(Credential::Header(name.into(), value.into()))
-    }
-
-    #[cfg(feature = "remote-no-provider")]
-    fn with_credential(mut self, credential: Credential) -> Self {
-        self.http.credentials.push(credential);
-        self
-    }
-
-    /// Sends bearer token and headers to the origin of this URL as well.
-    #[cfg(feature = "remote-no-provider")]
-    #[must_use]
-    pub fn with_credential_origin(mut self, url: impl Into<String>) -> Self {
-        self.http.credential_origins.push(url.into());
-        self
-    }
-
     /// The name, as it stands in `iss`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -465,53 +343,12 @@ impl Issuer {
         }
     }
 
-    #[cfg(feature = "remote-no-provider")]
-    fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
-        let http = &self.http;
-        let mut fetcher = HttpFetcher::new();
-        if self.api_server.is_some() {
-            fetcher = fetcher.without_proxy().with_hint(IN_CLUSTER_HINT);
-        }
-        for pem in &http.root_certificates {
-            fetcher = fetcher.with_additional_root_certificates_pem(pem)?;
-        }
-        for path in &http.root_files {
-            fetcher = fetcher.with_additional_root_certificates_file(path);
-        }
-        if http.exclude_platform_roots {
-            fetcher = fetcher.without_platform_roots();
-        }
-        if let Some(proxy) = &http.proxy {
-            fetcher = fetcher.with_proxy(proxy)?;
-        }
-        let own = self.jwks_uri.as_deref().or(self.url.as_ref().map(IssuerUrl::as_str));
-        let others = http.credential_origins.iter().map(String::as_str);
-        for origin in own.into_iter().chain(others) {
-            for credential in &http.credentials {
-                fetcher = match credential {
-                    Credential::BearerToken(token) => fetcher.with_bearer_token(origin, token)?,
-                    Credential::BearerTokenFile(path) => {
-                        fetcher.with_bearer_token_file(origin, path)?
-                    }
-                    Credential::Header(name, value) => fetcher.with_header(origin, name, value)?,
-                };
-            }
-        }
-        Ok(Arc::new(fetcher))
-    }
-
     #[cfg(not(feature = "remote-no-provider"))]
     #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
     fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
         Err(BuildError::NoFetcher)
     }
 }
-
-/// Follows the error of a connection to the API server of `Issuer::in_cluster`.
-#[cfg(feature = "remote-no-provider")]
-const IN_CLUSTER_HINT: &str = "in-cluster fetches trust ca.crt and use no proxy of the \
-     environment; add roots with with_additional_root_certificates_file(), or set a proxy with \
-     with_fetch_proxy()";
 
 fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
     transport.parse_endpoint(text).map_err(|source| BuildError::url(text, source))
