@@ -440,12 +440,9 @@ impl<'a> Fleet<'a> {
             && instance.newest != newest
         {
             // a replica that is behind takes the new key away again
-            let is_new = instance.newest < newest;
-            instance.newest = newest;
-            if !is_new {
-                return self.wake(index);
-            }
-            if newest > 1 {
+            let last = std::mem::replace(&mut instance.newest, newest);
+            // the first set after a start is no rotation
+            if (1..newest).contains(&last) {
                 self.has_new_key(newest);
             }
         }
