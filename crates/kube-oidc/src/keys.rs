@@ -17,6 +17,7 @@ pub(crate) enum Keys {
 
 impl Keys {
     /// Shows the set that may be used now, or `None`. Never waits.
+    #[inline]
     pub(crate) fn with_current<R>(
         &self,
         now: Moment,

@@ -60,8 +60,8 @@ impl<C: Claims> Verified<C> {
         Self(Arc::new(Inner { kept, cluster, user_prefix, basis: Some(basis) }))
     }
 
-    pub(crate) fn basis(&self) -> Option<Basis> {
-        self.0.basis
+    pub(crate) fn basis(&self) -> Option<&Basis> {
+        self.0.basis.as_ref()
     }
 
     /// About how much memory it holds.

@@ -79,6 +79,7 @@ impl Names {
     }
 
     /// The name, if the issuer has it now.
+    #[inline]
     pub(crate) fn find(&self, name: &str, now: Moment) -> Option<Held<'_>> {
         if let Some(configured) = self.find_configured(name) {
             let seen = &configured.seen;
@@ -88,6 +89,7 @@ impl Names {
         Some(Held { claim: Claim::Learned, left, seen })
     }
 
+    #[inline]
     fn find_configured(&self, name: &str) -> Option<&ConfiguredName> {
         self.configured.iter().find(|configured| *configured.name == *name)
     }
@@ -125,6 +127,7 @@ impl Names {
     }
 
     /// Changes whenever [`ever_contained`](Self::ever_contained) may answer something else.
+    #[inline]
     pub(crate) fn version(&self) -> u32 {
         self.learned.as_ref().map_or(0, LearnedNames::version)
     }

@@ -433,7 +433,7 @@ impl<'a> Unverified<'a> {
         verified: &Verified<C>,
         now: Moment,
     ) {
-        let note = |basis: Basis| issuer.note_accepted(name, &basis, basis.for_api_server, now);
+        let note = |basis: &Basis| issuer.note_accepted(name, basis, basis.for_api_server, now);
         let noted = verified.basis().map(note);
         if noted == Some(Noted::PastWarnAfter) {
             tracing::info!(

@@ -32,13 +32,13 @@ impl<C: Claims> Inner<C> {
     pub(super) fn still_holds(&self, verified: &Verified<C>, now: Moment) -> bool {
         let Some(basis) = verified.basis() else { return false };
         let issuers = self.issuers.load();
-        let standing = self.standing(&issuers, verified, &basis, now);
+        let standing = self.standing(&issuers, verified, basis, now);
         let is_new = now.since(basis.checked_at) < REMEMBERED_FOR;
         let Some(standing) = standing.filter(|standing| standing.is_decided && is_new) else {
             return false;
         };
         let Standing { issuer, name, for_api_server, .. } = standing;
-        issuer.note_accepted(&name, &basis, for_api_server, now);
+        issuer.note_accepted(&name, basis, for_api_server, now);
         true
     }
 
@@ -48,11 +48,13 @@ impl<C: Claims> Inner<C> {
         let left = caller.accepted_until().map_or(Duration::MAX, left);
         let Some(basis) = caller.basis() else { return left };
         let issuers = self.issuers.load();
-        let standing = self.standing(&issuers, caller, &basis, now);
+        let standing = self.standing(&issuers, caller, basis, now);
         standing.map_or(Duration::ZERO, |standing| left.min(standing.name.left))
     }
 
     /// Checks all that can end a verdict: times, issuer, name, key, `jti`, and audience.
+    #[expect(clippy::inline_always, reason = "each cached token takes this path")]
+    #[inline(always)]
     fn standing<'a>(
         &self,
         issuers: &'a TrustedIssuers,
@@ -70,14 +72,19 @@ impl<C: Claims> Inner<C> {
         if self.incidents.is_denied(registered.jti()) {
             return None;
         }
+        let is_alone = issuers.len() == 1;
         let is_good = |keys: &KeySet| {
             keys.by_id(basis.key).is_some_and(|key| {
                 !self.incidents.is_distrusted(&issuer.names, key.kid())
-                    && issuers.rival(issuer, name.claim, iss, key, now).is_none()
+                    && (is_alone || issuers.rival(issuer, name.claim, iss, key, now).is_none())
             })
         };
-        let by_keys = issuer.keys.with_current(now, |keys| keys.map(is_good));
-        if !by_keys.unwrap_or_else(|| issuer.keys.with_last(is_good)) {
+        let by_keys = issuer.keys.with_current(now, |keys| keys.map(&is_good));
+        let holds = match by_keys {
+            Some(is_good) => is_good,
+            None => issuer.keys.with_last(is_good),
+        };
+        if !holds {
             return None;
         }
         // names that were learned since may be among the audiences
@@ -90,7 +97,8 @@ impl<C: Claims> Inner<C> {
         if for_api_server && self.validation.refuse_api_server_audiences {
             return None;
         }
-        let is_decided = by_keys.is_some() && !issuers.is_outranked_by_unknown(issuer, iss, now);
+        let is_decided =
+            by_keys.is_some() && (is_alone || !issuers.is_outranked_by_unknown(issuer, iss, now));
         Some(Standing { issuer, name, for_api_server, is_decided })
     }
 }
