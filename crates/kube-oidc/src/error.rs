@@ -503,8 +503,8 @@ impl Reason {
                  keys?"
             }
             Self::UnknownKey => {
-                "was the issuer's key changed less than a minute ago, or taken back? Or is it the \
-                 token of another cluster with this issuer's name?"
+                "was the key removed, or does an API server not publish it yet? Or is it the token \
+                 of another cluster with this issuer's name?"
             }
             Self::SharedKey => "clusters that share an issuer's name must not share keys",
             Self::DistrustedKey | Self::DeniedJti => {

@@ -104,6 +104,9 @@ impl Issuer {
     /// not used. For an API server behind another authority or a proxy, use
     /// `with_additional_root_certificates_file` and `with_fetch_proxy`.
     ///
+    /// Where the API server answers 401, as after the key that signed the pod's token was removed, the
+    /// keys are read once without the token. That succeeds if anonymous readers are allowed.
+    ///
     /// # Errors
     ///
     /// What is missing: see [`InClusterError`].

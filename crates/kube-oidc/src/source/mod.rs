@@ -150,7 +150,8 @@ impl FetchRequest {
 
     /// The headers to send. There is never a condition (`If-None-Match`, `If-Modified-Since`)
     /// among them: whether a key was removed is not for a server to decide by the validator of an
-    /// earlier response.
+    /// earlier response. `cache-control: no-cache` asks caches on the way for a fresh response. A
+    /// caching proxy may answer from its cache all the same.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.headers.iter().map(|(name, value)| (*name, value.as_str()))
     }

@@ -227,7 +227,12 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// A new key is found by its first token, even beside callers of another cluster whose tokens
     /// have unknown keys. With endless different unknown keys, it is found after one cooldown, and
-    /// until then its tokens are rejected (401). A known key never is.
+    /// until then its tokens are rejected (401). Tokens of cached keys wait for no fetch.
+    ///
+    /// A signature that fails under a known `kid`, a `kid` that is known for another algorithm only,
+    /// and a token without `kid` that no key or the only fitting key verifies may mean a rotation as
+    /// well. Such tokens start at most one fetch per cooldown together, and never the last one of the
+    /// budget. Without a newer key set, they are rejected by the cached one (401).
     ///
     /// Without usable keys, a longer cooldown than 10 s counts as 10 s.
     pub fn unknown_kid_cooldown(mut self, cooldown: Duration) -> Self {
@@ -245,6 +250,9 @@ impl<C: Claims> VerifierBuilder<C> {
 
     /// How long a fetch of discovery document and key set together may take, and how long a
     /// request waits for it: 5 s unless set, as panva's `jose` has it; 100 ms to 1 h.
+    ///
+    /// A document that is read again gets half of the time, so that one that hangs leaves the rest to
+    /// the keys.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.plan.settings.fetch_timeout = timeout;
         self
@@ -288,8 +296,9 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// The longest lifetime of a key set, whatever its issuer says: 1 h unless set, at most
-    /// 24 h. EKS has sent `max-age=604800`, and those who obeyed it failed after a rotation. While its issuer answers, a key that was taken out of the set is refused at the
-    /// latest after this time; while it does not, see [`max_stale`](Self::max_stale).
+    /// 24 h. EKS has sent `max-age=604800`, and those who obeyed it failed after a rotation. While its
+    /// issuer answers, a key that was removed from the set is rejected after this time at the latest;
+    /// while it does not, see [`max_stale`](Self::max_stale).
     pub fn max_refresh(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.max = lifetime;
         self

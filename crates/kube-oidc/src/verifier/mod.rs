@@ -293,9 +293,12 @@ impl<C: Claims> Verifier<C> {
         next_of(&mut caches.iter().map(|cache| Box::pin(cache.ready())).collect()).await;
     }
 
-    /// Fetches the keys of every issuer now, and waits for them: a key that an issuer took back
-    /// is refused from then on. Cooldown and back-off do not count; an issuer that asked to be
-    /// left alone for a while (`Retry-After`) is.
+    /// Fetches the keys of every issuer now, and waits for them.
+    ///
+    /// A key that an issuer no longer lists is rejected from then on. Where several API servers or a
+    /// caching proxy answer for one issuer, one of them may still list a removed key:
+    /// [`distrust_key`](Self::distrust_key) does not depend on that. The budget of fetches and the
+    /// backoff do not count. A `Retry-After` of an issuer is honored.
     ///
     /// # Errors
     ///
@@ -316,6 +319,9 @@ impl<C: Claims> Verifier<C> {
     /// verifier lives, whatever its issuer says: for a key that leaked. The issuer may be one that
     /// is added or whose name is learned later. It is the name of the key that counts: where an
     /// issuer lists one key by several names, distrust each, and one without a `kid` cannot be named.
+    ///
+    /// Needs no fetch. It is needed beside the removal of a leaked key where an API server of several,
+    /// or a cache, may list the key again.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
         let issuers = self.inner.issuers.load();
         // the labels stay when a learned name is forgotten; the name may be learned later
