@@ -1,23 +1,26 @@
-//! A cluster's issuer, and what it told the verifier.
+//! A cluster's issuer, and its keys.
 
 use std::{
     collections::{HashSet, VecDeque},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use kube_oidc::{
-    Issuer,
-    clock::{Clock as _, ManualClock},
-    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
-};
+use fastrand::Rng;
+use kube_oidc::{Issuer, clock::ManualClock};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
-use serde_json::json;
 
-use crate::{ALGORITHMS, LIFETIME, MAX_STALE, MILLI};
+use crate::{
+    ALGORITHMS,
+    names::{FORMER_FOR, Names, Standing},
+    place::{Moving, Place},
+    told::Answers,
+    visit::Visit,
+};
 
 /// As many RSA keys are made, which takes long; those that were withdrawn come back.
 pub(crate) const RSA_KEYS: usize = 10;
@@ -44,7 +47,9 @@ pub(crate) struct Site {
     /// Goes up with each change, so that a request can tell whether one came between.
     pub(crate) changes: AtomicU64,
     pub(crate) trusted: AtomicBool,
-    pub(crate) fetches: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    /// With the files of a pod.
+    folder: PathBuf,
 }
 
 #[derive(Debug)]
@@ -60,57 +65,101 @@ pub(crate) struct SiteState {
     pub(crate) minted: VecDeque<String>,
     /// Goes up whenever the verifier begins to trust it, and knows nothing of it.
     pub(crate) visit: u64,
-    /// What the verifier was told on this visit, the newest last. One of these sets is in use.
-    pub(crate) answers: Vec<Told>,
-    /// How many answers were given on all visits.
+    pub(crate) place: Place,
+    /// The key sets that the verifier was told on this visit.
+    pub(crate) answers: Answers,
+    /// How many sets were given on all visits.
     pub(crate) given: u64,
-    /// Whether the first of these answers has arrived, and not only been given.
-    pub(crate) arrived: bool,
     pub(crate) last_jump: Instant,
-}
-
-/// What a site answered.
-#[derive(Debug)]
-pub(crate) struct Told {
-    pub(crate) number: u64,
-    pub(crate) kids: HashSet<String>,
-    pub(crate) wall: SystemTime,
-    pub(crate) monotonic: Instant,
-    pub(crate) given: Instant,
-    /// The clock did not jump shortly before: the verifier counts its age from the same time.
-    pub(crate) is_steady: bool,
-    /// The clock jumped shortly after: the verifier may have given the fetch up.
-    pub(crate) is_shaken: bool,
-}
-
-impl Told {
-    fn age(&self, clock: &ManualClock) -> Duration {
-        let monotonic = clock.monotonic().saturating_duration_since(self.monotonic);
-        let wall = clock.wall().duration_since(self.wall).unwrap_or_default();
-        if self.is_steady { wall.max(monotonic) } else { monotonic }
-    }
+    /// A request that the verifier must not have sent.
+    pub(crate) fault: Option<String>,
 }
 
 impl SiteState {
-    /// Whether a verifier may have this key.
-    pub(crate) fn may_be_known(&self, kid: &str, clock: &ManualClock, is_still: bool) -> bool {
-        self.answers.iter().any(|told| {
-            told.kids.contains(kid) && !(is_still && told.age(clock) >= LIFETIME + MAX_STALE)
-        })
-    }
-
-    /// Whether it has, whichever of the answers is in use.
-    pub(crate) fn is_surely_known(&self, kid: &str, clock: &ManualClock) -> bool {
-        let holds = |told: &Told| {
-            // the verifier looks at the clock some time before the site does
-            let in_use = told.age(clock) + 500 * MILLI < LIFETIME + MAX_STALE;
-            told.is_steady && in_use && told.kids.contains(kid)
-        };
-        self.arrived && !self.answers.is_empty() && self.answers.iter().all(holds)
-    }
-
+    /// Whether some URL or API server of the site serves a key.
     pub(crate) fn is_served(&self, kid: &str) -> bool {
-        self.served.iter().any(|key| key.kid() == kid)
+        let is_one = |key: &SigningKey| key.kid() == kid;
+        self.served.iter().any(is_one)
+            || match &self.place {
+                Place::Replicated { behind } => behind.iter().flatten().any(is_one),
+                Place::Moving(moving) => moving.frozen().any(is_one),
+                Place::Known | Place::ApiServer(_) => false,
+            }
+    }
+
+    /// The name that a token gets: the current one, or any other.
+    pub(crate) fn name(&self, url: &str, rng: &mut Rng) -> String {
+        match &self.place {
+            Place::ApiServer(names) => {
+                let any = rng.usize(..names.all.len());
+                let name = if rng.u8(..3) > 0 { names.current } else { any };
+                names.all[name].clone()
+            }
+            _ => url.to_owned(),
+        }
+    }
+
+    /// What holds for a name of the site.
+    pub(crate) fn standing(&self, name: &str, clock: &ManualClock) -> Standing {
+        match &self.place {
+            Place::ApiServer(names) => names.standing(name, clock),
+            _ => Standing::CONFIGURED,
+        }
+    }
+
+    /// Whether a name is one that the site had before.
+    pub(crate) fn is_former(&self, name: &str) -> bool {
+        matches!(&self.place, Place::ApiServer(names) if names.all[names.current] != name)
+    }
+
+    /// The clock jumps: what was told just now may be thrown away.
+    pub(crate) fn shake(&mut self) {
+        self.last_jump = Instant::now();
+        if let Some(told) = self.answers.last_mut() {
+            told.given.shake();
+        }
+        match &mut self.place {
+            Place::ApiServer(names) => names.shake(),
+            Place::Moving(moving) => moving.shake(),
+            Place::Known | Place::Replicated { .. } => {}
+        }
+    }
+
+    /// The verifier begins anew.
+    fn forget(&mut self) -> u64 {
+        self.answers = Answers::default();
+        match &mut self.place {
+            Place::ApiServer(names) => names.forget(),
+            Place::Moving(moving) => moving.forget(),
+            Place::Known | Place::Replicated { .. } => {}
+        }
+        self.visit += 1;
+        self.visit
+    }
+
+    /// The site gets a new URL for its keys. The old one goes on serving those of now, or nothing.
+    pub(crate) fn shift(&mut self, leaves_keys: bool) -> bool {
+        let Place::Moving(moving) = &mut self.place else { return false };
+        moving.shift(leaves_keys.then(|| self.served.clone()));
+        true
+    }
+
+    /// One API server falls behind, or has caught up.
+    pub(crate) fn fall_behind(&mut self) -> bool {
+        let Place::Replicated { behind } = &mut self.place else { return false };
+        *behind = Some(self.served.clone());
+        true
+    }
+
+    pub(crate) fn catch_up(&mut self) -> bool {
+        let Place::Replicated { behind } = &mut self.place else { return false };
+        behind.take().is_some()
+    }
+
+    pub(crate) fn change_name(&mut self, rng: &mut Rng) -> bool {
+        let Place::ApiServer(names) = &mut self.place else { return false };
+        names.change(rng);
+        true
     }
 
     /// Serves one more key, if there is one, and then perhaps one less.
@@ -151,7 +200,14 @@ impl SiteState {
 }
 
 impl Site {
-    pub(crate) fn new(index: usize, clock: &ManualClock) -> Arc<Self> {
+    pub(crate) fn new(index: usize, clock: &ManualClock, folder: &Path) -> Arc<Self> {
+        let name = format!("site-{index}");
+        let place = match index {
+            0 => Place::Replicated { behind: None },
+            2 => Place::Moving(Moving::default()),
+            3 => Place::ApiServer(Names::of(&url_of(&name))),
+            _ => Place::Known,
+        };
         let algorithm = ALGORITHMS[index];
         let spare = if algorithm == SigningAlgorithm::Rs256 { RSA_KEYS - 1 } else { 0 };
         let spare = (0..spare).map(|_| (SigningKey::generate(algorithm), long_ago())).collect();
@@ -164,19 +220,21 @@ impl Site {
             denied: HashSet::new(),
             minted: VecDeque::new(),
             visit: 0,
-            answers: Vec::new(),
+            place,
+            answers: Answers::default(),
             given: 0,
-            arrived: false,
             last_jump: long_ago(),
+            fault: None,
         };
         Arc::new(Self {
-            name: format!("site-{index}"),
+            name,
             algorithm,
             clock: clock.clone(),
             state: Mutex::new(state),
             changes: AtomicU64::new(0),
             trusted: AtomicBool::new(true),
-            fetches: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            folder: folder.to_owned(),
         })
     }
 
@@ -192,74 +250,40 @@ impl Site {
         result
     }
 
+    /// The site answers otherwise than before, though nothing befell it. The state is locked.
+    pub(crate) fn note_change(&self) {
+        self.changes.fetch_add(2, Ordering::SeqCst);
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("https://{}.test", self.name)
+        url_of(&self.name)
+    }
+
+    /// Whether any name may be this issuer's, as far as the verifier knows.
+    pub(crate) fn may_have_any_name(&self) -> bool {
+        let is_unnamed =
+            matches!(&self.state().place, Place::ApiServer(names) if !names.are_known());
+        is_unnamed && self.trusted.load(Ordering::SeqCst)
     }
 
     /// To be trusted by a verifier that knows nothing of it.
     pub(crate) fn issuer(self: &Arc<Self>) -> Issuer {
-        let visit = {
-            let mut state = self.state();
-            state.visit += 1;
-            state.answers.clear();
-            state.arrived = false;
-            state.visit
+        let mut state = self.state();
+        let visit = Visit { number: state.forget(), site: Arc::clone(self) };
+        let issuer = match &state.place {
+            Place::ApiServer(_) => Issuer::in_cluster_at(&self.url(), &self.folder)
+                .unwrap()
+                .accept_former_names_for(FORMER_FOR),
+            Place::Moving(_) => Issuer::new(self.url().parse().unwrap()),
+            Place::Known | Place::Replicated { .. } => Issuer::new(self.url().parse().unwrap())
+                .with_jwks_uri(format!("{}/keys/0", self.url())),
         };
-        Issuer::new(self.url().parse().unwrap())
-            .with_jwks_uri(format!("{}/keys", self.url()))
-            .with_fetcher(Visit { site: Arc::clone(self), number: visit })
-            .of_cluster(self.name.as_str())
+        issuer.with_fetcher(visit).of_cluster(self.name.as_str())
     }
 }
 
-/// A site as one key cache sees it.
-#[derive(Debug)]
-struct Visit {
-    site: Arc<Site>,
-    number: u64,
-}
-
-impl Fetch for Visit {
-    fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
-        Box::pin(async move {
-            let Self { site, number } = self;
-            site.fetches.fetch_add(1, Ordering::SeqCst);
-            let (mood, keys) = {
-                let mut state = site.state();
-                let jwks: Vec<_> = state.served.iter().map(SigningKey::jwk).collect();
-                let kids = state.served.iter().map(|key| key.kid().to_owned()).collect();
-                if state.visit == *number {
-                    // one fetch at a time: that this one began tells that the last one is over
-                    if state.answers.last().is_some_and(|told| !told.is_shaken) {
-                        let last = state.answers.len() - 1;
-                        state.answers.drain(..last);
-                        state.arrived = true;
-                    }
-                    if state.mood == Mood::Up {
-                        let told = Told {
-                            number: state.given,
-                            kids,
-                            wall: site.clock.wall(),
-                            monotonic: site.clock.monotonic(),
-                            given: Instant::now(),
-                            is_steady: state.last_jump.elapsed() > 50 * MILLI,
-                            is_shaken: false,
-                        };
-                        state.given += 1;
-                        state.answers.push(told);
-                    }
-                }
-                (state.mood, jwks)
-            };
-            match mood {
-                Mood::Up => Ok(FetchResponse::new(200, json!({ "keys": keys }).to_string())),
-                Mood::Down => Err(FetchError::new("connection refused")),
-                Mood::Garbage => Ok(FetchResponse::new(200, "<html>")),
-                Mood::Empty => Ok(FetchResponse::new(200, r#"{"keys":[]}"#)),
-                Mood::Hangs => std::future::pending().await,
-            }
-        })
-    }
+fn url_of(name: &str) -> String {
+    format!("https://{name}.test")
 }
 
 fn long_ago() -> Instant {

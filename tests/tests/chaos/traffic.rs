@@ -8,18 +8,26 @@ use std::{
     time::SystemTime,
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fastrand::Rng;
-use kube_oidc::{Reason, VerifyError, clock::Clock as _};
+use kube_oidc::{Reason, Verified, VerifyError, clock::Clock as _};
 use kube_oidc_testing::SigningKey;
 use serde_json::json;
 use tokio::time;
 
-use crate::{LEEWAY, MILLI, site::Site, world::World};
+use crate::{
+    LEEWAY, MILLI,
+    names::Standing,
+    site::{Site, SiteState},
+    token,
+    world::World,
+};
+
+type Verdict = Result<Verified, VerifyError>;
 
 /// A token, and what the model knows of it.
 pub(crate) struct Sent {
     text: String,
+    iss: String,
     kid: String,
     jti: String,
     /// Why it is bad, whatever keys are known and at any time.
@@ -30,15 +38,54 @@ pub(crate) struct Sent {
     too_early: Reason,
 }
 
+/// What the model knows at one moment of the key and the name of a token.
+#[allow(clippy::struct_excessive_bools)]
+struct View {
+    is_served: bool,
+    /// The verifier may have the key, if the clock did not jump, or if it did.
+    may_have: bool,
+    ever_had: bool,
+    /// The verifier has the key.
+    is_sure: bool,
+    name: Standing,
+    is_former: bool,
+}
+
 impl World {
+    fn view(&self, state: &SiteState, sent: &Sent) -> View {
+        let (kid, clock) = (&sent.kid, &self.clock);
+        View {
+            is_served: state.is_served(kid),
+            may_have: state.answers.may_have(kid, clock, true),
+            ever_had: state.answers.may_have(kid, clock, false),
+            is_sure: state.answers.surely_have(kid, clock),
+            name: state.standing(&sent.iss, clock),
+            is_former: state.is_former(&sent.iss),
+        }
+    }
+
+    /// Verifies a token, and waits no longer than some callers do.
+    async fn verify(&self, sent: &Sent, rng: &mut Rng) -> Option<Verdict> {
+        let verify = self.verifier.verify(&sent.text);
+        if rng.u8(..4) > 0 {
+            return Some(verify.await);
+        }
+        let patience = MILLI * rng.u32(..5);
+        let verdict = time::timeout(patience, verify).await.ok();
+        if verdict.is_none() {
+            self.disturbances.count("cancellations");
+        }
+        verdict
+    }
+
     pub(crate) fn mint(&self, site: &Site, rng: &mut Rng) -> Sent {
         let now = seconds(self.clock.wall());
         let mut flaws = Vec::new();
-        let jti = format!("{:x}", rng.u64(..));
-        let (key, kid) = {
+        let (iss, (key, kid)) = {
             let state = site.state();
+            let iss = state.name(&site.url(), rng);
             let any = |keys: &[SigningKey], rng: &mut Rng| keys[rng.usize(..keys.len())].clone();
-            match rng.u8(..8) {
+            let signer = match rng.u8(..8) {
                 0 => {
                     let key = any(&self.strangers, rng);
                     let own_algorithm = key.algorithm() == site.algorithm;
@@ -48,8 +95,12 @@ impl World {
                         Reason::KeyAlgorithm
                     });
                     // a forger takes a name that is known
-                    let known = if rng.u8(..4) > 0 { any(&state.served, rng) } else { key.clone() };
-                    (key, known.kid().to_owned())
+                    if rng.u8(..4) > 0 {
+                        self.disturbances.count("forged under a known key ID");
+                        (key, any(&state.served, rng).kid().to_owned())
+                    } else {
+                        (key.clone(), key.kid().to_owned())
+                    }
                 }
                 1 if !state.withdrawn.is_empty() => {
                     let key = any(&state.withdrawn, rng);
@@ -59,7 +110,8 @@ impl World {
                     let key = any(&state.served, rng);
                     (key.clone(), key.kid().to_owned())
                 }
-            }
+            };
+            (iss, signer)
         };
         let for_us = rng.u8(..10) > 0;
         if !for_us {
@@ -72,30 +124,22 @@ impl World {
             1 => (Some("iat"), Reason::IssuedInFuture, begins - LEEWAY),
             _ => (None, Reason::NotYetValid, 0),
         };
-        let header = json!({ "alg": key.algorithm().name(), "kid": kid });
-        let mut payload = json!({
-            "iss": site.url(),
-            "aud": [if for_us { "orders" } else { "vault" }],
-            "exp": until,
-            "jti": jti,
-            "sub": "system:serviceaccount:payments:checkout",
-            "kubernetes.io": {
-                "namespace": "payments",
-                "serviceaccount": { "name": "checkout", "uid": "1c6e" },
-            },
-        });
-        if let Some(start) = start {
-            payload[start] = json!(begins);
+        let mut claims = token::claims(&iss, until, rng);
+        if !for_us {
+            claims["aud"] = json!(["vault"]);
         }
-        let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        let input = format!("{}.{}", encode(&header), encode(&payload));
+        if let Some(start) = start {
+            claims[start] = json!(begins);
+        }
+        let input = token::signing_input(&key, &kid, &claims);
         let mut signature = key.sign(input.as_bytes());
         if rng.u8(..10) == 0 {
             let at = rng.usize(..signature.len());
             signature[at] ^= 1 << rng.u8(..8);
             flaws.push(Reason::Signature);
         }
-        let text = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let text = token::with_signature(&input, &signature);
+        let jti = claims["jti"].as_str().unwrap().to_owned();
         if flaws.is_empty() {
             let mut state = site.state();
             state.minted.push_back(jti.clone());
@@ -103,7 +147,7 @@ impl World {
                 state.minted.pop_front();
             }
         }
-        Sent { text, kid, jti, flaws, good_from, good_until: until + LEEWAY, too_early }
+        Sent { text, iss, kid, jti, flaws, good_from, good_until: until + LEEWAY, too_early }
     }
 
     pub(crate) async fn send(&self, site: &Site, sent: &Sent, rng: &mut Rng) {
@@ -113,7 +157,8 @@ impl World {
         let trusted = site.trusted.load(Ordering::SeqCst);
         let before = seconds(self.clock.wall());
         let mut flaws = sent.flaws.clone();
-        let (was_served, was_sure, was_known, was_known_ever) = {
+        let may_have_any_name = self.sites.iter().any(|site| site.may_have_any_name());
+        let was = {
             let state = site.state();
             if state.distrusted.contains(kid) {
                 flaws.push(Reason::DistrustedKey);
@@ -121,32 +166,15 @@ impl World {
             if state.denied.contains(&sent.jti) {
                 flaws.push(Reason::DeniedJti);
             }
-            let may_be = |is_still| state.may_be_known(kid, &self.clock, is_still);
-            let sure = state.is_surely_known(kid, &self.clock);
-            (state.is_served(kid), sure, may_be(true), may_be(false))
+            self.view(&state, sent)
         };
-
-        let verify = self.verifier.verify(&sent.text);
-        let verdict = if rng.u8(..4) == 0 {
-            let patience = MILLI * rng.u32(..5);
-            match time::timeout(patience, verify).await {
-                Ok(verdict) => verdict,
-                Err(_) => return self.disturbances.count("cancellations"),
-            }
-        } else {
-            verify.await
-        };
-
-        let (is_sure, is_known, is_known_ever) = {
-            let state = site.state();
-            let may_be = |is_still| state.may_be_known(kid, &self.clock, is_still);
-            (state.is_surely_known(kid, &self.clock), may_be(true), may_be(false))
-        };
+        let Some(verdict) = self.verify(sent, rng).await else { return };
+        let is = self.view(&site.state(), sent);
         let after = seconds(self.clock.wall());
         let is_same = |then: u64, now: &AtomicU64| {
             then == now.load(Ordering::SeqCst) && then.is_multiple_of(2)
         };
-        // no clock jumped, nobody came or went; and nothing changed at this site either
+        // no clock jumped, no issuer came or went; and nothing changed at this site either
         let is_still = is_same(upheavals, &self.upheavals);
         let is_quiet = is_still && is_same(changes, &site.changes);
 
@@ -162,15 +190,23 @@ impl World {
         }
         let is_good = flaws.is_empty();
         let is_untrusted = is_still && !trusted;
-        let is_sure = is_quiet && trusted && was_sure && is_sure;
+        let is_sure = is_quiet && trusted && was.is_sure && is.is_sure;
 
         // the verifier was told of the key, and not too long ago
-        let known = if is_still { was_known || is_known } else { was_known_ever || is_known_ever };
-        let may_know = known || (!is_quiet && was_served);
-        let may_be_accepted = is_good && !is_untrusted && may_know;
-        let must_be_accepted = is_good && is_sure && is_in_time;
-        // to be refused by what is known, so nobody is to come back for keys
-        let must_be_refused = hopeless || is_untrusted || (is_sure && !is_good);
+        let known =
+            if is_still { was.may_have || is.may_have } else { was.ever_had || is.ever_had };
+        let may_know = known || (!is_quiet && was.is_served);
+        let name_may_be_valid = !is_still || was.name.may_be_valid || is.name.may_be_valid;
+        let is_surely_named = is_quiet && was.name.is_surely_valid && is.name.is_surely_valid;
+        let is_misnamed = is_quiet && was.name.is_surely_invalid && is.name.is_surely_invalid;
+        let may_be_accepted = is_good && !is_untrusted && may_know && name_may_be_valid;
+        let must_be_accepted = is_good && is_sure && is_in_time && is_surely_named;
+        // to be refused by what is known, so no caller is to come back for keys; an API server that
+        // has not reported its name yet may be the one that has them
+        let is_decided = is_untrusted || is_sure;
+        let is_bad = is_untrusted || !is_good || is_misnamed;
+        let is_clear = is_decided && !may_have_any_name;
+        let must_be_refused = hopeless || (is_clear && is_bad);
 
         let about = |is: &str| format!("{is}: {} {flaws:?} {} {verdict:?}", site.name, sent.text);
         match &verdict {
@@ -183,13 +219,14 @@ impl World {
                 self.verdicts.count("refused");
                 self.refusals.count(refusal.reason().code());
                 assert!(!must_be_accepted, "{}", about("wrongly refused"));
-                if is_untrusted {
+                if is_untrusted && is_clear {
                     let hidden = refusal.reason() == Reason::UnknownIssuer;
                     assert!(hidden, "{}", about("refused for another reason"));
-                } else if is_sure {
+                } else if is_sure && is_clear {
                     let reason = refusal.reason();
                     let may_be = flaws.contains(&reason)
-                        || !is_in_time && [Reason::Expired, sent.too_early].contains(&reason);
+                        || !is_in_time && [Reason::Expired, sent.too_early].contains(&reason)
+                        || !is_surely_named && reason == Reason::UnknownIssuer;
                     assert!(may_be, "{}", about("refused for another reason"));
                 }
             }
@@ -202,9 +239,15 @@ impl World {
         }
         if must_be_accepted {
             self.duties.count("had to be accepted");
+            if was.is_former {
+                self.duties.count("had to be accepted by a former name");
+            }
         }
         if must_be_refused {
             self.duties.count("had to be refused");
+            if is_misnamed && is_good && is_sure {
+                self.duties.count("had to be refused for the name");
+            }
         }
     }
 
@@ -221,12 +264,12 @@ impl World {
             }
             let (site, sent) = &known[rng.usize(..known.len())];
             self.send(site, sent, &mut rng).await;
-            // everybody is to have a turn
+            // every task is to have a turn
             time::sleep(MILLI * u32::from(rng.u8(..16) == 0)).await;
         }
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -32,8 +32,14 @@ impl World {
             };
             let upheavals = self.upheavals.load(Ordering::SeqCst);
             let before = visits();
+            let hangs = self.mounted.hangs();
             self.disturbances.count("refreshes");
-            let result = self.verifier.refresh_now().await;
+            let refresh = time::timeout(Duration::from_secs(30), self.verifier.refresh_now());
+            let result = refresh.await.expect("a refresh that ends");
+            if hangs.is_some() && hangs == self.mounted.hangs() {
+                assert!(result.is_err(), "a refresh that read a file that hangs");
+                self.duties.count("had to fail to refresh");
+            }
             // who just comes or goes may have been asked or not
             if result.is_err() || !upheavals.is_multiple_of(2) {
                 continue;
@@ -43,10 +49,7 @@ impl World {
                 let mut state = site.state();
                 let still_trusted = trusted && site.trusted.load(Ordering::SeqCst);
                 if still_trusted && state.visit == visit {
-                    // what it was told before counts no more
-                    state.answers.retain(|told| told.number >= given);
-                    assert!(!state.answers.is_empty(), "a refresh that fetched nothing");
-                    state.arrived = true;
+                    state.answers.refreshed_since(given);
                 }
             }
             for _ in 0..8 {
@@ -63,9 +66,10 @@ impl World {
         self.upheavals.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn disturb(&self, rng: &mut Rng) {
+    /// Each kind of trouble comes once, and then by the dice.
+    pub(crate) fn disturb(&self, turn: u32, rng: &mut Rng) {
         let site = self.site(rng);
-        let what = match rng.u8(..28) {
+        let what = match if turn < 36 { turn } else { rng.u32(..36) } {
             0..=5 => site.change(|state| state.rotate(site.algorithm)).then_some("rotations"),
             6..=9 => site.change(SiteState::withdraw).then_some("withdrawals"),
             10..=14 => {
@@ -86,11 +90,22 @@ impl World {
             21 => self.distrust(site, rng).then_some("keys distrusted"),
             22..=24 => self.deny(site, rng).then_some("tokens denied"),
             25 => self.go(site).then_some("issuers removed"),
-            _ => self.come().then_some("issuers added"),
+            26 | 27 => self.come().then_some("issuers added"),
+            28 => self.change_any(|state| state.change_name(rng)).then_some("name changes"),
+            29 => self.change_any(|state| state.shift(rng.bool())).then_some("moved URLs"),
+            30 => self.change_any(SiteState::fall_behind).then_some("API servers behind"),
+            31 => self.change_any(SiteState::catch_up).then_some("API servers caught up"),
+            32 => self.mounted.hang().then_some("hung files"),
+            _ => self.mounted.recover().then_some("recovered files"),
         };
         if let Some(what) = what {
             self.disturbances.count(what);
         }
+    }
+
+    /// Changes those sites that the change is for.
+    fn change_any(&self, mut change: impl FnMut(&mut SiteState) -> bool) -> bool {
+        self.sites.iter().filter(|site| site.change(&mut change)).count() > 0
     }
 
     fn jump(&self, rng: &mut Rng) {
@@ -102,10 +117,7 @@ impl World {
         let wall = self.clock.wall();
         self.clock.set_wall(if rng.bool() { wall + jump } else { wall - jump });
         for state in &mut states {
-            state.last_jump = Instant::now();
-            if let Some(told) = state.answers.last_mut() {
-                told.is_shaken |= told.given.elapsed() < 100 * MILLI;
-            }
+            state.shake();
         }
     }
 
