@@ -382,7 +382,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
     // by the libraries too, of which some log by another facade
     let words = [
         "could not be fetched",
-        "does not answer token reviews",
+        "failed to review tokens",
         "holds a part of the token",
         " rustls::client::",
         " hyper_util::client::",
