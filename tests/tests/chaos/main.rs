@@ -129,7 +129,8 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
             turn += 1;
         }
         for site in &world.sites {
-            assert_eq!(site.state().fault, None, "of {}", site.name);
+            let fault = site.state().fault.take();
+            assert_eq!(fault, None, "of {}", site.name);
         }
     }
     world.stop.store(true, Ordering::SeqCst);

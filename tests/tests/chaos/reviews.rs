@@ -245,9 +245,12 @@ impl Reviews {
 
     async fn send(&self, token: &mut Token) {
         let look = || {
-            let state = self.api.state();
-            assert_eq!(state.fault, None);
-            (state.pods[&token.text], state.mood == Mood::Answers, state.since)
+            let mut state = self.api.state();
+            let fault = state.fault.take();
+            let seen = (state.pods[&token.text], state.mood == Mood::Answers, state.since);
+            drop(state);
+            assert_eq!(fault, None);
+            seen
         };
         let (before, (was, answered, answered_since)) = (Instant::now(), look());
         let verdict = self.verifier.verify_reviewed(&token.text).await;

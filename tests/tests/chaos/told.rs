@@ -26,12 +26,14 @@ pub(crate) struct Given {
 
 impl Given {
     pub(crate) fn now(clock: &ManualClock, last_jump: Instant) -> Self {
+        // longer than a fetch takes: this one began after the jump
+        let is_steady = last_jump.elapsed() > 200 * MILLI;
         Self {
             wall: clock.wall(),
             monotonic: clock.monotonic(),
             at: Instant::now(),
-            is_steady: last_jump.elapsed() > 50 * MILLI,
-            is_shaken: false,
+            is_steady,
+            is_shaken: !is_steady,
         }
     }
 

@@ -83,7 +83,7 @@ impl World {
                 }
                 Some("recoveries")
             }
-            19 | 20 => {
+            19 => {
                 self.upheaval(|| self.jump(rng));
                 Some("clock jumps")
             }
@@ -91,7 +91,7 @@ impl World {
             22..=24 => self.deny(site, rng).then_some("tokens denied"),
             25 => self.go(site).then_some("issuers removed"),
             26 | 27 => self.come().then_some("issuers added"),
-            28 => self.change_any(|state| state.change_name(rng)).then_some("name changes"),
+            20 | 28 => self.change_any(|state| state.change_name(rng)).then_some("name changes"),
             29 => self.change_any(|state| state.shift(rng.bool())).then_some("moved URLs"),
             30 => self.change_any(SiteState::fall_behind).then_some("API servers behind"),
             31 => self.change_any(SiteState::catch_up).then_some("API servers caught up"),
