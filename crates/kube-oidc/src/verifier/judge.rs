@@ -1,6 +1,6 @@
 //! The way of a token: taken apart, signature, then what was signed.
 
-use std::{future::poll_fn, iter, pin::Pin, task::Poll};
+use std::task::Poll;
 
 use super::{
     Inner,
@@ -10,10 +10,10 @@ use crate::{
     base64url::Room,
     claims::{Claims, NumericDate, Payload},
     clock::Moment,
-    error::{KeysUnavailable, Refusal, VerifyError},
+    error::{Refusal, VerifyError},
     issuer::{Claim, Held, Names},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
-    key_cache::{KeyCache, Missing},
+    key_cache::KeyCache,
     key_set::{Fitting, Key, KeySet, NoKey},
     shown::Shown,
     validation::is_for_api_server,
@@ -186,81 +186,7 @@ impl<'a> Unverified<'a> {
         Poll::Ready(Err(refused.into()))
     }
 
-    /// Judges with the keys that come, as soon as those of one issuer decide.
-    async fn judge_waiting<C: Claims>(&self, inner: &Inner<C>) -> Result<Verified<C>, VerifyError> {
-        let issuers = inner.issuers.load_full();
-        let (mut waits, mut refused) = (Vec::new(), Refusal::UnknownIssuer);
-        let now = Moment::now(&*inner.clock);
-        let mut candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
-        if candidates.is_empty() {
-            candidates.extend(self.renamed(inner, &issuers, now));
-        }
-        for issuer in candidates {
-            if let Some(cache) = issuer.keys.cache() {
-                waits.push(Box::pin(self.judge_by_fetched(inner, &issuers, issuer, cache)));
-                continue;
-            }
-            // its keys were given, and say what they said
-            let judged = issuer.keys.peek(now, |keys| match keys {
-                Some(keys) => self.judge_by(inner, issuer, keys, now),
-                None => Judged::unknown_key(),
-            });
-            match judged {
-                Judged::Signed(verdict) => return verdict.map_err(Into::into),
-                Judged::NotSigned { refusal, .. } => refused = more_telling(refused, refusal),
-            }
-        }
-        let mut unavailable = None;
-        while !waits.is_empty() {
-            match next_of(&mut waits).await {
-                Ok(Judged::Signed(verdict)) => return verdict.map_err(Into::into),
-                Ok(Judged::NotSigned { refusal, .. }) => refused = more_telling(refused, refusal),
-                // it may be the one that has the key
-                Err(why) => unavailable = Some(why),
-            }
-        }
-        if let Some(unavailable) = unavailable {
-            return Err(unavailable.into());
-        }
-        self.note_unknown_key(&issuers, &refused, Moment::now(&*inner.clock));
-        Err(refused.into())
-    }
-
-    /// Judges with the keys of one issuer, as soon as they are fetched.
-    async fn judge_by_fetched<C: Claims>(
-        &self,
-        inner: &Inner<C>,
-        issuers: &TrustedIssuers,
-        issuer: &TrustedIssuer,
-        cache: &KeyCache,
-    ) -> Result<Judged<C>, KeysUnavailable> {
-        let (arrival, kid) = (cache.arrive(), self.header.kid.as_deref());
-        let found = |keys: &KeySet| !matches!(self.find(keys), Err(NoKey::UnknownKid));
-        let set = match cache.wait_for(kid, found).await {
-            Ok(set) => set,
-            Err(Missing::UnknownKey) => return Ok(Judged::unknown_key()),
-            Err(Missing::Unavailable(why)) => return Err(why),
-        };
-        for other in issuers.outranking(issuer, &self.payload.iss, Moment::now(&*inner.clock)) {
-            if let Some(cache) = other.keys.cache() {
-                cache.first_answer().await;
-            }
-        }
-        let now = Moment::now(&*inner.clock);
-        let judged = self.judge_by(inner, issuer, set.keys(), now);
-        let is_suspicious = matches!(judged, Judged::NotSigned { is_suspicious: true, .. });
-        if !is_suspicious || !self.could_pass(inner, iter::once(&*issuer.names), now) {
-            return Ok(judged);
-        }
-        match cache.wait_for_rotation(arrival, &set).await {
-            Some(newer) => {
-                Ok(self.judge_by(inner, issuer, newer.keys(), Moment::now(&*inner.clock)))
-            }
-            None => Ok(judged),
-        }
-    }
-
-    fn judge_by<C: Claims>(
+    pub(super) fn judge_by<C: Claims>(
         &self,
         inner: &Inner<C>,
         issuer: &TrustedIssuer,
@@ -288,7 +214,7 @@ impl<'a> Unverified<'a> {
 
     /// Issuers that may have this name by now: their API servers report names, their keys signed the
     /// token, and a fetch may start for it.
-    fn renamed<'i, C: Claims>(
+    pub(super) fn renamed<'i, C: Claims>(
         &'i self,
         inner: &'i Inner<C>,
         issuers: &'i TrustedIssuers,
@@ -304,7 +230,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// Whether the token would pass every other check if one of the keys had signed it.
-    fn could_pass<'n, C: Claims>(
+    pub(super) fn could_pass<'n, C: Claims>(
         &self,
         inner: &Inner<C>,
         candidates: impl Iterator<Item = &'n Names>,
@@ -317,7 +243,12 @@ impl<'a> Unverified<'a> {
 
     /// Counts a token that is refused because none of the issuers of its name has the key. That one
     /// of them has not, and another has, is how they are told apart.
-    fn note_unknown_key(&self, issuers: &TrustedIssuers, refused: &Refusal, now: Moment) {
+    pub(super) fn note_unknown_key(
+        &self,
+        issuers: &TrustedIssuers,
+        refused: &Refusal,
+        now: Moment,
+    ) {
         if *refused == Refusal::UnknownKey && !self.rehearsed {
             for issuer in issuers.candidates(&self.payload.iss, now) {
                 issuer.observed.meter.unknown_kid();
@@ -452,7 +383,7 @@ impl<'a> Unverified<'a> {
 }
 
 /// What the keys of one issuer say of a token.
-enum Judged<C: Claims> {
+pub(super) enum Judged<C: Claims> {
     /// One of them signed it, and this came of it.
     Signed(Result<Verified<C>, Refusal>),
     /// None of them did; another issuer of the same name may have.
@@ -464,14 +395,14 @@ enum Judged<C: Claims> {
 }
 
 impl<C: Claims> Judged<C> {
-    fn unknown_key() -> Self {
+    pub(super) fn unknown_key() -> Self {
         Self::NotSigned { refusal: Refusal::UnknownKey, is_suspicious: false }
     }
 }
 
 /// Of several issuers of one name: that it has the key and did not sign says more than that it
 /// has no such key, and that more than that it is another.
-fn more_telling(one: Refusal, other: Refusal) -> Refusal {
+pub(super) fn more_telling(one: Refusal, other: Refusal) -> Refusal {
     match (&one, &other) {
         (Refusal::UnknownIssuer, _) => other,
         (_, Refusal::UnknownIssuer | Refusal::UnknownKey) => one,
@@ -484,18 +415,4 @@ fn refused_for(no_key: NoKey) -> Refusal {
         NoKey::OtherAlgorithm => Refusal::KeyNotForAlgorithm,
         NoKey::UnknownKid | NoKey::NoneFits | NoKey::Ambiguous => Refusal::UnknownKey,
     }
-}
-
-/// The next of some futures to end, which is taken out; of none, it never ends.
-pub(super) async fn next_of<F: Future>(futures: &mut Vec<Pin<Box<F>>>) -> F::Output {
-    poll_fn(|context| {
-        for index in 0..futures.len() {
-            if let Poll::Ready(output) = futures[index].as_mut().poll(context) {
-                drop(futures.swap_remove(index));
-                return Poll::Ready(output);
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }

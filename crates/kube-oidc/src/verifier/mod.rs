@@ -8,6 +8,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod trusted;
+mod waiting;
 
 use std::{
     fmt,
@@ -21,8 +22,8 @@ use tokio::runtime::Handle;
 
 pub use self::builder::VerifierBuilder;
 use self::{
-    judge::next_of,
     trusted::{TrustedIssuer, TrustedIssuers},
+    waiting::next_of,
 };
 use crate::{
     algorithm::Algorithm,
