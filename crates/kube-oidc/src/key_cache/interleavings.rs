@@ -132,7 +132,7 @@ fn a_flight_that_is_lost_is_flown_by_the_next() {
                 let cache = cache.clone();
                 async move {
                     let arrival = cache.0.machine().arrive();
-                    let asked = cache.0.ask(arrival, |_| false);
+                    let asked = cache.0.ask(arrival, KeyIdHash(0), |_| false);
                     if let Asked::Machine(Answer::Start(flight)) = asked {
                         let airborne = Airborne::new(Arc::downgrade(&cache.0), flight);
                         yield_now().await;
