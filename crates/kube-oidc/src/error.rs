@@ -234,10 +234,11 @@ pub enum Refusal {
     /// Its `sub` is not the service account of its `kubernetes.io` claim.
     #[error("its sub is not the service account of its kubernetes.io claim")]
     SubjectMismatch,
-    /// The API server says that it does not count, and its signature is good: its pod or service
-    /// account may be deleted. The text is the API server's.
-    #[error("the API server does not take it: {0}")]
-    ReviewDenied(String),
+    /// The API server rejects it in a token review, and its signature is good: its pod, node, Secret,
+    /// or service account may be deleted. The response's `status.error` is not shown, since it is
+    /// part of a response body.
+    #[error("the API server rejects it in a token review")]
+    ReviewDenied,
     /// The API server's answer is not about it, so it proves nothing.
     #[error("the API server's answer does not confirm it: {0}")]
     ReviewMismatch(&'static str),
@@ -286,7 +287,7 @@ impl Refusal {
             Self::SeveralAudiences { .. } => Reason::SeveralAudiences,
             Self::ApiServerAudience { .. } => Reason::ApiServerAudience,
             Self::SubjectMismatch => Reason::SubjectMismatch,
-            Self::ReviewDenied(_) => Reason::ReviewDenied,
+            Self::ReviewDenied => Reason::ReviewDenied,
             Self::ReviewMismatch(_) => Reason::ReviewMismatch,
             Self::NoReviewer => Reason::NoReviewer,
         }

@@ -26,10 +26,10 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Reads a response, which confirms a token only if it is about this token.
-    pub(super) fn of(status: &ReviewStatus, token: &[u8], expected: &Expected) -> Self {
+    pub(super) fn of(status: &ReviewStatus, expected: &Expected) -> Self {
         let is_ours = |audience: &String| expected.audiences.contains(audience);
         Self::Refused(if !status.authenticated || !status.error.is_empty() {
-            Refusal::ReviewDenied(without_token(&status.error, token))
+            Refusal::ReviewDenied
         } else if status.username != expected.username || status.uid != expected.uid {
             Refusal::ReviewMismatch("it is about another user")
         } else if !status.audiences.iter().any(is_ours) {
@@ -60,7 +60,7 @@ pub(super) fn unavailable(cause: ReviewUnavailableCause) -> Verdict {
     Err(ReviewUnavailable::new(cause).into())
 }
 
-/// A text of an API server, fit for a log: escaped, truncated, and not at all if it holds a part of
+/// The text of an error, fit for a log: escaped, truncated, and not at all if it holds a part of
 /// the token that is longer than chance has it.
 pub(super) fn without_token(text: &str, token: &[u8]) -> String {
     const PART: usize = 16;

@@ -269,7 +269,7 @@ impl Turn {
         let started = Instant::now();
         let answer = async {
             match time::timeout(self.timeout, answers.call(token, expected)).await {
-                Ok(Ok(status)) => match Answer::of(&status, token, expected) {
+                Ok(Ok(status)) => match Answer::of(&status, expected) {
                     // in a suspend the timer stood still
                     Answer::Confirmed if settings.is_late(asked_at, answers.now()) => {
                         answers.failed(None, token)

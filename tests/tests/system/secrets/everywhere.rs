@@ -383,7 +383,6 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
     let words = [
         "could not be fetched",
         "failed to review tokens",
-        "holds a part of the token",
         " rustls::client::",
         " hyper_util::client::",
     ];
