@@ -8,8 +8,6 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::issuer::Names;
-
 /// Keys and tokens that are not believed any more, whatever their issuer says.
 #[derive(Default)]
 pub(crate) struct Incidents {
@@ -19,17 +17,16 @@ pub(crate) struct Incidents {
 
 #[derive(Clone, Default)]
 struct Denied {
-    /// By `kid`: the issuers of the key, by each name that is known of them.
+    /// By `kid`: the issuers of the key, by name or label.
     keys: HashMap<Arc<str>, HashSet<Arc<str>>>,
     jtis: HashSet<Arc<str>>,
 }
 
 impl Incidents {
-    /// Distrusts a key of an issuer, which may have several names.
-    pub(crate) fn distrust_key(&self, names: &[&str], kid: &str) {
+    /// Distrusts a key of an issuer, by a name of the issuer or by its label.
+    pub(crate) fn distrust_key(&self, issuer: &str, kid: &str) {
         self.change(|denied| {
-            let issuers = denied.keys.entry(kid.into()).or_default();
-            issuers.extend(names.iter().map(|name| Arc::from(*name)));
+            denied.keys.entry(kid.into()).or_default().insert(issuer.into());
         });
     }
 
@@ -51,11 +48,30 @@ impl Incidents {
         self.denied.get().map(ArcSwap::load)
     }
 
-    /// Whether a key of an issuer is distrusted by any name of the issuer.
-    pub(crate) fn is_distrusted(&self, names: &Names, kid: Option<&str>) -> bool {
+    /// Distrusts the keys of an issuer that were distrusted by a name which it has from now on: the
+    /// name may be forgotten later, and the label never is.
+    pub(crate) fn note_name(&self, label: &str, name: &str) {
+        let is_affected =
+            |issuers: &HashSet<Arc<str>>| issuers.contains(name) && !issuers.contains(label);
+        if !self.denied().is_some_and(|denied| denied.keys.values().any(is_affected)) {
+            return;
+        }
+        self.change(|denied| {
+            for issuers in denied.keys.values_mut().filter(|issuers| is_affected(issuers)) {
+                issuers.insert(label.into());
+            }
+        });
+    }
+
+    /// Whether a key is distrusted by a name or label that `answers_to` finds to be its issuer's.
+    pub(crate) fn is_distrusted(
+        &self,
+        kid: Option<&str>,
+        answers_to: impl Fn(&str) -> bool,
+    ) -> bool {
         let (Some(denied), Some(kid)) = (self.denied(), kid) else { return false };
         let issuers = denied.keys.get(kid);
-        issuers.is_some_and(|issuers| issuers.iter().any(|issuer| names.ever_answered_to(issuer)))
+        issuers.is_some_and(|issuers| issuers.iter().any(|issuer| answers_to(issuer)))
     }
 
     pub(crate) fn is_denied(&self, jti: Option<&str>) -> bool {

@@ -135,6 +135,14 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
         }
         assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
         assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::UnknownIssuer));
+        // and when the name is forgotten, because the API server reported many others
+        for index in 0..8 {
+            pod.rename(&format!("https://{index}.example"));
+            verifier.refresh_now().await.unwrap();
+        }
+        pod.rename(NEW);
+        verifier.refresh_now().await.unwrap();
+        assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
         assert!(verifier.remove_issuer(pod.api_server.base_url()));
         assert_eq!(reason(&verifier, &new).await, Some(Reason::UnknownIssuer));
     }

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::names::LastSeen;
-use crate::clock::Moment;
+use crate::{clock::Moment, incident::Incidents};
 
 /// How long a former name stays valid after a discovery document last named it.
 pub(super) const DEFAULT_FORMER_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,6 +35,8 @@ pub(crate) struct LearnedNames {
     version: AtomicU32,
     /// Held while `names` is changed.
     changing: Mutex<()>,
+    /// Distrusted keys stay distrusted when a name is forgotten.
+    incidents: Arc<Incidents>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,13 +65,14 @@ pub(crate) enum Change {
 }
 
 impl LearnedNames {
-    pub(super) fn new(former_for: Duration) -> Self {
+    pub(super) fn new(former_for: Duration, incidents: Arc<Incidents>) -> Self {
         Self {
             former_for,
             names: ArcSwap::default(),
             seen: Default::default(),
             version: AtomicU32::new(0),
             changing: Mutex::default(),
+            incidents,
         }
     }
 
@@ -103,7 +106,7 @@ impl LearnedNames {
     }
 
     /// Takes the name that a discovery document reports: it is the current one from now on.
-    pub(super) fn learn(&self, name: &str, now: Moment) -> Change {
+    pub(super) fn learn(&self, label: &str, name: &str, now: Moment) -> Change {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut names = Vec::clone(&self.names.load());
         let known = names.iter().position(|known| *known.name == *name);
@@ -129,6 +132,7 @@ impl LearnedNames {
         if known.is_none() {
             // after the store, so that a reader of the new version finds the new name
             self.version.fetch_add(1, Ordering::Release);
+            self.incidents.note_name(label, name);
         }
         match former {
             None => Change::First,
@@ -149,6 +153,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
+    const LABEL: &str = "https://10.96.0.1";
     const DAY: Duration = DEFAULT_FORMER_FOR;
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -162,8 +167,8 @@ mod tests {
 
     #[test]
     fn former_name_ends_a_day_after_it_was_named_last() {
-        let (names, clock) = (LearnedNames::new(DAY), clock());
-        let learn = |name| names.learn(name, Moment::now(&clock));
+        let (names, clock) = (LearnedNames::new(DAY, Arc::default()), clock());
+        let learn = |name| names.learn(LABEL, name, Moment::now(&clock));
         assert_eq!(left(&names, "old", &clock), None);
         assert_eq!(learn("old"), Change::First);
         clock.advance(7 * DAY);
@@ -195,9 +200,9 @@ mod tests {
 
     #[test]
     fn former_name_without_time_ends_at_once() {
-        let (names, clock) = (LearnedNames::new(Duration::ZERO), clock());
-        names.learn("old", Moment::now(&clock));
-        names.learn("new", Moment::now(&clock));
+        let (names, clock) = (LearnedNames::new(Duration::ZERO, Arc::default()), clock());
+        names.learn(LABEL, "old", Moment::now(&clock));
+        names.learn(LABEL, "new", Moment::now(&clock));
         assert_eq!(left(&names, "old", &clock), None);
         assert_eq!(left(&names, "new", &clock), Some(Duration::MAX));
         assert!(names.remember("old"));
@@ -205,11 +210,11 @@ mod tests {
 
     #[test]
     fn new_name_each_time_fills_neither_memory_nor_log() {
-        let (names, clock) = (LearnedNames::new(DAY), clock());
+        let (names, clock) = (LearnedNames::new(DAY, Arc::default()), clock());
         let mut news = 0;
         for index in 0..100 {
             clock.advance(SECOND);
-            let change = names.learn(&index.to_string(), Moment::now(&clock));
+            let change = names.learn(LABEL, &index.to_string(), Moment::now(&clock));
             news += usize::from(matches!(change, Change::Replaced { is_flood: false, .. }));
             assert!(names.all().len() <= MAX_NAMES);
         }
@@ -219,10 +224,10 @@ mod tests {
             names.names.load().iter().map(|name| name.place).collect();
         assert_eq!(places.len(), MAX_NAMES, "each name is seen for itself");
         // two names in turn are no news either
-        let names = LearnedNames::new(Duration::ZERO);
+        let names = LearnedNames::new(Duration::ZERO, Arc::default());
         for index in 0..100 {
             clock.advance(SECOND);
-            let change = names.learn(["old", "new"][index % 2], Moment::now(&clock));
+            let change = names.learn(LABEL, ["old", "new"][index % 2], Moment::now(&clock));
             if index > 1 {
                 assert!(matches!(change, Change::Replaced { is_flood: true, .. }), "{change:?}");
             }

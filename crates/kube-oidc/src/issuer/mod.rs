@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     error::BuildError,
     in_cluster::{self, InClusterError},
+    incident::Incidents,
     issuer_url::{IssuerUrl, Transport},
     key_cache::{KeyCache, Settings},
     key_set::KeySet,
@@ -272,9 +273,9 @@ impl Issuer {
     }
 
     /// The names that its tokens may have in `iss`, for one verifier: clones share no state.
-    pub(crate) fn names(&self) -> Names {
+    pub(crate) fn names(&self, incidents: &Arc<Incidents>) -> Names {
         if self.api_server.is_some() {
-            let learned = LearnedNames::new(self.former_for);
+            let learned = LearnedNames::new(self.former_for, Arc::clone(incidents));
             Names::learned(&self.name, &self.also_named, learned)
         } else {
             Names::configured(&self.name, &self.also_named)

@@ -154,7 +154,7 @@ impl Names {
 
     /// Takes the name that a discovery document reports. `None`: names are not learned here.
     pub(crate) fn learn(&self, name: &str, now: Moment) -> Option<Change> {
-        Some(self.learned.as_ref()?.learn(name, now))
+        Some(self.learned.as_ref()?.learn(&self.label, name, now))
     }
 
     /// The current name for people.

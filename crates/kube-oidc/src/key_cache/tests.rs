@@ -557,7 +557,7 @@ async fn discovery_and_keys_together_have_one_timeout() {
 fn discovered(source: &Arc<Source>) -> KeyCache {
     let fetcher = Arc::<Source>::clone(source);
     let url: IssuerUrl = "https://issuer.test".parse().unwrap();
-    let names = Arc::new(Issuer::new(url.clone()).names());
+    let names = Arc::new(Issuer::new(url.clone()).names(&Arc::default()));
     let remote = Remote::discovered(&url, names, fetcher);
     cache_of(remote, TokioClock(time::Instant::now()), Settings::default())
 }

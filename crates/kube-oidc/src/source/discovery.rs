@@ -99,6 +99,8 @@ pub(super) fn jwks_uri(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{clock::SystemClock, issuer::Issuer};
 
@@ -107,7 +109,8 @@ mod tests {
     }
 
     fn read_bytes(document: &[u8]) -> Result<Url, LoadError> {
-        let names = Issuer::new("https://issuer.example/a/".parse().unwrap()).names();
+        let names =
+            Issuer::new("https://issuer.example/a/".parse().unwrap()).names(&Arc::default());
         jwks_uri(document, Transport::Https, &names, Moment::now(&SystemClock))
     }
 

@@ -208,7 +208,7 @@ impl<'a> Unverified<'a> {
     ) -> Judged<C> {
         let is_replaced = matches!(no_key, NoKey::OtherAlgorithm | NoKey::NoneFits);
         let kid = self.header.kid.as_deref();
-        let is_suspicious = is_replaced && !inner.incidents.is_distrusted(&issuer.names, kid);
+        let is_suspicious = is_replaced && !issuer.is_distrusted(&inner.incidents, kid);
         Judged::NotSigned { refusal: refused_for(no_key), is_suspicious }
     }
 
@@ -222,7 +222,7 @@ impl<'a> Unverified<'a> {
     ) -> impl Iterator<Item = &'i TrustedIssuer> {
         issuers.renamed(&self.payload.iss, now, |issuer, keys| {
             self.find(keys).is_ok_and(|fitting| {
-                !inner.incidents.is_distrusted(&issuer.names, fitting.kid())
+                !issuer.is_distrusted(&inner.incidents, fitting.kid())
                     && issuer.keys.cache().is_some_and(KeyCache::may_rotate)
                     && fitting.signer(self.signing_input, self.signature).is_some()
             })
@@ -288,7 +288,7 @@ impl<'a> Unverified<'a> {
     ) -> Result<Signer<'k>, Refusal> {
         // the name of a pod's own cluster may have been learned since
         let name = issuer.names.find(&self.payload.iss, now).ok_or(Refusal::UnknownIssuer)?;
-        if inner.incidents.is_distrusted(&issuer.names, fitting.kid()) {
+        if issuer.is_distrusted(&inner.incidents, fitting.kid()) {
             return Err(Refusal::DistrustedKey);
         }
         let key = fitting.signer(self.signing_input, self.signature).ok_or(Refusal::Signature)?;

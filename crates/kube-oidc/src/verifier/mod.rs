@@ -90,7 +90,7 @@ struct Inner<C: Claims> {
     settings: Settings,
     allowed: Arc<[Algorithm]>,
     validation: Validation,
-    incidents: Incidents,
+    incidents: Arc<Incidents>,
     tokens: TokenCache<C>,
     review_every_token: bool,
     clock: Arc<dyn Clock>,
@@ -324,12 +324,15 @@ impl<C: Claims> Verifier<C> {
     /// Needs no fetch. It is needed beside the removal of a leaked key where an API server of several,
     /// or a cache, may list the key again.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
-        let issuers = self.inner.issuers.load();
-        // the labels stay when a learned name is forgotten; the name may be learned later
-        let known = issuers.iter().filter(|known| known.names.ever_answered_to(issuer));
-        let labels = known.map(|known| &**known.names.label());
-        let names: Vec<&str> = labels.chain([issuer]).collect();
-        self.inner.incidents.distrust_key(&names, kid);
+        let incidents = &self.inner.incidents;
+        // first by the name, so that an issuer which learns it meanwhile finds it
+        incidents.distrust_key(issuer, kid);
+        // a learned name may be forgotten, and the label never is
+        for known in self.inner.issuers.load().iter() {
+            if known.names.ever_answered_to(issuer) {
+                incidents.distrust_key(known.names.label(), kid);
+            }
+        }
     }
 
     /// Trusts one more issuer from now on: see [`VerifierBuilder::issuer`]. Its keys are fetched

@@ -75,7 +75,7 @@ impl<C: Claims> Inner<C> {
         let is_alone = issuers.len() == 1;
         let is_good = |keys: &KeySet| {
             keys.by_id(basis.key).is_some_and(|key| {
-                !self.incidents.is_distrusted(&issuer.names, key.kid())
+                !issuer.is_distrusted(&self.incidents, key.kid())
                     && (is_alone || issuers.rival(issuer, name.claim, iss, key, now).is_none())
             })
         };

@@ -13,6 +13,7 @@ use crate::{
     claims::Claims,
     clock::Moment,
     error::BuildError,
+    incident::Incidents,
     issuer::{Claim, Held, Issuer, IssuerId, Names},
     key_set::{Key, KeySet},
     keys::Keys,
@@ -216,7 +217,8 @@ impl Deref for TrustedIssuers {
 
 impl TrustedIssuer {
     pub(super) fn new<C: Claims>(issuer: &Issuer, inner: &Inner<C>) -> Result<Self, BuildError> {
-        let (names, cluster) = (Arc::new(issuer.names()), issuer.cluster().cloned());
+        let (names, cluster) =
+            (Arc::new(issuer.names(&inner.incidents)), issuer.cluster().cloned());
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::ClusterName(names.label().to_string()));
         }
@@ -242,6 +244,11 @@ impl TrustedIssuer {
             for_api_server: AtomicU64::new(0),
             logged_rival: AtomicBool::new(false),
         })
+    }
+
+    /// Whether a key of this issuer is distrusted.
+    pub(super) fn is_distrusted(&self, incidents: &Incidents, kid: Option<&str>) -> bool {
+        incidents.is_distrusted(kid, |name| self.names.ever_answered_to(name))
     }
 
     /// Counts a token that is accepted.
