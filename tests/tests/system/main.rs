@@ -22,6 +22,7 @@ mod issuer_names;
 mod key_cache;
 mod layer;
 mod long_lived;
+mod messages;
 mod ml_dsa;
 mod modes;
 mod open_paths;

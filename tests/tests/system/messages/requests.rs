@@ -1,0 +1,7 @@
+//! Requests to a protected service.
+
+use super::Case;
+
+pub(super) async fn cases() -> Vec<Case> {
+    Vec::new()
+}
