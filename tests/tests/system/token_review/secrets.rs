@@ -123,7 +123,7 @@ async fn nothing_of_a_token_is_shown() {
         assert!(found.is_empty(), "{found:?}");
     }
     // so it was looked for where these were logged
-    for told in ["chatty rejection", "review_mismatch", "review_denied", "not shown"] {
+    for told in ["chatty rejection", "review_mismatch", "review_denied"] {
         assert!(log.contains(told), "{told}");
     }
 }
