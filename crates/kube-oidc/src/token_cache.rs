@@ -119,8 +119,9 @@ impl Hash for Name {
 }
 
 impl Hash for Asked<'_> {
-    /// The end is enough: it belongs to a signature, which nobody but the issuer can choose, or to
-    /// a digest. And it is hashed with a key that nobody knows.
+    /// The end is enough: it belongs to a signature, which only the issuer can choose, or to a
+    /// digest, and the hash is keyed. The end of an ML-DSA signature is mostly zeros, so about one
+    /// in a hundred such tokens shares its hash with another one; equality compares whole tokens.
     fn hash<H: Hasher>(&self, state: &mut H) {
         const END: usize = 32;
         state.write(&self.0[self.0.len().saturating_sub(END)..]);

@@ -1,5 +1,7 @@
 //! Tokens that try to choose how they are checked, and rules on audiences.
 
+use std::time::{Duration, SystemTime};
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{
     Engine as _,
@@ -142,5 +144,23 @@ async fn the_leeway_can_be_set() {
         for (verifier, accepted) in [&strict, &usual, &lax].into_iter().zip(verdicts) {
             assert_eq!(reason(verifier, &token).await.is_none(), accepted, "{seconds}");
         }
+    }
+}
+
+#[tokio::test]
+async fn token_issued_this_second_is_valid_without_leeway() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).leeway(Duration::ZERO).build().unwrap();
+    verifier.refresh_now().await.unwrap();
+    let token = issuer.token().audience("orders");
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    for _ in 0..3 {
+        // in the first moment of a second
+        let next = Duration::from_secs(now().as_secs() + 1);
+        tokio::time::sleep(next.saturating_sub(now() + Duration::from_millis(10))).await;
+        while now() < next {
+            std::hint::spin_loop();
+        }
+        assert_eq!(reason(&verifier, &token.clone().mint()).await, None);
     }
 }
