@@ -36,6 +36,7 @@ pub struct Callers {
     service_account: Option<String>,
     pod: bool,
     node: bool,
+    node_name: Option<String>,
     /// What was said twice, and differently.
     twice: Option<&'static str>,
 }
@@ -73,6 +74,7 @@ impl Callers {
             service_account: None,
             pod: false,
             node: false,
+            node_name: None,
             twice: None,
         }
     }
@@ -101,9 +103,68 @@ impl Callers {
         self
     }
 
-    /// Only tokens that name the node. Kube-apiservers before 1.29 do not say it.
+    /// Only tokens that name a node: see [`on_node`](Self::on_node) for one node, and for the API
+    /// servers that write it.
     pub fn bound_to_node(mut self) -> Self {
         self.node = true;
+        self
+    }
+
+    /// Allows only callers on the node with this name, compared letter by letter.
+    ///
+    /// It is for daemons that act for their own node only, such as the agent of a `DaemonSet` that
+    /// serves the pods beside it. The downward API gives the agent the name of its node:
+    ///
+    /// ```yaml
+    /// env:
+    ///   - name: NODE_NAME
+    ///     valueFrom:
+    ///       fieldRef:
+    ///         fieldPath: spec.nodeName
+    /// ```
+    ///
+    /// ```
+    /// use kube_oidc::{Policy, in_namespace};
+    ///
+    /// fn neighbors() -> Result<Policy, Box<dyn std::error::Error>> {
+    ///     let node = std::env::var("NODE_NAME")?;
+    ///     let policy = Policy::from(in_namespace("*").bound_to_pod().on_node(node));
+    ///     policy.validate()?;
+    ///     Ok(policy)
+    /// }
+    /// ```
+    ///
+    /// A central service compares [`ServiceAccountClaims::node`] with the node that a request names.
+    ///
+    /// A token without a node is undecided: neither this rule nor its [`not`](Self::not) allows its
+    /// caller. Kube-apiservers write the node of a pod into tokens by default from 1.30 on
+    /// ([`ServiceAccountTokenPodNodeInfo`][gates]: alpha in 1.29, beta in 1.30, stable in 1.32). Tokens
+    /// for no pod and no node have none.
+    ///
+    /// # Who sets the node
+    ///
+    /// The node of a token is the `spec.nodeName` of its pod when the token was issued. It is as
+    /// trustworthy as the permissions of the cluster:
+    ///
+    /// - The scheduler sets it, through the subresource `pods/binding`. So can each subject that may
+    ///   create `pods/binding`.
+    /// - Each subject that may create pods can set it in the pod ([assigning pods to nodes][assign]), for
+    ///   the service accounts of the namespace. Name the service account in the rule as well.
+    /// - A kubelet can create mirror pods on its own node only, and none with a service account. It can
+    ///   request tokens only for pods on its own node ([NodeRestriction][restriction]). So the
+    ///   credentials of one node yield no token of another node.
+    /// - Each subject that may create `serviceaccounts/token` can request a token for every pod of the
+    ///   service account, or for a node without a pod. [`bound_to_pod`](Self::bound_to_pod) excludes the
+    ///   latter.
+    ///
+    /// [gates]: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/
+    /// [assign]: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#nodename
+    /// [restriction]: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+    pub fn on_node(mut self, name: impl Into<String>) -> Self {
+        let before = self.node_name.replace(name.into());
+        if before.is_some() && before != self.node_name {
+            self.twice = Some("node");
+        }
         self
     }
 
@@ -133,6 +194,11 @@ impl Callers {
         }
     }
 
+    /// Whether the rule names a node, and the token names none.
+    fn lacks_node(&self, caller: &Verified) -> bool {
+        self.node_name.is_some() && caller.node().is_none()
+    }
+
     fn include(&self, caller: &Verified) -> bool {
         let in_cluster = match &self.cluster {
             Scope::Unnamed => caller.cluster().is_none(),
@@ -144,6 +210,10 @@ impl Callers {
             && matches(self.service_account.as_deref(), caller.service_account().name())
             && (!self.pod || caller.pod().is_some())
             && (!self.node || caller.node().is_some())
+            && self
+                .node_name
+                .as_deref()
+                .is_none_or(|name| caller.node().is_some_and(|node| node.name() == name))
     }
 }
 
@@ -169,7 +239,7 @@ fn check_name(
 
 impl Plain<ServiceAccountClaims> for Callers {
     fn holds_for(&self, caller: &Verified) -> Truth {
-        if self.lacks_cluster(caller) {
+        if self.lacks_cluster(caller) || self.lacks_node(caller) {
             return Truth::Unknown;
         }
         self.include(caller).into()
@@ -184,6 +254,9 @@ impl Plain<ServiceAccountClaims> for Callers {
         }
         check_name("namespace", self.namespace.as_ref(), is_dns_label)?;
         check_name("service account", self.service_account.as_ref(), is_dns_subdomain)?;
+        if let Some(name) = self.node_name.as_ref().filter(|name| !is_dns_subdomain(name)) {
+            return Err(PolicyError::Name { of: "node", name: name.clone() });
+        }
         match (&self.namespace, &self.service_account) {
             (None, Some(name)) => Err(PolicyError::NamespaceMissing(name.clone())),
             _ => Ok(()),
@@ -191,13 +264,18 @@ impl Plain<ServiceAccountClaims> for Callers {
     }
 
     fn hint(&self, caller: &Verified) -> Option<&'static str> {
-        self.lacks_cluster(caller).then_some(match self.cluster {
-            Scope::Named(_) => "the caller's cluster has no name: Issuer::of_cluster()",
-            Scope::Unnamed | Scope::Any => {
-                "it names no cluster, and the caller's has a name: in_cluster_named() or \
-                 in_any_cluster()"
-            }
-        })
+        if self.lacks_cluster(caller) {
+            return Some(match self.cluster {
+                Scope::Named(_) => "the caller's cluster has no name: Issuer::of_cluster()",
+                Scope::Unnamed | Scope::Any => {
+                    "it names no cluster, and the caller's has a name: in_cluster_named() or \
+                     in_any_cluster()"
+                }
+            });
+        }
+        self.lacks_node(caller).then_some(
+            "the token names no node: it is bound to no pod, or the API server is older than 1.30",
+        )
     }
 }
 
@@ -226,6 +304,9 @@ impl fmt::Display for Callers {
         }
         if self.node {
             f.write_str(" with a node")?;
+        }
+        if let Some(name) = &self.node_name {
+            write!(f, " on the node {}", Shown(name))?;
         }
         Ok(())
     }

@@ -32,7 +32,8 @@ use crate::{
 /// ```
 ///
 /// A rule that cannot be decided allows nobody, and nobody by its negation either: one with a name
-/// that is blank, or one that names no cluster where the caller's has a name.
+/// that is blank, one that names no cluster where the caller's has a name, or one that names a node
+/// where the token has none.
 #[must_use]
 pub struct Policy<C: Claims = ServiceAccountClaims>(Arc<dyn Rule<C>>);
 
@@ -203,7 +204,7 @@ pub enum PolicyError {
         /// The name.
         name: String,
     },
-    /// A rule names two namespaces, or two service accounts: nobody is in both.
+    /// A rule names two namespaces, service accounts, or nodes: no caller has both.
     #[error("the {0} is named twice, and differently: or() allows both")]
     Twice(&'static str),
     /// A service account is named without its namespace.

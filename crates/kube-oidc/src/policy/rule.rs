@@ -5,8 +5,8 @@ use std::fmt;
 use super::{Policy, PolicyError};
 use crate::{claims::Claims, shown::Shown, verified::Verified};
 
-/// Whether a rule holds for a caller. `Unknown` is for a rule that makes no sense: it allows
-/// nobody, and by its negation neither (Kleene's logic).
+/// Whether a rule holds for a caller. `Unknown` is for a rule that cannot be decided: neither it nor
+/// its negation allows the caller (Kleene's logic).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     No,

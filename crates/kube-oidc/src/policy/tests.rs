@@ -83,6 +83,42 @@ fn presence_audience_cluster_and_own_checks() {
 }
 
 #[test]
+fn caller_is_allowed_on_its_own_node_only() {
+    let on = |node: &str| {
+        let claims = ServiceAccountClaims::for_test("logging", "agent").with_node(node, "uid");
+        Verified::dangerous_without_verification(claims)
+    };
+    let rule = in_namespace("logging").service_account("agent").on_node("worker-1");
+    assert!(allows(rule.clone(), &on("worker-1")));
+    assert!(!allows(rule.clone().not(), &on("worker-1")));
+    for other in ["worker-10", "worker", "WORKER-1", "worker-1.example", "1"] {
+        assert!(!allows(rule.clone(), &on(other)), "{other}");
+        assert!(allows(rule.clone().not(), &on(other)), "{other}");
+    }
+    let denied = Policy::from(rule.clone()).check(&on("worker-2")).unwrap_err().to_string();
+    assert!(denied.ends_with(r#"in the namespace "logging" on the node "worker-1""#), "{denied}");
+    // the same name twice is no slip, and the cluster counts too
+    assert!(allows(rule.clone().on_node("worker-1"), &on("worker-1")));
+    assert!(!allows(rule, &on("worker-1").in_cluster_named("blue")));
+    let blue = in_cluster_named("blue").on_node("worker-1");
+    assert!(allows(blue.clone(), &on("worker-1").in_cluster_named("blue")));
+    assert!(!allows(blue, &on("worker-1").in_cluster_named("green")));
+}
+
+#[test]
+fn token_without_a_node_is_undecided() {
+    let without = caller(None, "logging", "agent");
+    for rule in [in_namespace("logging"), in_namespace("other"), in_any_cluster()] {
+        let rule = Policy::from(rule.on_node("worker-1"));
+        for rule in [rule.clone(), rule.clone().not(), rule.clone().not().not()] {
+            let denied = rule.check(&without).unwrap_err().to_string();
+            assert!(denied.contains("the token names no node"), "{denied}");
+        }
+        assert!(allows(rule.or(in_namespace("logging")), &without));
+    }
+}
+
+#[test]
 fn joined() {
     let caller = caller(None, "payments", "checkout");
     let (yes, no) = (|| Policy::from(in_namespace("payments")), || Policy::from(in_namespace("x")));
@@ -106,7 +142,12 @@ fn joined() {
 fn a_slip_allows_nobody_and_is_an_error() {
     let caller = caller(None, "payments", "checkout");
     let nothing = || Vec::<Policy>::new();
-    let slips: [(Policy, &str); 17] = [
+    let slips: [(Policy, &str); 22] = [
+        (in_namespace("payments").on_node("a").on_node("b").into(), "node is named twice"),
+        (in_namespace("payments").on_node("").into(), "name of a node"),
+        (in_namespace("payments").on_node(" worker-1").into(), "name of a node"),
+        (in_namespace("payments").on_node("Worker-1").into(), "name of a node"),
+        (in_namespace("payments").on_node("*").into(), "name of a node"),
         (in_cluster_named("prod-*").into(), "cluster"),
         (in_cluster_named("blue ").into(), "cluster"),
         (Policy::audience("refunds\n"), "audience"),
