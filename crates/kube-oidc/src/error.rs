@@ -115,8 +115,9 @@ pub enum Refusal {
     /// It has no `exp`.
     #[error("it has no exp")]
     NoExpiry,
-    /// Its claims are not well formed, or not those of a service account, or do not fit the type.
-    #[error("its claims are wrong: {0}")]
+    /// Its claims are not well formed, or not those of a service account, or do not fit the type. The
+    /// text names the claim, and holds no value.
+    #[error("{0}")]
     Claims(String),
     /// No key was asked for, because the token could not have passed anyway. Nothing of it was
     /// verified.
@@ -501,7 +502,7 @@ impl Reason {
             }
             Self::Claims | Self::SubjectMismatch => {
                 "it is no token of a service account: does something else sign with this issuer's \
-                 keys?"
+                 keys? For an issuer that is no cluster, use claims::<..>()"
             }
             Self::UnknownKey => {
                 "was the key removed, or does an API server not publish it yet? Or is it the token \

@@ -56,6 +56,8 @@ pub struct Step {
     pub finding: Finding,
     /// What stands there, and what was expected.
     pub found: String,
+    /// Whether the verifier expects claims of a custom type, and no service account.
+    pub(crate) is_custom: bool,
 }
 
 /// What came of a check.
@@ -74,7 +76,8 @@ pub enum Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// Three parts, base64url and JSON, an `alg` that is allowed, and a fitting `typ`.
+    /// Three parts, base64url and JSON, an `alg` that is allowed, a fitting `typ`, and
+    /// registered claims that can be read.
     Form,
     /// Its `iss`.
     Issuer,
@@ -132,11 +135,38 @@ impl Step {
     pub fn advice(&self) -> Option<&'static str> {
         match self.finding {
             Finding::Ok => None,
+            Finding::Refused(reason) if self.is_custom => Some(custom_advice(reason)),
             Finding::Refused(reason) => Some(reason.advice()),
             // what is wrong stands at another check, or nothing is
             Finding::Undecided if matches!(self.check, Check::Signature | Check::Review) => None,
             Finding::Undecided => Some(Reason::KeysUnavailable.advice()),
         }
+    }
+}
+
+/// The advice where no service account is expected, so that a kubelet has nothing to do with it.
+const fn custom_advice(reason: Reason) -> &'static str {
+    match reason {
+        Reason::TooLong | Reason::Malformed => "is it a JWT, whole and without anything beside it?",
+        Reason::Claims => {
+            "registered claims must have the types of RFC 7519, and the other claims must fit the \
+             type of claims::<..>()"
+        }
+        Reason::NoExpiry | Reason::NoIssuedAt => "the issuer must write this claim into its tokens",
+        Reason::UnknownIssuer => {
+            "compare it with the configured issuer, every letter, a slash at the end too"
+        }
+        Reason::UnknownKey => "was the key removed, or does the issuer not publish it yet?",
+        Reason::Signature => {
+            "the token was changed on its way, or forged, or another issuer uses this kid"
+        }
+        Reason::Expired | Reason::TooOld => "the caller should get a new token in time",
+        Reason::LivesTooLong => "the issuer should issue tokens with a shorter lifetime",
+        Reason::Audience => "the caller should ask its issuer for a token with this audience",
+        Reason::SeveralAudiences | Reason::ApiServerAudience => {
+            "the caller should ask its issuer for a token for this service alone"
+        }
+        other => other.advice(),
     }
 }
 

@@ -90,8 +90,9 @@ pub(crate) struct Header<'h> {
 impl<'h> Header<'h> {
     /// Reads a header. `alg` must be in `allowed`.
     pub(crate) fn parse(text: &'h str, allowed: &[Algorithm]) -> Result<Self, Refusal> {
-        let members = json::parse_part(text, HeaderMembers::default)
-            .map_err(|_| Refusal::Malformed("its header is not a well-formed JSON object"))?;
+        let malformed =
+            |_: &_, _: &_| Refusal::Malformed("its header is not a well-formed JSON object");
+        let members = json::parse_part(text, HeaderMembers::default, malformed)?;
         if members.demanding {
             return Err(Refusal::Malformed("its header has crit, b64, zip or enc"));
         }

@@ -141,6 +141,45 @@ async fn each_refusal_says_what_was_found_and_what_was_expected() {
     }
 }
 
+/// Claims of a worker that is no service account.
+#[derive(serde::Deserialize)]
+struct WorkerClaims {
+    #[expect(dead_code, reason = "it is only read")]
+    client_id: String,
+}
+
+#[tokio::test]
+async fn advice_about_custom_claims_is_not_about_service_accounts() {
+    let world = World::new();
+    let trusted = Issuer::new(world.issuer.url().parse().unwrap())
+        .with_key_set(world.issuer.key_set().to_string());
+    let builder = Verifier::builder(trusted).audience("orders").clock(world.clock.clone());
+    let verifier = builder.claims::<WorkerClaims>().build().unwrap();
+    let minted = || world.minted().bare().claim("client_id", "nightly");
+    assert!(verifier.explain(minted().mint()).is_accepted());
+    let other = SigningKey::generate(SigningAlgorithm::Rs256);
+    for token in [
+        minted().claim("sub", 42).mint(),
+        minted().claim("client_id", 42).mint(),
+        minted().without_claim("client_id").mint(),
+        minted().without_claim("exp").mint(),
+        minted().claim("iss", "https://issuer.example").mint(),
+        minted().claim("aud", "vault").mint(),
+        minted().expires_at(pinned_time() - Duration::from_secs(3600)).mint(),
+        minted().signed_by(&other).mint(),
+        minted().forged_by(&other).mint(),
+        "garbage".to_owned(),
+    ] {
+        assert!(verifier.judge(&token).await.is_err());
+        let shown = verifier.explain(&token).to_string();
+        let advice = shown.to_lowercase();
+        for word in ["service account", "serviceaccount", "kube", "cluster", "volume", "token file"]
+        {
+            assert!(!advice.contains(word), "{word}: {shown}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn it_goes_on_after_the_first_refusal() {
     let world = World::new();

@@ -3,11 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Payload, RegisteredClaims, sealed};
-use crate::{
-    error::Refusal,
-    json::{self, MAX_DEPTH},
-};
+use super::{Payload, RegisteredClaims, misfit::misfit, sealed};
+use crate::{error::Refusal, json::MAX_DEPTH};
 
 /// Custom claims, the registered claims, and how much memory they hold.
 #[doc(hidden)]
@@ -25,9 +22,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
     type Kept = CustomClaims<C>;
 
     fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal> {
-        let claims = serde_json::from_str(text).map_err(|error| {
-            Refusal::Claims(format!("they do not fit the type: {}", json::place(&error)))
-        })?;
+        let claims =
+            serde_json::from_str(text).map_err(|_| Refusal::Claims(misfit::<Self>(text)))?;
         let registered = RegisteredClaims::from_payload(payload, text);
         let bytes = registered.bytes() + bytes_of_value(text);
         Ok(CustomClaims { claims, registered, bytes })

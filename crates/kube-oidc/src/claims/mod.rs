@@ -1,6 +1,8 @@
 //! The claims of a token: read once, borrowed, before anything is believed.
 
 mod custom;
+mod fault;
+mod misfit;
 mod numeric_date;
 mod object_name;
 mod registered;
@@ -12,7 +14,7 @@ use std::borrow::Cow;
 
 use serde::de::MapAccess;
 
-use self::service_account::KubernetesClaim;
+use self::{fault::missing, service_account::KubernetesClaim};
 pub(crate) use self::{
     numeric_date::NumericDate,
     object_name::{is_dns_label, is_dns_subdomain},
@@ -29,10 +31,24 @@ use crate::{
 /// What a [`Verifier`](crate::Verifier) can make of a token.
 ///
 /// [`ServiceAccountClaims`] is one; so is every type of your own that implements
-/// [`serde::de::DeserializeOwned`], for issuers with other claims. Whatever the type, the
-/// registered claims (`iss`, `aud`, `exp`, `nbf`, `iat`) are always checked. Your type never sees a
-/// payload with a duplicate member name, or with a name that `serde_json` reserves
-/// (`$serde_json::private::`), at any depth: such tokens are rejected.
+/// [`serde::de::DeserializeOwned`], for issuers with other claims.
+///
+/// The verifier reads the registered claims itself, whatever the type:
+///
+/// | claim | requirement |
+/// | --- | --- |
+/// | `iss` | required: a string, the name of an issuer of the verifier |
+/// | `aud` | required: a string or a list of strings, with an audience of the verifier |
+/// | `exp` | required: seconds since 1970, in the future |
+/// | `nbf`, `iat` | optional: seconds since 1970, not in the future |
+/// | `sub`, `jti` | optional: a string. [`ServiceAccountClaims`] require `sub` |
+///
+/// Times are numbers before the year 10000, with or without a fraction. `null` is not an absent
+/// claim. A token with another type of one of these claims is rejected as
+/// [`Reason::Claims`](crate::Reason::Claims).
+///
+/// Your type never sees a payload with a duplicate member name, or with a name that `serde_json`
+/// reserves (`$serde_json::private::`), at any depth: such tokens are rejected.
 ///
 /// This trait is sealed.
 pub trait Claims: sealed::FromPayload {}
@@ -99,10 +115,8 @@ impl<'p> Payload<'p> {
     /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
     pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, Refusal> {
         let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
-        let members = json::parse_part(text, none).map_err(|error| {
-            Refusal::Claims(format!("they are not well formed: {}", error.place()))
-        })?;
-        let iss = members.iss.ok_or_else(|| Refusal::Claims("there is no iss".to_owned()))?;
+        let members = json::parse_part(text, none, fault::malformed)?;
+        let iss = members.iss.ok_or_else(|| missing("iss"))?;
         if iss == LEGACY_ISSUER {
             return Err(Refusal::LegacyToken);
         }
@@ -130,6 +144,7 @@ struct PayloadMembers<'p> {
     sub: Option<Cow<'p, str>>,
     jti: Option<Cow<'p, str>>,
     kubernetes: Option<KubernetesClaim<'p>>,
+    fault: Option<PayloadName>,
 }
 
 names!(PayloadName {
@@ -165,5 +180,9 @@ impl<'de> Members<'de> for PayloadMembers<'de> {
             PayloadName::Kubernetes => value.skip()?,
         }
         Ok(())
+    }
+
+    fn note_fault(&mut self, name: PayloadName) {
+        self.fault = Some(name);
     }
 }

@@ -21,6 +21,9 @@ const LAST_SECOND: u64 = 253_402_300_799;
 impl NumericDate {
     pub(crate) const SEED: Seed = Seed(PhantomData);
 
+    /// What it must be, in words.
+    pub(crate) const EXPECTED: &'static str = "seconds between 1970 and 9999";
+
     /// The last date that is accepted.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) const LAST: Self = Self(LAST_SECOND);
@@ -57,7 +60,7 @@ impl Visitor<'_> for Seed {
     type Value = NumericDate;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("seconds between 1970 and 9999")
+        f.write_str(NumericDate::EXPECTED)
     }
 
     fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {

@@ -8,6 +8,7 @@ use serde::de::MapAccess;
 use super::registered::Audiences;
 use super::{
     NumericDate, Payload, RegisteredClaims,
+    fault::{invalid, missing},
     object_name::{is_dns_label, is_dns_subdomain, is_uid},
     sealed,
 };
@@ -189,16 +190,16 @@ impl sealed::FromPayload for ServiceAccountClaims {
 
     fn keep(payload: &Payload<'_>, text: &str) -> Result<Self, Refusal> {
         let claim = payload.kubernetes.as_ref();
-        let claim = claim.ok_or_else(|| problem("there is no kubernetes.io"))?;
-        let namespace = claim
-            .namespace
-            .as_deref()
-            .filter(|namespace| is_dns_label(namespace))
-            .ok_or_else(|| problem("kubernetes.io has no valid namespace"))?;
+        let claim = claim.ok_or_else(|| missing("kubernetes.io"))?;
+        let namespace = claim.namespace.as_deref();
+        let namespace = namespace.ok_or_else(|| missing("kubernetes.io.namespace"))?;
+        if !is_dns_label(namespace) {
+            return Err(invalid("kubernetes.io.namespace", "a DNS label"));
+        }
         let service_account = claim
             .service_account
             .as_ref()
-            .ok_or_else(|| problem("kubernetes.io has no serviceaccount"))?
+            .ok_or_else(|| missing("kubernetes.io.serviceaccount"))?
             .check("serviceaccount")?;
         let agrees = payload
             .sub
@@ -250,20 +251,16 @@ fn bound<'p>(
     object.map(|object| object.check(kind)).transpose()
 }
 
-#[cold]
-fn problem(text: &str) -> Refusal {
-    Refusal::Claims(text.to_owned())
-}
-
 /// The `kubernetes.io` claim as read.
 #[derive(Debug, Default)]
 pub(super) struct KubernetesClaim<'p> {
     namespace: Option<Cow<'p, str>>,
-    service_account: Option<ObjectClaim<'p>>,
-    pod: Option<ObjectClaim<'p>>,
-    node: Option<ObjectClaim<'p>>,
-    secret: Option<ObjectClaim<'p>>,
+    pub(super) service_account: Option<ObjectClaim<'p>>,
+    pub(super) pod: Option<ObjectClaim<'p>>,
+    pub(super) node: Option<ObjectClaim<'p>>,
+    pub(super) secret: Option<ObjectClaim<'p>>,
     warn_after: Option<NumericDate>,
+    pub(super) fault: Option<KubernetesName>,
 }
 
 impl KubernetesClaim<'_> {
@@ -279,19 +276,24 @@ impl KubernetesClaim<'_> {
 }
 
 #[derive(Debug, Default)]
-struct ObjectClaim<'p> {
+pub(super) struct ObjectClaim<'p> {
     name: Option<Cow<'p, str>>,
     uid: Option<Cow<'p, str>>,
+    pub(super) fault: Option<ObjectName>,
 }
 
 impl ObjectClaim<'_> {
     fn check(&self, kind: &str) -> Result<ObjectRef<'_>, Refusal> {
-        match (&self.name, &self.uid) {
-            (Some(name), Some(uid)) if is_dns_subdomain(name) && is_uid(uid) => {
-                Ok(ObjectRef { name, uid })
-            }
-            _ => Err(problem(&format!("{kind} has no valid name and uid"))),
+        let claim = |member: &str| format!("kubernetes.io.{kind}.{member}");
+        let name = self.name.as_deref().ok_or_else(|| missing(&claim("name")))?;
+        let uid = self.uid.as_deref().ok_or_else(|| missing(&claim("uid")))?;
+        if !is_dns_subdomain(name) {
+            return Err(invalid(&claim("name"), "a DNS subdomain"));
         }
+        if !is_uid(uid) {
+            return Err(invalid(&claim("uid"), "1 to 128 visible ASCII characters"));
+        }
+        Ok(ObjectRef { name, uid })
     }
 
     /// Beside a pod a node may lack its uid: see [`NodeRef::uid`].
@@ -353,6 +355,10 @@ impl<'de> Members<'de> for KubernetesClaim<'de> {
         };
         value.object(object.insert(ObjectClaim::default()))
     }
+
+    fn note_fault(&mut self, name: KubernetesName) {
+        self.fault = Some(name);
+    }
 }
 
 names!(ObjectName { Name = "name", Uid = "uid" });
@@ -371,6 +377,10 @@ impl<'de> Members<'de> for ObjectClaim<'de> {
         };
         *slot = Some(value.text()?);
         Ok(())
+    }
+
+    fn note_fault(&mut self, name: ObjectName) {
+        self.fault = Some(name);
     }
 }
 

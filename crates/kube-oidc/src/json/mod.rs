@@ -33,6 +33,9 @@ pub(crate) trait Members<'de> {
         name: Self::Name,
         value: Value<'_, A>,
     ) -> Result<(), A::Error>;
+
+    /// Notes the member that made reading fail: in it, or because it came twice.
+    fn note_fault(&mut self, _: Self::Name) {}
 }
 
 /// A name of a member that counts: see [`names`].
@@ -45,6 +48,8 @@ pub(crate) trait Name: Copy + 'static {
 
     fn of(text: &str) -> Option<Self>;
 
+    fn text(self) -> &'static str;
+
     /// A bit of its own.
     fn bit(self) -> u32;
 }
@@ -53,7 +58,7 @@ pub(crate) trait Name: Copy + 'static {
 /// order.
 macro_rules! names {
     ($names:ident { $($name:ident = $text:literal),* $(,)? }) => {
-        #[derive(Clone, Copy)]
+        #[derive(Clone, Copy, Debug)]
         pub(crate) enum $names { $($name),* }
 
         impl $crate::json::Name for $names {
@@ -66,6 +71,10 @@ macro_rules! names {
                     $($text => Some(Self::$name),)*
                     _ => None,
                 }
+            }
+
+            fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
             }
 
             fn bit(self) -> u32 {
@@ -115,22 +124,29 @@ pub(crate) fn parse_object<'de, M: Members<'de>>(
 }
 
 /// The same for a part of a token, which comes with every request. `none` are the members of
-/// which none was read yet.
-pub(crate) fn parse_part<'de, M: Members<'de>>(
+/// which none was read yet. `error` gets those that were read until it failed.
+pub(crate) fn parse_part<'de, M: Members<'de>, E>(
     text: &'de str,
     none: impl Fn() -> M,
-) -> Result<M, Malformed> {
+    error: impl FnOnce(&Malformed, &M) -> E,
+) -> Result<M, E> {
     if let Some(members) = parse_plain(text, none()) {
         return Ok(members);
     }
-    parse_other(text, none())
+    parse_other(text, none(), error)
 }
 
 #[cold]
 #[inline(never)]
-fn parse_other<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Result<M, Malformed> {
-    parse_object(text, &mut members)?;
-    Ok(members)
+fn parse_other<'de, M: Members<'de>, E>(
+    text: &'de str,
+    mut members: M,
+    error: impl FnOnce(&Malformed, &M) -> E,
+) -> Result<M, E> {
+    match parse_object(text, &mut members) {
+        Ok(()) => Ok(members),
+        Err(malformed) => Err(error(&malformed, &members)),
+    }
 }
 
 fn parse_plain<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Option<M> {
@@ -160,16 +176,27 @@ impl Malformed {
 
     /// The place only: for tokens, of which nothing may be shown.
     pub(crate) fn place(&self) -> String {
-        place(&self.0)
+        let (error, column) = (&self.0, self.0.column());
+        match self.ours() {
+            Some(ours) => format!("{ours}, at column {column}"),
+            None => format!("{:?} error at column {column}", error.classify()),
+        }
     }
-}
 
-/// Where an error is and of what kind, without its words where they are not ours.
-pub(crate) fn place(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    match [TWICE, TOO_DEEP, RESERVED_NAME].iter().find(|ours| words.starts_with(**ours)) {
-        Some(ours) => format!("{ours}, at column {}", error.column()),
-        None => format!("{:?} error at column {}", error.classify(), error.column()),
+    /// Whether a member came twice.
+    pub(crate) fn is_twice(&self) -> bool {
+        self.ours() == Some(TWICE)
+    }
+
+    /// Whether a value is not of the expected kind.
+    pub(crate) fn is_of_other_kind(&self) -> bool {
+        self.0.is_data() && self.ours().is_none()
+    }
+
+    /// The words, where they are ours.
+    fn ours(&self) -> Option<&'static str> {
+        let words = self.0.to_string();
+        [TWICE, TOO_DEEP, RESERVED_NAME].into_iter().find(|ours| words.starts_with(ours))
     }
 }
 
@@ -218,11 +245,16 @@ impl<'de, M: Members<'de>> Visitor<'de> for Object<'_, M> {
                 Either::Unknown(name) => unknown.get_or_insert_default().insert(name),
             };
             match name {
-                _ if !new => return Err(A::Error::custom(TWICE)),
                 Either::Known(name) => {
                     known |= name.bit();
-                    self.members.member(name, value)?;
+                    let read = if new {
+                        self.members.member(name, value)
+                    } else {
+                        Err(A::Error::custom(TWICE))
+                    };
+                    read.inspect_err(|_| self.members.note_fault(name))?;
                 }
+                Either::Unknown(_) if !new => return Err(A::Error::custom(TWICE)),
                 Either::Unknown(_) => value.skip()?,
             }
         }
@@ -411,6 +443,10 @@ impl Name for NoName {
         None
     }
 
+    fn text(self) -> &'static str {
+        match self {}
+    }
+
     fn bit(self) -> u32 {
         match self {}
     }
@@ -523,7 +559,7 @@ mod tests {
 
     fn accepts(text: &str) -> bool {
         let accepted = parse_object(text, &mut SkipMembers).is_ok();
-        assert_eq!(parse_part(text, || SkipMembers).is_ok(), accepted, "{text:.80}");
+        assert_eq!(parse_part(text, || SkipMembers, |_, _| ()).is_ok(), accepted, "{text:.80}");
         accepted
     }
 
@@ -582,7 +618,8 @@ mod tests {
                 let longer = format!("{{\"x\":0,\"{name}\":{value}}}");
                 for object in [object.clone(), longer, format!("{{\"y\":[1,{object}]}}")] {
                     assert!(!accepts(&object), "{object}");
-                    let error = parse_part(&object, || SkipMembers).map(drop).unwrap_err().place();
+                    let place = |error: &Malformed, _: &SkipMembers| error.place();
+                    let error = parse_part(&object, || SkipMembers, place).map(drop).unwrap_err();
                     assert!(error.contains("begins with `$serde_json::private::`"), "{error}");
                 }
             }

@@ -178,7 +178,8 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// Reads claims of another type: see [`Verifier`].
+    /// Reads claims of another type: see [`Verifier`], and [`Claims`] for the requirements on
+    /// registered claims.
     pub fn claims<D: Claims>(self) -> VerifierBuilder<D> {
         VerifierBuilder { plan: self.plan, claims: PhantomData }
     }

@@ -19,7 +19,7 @@ impl<C: Claims> Inner<C> {
     pub(super) fn explain(&self, token: &[u8], now: Moment) -> Explanation {
         let needed = if token.len() <= MAX_TOKEN_BYTES { Compact::room_for(token) } else { 0 };
         let mut room = vec![0; needed];
-        match Unverified::open(self, token, &mut Room::new(&mut room)) {
+        let mut explanation = match Unverified::open(self, token, &mut Room::new(&mut room)) {
             Ok(mut unverified) => {
                 unverified.rehearsed = true;
                 unverified.explain(self, now)
@@ -28,20 +28,28 @@ impl<C: Claims> Inner<C> {
                 let verdict = Err(refusal.reason());
                 Explanation { steps: vec![refused(Check::Form, &refusal)], verdict, times: None }
             }
+        };
+        for step in &mut explanation.steps {
+            step.is_custom = !C::KUBERNETES;
         }
+        explanation
     }
 }
 
+fn step(check: Check, finding: Finding, found: String) -> Step {
+    Step { check, finding, found, is_custom: false }
+}
+
 fn ok(check: Check, found: String) -> Step {
-    Step { check, finding: Finding::Ok, found }
+    step(check, Finding::Ok, found)
 }
 
 fn refused(check: Check, refusal: &Refusal) -> Step {
-    Step { check, finding: Finding::Refused(refusal.reason()), found: refusal.to_string() }
+    step(check, Finding::Refused(refusal.reason()), refusal.to_string())
 }
 
 fn undecided(check: Check, found: &str) -> Step {
-    Step { check, finding: Finding::Undecided, found: found.to_owned() }
+    step(check, Finding::Undecided, found.to_owned())
 }
 
 /// What the keys of one issuer say, the more telling the greater.
@@ -131,8 +139,8 @@ impl Unverified<'_> {
                 (ok(Check::Review, "the API server takes it".to_owned()), Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                let (finding, found) = (Finding::Refused(error.reason()), error.to_string());
-                (Step { check: Check::Review, finding, found }, Err(error.reason()))
+                let finding = Finding::Refused(error.reason());
+                (step(Check::Review, finding, error.to_string()), Err(error.reason()))
             }
             Poll::Pending => {
                 let step = undecided(Check::Review, "the API server was not asked lately");
@@ -167,7 +175,7 @@ impl Unverified<'_> {
             let trusted: Vec<_> = issuers.iter().map(|issuer| issuer.names.shown()).collect();
             let found = format!("{iss}, and one of {} is expected", ShownList(&trusted));
             let finding = Finding::Refused(Reason::UnknownIssuer);
-            return Step { check: Check::Issuer, finding, found };
+            return step(Check::Issuer, finding, found);
         }
         if !candidates.iter().any(|issuer| issuer.names.contain(&self.payload.iss, now)) {
             // the name of a pod's own cluster comes with its keys
@@ -220,8 +228,7 @@ impl Unverified<'_> {
                 let known = ShownList(known);
                 let found = format!("{kid}, {why} the keys {known} of {owner}");
                 let finding = Finding::Refused(by_keys.reason());
-                let key = Step { check: Check::Key, finding, found };
-                [key, undecided(Check::Signature, NOT_CHECKED)]
+                [step(Check::Key, finding, found), undecided(Check::Signature, NOT_CHECKED)]
             }
             ByKeys::NotSigned(refusal @ Refusal::Signature) => {
                 [ok(Check::Key, format!("{kid} of {owner}")), refused(Check::Signature, refusal)]
