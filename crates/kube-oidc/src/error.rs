@@ -109,8 +109,9 @@ pub enum Refusal {
     /// Its `iss` is none of the verifier's issuers.
     #[error("its iss is not a configured issuer")]
     UnknownIssuer,
-    /// It comes from a Secret of an old cluster: it has no audience and never expires.
-    #[error("it is a legacy token from a Secret: callers need a projected ServiceAccount token")]
+    /// Its `iss` is `kubernetes/serviceaccount`, as in tokens from Secrets, which have no audience and
+    /// never expire. If an issuer is configured with that name, it has no `exp` either.
+    #[error("its iss is `kubernetes/serviceaccount`, the issuer of legacy tokens from Secrets")]
     LegacyToken,
     /// It has no `exp`.
     #[error("it has no exp")]
@@ -426,7 +427,7 @@ reasons! {
     Type = "type",
     /// The token's `iss` is not configured.
     UnknownIssuer = "unknown_issuer",
-    /// The token comes from a Secret and never expires.
+    /// The token has the issuer of tokens from Secrets, which never expire.
     LegacyToken = "legacy_token",
     /// The token has no `exp`.
     NoExpiry = "no_expiry",
@@ -495,7 +496,8 @@ impl Reason {
                  every letter, a slash at the end too"
             }
             Self::LegacyToken => {
-                "the caller should use a projected volume, and not the token of a Secret"
+                "the caller should use a projected volume, and not the token of a Secret; for a \
+                 cluster whose own issuer has this name, configure Issuer::with_opaque_name()"
             }
             Self::NoExpiry | Self::NoIssuedAt => {
                 "no kube-apiserver issues such tokens: where does it come from?"

@@ -289,6 +289,57 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
     assert_eq!(issuer.requests().len(), 0, "neither is worth a fetch");
 }
 
+/// As kube-apiserver with `--service-account-issuer=kubernetes/serviceaccount` (`hasCorrectIssuer` in
+/// `pkg/serviceaccount/jwt.go`).
+#[tokio::test]
+async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
+    const NAME: &str = "kubernetes/serviceaccount";
+    let issuer = TestIssuer::builder().tls().start();
+    let opaque = Issuer::with_opaque_name(NAME, issuer.jwks_uri())
+        .with_root_certificates_pem(issuer.ca_pem());
+    let also = Issuer::new(issuer.url().parse().unwrap())
+        .with_root_certificates_pem(issuer.ca_pem())
+        .also_named(NAME);
+    let other =
+        Issuer::new(issuer.url().parse().unwrap()).with_root_certificates_pem(issuer.ca_pem());
+    let build = |issuer: &Issuer| Verifier::builder(issuer.clone()).audience("orders");
+
+    let minted = || issuer.token().audience("orders").claim("iss", NAME);
+    let bound = minted().pod("checkout-7d9f").mint();
+    let secret = issuer.token().legacy("payments", "checkout").mint();
+    let secret_for_us = issuer.token().legacy("payments", "checkout").claim("aud", "orders").mint();
+    let endless = minted().without_claim("exp").mint();
+    let forged = minted()
+        .forged_by(&kube_oidc_testing::SigningKey::generate(
+            kube_oidc_testing::SigningAlgorithm::Rs256,
+        ))
+        .mint();
+    for trusted in [&opaque, &also] {
+        let verifier = build(trusted).build().unwrap();
+        let custom = build(trusted).claims::<serde_json::Value>().build().unwrap();
+        // the second time from the cache
+        for _ in 0..2 {
+            assert_eq!(verifier.judge(&bound).await.unwrap().issuer(), NAME);
+            assert!(custom.judge(&bound).await.is_ok());
+        }
+        for token in [&secret, &secret_for_us, &endless] {
+            let error = verifier.judge(token).await.unwrap_err();
+            assert_eq!(error.reason(), Reason::LegacyToken);
+            assert_eq!(custom.judge(token).await.unwrap_err().reason(), Reason::LegacyToken);
+        }
+        assert_eq!(verifier.judge(&forged).await.unwrap_err().reason(), Reason::Signature);
+        // it is trusted for as long as it is configured
+        assert!(verifier.remove_issuer(NAME));
+        assert_eq!(verifier.judge(&bound).await.unwrap_err().reason(), Reason::LegacyToken);
+    }
+    let requests = issuer.requests().len();
+    let verifier = build(&other).build().unwrap();
+    for token in [&bound, &secret, &secret_for_us, &endless] {
+        assert_eq!(verifier.judge(token).await.unwrap_err().reason(), Reason::LegacyToken);
+    }
+    assert_eq!(issuer.requests().len(), requests, "none of them is worth a fetch");
+}
+
 #[tokio::test]
 async fn every_algorithm_of_a_cluster_verifies() {
     for algorithm in kube_oidc_testing::SigningAlgorithm::ALL {

@@ -102,6 +102,11 @@ pub struct Payload<'p> {
 }
 
 impl<'p> Payload<'p> {
+    /// Whether the issuer is named as the one of tokens from Secrets is.
+    pub(crate) fn has_legacy_issuer(&self) -> bool {
+        self.iss == LEGACY_ISSUER
+    }
+
     /// When the token should have been replaced, if it says so.
     pub(crate) fn warn_after(&self) -> Option<NumericDate> {
         self.kubernetes.as_ref()?.warn_after()
@@ -117,13 +122,15 @@ impl<'p> Payload<'p> {
         let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
         let members = json::parse_part(text, none, fault::malformed)?;
         let iss = members.iss.ok_or_else(|| missing("iss"))?;
-        if iss == LEGACY_ISSUER {
-            return Err(Refusal::LegacyToken);
-        }
+        // a token from a Secret has no `exp`, and every other token of a cluster has one
+        let exp = members.exp.ok_or_else(|| match &*iss {
+            LEGACY_ISSUER => Refusal::LegacyToken,
+            _ => Refusal::NoExpiry,
+        })?;
         Ok(Self {
             iss,
             aud: members.aud.unwrap_or_default(),
-            exp: members.exp.ok_or(Refusal::NoExpiry)?,
+            exp,
             nbf: members.nbf,
             iat: members.iat,
             sub: members.sub,

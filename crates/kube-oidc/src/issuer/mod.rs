@@ -80,6 +80,10 @@ impl Issuer {
 
     /// An issuer whose name is no URL, such as `auth.openshift.io` or `rke`. Its keys cannot be
     /// discovered, so the https URL of its key set is demanded.
+    ///
+    /// With the name `kubernetes/serviceaccount`, here or in [`also_named`](Self::also_named), bound tokens
+    /// of that issuer are accepted. Tokens from Secrets, which have the same `iss` and no `exp`, are
+    /// still rejected as [`Reason::LegacyToken`](crate::Reason::LegacyToken).
     #[must_use]
     pub fn with_opaque_name(name: &str, jwks_uri: impl Into<String>) -> Self {
         Self::named(name.into(), None).with_jwks_uri(jwks_uri)

@@ -94,13 +94,17 @@ impl Names {
         self.configured.iter().find(|configured| *configured.name == *name)
     }
 
+    pub(crate) fn is_configured(&self, name: &str) -> bool {
+        self.find_configured(name).is_some()
+    }
+
     pub(crate) fn contain(&self, name: &str, now: Moment) -> bool {
         self.find(name, now).is_some()
     }
 
     /// Whether the issuer has a name by this claim now.
     pub(crate) fn contain_by(&self, claim: Claim, name: &str, now: Moment) -> bool {
-        let is_configured = self.find_configured(name).is_some();
+        let is_configured = self.is_configured(name);
         match claim {
             Claim::Configured => is_configured,
             Claim::Learned => {
@@ -117,7 +121,7 @@ impl Names {
 
     /// Whether the issuer has this name, or had it, as far as former names are remembered.
     pub(crate) fn ever_contained(&self, name: &str) -> bool {
-        self.find_configured(name).is_some()
+        self.is_configured(name)
             || self.learned.as_ref().is_some_and(|learned| learned.remember(name))
     }
 

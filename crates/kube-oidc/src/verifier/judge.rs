@@ -123,6 +123,9 @@ impl<'a> Unverified<'a> {
         inner.validation.check_type(&header)?;
         let text = compact.decode_payload(room)?;
         let payload = Payload::parse(text, C::KUBERNETES)?;
+        if payload.has_legacy_issuer() && !inner.issuers.load().are_configured_with(&payload.iss) {
+            return Err(Refusal::LegacyToken);
+        }
         let signature = compact.decode_signature(room)?;
         let signing_input = compact.signing_input;
         Ok(Self { token, signing_input, signature, header, payload, text, rehearsed: false })

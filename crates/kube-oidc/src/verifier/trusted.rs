@@ -109,6 +109,11 @@ impl TrustedIssuers {
         by(Claim::Configured).chain(by(Claim::Learned)).chain(unnamed).map(|issuer| &**issuer)
     }
 
+    /// Whether one of them is configured with a name.
+    pub(super) fn are_configured_with(&self, name: &str) -> bool {
+        self.0.iter().any(|issuer| issuer.names.is_configured(name))
+    }
+
     /// The very one, if it is still among them.
     pub(super) fn by_id(&self, id: IssuerId) -> Option<&TrustedIssuer> {
         self.0.iter().find(|issuer| issuer.id == id).map(|issuer| &**issuer)
