@@ -120,6 +120,14 @@ pub enum Refusal {
     /// text names the claim, and holds no value.
     #[error("{0}")]
     Claims(String),
+    /// It is bound to a key of its sender (`cnf`: [RFC 7800], [RFC 8705], [RFC 9449]), and the proof
+    /// of that key is not verified here.
+    ///
+    /// [RFC 7800]: https://www.rfc-editor.org/rfc/rfc7800
+    /// [RFC 8705]: https://www.rfc-editor.org/rfc/rfc8705#section-3.1
+    /// [RFC 9449]: https://www.rfc-editor.org/rfc/rfc9449#section-6.1
+    #[error("the claim `cnf` binds the token to a key of its sender; not a bearer token")]
+    SenderConstrained,
     /// No key was asked for, because the token could not have passed anyway. Nothing of it was
     /// verified.
     #[error("it would not pass whatever its signature ({0}), so no keys were fetched for it")]
@@ -271,6 +279,7 @@ impl Refusal {
             Self::LegacyToken => Reason::LegacyToken,
             Self::NoExpiry => Reason::NoExpiry,
             Self::Claims(_) => Reason::Claims,
+            Self::SenderConstrained => Reason::SenderConstrained,
             Self::Hopeless(reason) => *reason,
             Self::DistrustedKey => Reason::DistrustedKey,
             Self::DeniedJti => Reason::DeniedJti,
@@ -433,6 +442,8 @@ reasons! {
     NoExpiry = "no_expiry",
     /// The token's claims are missing, malformed or of the wrong kind.
     Claims = "claims",
+    /// The token is bound to a key of its sender, and the proof is not verified here.
+    SenderConstrained = "sender_constrained",
     /// The token's `sub` disagrees with its `kubernetes.io` claim.
     SubjectMismatch = "subject_mismatch",
     /// The issuer has no key with the token's `kid`.
@@ -505,6 +516,10 @@ impl Reason {
             Self::Claims | Self::SubjectMismatch => {
                 "it is no token of a service account: does something else sign with this issuer's \
                  keys? For an issuer that is no cluster, use claims::<..>()"
+            }
+            Self::SenderConstrained => {
+                "the caller should ask for a bearer token; behind a gateway that verifies the proof \
+                 of the key, use dangerous_accept_sender_constrained_tokens()"
             }
             Self::UnknownKey => {
                 "was the key removed, or does an API server not publish it yet? Or is it the token \

@@ -76,8 +76,8 @@ pub enum Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// Three parts, base64url and JSON, an `alg` that is allowed, a fitting `typ`, and
-    /// registered claims that can be read.
+    /// Three parts, base64url and JSON, an `alg` that is allowed, a fitting `typ`, registered claims
+    /// that can be read, and no `cnf`.
     Form,
     /// Its `iss`.
     Issuer,

@@ -7,7 +7,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use kube_oidc::{Algorithm, Issuer, Reason, Verifier, VerifierBuilder};
+use kube_oidc::{Algorithm, Claims, Issuer, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
 use serde_json::json;
@@ -18,7 +18,7 @@ fn builder(issuer: &TestIssuer) -> VerifierBuilder {
     Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
 }
 
-async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
+async fn reason<C: Claims>(verifier: &Verifier<C>, token: &str) -> Option<Reason> {
     verifier.judge(token).await.err().map(|error| error.reason())
 }
 
@@ -162,5 +162,71 @@ async fn token_issued_this_second_is_valid_without_leeway() {
             std::hint::spin_loop();
         }
         assert_eq!(reason(&verifier, &token.clone().mint()).await, None);
+    }
+}
+
+/// RFC 8705, 3 and RFC 9449, 7.1: a token that is bound to a key is not accepted without its proof.
+#[tokio::test]
+async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
+    let issuer = TestIssuer::start();
+    let strict = builder(&issuer).build().unwrap();
+    let custom = builder(&issuer).claims::<serde_json::Value>().build().unwrap();
+    let gateway = || builder(&issuer).dangerous_accept_sender_constrained_tokens();
+    let (behind, custom_behind) =
+        (gateway().build().unwrap(), gateway().claims::<serde_json::Value>().build().unwrap());
+    let constrained = Some(Reason::SenderConstrained);
+    let stranger = SigningKey::generate(SigningAlgorithm::Rs256);
+    let bound = |cnf: serde_json::Value| issuer.token().audience("orders").claim("cnf", cnf);
+    let keys = [
+        json!({ "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2" }),
+        json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
+        json!({ "jwk": stranger.jwk() }),
+        json!({ "unknown": true }),
+        json!({}),
+    ];
+    for cnf in &keys {
+        for token in [bound(cnf.clone()).mint(), bound(cnf.clone()).signed_by(&stranger).mint()] {
+            assert_eq!(reason(&strict, &token).await, constrained, "{cnf}");
+            assert_eq!(reason(&custom, &token).await, constrained, "{cnf}");
+        }
+    }
+    assert_eq!(issuer.requests().len(), 0, "no such token is worth a fetch");
+
+    // with cached keys, and beside tokens that are accepted and cached
+    let plain = issuer.token().audience("orders").mint();
+    for verifier in [&strict, &behind] {
+        assert_eq!(reason(verifier, &plain).await, None);
+    }
+    assert_eq!(reason(&custom, &plain).await, None);
+    for cnf in &keys {
+        let token = bound(cnf.clone()).mint();
+        // the second time, it is cached where it is accepted
+        for _ in 0..2 {
+            assert_eq!(reason(&strict, &token).await, constrained, "{cnf}");
+            assert_eq!(reason(&custom, &token).await, constrained, "{cnf}");
+            assert_eq!(reason(&behind, &token).await, None, "{cnf}");
+        }
+        let verified = custom_behind.judge(&token).await.unwrap();
+        assert_eq!(verified["cnf"], *cnf);
+        let forged = bound(cnf.clone()).forged_by(&stranger).mint();
+        assert_eq!(reason(&behind, &forged).await, Some(Reason::Signature), "{cnf}");
+    }
+
+    // what says nothing of a key is no token of either kind
+    let payload = |cnf: &str| {
+        let (iss, sub) = (issuer.url(), "system:serviceaccount:default:default");
+        format!(r#"{{"aud":["orders"],"cnf":{cnf},"exp":9999999999,"iss":"{iss}","sub":"{sub}"}}"#)
+    };
+    for cnf in ["null", "true", "0", r#""jkt""#, "[]", r#"[{"jkt":"x"}]"#] {
+        let token = issuer.token().payload_text(&payload(cnf)).mint();
+        for verifier in [&custom, &custom_behind] {
+            let error = verifier.judge(&token).await.unwrap_err();
+            assert_eq!(error.reason(), Reason::Claims, "{cnf}");
+            assert!(
+                error.to_string().ends_with("invalid claim `cnf`; expected an object"),
+                "{error}"
+            );
+        }
+        assert_eq!(reason(&behind, &token).await, Some(Reason::Claims), "{cnf}");
     }
 }

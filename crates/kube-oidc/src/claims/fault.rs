@@ -44,7 +44,7 @@ impl PayloadMembers<'_> {
             PayloadName::Aud => "a string or a list of strings",
             PayloadName::Exp | PayloadName::Iat | PayloadName::Nbf => NumericDate::EXPECTED,
             PayloadName::Iss | PayloadName::Jti | PayloadName::Sub => STRING,
-            PayloadName::Kubernetes => OBJECT,
+            PayloadName::Cnf | PayloadName::Kubernetes => OBJECT,
         };
         let inner = self.kubernetes.as_ref().filter(|_| matches!(name, PayloadName::Kubernetes));
         Some(within(name.text(), expected, inner.and_then(KubernetesClaim::fault)))

@@ -42,6 +42,7 @@ use crate::{
 /// | `exp` | required: seconds since 1970, in the future |
 /// | `nbf`, `iat` | optional: seconds since 1970, not in the future |
 /// | `sub`, `jti` | optional: a string. [`ServiceAccountClaims`] require `sub` |
+/// | `cnf` | absent, or see [`dangerous_accept_sender_constrained_tokens`] |
 ///
 /// Times are numbers before the year 10000, with or without a fraction. `null` is not an absent
 /// claim. A token with another type of one of these claims is rejected as
@@ -49,6 +50,8 @@ use crate::{
 ///
 /// Your type never sees a payload with a duplicate member name, or with a name that `serde_json`
 /// reserves (`$serde_json::private::`), at any depth: such tokens are rejected.
+///
+/// [`dangerous_accept_sender_constrained_tokens`]: crate::VerifierBuilder::dangerous_accept_sender_constrained_tokens
 ///
 /// This trait is sealed.
 pub trait Claims: sealed::FromPayload {}
@@ -98,6 +101,8 @@ pub struct Payload<'p> {
     pub(crate) iat: Option<NumericDate>,
     pub(crate) sub: Option<Cow<'p, str>>,
     pub(crate) jti: Option<Cow<'p, str>>,
+    /// Whether the token is bound to a key of its sender (`cnf`), so that it is no bearer token.
+    pub(crate) is_sender_constrained: bool,
     kubernetes: Option<KubernetesClaim<'p>>,
 }
 
@@ -135,6 +140,7 @@ impl<'p> Payload<'p> {
             iat: members.iat,
             sub: members.sub,
             jti: members.jti,
+            is_sender_constrained: members.is_sender_constrained,
             kubernetes: members.kubernetes,
         })
     }
@@ -150,6 +156,7 @@ struct PayloadMembers<'p> {
     iat: Option<NumericDate>,
     sub: Option<Cow<'p, str>>,
     jti: Option<Cow<'p, str>>,
+    is_sender_constrained: bool,
     kubernetes: Option<KubernetesClaim<'p>>,
     fault: Option<PayloadName>,
 }
@@ -163,6 +170,8 @@ names!(PayloadName {
     Kubernetes = "kubernetes.io",
     Nbf = "nbf",
     Sub = "sub",
+    // last, as tokens of service accounts have none
+    Cnf = "cnf",
 });
 
 impl<'de> Members<'de> for PayloadMembers<'de> {
@@ -185,6 +194,10 @@ impl<'de> Members<'de> for PayloadMembers<'de> {
                 value.object(self.kubernetes.insert(KubernetesClaim::default()))?;
             }
             PayloadName::Kubernetes => value.skip()?,
+            PayloadName::Cnf => {
+                value.skip_object()?;
+                self.is_sender_constrained = true;
+            }
         }
         Ok(())
     }

@@ -514,6 +514,41 @@ fn a_legacy_token_is_told_apart_from_one_without_exp() {
 }
 
 #[test]
+fn key_of_the_sender_is_found_wherever_it_stands() {
+    let constrained = |payload: &str, kubernetes| {
+        Payload::parse(payload, kubernetes).map(|payload| payload.is_sender_constrained)
+    };
+    let text = full().to_string();
+    let last = |cnf: &str| text.replacen("\"exp\"", &format!("{cnf},\"exp\""), 1);
+    let first = |cnf: &str| text.replacen('{', &format!("{{{cnf},"), 1);
+    for kubernetes in [true, false] {
+        assert_eq!(constrained(&text, kubernetes), Ok(false));
+        for cnf in [
+            r#""cnf":{"x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}"#,
+            r#""cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}"#,
+            r#""cnf":{"jwk":{"kty":"EC"},"kid":["a",{}]}"#,
+            r#""cnf":{}"#,
+            r#""cnf": {}"#,
+            r#""c\u006ef":{}"#,
+        ] {
+            assert_eq!(constrained(&first(cnf), kubernetes), Ok(true), "{cnf}");
+            assert_eq!(constrained(&last(cnf), kubernetes), Ok(true), "{cnf}");
+        }
+        for cnf in ["null", "true", "7", r#""jkt""#, "[]", r#"[{"jkt":"x"}]"#] {
+            let refusal = constrained(&first(&format!("\"cnf\":{cnf}")), kubernetes);
+            let expected = "invalid claim `cnf`; expected an object";
+            assert_eq!(refusal, Err(Refusal::Claims(expected.to_owned())), "{cnf}");
+        }
+        for cnf in [r#""cnf":{"jkt":"a","jkt":"b"}"#, r#""cnf":{},"cnf":{}"#] {
+            assert!(constrained(&first(cnf), kubernetes).is_err(), "{cnf}");
+        }
+        // only the claim itself counts
+        let other = first(r#""CNF":{},"cnf ":{},"x":{"cnf":{}}"#);
+        assert_eq!(constrained(&other, kubernetes), Ok(false));
+    }
+}
+
+#[test]
 fn unknown_members_are_ignored() {
     for pointer in ["/scope", "/kubernetes.io/zone", "/kubernetes.io/pod/labels"] {
         for value in [json!(null), json!(1.5), json!("x"), json!([{ "name": "a" }, []])] {

@@ -102,6 +102,11 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
         self.map.next_value_seed(Object { members, depth: self.depth })
     }
 
+    /// Checks an object of which no member counts.
+    pub(crate) fn skip_object(self) -> Result<(), A::Error> {
+        self.object(&mut SkipMembers)
+    }
+
     /// Checks a value that does not count.
     pub(crate) fn skip(self) -> Result<(), A::Error> {
         self.map.next_value_seed(Skip { depth: self.depth })

@@ -39,6 +39,8 @@ pub(crate) struct Validation {
     pub(crate) refuse_api_server_audiences: bool,
     /// Whether a token that should have been replaced is refused.
     pub(crate) refuse_past_warn_after: bool,
+    /// Whether a token that is bound to a key of its sender is accepted without a proof.
+    pub(crate) accept_sender_constrained: bool,
     /// How old a token may be, by its `iat`.
     pub(crate) max_age: Option<Duration>,
     /// How long a token may be good, from its `iat` to its `exp`.
@@ -58,6 +60,7 @@ impl Default for Validation {
             single_audience: false,
             refuse_api_server_audiences: false,
             refuse_past_warn_after: false,
+            accept_sender_constrained: false,
             max_age: None,
             max_lifetime: None,
             leeway: DEFAULT_LEEWAY,
@@ -78,6 +81,14 @@ impl Validation {
             Some(typ) => types.iter().any(|wanted| same_type(typ, wanted)),
         };
         if ok { Ok(()) } else { Err(Refusal::Type) }
+    }
+
+    /// Rejects a token that demands a proof of its sender's key, which is not verified here.
+    pub(crate) fn check_bearer(&self, payload: &Payload<'_>) -> Result<(), Refusal> {
+        if payload.is_sender_constrained && !self.accept_sender_constrained {
+            return Err(Refusal::SenderConstrained);
+        }
+        Ok(())
     }
 
     /// The checks on times and audience, for a payload whose signature is good.

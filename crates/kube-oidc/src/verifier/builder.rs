@@ -123,6 +123,24 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
+    /// Accepts tokens that are bound to a key of their sender, without a proof of that key.
+    ///
+    /// A token with the claim `cnf` ([RFC 7800]) demands such a proof: a client certificate
+    /// ([RFC 8705]) or a `DPoP` header ([RFC 9449]). This crate verifies neither, so it rejects the
+    /// token as [`Reason::SenderConstrained`](crate::Reason::SenderConstrained). Without the proof,
+    /// a stolen token is as good as the caller's own.
+    ///
+    /// This setting is for services behind a gateway that verifies the proof of each request. The
+    /// service must not be reachable by another way. A `cnf` that is not an object is always rejected.
+    ///
+    /// [RFC 7800]: https://www.rfc-editor.org/rfc/rfc7800
+    /// [RFC 8705]: https://www.rfc-editor.org/rfc/rfc8705#section-3
+    /// [RFC 9449]: https://www.rfc-editor.org/rfc/rfc9449#section-7
+    pub fn dangerous_accept_sender_constrained_tokens(mut self) -> Self {
+        self.plan.validation.accept_sender_constrained = true;
+        self
+    }
+
     /// Refuses tokens that were issued longer ago than this, by `iat`, however long they are good.
     /// One without `iat` is refused too.
     pub fn max_token_age(mut self, age: Duration) -> Self {

@@ -126,6 +126,7 @@ impl<'a> Unverified<'a> {
         if payload.has_legacy_issuer() && !inner.issuers.load().are_configured_with(&payload.iss) {
             return Err(Refusal::LegacyToken);
         }
+        inner.validation.check_bearer(&payload)?;
         let signature = compact.decode_signature(room)?;
         let signing_input = compact.signing_input;
         Ok(Self { token, signing_input, signature, header, payload, text, rehearsed: false })

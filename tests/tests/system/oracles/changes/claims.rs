@@ -147,6 +147,8 @@ pub(super) const CHANGES: &[Row] = &[
     ("jti is missing", OTHER, GOOD, claim!("jti")),
     ("jti is a number", OTHER, Some(Reason::Claims), claim!("jti", 7)),
     ("jti is null", OTHER, Some(Reason::Claims), claim!("jti", null)),
+    ("cnf has a key", OTHER, Some(Reason::SenderConstrained), claim!("cnf", { "jkt": "AAAA" })),
+    ("cnf is null", OTHER, Some(Reason::Claims), claim!("cnf", null)),
     ("claims unknown", OTHER, GOOD, claim!("x", { "y": [1, null, "ä"], "__proto__": {} })),
     ("claims nested", OTHER, GOOD, |draft| set(&mut draft.payload, "x", nested(30))),
     ("claims nested too deep", OTHER, Some(Reason::Claims), |draft| {
