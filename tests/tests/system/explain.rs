@@ -141,6 +141,19 @@ async fn each_refusal_says_what_was_found_and_what_was_expected() {
     }
 }
 
+#[tokio::test]
+async fn stale_token_is_shown_as_stale() {
+    let world = World::new();
+    let day = Duration::from_secs(86_400);
+    let extended = world.minted().expires_at(pinned_time() + 365 * day);
+    let token = extended.warn_after(pinned_time() + Duration::from_secs(3607)).mint();
+    let shown = || line(&world.verifier.explain(&token), Check::Lifetime);
+    assert_eq!(shown(), "lifetime   ok       good for 365 d; `warnafter` is in 1 h");
+    world.clock.advance(Duration::from_secs(4 * 3600 + 7));
+    assert_eq!(shown(), "lifetime   ok       good for 365 d; `warnafter` passed 3 h ago");
+    assert!(world.verifier.explain(&token).is_accepted());
+}
+
 /// Claims of a worker that is no service account.
 #[derive(serde::Deserialize)]
 struct WorkerClaims {

@@ -121,8 +121,8 @@ impl Validation {
             None => "it does not say when it was issued".to_owned(),
         };
         let lives = || match lifetime(payload) {
-            Some(lifetime) => format!("good for {}", Span(lifetime)),
-            None => "it does not say for how long it is good".to_owned(),
+            Some(lifetime) => format!("good for {}{}", Span(lifetime), warned(payload, now)),
+            None => format!("it does not say for how long it is good{}", warned(payload, now)),
         };
         let audience = || ShownList(&payload.aud).to_string();
         let finding = |problem: Option<Problem>, found: &dyn Fn() -> String| match problem {
@@ -310,6 +310,17 @@ impl Problem {
             Self::SeveralAudiences => Reason::SeveralAudiences,
             Self::ApiServerAudience => Reason::ApiServerAudience,
         }
+    }
+}
+
+/// When the token becomes stale, although it stays valid.
+fn warned(payload: &Payload<'_>, now: SystemTime) -> String {
+    let Some(warn_after) = payload.warn_after().map(NumericDate::time) else {
+        return String::new();
+    };
+    match now.duration_since(warn_after) {
+        Ok(ago) => format!("; `warnafter` passed {} ago", Span(ago)),
+        Err(ahead) => format!("; `warnafter` is in {}", Span(ahead.duration())),
     }
 }
 

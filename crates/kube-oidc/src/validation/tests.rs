@@ -283,13 +283,18 @@ fn what_is_well_is_told_in_words() {
         [
             Ok("expires in 23 h 59 min (leeway 1 min)".to_owned()),
             Ok("issued 10 s ago".to_owned()),
-            Ok("good for 1 d".to_owned()),
+            Ok("good for 1 d; `warnafter` is in 59 min 57 s".to_owned()),
             Ok(r#"["orders"]"#.to_owned()),
         ]
     );
+    let stale = explained(&usual(), &claims(), NBF + 2 * 3600 - 3);
+    assert_eq!(stale[2].as_deref(), Ok("good for 1 d; `warnafter` passed 1 h ago"));
+    let told = explained(&usual(), &without("kubernetes.io"), NBF);
+    assert_eq!(told[2].as_deref(), Ok("good for 1 d"));
     let told = explained(&usual(), &without("iat"), NBF);
     assert_eq!(told[1].as_deref(), Ok("it does not say when it was issued"));
-    assert_eq!(told[2].as_deref(), Ok("it does not say for how long it is good"));
+    let unknown = "it does not say for how long it is good; `warnafter` is in 59 min 57 s";
+    assert_eq!(told[2].as_deref(), Ok(unknown));
     let checks = with_payload(&claims(), |payload| usual().explain(payload, None, at(NBF)))
         .map(|(check, _)| check);
     assert_eq!(checks, [Check::Expiry, Check::Start, Check::Lifetime, Check::Audience]);
