@@ -26,15 +26,15 @@ async fn messages_name_the_cause_the_place_and_the_way_out() {
     cases.extend(keys::cases().await);
     cases.extend(requests::cases().await);
     cases.extend(settings::cases().await);
-    let mut faults = String::new();
+    let mut faults = Vec::new();
     for Case { input, message, words, secrets } in cases {
         let missing: Vec<_> = words.into_iter().filter(|word| !message.contains(word)).collect();
         let shown: Vec<_> = secrets.iter().filter(|secret| message.contains(*secret)).collect();
         if !missing.is_empty() || !shown.is_empty() {
-            faults += &format!("{input}: lacks {missing:?}, shows {shown:?}: {message}\n");
+            faults.push(format!("{input}: lacks {missing:?}, shows {shown:?}: {message}"));
         }
     }
-    assert!(faults.is_empty(), "{faults}");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 /// An error and its sources, as a log shows them.

@@ -87,8 +87,8 @@ pub enum TokenFileError {
     },
     /// The file is in the folder of the pod's API server token, whatever its audience.
     #[error(
-        "the token file {} is in the folder of the pod's API server token, {DEFAULT_FOLDER}; mount \
-         it elsewhere", .path.display()
+        "the token file {} is in the folder of the pod's API server token, {DEFAULT_FOLDER}, directly \
+         or through a link; mount it elsewhere", .path.display()
     )]
     #[non_exhaustive]
     ApiServerFolder {
@@ -361,7 +361,8 @@ mod tests {
             let error = at(path.clone()).header().await.unwrap_err();
             let expected = format!(
                 "the token file {} is in the folder of the pod's API server token, \
-                 /var/run/secrets/kubernetes.io/serviceaccount; mount it elsewhere",
+                 /var/run/secrets/kubernetes.io/serviceaccount, directly or through a link; mount it \
+                 elsewhere",
                 path.display()
             );
             assert_eq!(error.to_string(), expected);
