@@ -47,7 +47,7 @@ pub(crate) use foreign_error;
 pub enum VerifyError {
     /// The token is bad, whoever asks and however often: an HTTP service answers 401.
     #[error("the token was refused: {0}")]
-    Refused(#[from] Refusal),
+    Refused(Refusal),
     /// The token may be good, but needs keys that are not here: an HTTP service answers 503.
     #[error(transparent)]
     Unavailable(#[from] KeysUnavailable),
@@ -55,6 +55,13 @@ pub enum VerifyError {
     /// still counts: an HTTP service answers 503.
     #[error(transparent)]
     ReviewUnavailable(#[from] ReviewUnavailable),
+}
+
+// the text has the refusal in it, so it is no source as well
+impl From<Refusal> for VerifyError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 impl VerifyError {

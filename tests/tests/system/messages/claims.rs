@@ -1,6 +1,7 @@
 //! Tokens and their claims.
 
 use std::{
+    error::Error as _,
     fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -48,8 +49,10 @@ async fn case<C: kube_oidc::Claims>(
     words: [&'static str; 3],
 ) -> Case {
     let token = token.mint();
-    let verdict = verifier.verify(&token).await;
-    let error = verdict.map_or_else(|error| chain(&error), |_| String::new());
+    let error = verifier.verify(&token).await.err().unwrap();
+    let source = error.source().map(ToString::to_string);
+    assert!(source.is_none_or(|source| !error.to_string().contains(&source)), "{error}");
+    let error = chain(&error);
     let message = format!("{error}\n{}", verifier.explain(&token));
     Case { input, message, words, secrets: vec![SECRET.to_owned(), "8675309".to_owned(), token] }
 }
