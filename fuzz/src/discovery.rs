@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) -> Reached {
     assert_eq!(asked.first().map(String::as_str), Some(DOCUMENT));
     assert!(asked.len() <= 2, "{asked:?}");
     if let Some(url) = asked.get(1) {
-        let told = json::read(data).expect("a document that was followed is JSON");
+        let told = json::read_document(data).expect("a document that was followed is JSON");
         assert_eq!(told["issuer"], ISSUER);
         let named = told["jwks_uri"].as_str().expect("it names a place");
         let named: url::Url = named.parse().expect("which is a URL");

@@ -8,7 +8,12 @@ use serde_json::{Value, value::RawValue};
 /// As deep as `serde_json` reads.
 const MAX_DEPTH: usize = 128;
 
-/// What a document says, if it is one.
+/// What a document says, without the byte order mark that it may begin with.
+pub(crate) fn read_document(document: &[u8]) -> Option<Value> {
+    read(document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document))
+}
+
+/// What a text says, if it is JSON.
 pub(crate) fn read(document: &[u8]) -> Option<Value> {
     serde_json::from_slice(document).ok().map(|raw| value(raw, MAX_DEPTH))
 }

@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) -> Reached {
     else {
         return vec!["refused"];
     };
-    let found = json::read(&document).expect("a set that was taken is JSON");
+    let found = json::read_document(&document).expect("a set that was taken is JSON");
     let listed = found["keys"].as_array().expect("it has a list of keys");
     let status = verifier.status();
     let used = &status[0].keys;

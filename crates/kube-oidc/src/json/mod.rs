@@ -7,6 +7,7 @@
 //!
 //! [RFC 8725, 2.4 and RFC 7515, 4]: https://www.rfc-editor.org/rfc/rfc7515#section-4
 
+mod document;
 mod plain;
 mod reserved;
 
@@ -16,6 +17,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+pub(crate) use self::document::{Foreign, document_text};
 use self::plain::Plain;
 use crate::shown::Cut;
 

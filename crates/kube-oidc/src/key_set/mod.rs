@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 pub(crate) use self::key::{Key, KeyId, MAX_KID_BYTES};
 use crate::{
     algorithm::Algorithm,
-    json::{self, BoundedList, Members, Value, names},
+    json::{self, BoundedList, Foreign, Members, Value, document_text, names},
     shown::Shown,
     status::KeyInfo,
 };
@@ -121,13 +121,22 @@ impl KeySet {
         allowed: &[Algorithm],
         last: Option<&Self>,
     ) -> Result<(Self, Vec<SkippedKey>), KeySetError> {
-        let text = std::str::from_utf8(document).map_err(|_| KeySetError::Encoding)?;
-        let mut reading =
-            Reading { allowed, found: false, index: 0, set: Self::default(), skipped: Vec::new() };
+        let text = document_text(document).map_err(|foreign| match foreign {
+            Foreign::NotUtf8 => KeySetError::Encoding,
+            Foreign::Kind(kind) => KeySetError::Malformed(kind.to_owned()),
+        })?;
+        let mut reading = Reading {
+            allowed,
+            found: false,
+            instead: "there is no member `keys`",
+            index: 0,
+            set: Self::default(),
+            skipped: Vec::new(),
+        };
         json::parse_object(text, &mut reading)
             .map_err(|error| KeySetError::Malformed(error.words()))?;
         if !reading.found {
-            return Err(KeySetError::Malformed("there is no member `keys`".to_owned()));
+            return Err(KeySetError::Malformed(reading.instead.to_owned()));
         }
         if reading.set.keys.is_empty() {
             return Err(KeySetError::NoUsableKey(reading.skipped));
@@ -236,6 +245,8 @@ impl fmt::Debug for KeySet {
 struct Reading<'a> {
     allowed: &'a [Algorithm],
     found: bool,
+    /// What the document is if it has no list of keys.
+    instead: &'static str,
     index: usize,
     set: KeySet,
     skipped: Vec<SkippedKey>,
@@ -257,17 +268,29 @@ impl Reading<'_> {
     }
 }
 
-names!(KeySetName { Keys = "keys" });
+names!(KeySetName { Keys = "keys", JwksUri = "jwks_uri", Kty = "kty" });
 
 impl<'de> Members<'de> for Reading<'_> {
     type Name = KeySetName;
 
     fn member<A: MapAccess<'de>>(
         &mut self,
-        KeySetName::Keys: KeySetName,
+        name: KeySetName,
         value: Value<'_, A>,
     ) -> Result<(), A::Error> {
-        self.found = true;
-        value.seed(BoundedList { limit: MAX_KEYS, each: |text: &RawValue| self.key(text) })
+        match name {
+            KeySetName::Keys => {
+                self.found = true;
+                let each = |text: &RawValue| self.key(text);
+                return value.seed(BoundedList { limit: MAX_KEYS, each });
+            }
+            KeySetName::JwksUri => {
+                self.instead = "found a discovery document; use the URL in its `jwks_uri`";
+            }
+            KeySetName::Kty => {
+                self.instead = "found a single key; expected an object with a list `keys`";
+            }
+        }
+        value.skip()
     }
 }

@@ -387,6 +387,32 @@ fn a_token_without_kid_gets_the_only_key_that_fits() {
 }
 
 #[test]
+fn byte_order_mark_before_a_key_set_is_ignored() {
+    let document = json!({ "keys": [Signer::ed25519().named("k")] }).to_string();
+    let (set, skipped) = parse(&format!("\u{feff}{document}")).unwrap();
+    assert_eq!((set.len(), skipped), (1, vec![]));
+    for document in [format!("\u{feff}\u{feff}{document}"), document.replace('[', "[\u{feff}")] {
+        assert!(matches!(parse(&document).unwrap_err(), KeySetError::Malformed(_)), "{document}");
+    }
+}
+
+#[test]
+fn document_without_keys_is_named_for_what_it_is() {
+    let key = Signer::ed25519().named("k");
+    let discovery = json!({ "issuer": "https://s3cr3t.example", "jwks_uri": "https://s3cr3t" });
+    for (document, words) in [
+        ("<!doctype html>s3cr3t".to_owned(), "HTML"),
+        ("-----BEGIN RSA PRIVATE KEY-----\ns3cr3t".to_owned(), "PEM"),
+        (discovery.to_string(), "a discovery document"),
+        (key.to_string(), "a single key"),
+        (json!({ "Keys": [key] }).to_string(), "no member `keys`"),
+    ] {
+        let error = parse(&document).unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains("s3cr3t"), "{error}");
+    }
+}
+
+#[test]
 fn a_kid_is_compared_whole_and_exactly() {
     let set = whole(&[Signer::ed25519().named("key-1"), Signer::ed25519().jwk()]);
     for kid in ["", "key", "key-", "key-1 ", "KEY-1", "key-11", "\u{feff}key-1"] {
@@ -693,7 +719,6 @@ fn a_document_that_is_no_key_set_is_an_error() {
         format!(r#"{{"keys":[{key}],"keys":[{key}]}}"#),
         format!(r#"{{"keys":[{key}],"\u006beys":[]}}"#),
         format!(r#"{{"keys":[{key}],"x":1,"x":1}}"#),
-        format!("\u{feff}{{\"keys\":[{key}]}}"),
     ] {
         let error = parse(&document).unwrap_err();
         assert!(matches!(error, KeySetError::Malformed(_)), "{document}: {error}");

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use serde::de::MapAccess;
 use url::Url;
 
-use super::LoadError;
+use super::{FetchResponse, LoadError, Origin, load_error::MetadataError};
 use crate::{
     clock::Moment,
     issuer::Names,
     issuer_url::Transport,
-    json::{self, Members, Value, names},
-    shown::{Shown, shown_origin},
+    json::{self, Foreign, Members, Value, document_text, names},
+    shown::{Shown, shown_origin, shown_url},
 };
 
 /// The maximum length of a name that is learned from a document, in bytes.
@@ -46,24 +46,28 @@ impl<'de> Members<'de> for Metadata<'de> {
 }
 
 impl<'a> Metadata<'a> {
-    fn read(document: &'a [u8]) -> Result<Self, LoadError> {
-        let text = std::str::from_utf8(document).map_err(|_| LoadError::NotUtf8)?;
+    fn read(document: &'a [u8]) -> Result<Self, MetadataError> {
+        let text = document_text(document).map_err(|foreign| match foreign {
+            Foreign::NotUtf8 => MetadataError::NotUtf8,
+            Foreign::Kind(kind) => MetadataError::Malformed(kind.to_owned()),
+        })?;
         let mut metadata = Self::default();
         json::parse_object(text, &mut metadata)
-            .map_err(|error| LoadError::Metadata(error.words()))?;
+            .map_err(|error| MetadataError::Malformed(error.words()))?;
         Ok(metadata)
     }
 
-    fn issuer(&self) -> Result<&str, LoadError> {
+    fn issuer(&self) -> Result<&str, MetadataError> {
         let issuer = self.issuer.as_deref();
         let issuer = issuer.filter(|issuer| (1..=MAX_ISSUER_BYTES).contains(&issuer.len()));
-        issuer.ok_or(LoadError::MissingMetadata("issuer"))
+        issuer.ok_or(MetadataError::Missing("issuer"))
     }
 }
 
 /// Reads the issuer's name in the metadata of an API server.
-pub(super) fn issuer(document: &[u8]) -> Result<String, LoadError> {
-    Metadata::read(document)?.issuer().map(str::to_owned)
+pub(super) fn issuer(url: &str, response: &FetchResponse) -> Result<String, LoadError> {
+    let issuer = Metadata::read(response.body()).and_then(|read| read.issuer().map(str::to_owned));
+    issuer.map_err(|problem| invalid(url, response, problem))
 }
 
 /// Reads the metadata of an issuer: the URL of its keys.
@@ -71,13 +75,15 @@ pub(super) fn issuer(document: &[u8]) -> Result<String, LoadError> {
 /// `issuer` in it must be a name of the issuer, byte for byte (section 4.3): the document of
 /// another issuer would let that one sign in this one's name.
 pub(super) fn jwks_uri(
-    document: &[u8],
+    url: &str,
+    response: &FetchResponse,
     transport: Transport,
     names: &Names,
     now: Moment,
 ) -> Result<Url, LoadError> {
-    let metadata = Metadata::read(document)?;
-    let found = metadata.issuer()?;
+    let invalid = |problem| invalid(url, response, problem);
+    let metadata = Metadata::read(response.body()).map_err(invalid)?;
+    let found = metadata.issuer().map_err(invalid)?;
     if !names.contain(found, now) {
         let expected = names.shown();
         let is_slash = found.trim_end_matches('/') == expected.trim_end_matches('/');
@@ -91,10 +97,14 @@ pub(super) fn jwks_uri(
             },
         });
     }
-    let jwks_uri = metadata.jwks_uri.ok_or(LoadError::MissingMetadata("jwks_uri"))?;
+    let jwks_uri = metadata.jwks_uri.ok_or_else(|| invalid(MetadataError::Missing("jwks_uri")))?;
     transport
         .parse_endpoint(&jwks_uri)
         .map_err(|source| LoadError::JwksUri { url: shown_origin(&jwks_uri, None), source })
+}
+
+fn invalid(url: &str, response: &FetchResponse, source: MetadataError) -> LoadError {
+    LoadError::Metadata { origin: Origin::response(shown_url(url), response), source }
 }
 
 #[cfg(test)]
@@ -104,6 +114,8 @@ mod tests {
     use super::*;
     use crate::{clock::SystemClock, issuer::Issuer};
 
+    const URL: &str = "https://issuer.example/a/.well-known/openid-configuration";
+
     fn read(document: &str) -> Result<Url, LoadError> {
         read_bytes(document.as_bytes())
     }
@@ -111,7 +123,8 @@ mod tests {
     fn read_bytes(document: &[u8]) -> Result<Url, LoadError> {
         let names =
             Issuer::new("https://issuer.example/a/".parse().unwrap()).names(&Arc::default());
-        jwks_uri(document, Transport::Https, &names, Moment::now(&SystemClock))
+        let response = FetchResponse::new(200, document);
+        jwks_uri(URL, &response, Transport::Https, &names, Moment::now(&SystemClock))
     }
 
     #[test]
@@ -144,14 +157,32 @@ mod tests {
         assert!(matches!(read(&with_keys_at("http://127.0.0.1")), Err(LoadError::JwksUri { .. })));
         assert!(matches!(read(&with_keys_at("/keys")), Err(LoadError::JwksUri { .. })));
         assert!(matches!(read(&with_keys_at("file:///k")), Err(LoadError::JwksUri { .. })));
-        assert!(matches!(read("<html>"), Err(LoadError::Metadata(_))));
-        assert!(matches!(read("{}"), Err(LoadError::MissingMetadata("issuer"))));
+        let problem = |document: &[u8]| match read_bytes(document) {
+            Err(LoadError::Metadata { origin, source }) => {
+                assert_eq!(origin.to_string(), URL);
+                source
+            }
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(problem(b"<html>"), MetadataError::Malformed(_)));
+        assert!(matches!(problem(b"{}"), MetadataError::Missing("issuer")));
         assert!(matches!(
-            read(r#"{"issuer":"https://issuer.example/a/"}"#),
-            Err(LoadError::MissingMetadata("jwks_uri"))
+            problem(br#"{"issuer":"https://issuer.example/a/"}"#),
+            MetadataError::Missing("jwks_uri")
         ));
-        let twice = r#"{"issuer":"https://evil.example","issuer":"https://issuer.example/a/","jwks_uri":"https://k"}"#;
-        assert!(matches!(read(twice), Err(LoadError::Metadata(_))));
-        assert!(matches!(read_bytes(b"\xff"), Err(LoadError::NotUtf8)));
+        let twice = br#"{"issuer":"https://evil.example","issuer":"https://issuer.example/a/","jwks_uri":"https://k"}"#;
+        assert!(matches!(problem(twice), MetadataError::Malformed(_)));
+        assert!(matches!(problem(b"{\"issuer\":\"\xff\"}"), MetadataError::NotUtf8));
+        for absent in ["null", "[]"] {
+            let document = format!(r#"{{"issuer":{absent},"jwks_uri":"https://k.example"}}"#);
+            assert!(matches!(problem(document.as_bytes()), MetadataError::Malformed(_)));
+        }
+    }
+
+    #[test]
+    fn byte_order_mark_before_a_document_is_ignored() {
+        let document = r#"{"issuer":"https://issuer.example/a/","jwks_uri":"https://k.example/"}"#;
+        let url = read(&format!("\u{feff}{document}")).unwrap();
+        assert_eq!(url.as_str(), "https://k.example/");
     }
 }

@@ -91,10 +91,10 @@ impl Document {
     ) -> Result<Found, LoadError> {
         let (jwks_uri, name) = match &self.trust {
             Trust::Issuer { transport, names } => {
-                (discovery::jwks_uri(response.body(), *transport, names, now)?, None)
+                (discovery::jwks_uri(&self.url, response, *transport, names, now)?, None)
             }
             Trust::ApiServer { jwks_uri, .. } => {
-                (jwks_uri.clone(), Some(discovery::issuer(response.body())?))
+                (jwks_uri.clone(), Some(discovery::issuer(&self.url, response)?))
             }
         };
         // each fetch looks for the name in the document of an API server

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::time;
 
-use super::{FetchError, FetchedSet, FileReader, LoadError, Loaded, Manner};
+use super::{FetchError, FetchedSet, FileReader, LoadError, Loaded, Manner, Origin};
 use crate::key_set::KeySet;
 
 /// How often the file is looked at. A kubelet takes a minute to bring a changed `ConfigMap`.
@@ -29,7 +29,10 @@ impl KeySetFile {
             let (path, timeout) = (self.0.path().display(), manner.timeout);
             Err(FetchError::new(format!("failed to read `{path}` within {timeout:?}")))
         })?;
-        let (keys, skipped) = KeySet::parse(&text, manner.allowed, last)?;
+        let (keys, skipped) = KeySet::parse(&text, manner.allowed, last).map_err(|source| {
+            let origin = Origin::file(format!("`{}`", self.0.path().display()));
+            LoadError::KeySet { origin, source }
+        })?;
         Ok(Loaded { lifetime: LOOK_EVERY, set: FetchedSet { keys, skipped } })
     }
 }

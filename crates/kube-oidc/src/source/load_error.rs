@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::FetchError;
+use super::{FetchError, Origin};
 use crate::{issuer_url::IssuerUrlError, key_set::KeySetError};
 
 /// A fetch that brought no keys.
@@ -20,22 +20,29 @@ pub(crate) enum LoadError {
         /// Where a redirect leads: scheme, host, and port.
         location: Option<String>,
     },
-    #[error("the discovery document is not UTF-8")]
-    NotUtf8,
-    #[error("the discovery document is not well formed: {0}")]
-    Metadata(String),
-    #[error("the discovery document has no {0}")]
-    MissingMetadata(&'static str),
+    #[error("failed to read the discovery document from {origin}")]
+    Metadata { origin: Origin, source: MetadataError },
     #[error("the discovery document names another issuer ({found}); expected {expected}{hint}")]
     OtherIssuer { found: String, expected: String, hint: &'static str },
     #[error("the jwks_uri {url} of the discovery document is not acceptable")]
     JwksUri { url: String, source: IssuerUrlError },
-    #[error(transparent)]
-    KeySet(#[from] KeySetError),
+    #[error("failed to read keys from {origin}")]
+    KeySet { origin: Origin, source: KeySetError },
     #[error("{url} gave no answer within {timeout:?}")]
     Timeout { url: String, timeout: Duration },
     #[error("the fetcher panicked")]
     Panicked,
+}
+
+/// Why a discovery document has no metadata.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MetadataError {
+    #[error("the discovery document is not UTF-8")]
+    NotUtf8,
+    #[error("the discovery document is not well formed: {0}")]
+    Malformed(String),
+    #[error("the discovery document has no {0}")]
+    Missing(&'static str),
 }
 
 fn advice(status: u16, location: Option<&str>) -> Cow<'static, str> {

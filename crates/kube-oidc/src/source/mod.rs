@@ -10,6 +10,7 @@ mod freshness;
 #[cfg(feature = "remote-no-provider")]
 mod http;
 mod load_error;
+mod origin;
 mod remote;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
@@ -22,6 +23,7 @@ pub(crate) use self::{
     file::KeySetFile,
     freshness::Freshness,
     load_error::LoadError,
+    origin::Origin,
     remote::{FetchedSet, LoadOutcome, Loaded, Manner, Remote},
 };
 use crate::{error::foreign_error, key_set::KeySet, shown::shown_url};
@@ -185,7 +187,8 @@ impl FetchResponse {
     }
 
     /// The same answer with one more header. The ones that count are `cache-control`, `age`,
-    /// `date`, `expires` and `retry-after`.
+    /// `date`, `expires` and `retry-after`; errors name common values of `content-type` and
+    /// `content-encoding`.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.to_owned()));

@@ -12,7 +12,7 @@ use tokio::time;
 use url::Url;
 
 use super::{
-    Fetch, FetchRequest, FetchResponse, LoadError,
+    Fetch, FetchRequest, FetchResponse, LoadError, Origin,
     document::{Discovery, Document, Found, Trust},
     extra_requests::ExtraRequests,
     freshness::{Freshness, age, retry_after},
@@ -235,7 +235,11 @@ impl Remote {
             self.log_cached(url, &response);
         }
         let lifetime = manner.freshness.lifetime(&response);
-        let (keys, skipped) = KeySet::parse(response.body(), manner.allowed, last)?;
+        let parsed = KeySet::parse(response.body(), manner.allowed, last);
+        let (keys, skipped) = parsed.map_err(|source| {
+            let origin = Origin::response(self.shown(url.as_str()), &response);
+            LoadError::KeySet { origin, source }
+        })?;
         Ok(Loaded { lifetime, set: FetchedSet { keys, skipped } })
     }
 

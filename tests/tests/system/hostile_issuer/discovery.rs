@@ -175,7 +175,7 @@ async fn documents_that_cannot_be_read() {
         ("cut", document[..document.len() - 1].to_owned()),
         ("twice", document.repeat(2)),
         ("something behind", format!("{document} x")),
-        ("a BOM", format!("\u{feff}{document}")),
+        ("two BOMs", format!("\u{feff}\u{feff}{document}")),
         ("a comment", format!("/* x */{document}")),
         ("single quotes", document.replace('"', "'")),
         ("an issuer twice", member(r#""issuer":"https://evil.example""#)),
@@ -204,6 +204,7 @@ async fn documents_that_cannot_be_read() {
     // unusual, and good
     for (what, text) in [
         ("31 lists", deep(31)),
+        ("a BOM", format!("\u{feff}{document}")),
         ("white space", format!(" \r\n\t{document}\n")),
         ("escapes", document.replace('/', r"\/").replace("issuer", r"\u0069ssuer")),
         (

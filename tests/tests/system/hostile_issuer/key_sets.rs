@@ -32,7 +32,7 @@ async fn documents_that_are_no_key_set() {
         ("cut in a key", set[..set.len() - 3].to_owned()),
         ("two sets", set.repeat(2)),
         ("something behind", format!("{set};")),
-        ("a BOM", format!("\u{feff}{set}")),
+        ("two BOMs", format!("\u{feff}\u{feff}{set}")),
         ("keys twice", member("\"keys\":[]")),
         ("keys twice, escaped", member("\"k\\u0065ys\":[]")),
         ("another member twice", member("\"x\":1,\"x\":1")),
@@ -49,8 +49,11 @@ async fn documents_that_are_no_key_set() {
     let at = bytes.iter().rposition(|byte| *byte == b'"').unwrap();
     bytes.insert(at, 0xff);
     hostile.assert_no_answer(KEYS, "no UTF-8", ok(bytes), "not UTF-8").await;
-    for (what, text) in [("31 lists", deep(31)), ("members beside", member("\"x\":{\"keys\":[]}"))]
-    {
+    for (what, text) in [
+        ("31 lists", deep(31)),
+        ("members beside", member("\"x\":{\"keys\":[]}")),
+        ("a BOM", format!("\u{feff}{set}")),
+    ] {
         hostile.assert_good_answer(KEYS, what, ok(text)).await;
     }
 }

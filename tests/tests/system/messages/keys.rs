@@ -1,7 +1,175 @@
 //! Key sets, and files and responses that are none.
 
+use std::fs;
+
+use kube_oidc::{Issuer, Verifier};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use serde_json::json;
+
 use super::Case;
 
+const SECRET: &str = "5ecre7";
+
+/// Unpacked, these bytes are "5ecre7".
+const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x33\x4d\x4d\x2e\x4a\x35\x07\0";
+
 pub(super) async fn cases() -> Vec<Case> {
-    Vec::new()
+    let mut cases = Vec::new();
+    cases.extend(responses().await);
+    cases.extend(files().await);
+    cases
+}
+
+/// The reason for a failed fetch.
+async fn error_of(issuer: Issuer) -> String {
+    let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
+    verifier.refresh_now().await.unwrap_err();
+    verifier.status().remove(0).last_error.unwrap().error
+}
+
+async fn responses() -> Vec<Case> {
+    let sign_in = || {
+        let page = format!("<!DOCTYPE html><title>Sign in</title><!-- {SECRET} -->");
+        Answer::new(200, page).with_header("content-type", "text/html; charset=utf-8")
+    };
+    let gzip = || Answer::new(200, GZIP).with_header("content-encoding", "gzip");
+    let packed = Answer::new(200, &b"\x0b\x02\x80\xff\x03"[..])
+        .with_header("content-encoding", "br")
+        .with_header("server", SECRET);
+    let plain = Answer::new(200, SECRET).with_header("content-type", "text/plain; x=5ecre7");
+    let pem = Answer::new(200, format!("-----BEGIN PUBLIC KEY-----\n{SECRET}\n"));
+    let document = json!({ "issuer": SECRET, "jwks_uri": format!("https://{SECRET}.example") });
+    let document = Answer::new(200, document.to_string());
+    let mut cases = Vec::new();
+    for (input, endpoint, answer, words) in [
+        (
+            "a sign-in page for keys",
+            Endpoint::Keys,
+            sign_in(),
+            ["from http://127.0.0.1:", "found HTML or XML", "without a sign-in"],
+        ),
+        (
+            "a sign-in page for keys, as its server declares it",
+            Endpoint::Keys,
+            sign_in(),
+            ["(the jwks_uri of the discovery document)", "content-type text/html", "sign-in page"],
+        ),
+        (
+            "a sign-in page for the discovery document",
+            Endpoint::Discovery,
+            sign_in(),
+            ["/.well-known/openid-configuration", "found HTML or XML", "without a sign-in"],
+        ),
+        (
+            "gzip for keys",
+            Endpoint::Keys,
+            gzip(),
+            ["from http://127.0.0.1:", "found gzip", "send no content-encoding"],
+        ),
+        (
+            "gzip for the discovery document",
+            Endpoint::Discovery,
+            gzip(),
+            ["/.well-known/openid-configuration", "content-encoding gzip", "found gzip"],
+        ),
+        (
+            "a packed body without a mark",
+            Endpoint::Keys,
+            packed,
+            ["from http://127.0.0.1:", "content-encoding br", "not UTF-8"],
+        ),
+        (
+            "plain text for keys",
+            Endpoint::Keys,
+            plain,
+            ["from http://127.0.0.1:", "content-type text/plain", "not well formed"],
+        ),
+        (
+            "PEM for keys",
+            Endpoint::Keys,
+            pem,
+            ["from http://127.0.0.1:", "found PEM, expected JSON", "kubectl get --raw"],
+        ),
+        (
+            "a discovery document for keys",
+            Endpoint::Keys,
+            document,
+            ["from http://127.0.0.1:", "found a discovery document", "the URL in its `jwks_uri`"],
+        ),
+    ] {
+        let issuer = TestIssuer::start();
+        issuer.answer(endpoint, answer);
+        let message = error_of(Issuer::new(issuer.url().parse().unwrap())).await;
+        cases.push(Case { input, message, words, secrets: vec![SECRET.to_owned()] });
+    }
+    let issuer = TestIssuer::start();
+    let document = issuer.url().to_owned() + "/.well-known/openid-configuration";
+    let misplaced = Issuer::new(issuer.url().parse().unwrap()).with_jwks_uri(document);
+    cases.push(Case {
+        input: "the URL of the discovery document as that of the keys",
+        message: error_of(misplaced).await,
+        words: ["/.well-known/openid-configuration", "found a discovery document", "`jwks_uri`"],
+        secrets: vec![SECRET.to_owned()],
+    });
+    cases
+}
+
+async fn files() -> Vec<Case> {
+    let folder = std::env::temp_dir().join(format!("kube-oidc-keys-{}", fastrand::u64(..)));
+    fs::create_dir(&folder).unwrap();
+    let utf16 =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let set = json!({ "keys": [key().jwk()], "x": SECRET }).to_string();
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{SECRET}\n-----END CERTIFICATE-----\n");
+    let mut cases = Vec::new();
+    for (input, name, content, words) in [
+        (
+            "a file written by Windows PowerShell",
+            "powershell.json",
+            utf16(&format!("\u{feff}{set}\r\n")),
+            ["powershell.json`", "found UTF-16, expected UTF-8", "Out-File -Encoding utf8"],
+        ),
+        (
+            "UTF-16 without a byte order mark",
+            "wide.json",
+            utf16(&set),
+            ["wide.json`", "found UTF-16, expected UTF-8", "Out-File -Encoding utf8"],
+        ),
+        (
+            "a file with PEM",
+            "keys.pem",
+            pem.into_bytes(),
+            ["keys.pem`", "found PEM, expected JSON", "kubectl get --raw /openid/v1/jwks"],
+        ),
+        (
+            "a packed file",
+            "keys.json.gz",
+            GZIP.to_vec(),
+            ["keys.json.gz`", "found gzip, expected JSON", "store the file unpacked"],
+        ),
+        (
+            "an empty file",
+            "none.json",
+            Vec::new(),
+            ["none.json`", "found nothing", "expected JSON"],
+        ),
+        (
+            "a file with one key",
+            "key.json",
+            key().jwk().to_string().into_bytes(),
+            ["key.json`", "found a single key", "an object with a list `keys`"],
+        ),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, content).unwrap();
+        let issuer = Issuer::new("https://issuer.example".parse().unwrap());
+        let message = error_of(issuer.with_key_set_file(path)).await;
+        cases.push(Case { input, message, words, secrets: vec![SECRET.to_owned()] });
+    }
+    fs::remove_dir_all(folder).unwrap();
+    cases
+}
+
+fn key() -> SigningKey {
+    SigningKey::generate(SigningAlgorithm::Es256).with_kid("the-key")
 }
