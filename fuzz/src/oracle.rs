@@ -47,6 +47,7 @@ pub(crate) fn check(token: &[u8], key_set: &Value) -> Result<Good, String> {
     let may_sign = |jwk: &&Value| {
         (header["kid"].is_null() || jwk["kid"] == header["kid"])
             && (jwk["use"].is_null() || jwk["use"] == "sig")
+            && is_for_verifying(&jwk["key_ops"])
             && jwk["alg"]
                 .as_str()
                 .is_none_or(|alg| self::scheme(alg).is_some_and(|(name, _)| name == algorithm))
@@ -65,6 +66,15 @@ pub(crate) fn check(token: &[u8], key_set: &Value) -> Result<Good, String> {
         namespace: name(&account["namespace"]),
         name: name(&account["serviceaccount"]["name"]),
     })
+}
+
+/// Whether a list of operations allows to verify, or says nothing.
+fn is_for_verifying(operations: &Value) -> bool {
+    match operations {
+        Value::Null => true,
+        Value::Array(operations) => operations.is_empty() || operations.contains(&"verify".into()),
+        operation => operation == "verify",
+    }
 }
 
 enum Scheme {

@@ -9,6 +9,11 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode_to_vec(text).ok()
 }
 
+/// Returns `true` if a byte may be in an encoded text.
+pub(crate) fn is_in_alphabet(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
 /// Room for decoded texts, of which each takes what it needs.
 pub(crate) struct Room<'r>(&'r mut [u8]);
 

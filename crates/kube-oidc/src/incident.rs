@@ -63,15 +63,16 @@ impl Incidents {
         });
     }
 
-    /// Whether a key is distrusted by a name or label that `answers_to` finds to be its issuer's.
-    pub(crate) fn is_distrusted(
+    /// Whether one of some keys is distrusted by a name or label that `answers_to` finds to be its
+    /// issuer's.
+    pub(crate) fn is_distrusted<'k>(
         &self,
-        kid: Option<&str>,
+        kids: impl IntoIterator<Item = &'k str>,
         answers_to: impl Fn(&str) -> bool,
     ) -> bool {
-        let (Some(denied), Some(kid)) = (self.denied(), kid) else { return false };
-        let issuers = denied.keys.get(kid);
-        issuers.is_some_and(|issuers| issuers.iter().any(|issuer| answers_to(issuer)))
+        let Some(denied) = self.denied() else { return false };
+        let mut issuers = kids.into_iter().filter_map(|kid| denied.keys.get(kid)).flatten();
+        issuers.any(|issuer| answers_to(issuer))
     }
 
     pub(crate) fn is_denied(&self, jti: Option<&str>) -> bool {

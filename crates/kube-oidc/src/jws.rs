@@ -103,7 +103,9 @@ impl<'h> Header<'h> {
         let algorithm = Algorithm::from_name(&alg)
             .filter(|algorithm| allowed.contains(algorithm))
             .ok_or(Refusal::AlgorithmNotAllowed)?;
-        Ok(Self { algorithm, kid: members.kid, typ: members.typ })
+        // an empty name names nothing: API servers before 1.16 write one, and go-jose reads it so
+        let kid = members.kid.filter(|kid| !kid.is_empty());
+        Ok(Self { algorithm, kid, typ: members.typ })
     }
 }
 
@@ -214,6 +216,12 @@ mod tests {
         ] {
             assert!(matches!(header(text), Err(Refusal::Malformed(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn empty_kid_is_no_kid() {
+        assert_eq!(header(r#"{"alg":"RS256","kid":""}"#).unwrap().kid, None);
+        assert_eq!(header(r#"{"alg":"RS256","kid":" "}"#).unwrap().kid.unwrap(), " ");
     }
 
     #[test]

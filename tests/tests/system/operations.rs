@@ -8,6 +8,7 @@ use kube_oidc::{
 };
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
+use serde_json::json;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -192,6 +193,42 @@ async fn a_distrusted_key_is_refused_at_once_and_the_others_are_not() {
     assert_eq!(reason(&verifier, &new).await, None);
     verifier.refresh_now().await.unwrap();
     assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey), "it lasts");
+}
+
+/// Of an issuer that lists a key by several names, or by a name and without one.
+#[tokio::test]
+async fn distrusted_key_is_rejected_by_its_other_names_too() {
+    for twin in [json!("twin"), json!(""), json!(null)] {
+        let issuer = TestIssuer::start();
+        let (leaked, other) = (issuer.signing_key(), SigningKey::generate(SigningAlgorithm::EdDsa));
+        let mut listed = leaked.jwk();
+        listed["kid"] = twin.clone();
+        let keys = json!({ "keys": [listed, leaked.jwk(), other.jwk()] });
+        issuer.answer(Endpoint::Keys, Answer::new(200, keys.to_string()));
+        let verifier = builder(&issuer).build().unwrap();
+        let minted = || issuer.token().audience("orders");
+        let renamed = minted().header("kid", twin.as_str().unwrap_or_default()).mint();
+        let tokens = [
+            minted().mint(),
+            renamed,
+            minted().header("kid", "").mint(),
+            minted().without_header("kid").mint(),
+        ];
+        let mut callers = Vec::new();
+        for token in &tokens {
+            callers.push(verifier.judge(token).await.unwrap());
+        }
+        verifier.distrust_key(issuer.url(), leaked.kid());
+        for (token, caller) in tokens.iter().zip(&callers) {
+            assert_eq!(reason(&verifier, token).await, Some(Reason::DistrustedKey), "{twin}");
+            assert_eq!(verifier.explain(token).verdict, Err(Reason::DistrustedKey), "{twin}");
+            assert_eq!(verifier.time_left(caller), Duration::ZERO, "{twin}");
+        }
+        let forged = minted().without_header("kid").signature("x").mint();
+        assert!(reason(&verifier, &forged).await.is_some(), "{twin}");
+        let good = minted().signed_by(&other).mint();
+        assert_eq!(reason(&verifier, &good).await, None, "{twin}");
+    }
 }
 
 #[tokio::test]

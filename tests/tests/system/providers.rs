@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, TestIssuer};
 use kube_oidc_tests::{Judge as _, MappedFetcher};
+use serde_json::{Value, json};
 
 fn verifier(issuer: &TestIssuer, origin: &str) -> Verifier {
     let fetcher = MappedFetcher::new(origin, issuer.base_url());
@@ -46,6 +47,64 @@ async fn eks() {
     let default = issuer.token().audience("https://kubernetes.default.svc").mint();
     let error = verifier.judge(&default).await.unwrap_err();
     assert_eq!(error.reason(), Reason::Audience);
+}
+
+/// The tool of AWS for clusters that are not EKS (amazon-eks-pod-identity-webhook, self-hosted) lists
+/// the key twice: by its name, and by an empty one for API servers that write no name into tokens.
+#[tokio::test]
+async fn self_hosted_on_aws() {
+    let issuer = TestIssuer::start();
+    let pair = |issuer: &TestIssuer| {
+        let named = issuer.signing_key().jwk();
+        let mut unnamed = named.clone();
+        unnamed["kid"] = json!("");
+        Answer::new(200, json!({ "keys": [named, unnamed] }).to_string())
+    };
+    issuer.answer(Endpoint::Keys, pair(&issuer));
+    let trusted = Issuer::new(issuer.url().parse().unwrap());
+    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    for rotated in [false, true] {
+        if rotated {
+            issuer.rotate();
+            issuer.answer(Endpoint::Keys, pair(&issuer));
+        }
+        let token = || issuer.token().audience("orders");
+        // a token without a name is a sign of the rotation as well
+        for token in [token().header("kid", ""), token(), token().without_header("kid")] {
+            let token = token.mint();
+            for _ in 0..2 {
+                assert!(verifier.judge(&token).await.is_ok(), "{rotated}");
+            }
+        }
+    }
+    assert_eq!(issuer.key_fetches(), 2);
+}
+
+/// Microsoft.IdentityModel writes empty lists, and other libraries null, for what a key does not say.
+#[tokio::test]
+async fn key_sets_of_dot_net_and_others() {
+    let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::Rs256).start();
+    let jwk = issuer.signing_key().jwk();
+    let (n, e, kid) = (&jwk["n"], &jwk["e"], &jwk["kid"]);
+    let dot_net = json!({
+        "e": e, "key_ops": [], "kid": kid, "kty": "RSA", "n": n, "oth": [], "use": "sig", "x5c": [],
+    });
+    let absent: Value =
+        ["alg", "use", "key_ops", "crv", "x", "y", "x5c", "x5t", "x5u", "x5t#S256", "d", "oth"]
+            .into_iter()
+            .map(|member| (member.to_owned(), Value::Null))
+            .chain([("kty".to_owned(), json!("RSA")), ("n".to_owned(), n.clone())])
+            .chain([("e".to_owned(), e.clone()), ("kid".to_owned(), kid.clone())])
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+    for key in [dot_net, absent] {
+        let document = format!("\u{feff}{}", json!({ "keys": [key] }));
+        issuer.answer(Endpoint::Keys, Answer::new(200, document));
+        let trusted = Issuer::new(issuer.url().parse().unwrap());
+        let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+        let token = issuer.token().audience("orders").mint();
+        assert!(verifier.judge(&token).await.is_ok(), "{key}");
+    }
 }
 
 #[tokio::test]
@@ -168,13 +227,13 @@ async fn a_type_of_token_of_ones_own() {
     let issuer = TestIssuer::start();
     let trusted = || Issuer::new(issuer.url().parse().unwrap());
     let access = Verifier::builder(trusted())
-        .claims::<serde_json::Value>()
+        .claims::<Value>()
         .audience("orders")
         .token_type("at+jwt")
         .build()
         .unwrap();
     let both = Verifier::builder(trusted())
-        .claims::<serde_json::Value>()
+        .claims::<Value>()
         .audience("orders")
         .token_type("at+jwt")
         .token_type("JWT")
@@ -342,7 +401,7 @@ async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
 
 #[tokio::test]
 async fn every_algorithm_of_a_cluster_verifies() {
-    for algorithm in kube_oidc_testing::SigningAlgorithm::ALL {
+    for algorithm in SigningAlgorithm::ALL {
         let issuer = TestIssuer::builder().algorithm(algorithm).start();
         let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
             .audience("orders")

@@ -11,7 +11,7 @@ use super::key::{Key, MAX_KID_BYTES, Material};
 use crate::{
     algorithm::{Algorithm, Family},
     base64url,
-    json::{self, Members, TextOrList, Texts, Value, names},
+    json::{self, Members, Nullable, Text, TextOrList, Texts, Value, names},
 };
 
 /// RSA modulus lengths that are used, in bits: below is broken, above costs whoever checks.
@@ -47,13 +47,25 @@ pub(crate) enum Unusable {
     Exponent,
     #[error("its point has a small order, so that everybody can sign for it")]
     SmallOrder,
-    #[error("its {0} is missing, or not base64url of the right length")]
-    Parameter(&'static str),
+    #[error("missing `{0}`")]
+    Missing(&'static str),
+    #[error("invalid `{0}`: padded with `=`; expected base64url without padding")]
+    Padded(&'static str),
+    #[error(
+        "invalid `{0}`: a character outside of base64url, such as `+` or `/` of standard base64; \
+         expected base64url"
+    )]
+    Alphabet(&'static str),
+    #[error("invalid `{0}`: base64url with bits left over; is it truncated?")]
+    LeftOver(&'static str),
+    #[error("invalid `{name}`: {found} bytes instead of {expected}; leading zeros are part of it")]
+    Length { name: &'static str, found: usize, expected: usize },
     #[error("its numbers are no public key")]
     NoKey,
 }
 
-/// The members of a key that count; `x5c`, `x5t`, `x5u` and unknown ones are ignored.
+/// The members of a key that count; `x5c`, `x5t`, `x5u` and unknown ones are ignored. A member that
+/// is `null` or an empty list is absent: issuers write both for what a key does not say.
 #[derive(Default)]
 struct Jwk<'a> {
     kty: Option<Cow<'a, str>>,
@@ -107,11 +119,12 @@ impl<'de> Members<'de> for Jwk<'de> {
             #[cfg(not(feature = "ml-dsa"))]
             JwkName::Pub => return value.skip(),
             JwkName::KeyOps => {
-                self.key_ops = Some(value.seed(TextOrList)?);
+                let operations = value.seed(Nullable(TextOrList))?;
+                self.key_ops = operations.filter(|operations| !operations.is_empty());
                 return Ok(());
             }
         };
-        *slot = Some(value.text()?);
+        *slot = value.seed(Nullable(Text))?;
         Ok(())
     }
 }
@@ -120,7 +133,10 @@ impl<'de> Members<'de> for Jwk<'de> {
 /// can name the key.
 pub(super) fn read(text: &str, allowed: &[Algorithm]) -> Result<Key, (Option<String>, Unusable)> {
     let mut jwk = Jwk::default();
-    if let Err(error) = json::parse_object(text, &mut jwk) {
+    let parsed = json::parse_object(text, &mut jwk);
+    // an empty name names nothing, as in the header of a token
+    jwk.kid = jwk.kid.filter(|kid| !kid.is_empty());
+    if let Err(error) = parsed {
         let kid = jwk.kid.map(Cow::into_owned);
         return Err((kid, Unusable::Malformed(error.words())));
     }
@@ -253,9 +269,25 @@ fn parameter(
     name: &'static str,
     length: Option<usize>,
 ) -> Result<Vec<u8>, Unusable> {
-    text.and_then(base64url::decode)
-        .filter(|bytes| !bytes.is_empty() && length.is_none_or(|length| bytes.len() == length))
-        .ok_or(Unusable::Parameter(name))
+    let text = text.filter(|text| !text.is_empty()).ok_or(Unusable::Missing(name))?;
+    let bytes = base64url::decode(text).ok_or_else(|| not_base64url(text, name))?;
+    match length {
+        Some(expected) if bytes.len() != expected => {
+            Err(Unusable::Length { name, found: bytes.len(), expected })
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn not_base64url(text: &str, name: &'static str) -> Unusable {
+    let unpadded = text.trim_end_matches('=');
+    if !unpadded.bytes().all(base64url::is_in_alphabet) {
+        Unusable::Alphabet(name)
+    } else if unpadded.len() < text.len() {
+        Unusable::Padded(name)
+    } else {
+        Unusable::LeftOver(name)
+    }
 }
 
 /// Takes leading zeros off: RFC 7518, 6.3.1.1 forbids them, and some issuers send one.

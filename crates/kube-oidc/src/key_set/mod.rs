@@ -84,6 +84,7 @@ impl fmt::Display for Listed<'_> {
 /// The keys that a token's `kid` and `alg` lead to: at least one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fitting<'a> {
+    set: &'a KeySet,
     keys: &'a [Arc<Key>],
     algorithm: Algorithm,
 }
@@ -97,11 +98,16 @@ pub(crate) enum NoKey {
     UnknownKid,
     /// The token names no key, and no key permits its algorithm.
     NoneFits,
-    /// The token names no key, and several keys permit its algorithm.
+    /// The token names no key, and several different keys permit its algorithm.
     Ambiguous,
 }
 
 impl<'a> Fitting<'a> {
+    /// The set that the keys are in.
+    pub(crate) fn set(&self) -> &'a KeySet {
+        self.set
+    }
+
     /// The name that the keys share.
     pub(crate) fn kid(&self) -> Option<&'a str> {
         self.keys.first()?.kid()
@@ -159,7 +165,7 @@ impl KeySet {
         algorithm: Algorithm,
     ) -> Result<Fitting<'_>, NoKey> {
         if kid.is_none() {
-            return Ok(Fitting { keys: self.only(algorithm)?, algorithm });
+            return Ok(Fitting { set: self, keys: self.only(algorithm)?, algorithm });
         }
         let keys = &self.keys[self.keys.partition_point(|key| key.kid() < kid)..];
         let keys = &keys[..keys.partition_point(|key| key.kid() == kid)];
@@ -169,14 +175,24 @@ impl KeySet {
         if !keys.iter().any(|key| key.permits(algorithm)) {
             return Err(NoKey::OtherAlgorithm);
         }
-        Ok(Fitting { keys, algorithm })
+        Ok(Fitting { set: self, keys, algorithm })
     }
 
-    /// The only key that permits an algorithm.
+    /// The only key that permits an algorithm. A key that is listed by several names is one.
     fn only(&self, algorithm: Algorithm) -> Result<&[Arc<Key>], NoKey> {
         let mut fitting = self.keys.chunks(1).filter(|one| one[0].permits(algorithm));
         let first = fitting.next().ok_or(NoKey::NoneFits)?;
-        if fitting.next().is_none() { Ok(first) } else { Err(NoKey::Ambiguous) }
+        if fitting.all(|other| other[0].has_numbers_of(&first[0])) {
+            Ok(first)
+        } else {
+            Err(NoKey::Ambiguous)
+        }
+    }
+
+    /// The names under which the set lists a key of these numbers.
+    pub(crate) fn names_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a str> {
+        let is_one = |known: &&Arc<Key>| known.has_numbers_of(key);
+        self.keys.iter().filter(is_one).filter_map(|known| known.kid())
     }
 
     /// The key that was given this number, if it is in the set.

@@ -1,5 +1,6 @@
 //! Key sets as issuers publish them, well and badly, and the signatures that they check.
 
+mod absent;
 #[cfg(feature = "ml-dsa")]
 mod ml_dsa;
 mod wycheproof;
@@ -387,6 +388,54 @@ fn a_token_without_kid_gets_the_only_key_that_fits() {
 }
 
 #[test]
+fn equal_keys_under_several_names_count_as_one_without_a_kid() {
+    let (one, other) = (Signer::rsa(), Signer::ec(Algorithm::Es256));
+    let signature = one.sign(Algorithm::Rs256);
+    let nameless = one.jwk();
+    let unnamed = |kid: Value| {
+        let mut key = one.jwk();
+        key["kid"] = kid;
+        key
+    };
+    for (twin, names) in [
+        (nameless, 2),
+        // as AWS's amazon-eks-pod-identity-webhook/self-hosted writes it
+        (unnamed(json!("")), 2),
+        (unnamed(Value::Null), 2),
+        (one.named("b"), 2),
+        // one that may sign less is the same key
+        (with(&one.named("b"), &json!({ "alg": "RS256" })), 2),
+        (one.named("a"), 1),
+    ] {
+        let set = whole(&[one.named("a"), twin.clone(), other.named("c")]);
+        assert_eq!(set.len(), names + 1, "{twin}");
+        for kid in [None, Some("a")] {
+            assert!(verifies(&set, kid, Algorithm::Rs256, &signature), "{twin}");
+        }
+        assert_eq!(set.find(Some(""), Algorithm::Rs256).unwrap_err(), NoKey::UnknownKid);
+    }
+    let (ed25519, rival) = (Signer::ed25519(), Signer::ed25519());
+    for keys in [
+        [ed25519.named("a"), ed25519.jwk(), rival.jwk()],
+        [ed25519.named("a"), ed25519.named("b"), rival.named("c")],
+        [rival.named("a"), ed25519.named("b"), ed25519.named("c")],
+    ] {
+        assert_eq!(whole(&keys).find(None, Algorithm::EdDsa).unwrap_err(), NoKey::Ambiguous);
+    }
+}
+
+#[test]
+fn names_of_a_key_are_those_of_its_numbers() {
+    let (one, other) = (Signer::ed25519(), Signer::ed25519());
+    let set = whole(&[one.named("b"), one.jwk(), one.named("a"), other.named("c")]);
+    let names = |kid| {
+        let fitting = set.find(Some(kid), Algorithm::EdDsa).unwrap();
+        set.names_of(&fitting.keys[0]).collect::<Vec<_>>()
+    };
+    assert_eq!((names("a"), names("b"), names("c")), (vec!["a", "b"], vec!["a", "b"], vec!["c"]));
+}
+
+#[test]
 fn byte_order_mark_before_a_key_set_is_ignored() {
     let document = json!({ "keys": [Signer::ed25519().named("k")] }).to_string();
     let (set, skipped) = parse(&format!("\u{feff}{document}")).unwrap();
@@ -485,7 +534,11 @@ fn unusable() -> Vec<(String, &'static str)> {
         (changed(&rsa, json!({ "use": "enc" })), "use or key_ops"),
         (changed(&rsa, json!({ "use": "" })), "use or key_ops"),
         (changed(&rsa, json!({ "key_ops": ["sign"] })), "use or key_ops"),
-        (changed(&rsa, json!({ "key_ops": [] })), "use or key_ops"),
+        (changed(&rsa, json!({ "use": "enc", "key_ops": [] })), "use or key_ops"),
+        (changed(&rsa, json!({ "key_ops": [""] })), "use or key_ops"),
+        (changed(&rsa, json!({ "key_ops": "" })), "use or key_ops"),
+        (changed(&rsa, json!({ "use": [] })), "not a well-formed"),
+        (changed(&rsa, json!({ "key_ops": [null] })), "not a well-formed"),
         (changed(&rsa, json!({ "use": "sig", "key_ops": ["encrypt"] })), "use or key_ops"),
         (changed(&rsa, json!({ "alg": "ES256" })), "not a supported signature algorithm"),
         (changed(&rsa, json!({ "alg": "HS256" })), "not a supported signature algorithm"),
@@ -499,10 +552,15 @@ fn unusable() -> Vec<(String, &'static str)> {
         (changed(&rsa, json!({ "n": odd_number(8193) })), "its modulus has 8193 bits"),
         (changed(&rsa, json!({ "n": "AAAA" })), "its modulus has 0 bits"),
         (changed(&rsa, json!({ "n": b64(&even) })), "its modulus is even"),
-        (changed(&rsa, json!({ "n": null })), "its n is missing"),
-        (changed(&rsa, json!({ "n": "" })), "its n is missing"),
-        (changed(&rsa, json!({ "n": "a+b/" })), "its n is missing"),
-        (changed(&rsa, json!({ "e": null })), "its e is missing"),
+        (changed(&rsa, json!({ "n": null })), "missing `n`"),
+        (changed(&rsa, json!({ "n": "" })), "missing `n`"),
+        (changed(&rsa, json!({ "n": "a+b/" })), "invalid `n`: a character outside"),
+        (changed(&rsa, json!({ "n": "a+b=" })), "invalid `n`: a character outside"),
+        (changed(&rsa, json!({ "n": "AQAB=" })), "invalid `n`: padded"),
+        (changed(&rsa, json!({ "n": "AQABA" })), "invalid `n`: base64url with bits left over"),
+        (changed(&rsa, json!({ "e": null })), "missing `e`"),
+        (changed(&rsa, json!({ "e": "AQ==" })), "invalid `e`: padded"),
+        (changed(&rsa, json!({ "e": "AQA B" })), "invalid `e`: a character outside"),
         (changed(&rsa, json!({ "e": "AA" })), "its exponent"),
         (with_exponent(1).to_string(), "its exponent"),
         (with_exponent(3).to_string(), "its exponent"),
@@ -511,14 +569,23 @@ fn unusable() -> Vec<(String, &'static str)> {
         (with_exponent(0x2_0000_0001).to_string(), "its exponent"),
         (with_exponent(0x1_0000_0000_0001).to_string(), "its exponent"),
         (changed(&rsa, json!({ "e": b64(&[1, 0, 0, 0, 0, 0, 1, 0, 1]) })), "its exponent"),
-        (changed(&ec, json!({ "x": padded })), "its x is missing, or not base64url"),
-        (changed(&ec, json!({ "x": b64(&x[1..]) })), "its x is missing"),
-        (changed(&ec, json!({ "x": b64(&[&[0], &x[..]].concat()) })), "its x is missing"),
-        (changed(&ec, json!({ "y": null })), "its y is missing"),
+        (changed(&ec, json!({ "x": null })), "missing `x`"),
+        (changed(&ec, json!({ "x": padded })), "invalid `x`: padded"),
+        (changed(&ec, json!({ "x": b64(&x[1..]) })), "invalid `x`: 31 bytes instead of 32"),
+        (
+            changed(&ec, json!({ "x": b64(&[&[0], &x[..]].concat()) })),
+            "invalid `x`: 33 bytes instead of 32",
+        ),
+        (changed(&ec, json!({ "y": null })), "missing `y`"),
+        (changed(&ec, json!({ "y": "+/" })), "invalid `y`: a character outside"),
+        (changed(&p384, json!({ "y": b64(&[1; 47]) })), "invalid `y`: 47 bytes instead of 48"),
         (changed(&ec, json!({ "y": b64(&off_curve) })), "no public key"),
         (changed(&ec, json!({ "x": zeros, "y": zeros })), "no public key"),
-        (changed(&ed25519, json!({ "x": b64(&[1; 31]) })), "its x is missing"),
-        (changed(&ed25519, json!({ "x": b64(&[1; 33]) })), "its x is missing"),
+        (changed(&ed25519, json!({ "x": null })), "missing `x`"),
+        (changed(&ed25519, json!({ "x": format!("{}=", b64(&[1; 32])) })), "invalid `x`: padded"),
+        (changed(&ed25519, json!({ "x": "AQ/B" })), "invalid `x`: a character outside"),
+        (changed(&ed25519, json!({ "x": b64(&[1; 31]) })), "invalid `x`: 31 bytes instead of 32"),
+        (changed(&ed25519, json!({ "x": b64(&[1; 33]) })), "invalid `x`: 33 bytes instead of 32"),
         (changed(&ed25519, json!({ "x": zeros })), "small order"),
         (changed(&rsa, json!({ "alg": 256 })), "not a well-formed JSON Web Key"),
         (changed(&rsa, json!({ "key_ops": { "verify": true } })), "not a well-formed"),

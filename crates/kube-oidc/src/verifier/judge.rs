@@ -226,9 +226,11 @@ impl<'a> Unverified<'a> {
     ) -> impl Iterator<Item = &'i TrustedIssuer> {
         issuers.renamed(&self.payload.iss, now, |issuer, keys| {
             self.find(keys).is_ok_and(|fitting| {
-                !issuer.is_distrusted(&inner.incidents, fitting.kid())
-                    && issuer.keys.cache().is_some_and(KeyCache::may_rotate)
-                    && fitting.signer(self.signing_input, self.signature).is_some()
+                let signer = || fitting.signer(self.signing_input, self.signature);
+                issuer.keys.cache().is_some_and(KeyCache::may_rotate)
+                    && signer().is_some_and(|key| {
+                        !issuer.is_distrusted(&inner.incidents, keys.names_of(key))
+                    })
             })
         })
     }
@@ -296,6 +298,10 @@ impl<'a> Unverified<'a> {
             return Err(Refusal::DistrustedKey);
         }
         let key = fitting.signer(self.signing_input, self.signature).ok_or(Refusal::Signature)?;
+        // an issuer may list the key by other names too, or without one
+        if issuer.is_distrusted(&inner.incidents, fitting.set().names_of(key)) {
+            return Err(Refusal::DistrustedKey);
+        }
         let shared =
             match inner.issuers.load().rival(issuer, name.claim, &self.payload.iss, key, now) {
                 None => false,

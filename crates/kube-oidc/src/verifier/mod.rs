@@ -318,8 +318,11 @@ impl<C: Claims> Verifier<C> {
 
     /// Refuses every token that a key of an issuer signed, from now on and for as long as this
     /// verifier lives, whatever its issuer says: for a key that leaked. The issuer may be one that
-    /// is added or whose name is learned later. It is the name of the key that counts: where an
-    /// issuer lists one key by several names, distrust each, and one without a `kid` cannot be named.
+    /// is added or whose name is learned later.
+    ///
+    /// A key that its issuer lists under several names, or under a name and without one, is distrusted
+    /// under all of them for as long as the key set has the distrusted name. A key without any name
+    /// cannot be distrusted.
     ///
     /// Needs no fetch. It is needed beside the removal of a leaked key where an API server of several,
     /// or a cache, may list the key again.

@@ -75,7 +75,7 @@ impl<C: Claims> Inner<C> {
         let is_alone = issuers.len() == 1;
         let is_good = |keys: &KeySet| {
             keys.by_id(basis.key).is_some_and(|key| {
-                !issuer.is_distrusted(&self.incidents, key.kid())
+                !issuer.is_distrusted(&self.incidents, keys.names_of(key))
                     && (is_alone || issuers.rival(issuer, name.claim, iss, key, now).is_none())
             })
         };

@@ -251,9 +251,13 @@ impl TrustedIssuer {
         })
     }
 
-    /// Whether a key of this issuer is distrusted.
-    pub(super) fn is_distrusted(&self, incidents: &Incidents, kid: Option<&str>) -> bool {
-        incidents.is_distrusted(kid, |name| self.names.ever_answered_to(name))
+    /// Whether one of some keys of this issuer is distrusted, by name.
+    pub(super) fn is_distrusted<'k>(
+        &self,
+        incidents: &Incidents,
+        kids: impl IntoIterator<Item = &'k str>,
+    ) -> bool {
+        incidents.is_distrusted(kids, |name| self.names.ever_answered_to(name))
     }
 
     /// Counts a token that is accepted.

@@ -210,12 +210,14 @@ fn keys_for_another_use() {
             json!({ "use": "" }),
             json!({ "use": "SIG" }),
             json!({ "use": ["sig"] }),
-            json!({ "key_ops": [] }),
+            json!({ "use": [] }),
+            json!({ "key_ops": "" }),
             json!({ "key_ops": ["encrypt"] }),
             json!({ "key_ops": ["sign"] }),
             json!({ "key_ops": ["VERIFY"] }),
             json!({ "use": "sig", "key_ops": ["deriveBits"] }),
             json!({ "use": "enc", "key_ops": ["verify"] }),
+            json!({ "use": "enc", "key_ops": [] }),
             json!({ "alg": "none" }),
             json!({ "alg": "" }),
             json!({ "alg": "HS256" }),
@@ -229,11 +231,12 @@ fn keys_for_another_use() {
             let (lock, forge) = beside_a_good_key(algorithm, &members);
             lock.refuses(members, forge.mint(), Reason::UnknownKey);
         }
-        // RFC 7517, 4.3, and rule of thumb: what is not said is not forbidden
+        // what a key does not say is not forbidden, and an empty list says nothing
         for members in [
             json!({ "use": null }),
             json!({ "alg": null }),
             json!({ "use": null, "alg": null }),
+            json!({ "key_ops": [] }),
             json!({ "key_ops": ["verify"] }),
             json!({ "key_ops": ["sign", "verify"], "use": null }),
             json!({ "x5c": ["MIIB"], "x5t": "AAAA", "x5u": "https://evil.example", "exp": 0 }),

@@ -4,9 +4,9 @@ use std::fs;
 
 use kube_oidc::{Issuer, Verifier};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Case;
+use super::{Case, chain};
 
 const SECRET: &str = "5ecre7";
 
@@ -17,6 +17,7 @@ pub(super) async fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(responses().await);
     cases.extend(files().await);
+    cases.extend(numbers());
     cases
 }
 
@@ -172,4 +173,61 @@ async fn files() -> Vec<Case> {
 
 fn key() -> SigningKey {
     SigningKey::generate(SigningAlgorithm::Es256).with_kid("the-key")
+}
+
+/// Numbers of keys that are missing or not encoded as RFC 7518 demands.
+fn numbers() -> Vec<Case> {
+    let jwk = key().jwk();
+    let x = jwk["x"].as_str().unwrap();
+    let with = |member: &str, value: Value| {
+        let mut jwk = jwk.clone();
+        jwk[member] = value;
+        json!({ "keys": [jwk] }).to_string()
+    };
+    let short = kube_oidc_tests::forge::encode([0x5a; 31]);
+    let long = kube_oidc_tests::forge::encode([0x5a; 33]);
+    [
+        (
+            "a null number",
+            with("x", json!(null)),
+            ["key \"the-key\"", "missing `x`", "no usable key"],
+        ),
+        (
+            "a padded number",
+            with("x", json!(format!("{x}="))),
+            ["key \"the-key\"", "invalid `x`: padded", "expected base64url without padding"],
+        ),
+        (
+            "a number in standard base64",
+            with("y", json!("+/+/")),
+            ["key \"the-key\"", "invalid `y`: a character outside", "expected base64url"],
+        ),
+        (
+            "a coordinate without its leading zero",
+            with("x", json!(short)),
+            ["key \"the-key\"", "invalid `x`: 31 bytes instead of 32", "leading zeros are part"],
+        ),
+        (
+            "a coordinate with a sign byte",
+            with("y", json!(long)),
+            ["key \"the-key\"", "invalid `y`: 33 bytes instead of 32", "leading zeros are part"],
+        ),
+        (
+            "a truncated number",
+            with("x", json!(&x[..41])),
+            ["key \"the-key\"", "invalid `x`", "is it truncated?"],
+        ),
+        (
+            "a key for encryption with an empty list of operations",
+            with("use", json!("enc")).replace("\"kty\"", "\"key_ops\":[],\"kty\""),
+            ["key \"the-key\"", "it is not for signatures", "use or key_ops"],
+        ),
+    ]
+    .map(|(input, key_set, words)| {
+        let issuer = Issuer::new("https://issuer.example".parse().unwrap());
+        let built = Verifier::builder(issuer.with_key_set(key_set)).audience("orders").build();
+        let message = chain(&built.unwrap_err());
+        Case { input, message, words, secrets: vec![x.to_owned()] }
+    })
+    .into()
 }

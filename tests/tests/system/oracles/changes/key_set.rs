@@ -31,7 +31,16 @@ pub(super) const CHANGES: &[Row] = &[
     ("key for verifying", KEYS, GOOD, key!("key_ops", ["verify"])),
     ("key for signing and verifying", KEYS, GOOD, key!("key_ops", ["sign", "verify"])),
     ("key for signing", KEYS, Some(Reason::UnknownKey), key!("key_ops", ["sign"])),
-    ("key for nothing", KEYS, Some(Reason::UnknownKey), key!("key_ops", [])),
+    ("key with an empty key_ops", KEYS, GOOD, key!("key_ops", [])),
+    ("key for encryption with an empty key_ops", KEYS, Some(Reason::UnknownKey), |draft| {
+        let key = draft.key_set[0].as_object_mut().unwrap();
+        set(key, "use", json!("enc"));
+        set(key, "key_ops", json!([]))
+    }),
+    ("key as .NET writes it", KEYS, GOOD, |draft| {
+        let key = draft.key_set[0].as_object_mut().unwrap();
+        ["key_ops", "oth", "x5c"].into_iter().all(|name| set(key, name, json!([])))
+    }),
     ("key for an unknown algorithm", KEYS, Some(Reason::UnknownKey), key!("alg", "XY256")),
     ("key for encryption by its alg", KEYS, Some(Reason::UnknownKey), key!("alg", "RSA-OAEP")),
     ("key for the algorithm of its family", KEYS, Some(Reason::KeyAlgorithm), |draft| {
@@ -42,8 +51,35 @@ pub(super) const CHANGES: &[Row] = &[
         let other = if draft.is("ES256") { "ES384" } else { "ES256" };
         set(draft.key_set[0].as_object_mut().unwrap(), "alg", json!(other))
     }),
-    ("key alg is null", KEYS, Some(Reason::UnknownKey), key!("alg", null)),
-    ("key use is null", KEYS, Some(Reason::UnknownKey), key!("use", null)),
+    ("key alg is null", KEYS, GOOD, key!("alg", null)),
+    ("key alg is a list", KEYS, Some(Reason::UnknownKey), key!("alg", [])),
+    ("key use is null", KEYS, GOOD, key!("use", null)),
+    ("key use is empty", KEYS, Some(Reason::UnknownKey), key!("use", "")),
+    ("key use is a list", KEYS, Some(Reason::UnknownKey), key!("use", [])),
+    ("key key_ops is null", KEYS, GOOD, key!("key_ops", null)),
+    ("key key_ops holds null", KEYS, Some(Reason::UnknownKey), key!("key_ops", [null])),
+    ("key x5c is null", KEYS, GOOD, key!("x5c", null)),
+    ("key kid is null", KEYS, Some(Reason::UnknownKey), key!("kid", null)),
+    ("key kid is empty", KEYS, Some(Reason::UnknownKey), key!("kid", "")),
+    ("key kty is null", KEYS, Some(Reason::UnknownKey), key!("kty", null)),
+    ("key with crv null beside n", KEYS, GOOD, |draft| {
+        draft.is_rsa() && set(draft.key_set[0].as_object_mut().unwrap(), "crv", json!(null))
+    }),
+    ("key whose number is null", KEYS, Some(Reason::UnknownKey), |draft| {
+        let name = if draft.is_rsa() { "n" } else { "x" };
+        set(draft.key_set[0].as_object_mut().unwrap(), name, json!(null))
+    }),
+    ("key whose number is missing", KEYS, Some(Reason::UnknownKey), |draft| {
+        let name = if draft.is_rsa() { "n" } else { "x" };
+        set(draft.key_set[0].as_object_mut().unwrap(), name, None)
+    }),
+    ("key in standard base64", KEYS, Some(Reason::UnknownKey), |draft| {
+        let name = if draft.is_rsa() { "n" } else { "x" };
+        let number = draft.key_set[0][name].as_str().unwrap();
+        let standard = number.replace('-', "+").replace('_', "/");
+        let is_other = standard != number;
+        is_other && set(draft.key_set[0].as_object_mut().unwrap(), name, json!(standard))
+    }),
     ("key kty in lower case", KEYS, Some(Reason::UnknownKey), |draft| {
         let kty = draft.key_set[0]["kty"].as_str().unwrap().to_lowercase();
         set(draft.key_set[0].as_object_mut().unwrap(), "kty", json!(kty))
