@@ -9,6 +9,7 @@ use http::{
 };
 
 use crate::{
+    caching,
     grpc::Flavour,
     head::{OwnedHead, RequestHead},
     rejection::Rejection,
@@ -102,10 +103,12 @@ impl Answering {
     }
 
     fn plain_answer(&self, rejection: &Rejection, flavour: Option<Flavour>) -> Response<Bytes> {
-        match flavour {
+        let mut response = match flavour {
             Some(flavour) => flavour.answer(rejection),
             None => self.0.realm.http_answer(rejection),
-        }
+        };
+        caching::forbid(response.headers_mut());
+        response
     }
 
     /// What it takes to answer a request that is handed on before.

@@ -39,6 +39,14 @@ impl TokenHeader {
         }
     }
 
+    /// The header, if it is another than `Authorization`.
+    pub(crate) fn other_name(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Authorization => None,
+            Self::Named(name) => Some(name),
+        }
+    }
+
     /// The header's value that holds the token. It is marked sensitive, so that nothing which
     /// comes after prints it.
     pub(crate) fn find<'a>(&self, headers: &'a mut HeaderMap) -> Result<&'a HeaderValue, NoToken> {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
 use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{answer::Later, grpc::Flavour, meter::count_late_refusal, rejection::Rejection};
@@ -70,7 +73,9 @@ impl Expiry {
     pub(crate) fn end(self) -> Result<HeaderMap, Expired> {
         if self.0.has_trailers {
             let (mut answer, _) = self.refuse().into_parts();
-            answer.headers.remove(CONTENT_TYPE);
+            for field in [CONTENT_TYPE, CACHE_CONTROL] {
+                answer.headers.remove(field);
+            }
             Ok(answer.headers)
         } else {
             Rejection::ExpiredMeanwhile.log(true);

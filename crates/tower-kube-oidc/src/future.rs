@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use kube_oidc::Claims;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -17,6 +17,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     body::ResponseBody,
+    caching,
     expiry::Expiry,
     rejection::Rejection,
     settings::{Admission, Settings, Verdict},
@@ -44,8 +45,8 @@ pin_project! {
     {
         /// The service was called.
         Calling { #[pin] future: F },
-        /// The service was called, and the token may expire before it answers.
-        Ending { ending: Pin<Box<Ending<F>>> },
+        /// The service was called, and there is more to do with its response.
+        Guarded { guarded: Pin<Box<Guarded<F>>> },
         /// The verdict needs keys.
         Waiting { waiting: Option<Box<Waiting<S, C, ReqBody>>> },
         /// The service is not called.
@@ -54,10 +55,12 @@ pin_project! {
 }
 
 impl<S, C: Claims, ReqBody, F> State<S, C, ReqBody, F> {
-    fn calling(future: F, expiry: Option<Expiry>) -> Self {
-        match expiry {
-            None => Self::Calling { future },
-            expiry => Self::Ending { ending: Box::pin(Ending { future, expiry }) },
+    fn calling(future: F, expiry: Option<Expiry>, settings: &Settings<C>) -> Self {
+        match (expiry, settings.manner.token_header.other_name().cloned()) {
+            (None, None) => Self::Calling { future },
+            (expiry, token_header) => {
+                Self::Guarded { guarded: Box::pin(Guarded { future, expiry, token_header }) }
+            }
         }
     }
 
@@ -67,10 +70,13 @@ impl<S, C: Claims, ReqBody, F> State<S, C, ReqBody, F> {
 }
 
 pin_project! {
-    struct Ending<F> {
+    struct Guarded<F> {
         #[pin]
         future: F,
+        // the token may expire before the service answers
         expiry: Option<Expiry>,
+        // caches do not know that the response depends on this header
+        token_header: Option<HeaderName>,
     }
 }
 
@@ -92,8 +98,12 @@ where
     S: Service<Request<ReqBody>>,
     C: Claims,
 {
-    pub(crate) fn calling(future: S::Future, expiry: Option<Expiry>) -> Self {
-        Self { state: State::calling(future, expiry) }
+    pub(crate) fn calling(
+        future: S::Future,
+        expiry: Option<Expiry>,
+        settings: &Settings<C>,
+    ) -> Self {
+        Self { state: State::calling(future, expiry, settings) }
     }
 
     pub(crate) fn answered(response: Response<Bytes>) -> Self {
@@ -132,7 +142,7 @@ where
                     let inner = |body| ResponseBody::inner(body, None);
                     return future.poll(cx).map_ok(|response| response.map(inner));
                 }
-                StateProjection::Ending { ending } => return ending.as_mut().poll(cx),
+                StateProjection::Guarded { guarded } => return guarded.as_mut().poll(cx),
                 StateProjection::Answered { response } => {
                     return match response.take() {
                         Some(response) => Poll::Ready(Ok(response.map(ResponseBody::own))),
@@ -148,8 +158,8 @@ where
                             return Poll::Pending;
                         }
                         Poll::Ready(Ok(())) => {
-                            let Waiting { mut service, request, expiry, .. } = *ready;
-                            State::calling(service.call(request), expiry)
+                            let Waiting { mut service, request, expiry, settings, .. } = *ready;
+                            State::calling(service.call(request), expiry, &settings)
                         }
                         Poll::Ready(Err(Stopped::Refused(response))) => State::answered(*response),
                         Poll::Ready(Err(Stopped::Failed(error))) => {
@@ -163,7 +173,7 @@ where
     }
 }
 
-impl<F, ResBody, E> Future for Ending<F>
+impl<F, ResBody, E> Future for Guarded<F>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
 {
@@ -171,18 +181,26 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(response) = this.future.poll(cx) {
-            let expiry = this.expiry.take();
-            return Poll::Ready(response.map(|response| {
+        let mut response = match this.future.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                let expiry = this.expiry.take();
                 let expiry = expiry.map(|expiry| expiry.ending(response.headers()));
                 response.map(|body| ResponseBody::inner(body, expiry))
-            }));
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let mut is_over = false;
+                if let Some(expiry) = this.expiry {
+                    is_over = expiry.poll_over(cx).is_ready();
+                }
+                let Some(expiry) = this.expiry.take_if(|_| is_over) else { return Poll::Pending };
+                expiry.into_answer().map(ResponseBody::own)
+            }
+        };
+        if let Some(name) = this.token_header {
+            caching::protect(response.headers_mut(), name);
         }
-        let over = this.expiry.as_mut().is_some_and(|expiry| expiry.poll_over(cx).is_ready());
-        match this.expiry.take_if(|_| over) {
-            Some(expiry) => Poll::Ready(Ok(expiry.into_answer().map(ResponseBody::own))),
-            None => Poll::Pending,
-        }
+        Poll::Ready(Ok(response))
     }
 }
 
@@ -237,7 +255,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Calling { .. } | State::Ending { .. } => "Calling",
+            State::Calling { .. } | State::Guarded { .. } => "Calling",
             State::Waiting { .. } => "Waiting",
             State::Answered { .. } => "Answered",
         };

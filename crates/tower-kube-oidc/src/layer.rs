@@ -201,6 +201,11 @@ impl<C: Claims> OidcAuthLayer<C> {
     ///
     /// Only for a proxy that moves it there. A request with a bearer token in `Authorization` is
     /// then refused with 400, since nobody could say which of the two speaks for it.
+    ///
+    /// Caches protect responses to requests with `Authorization` only ([RFC 9111, 3.5]). Each response
+    /// therefore gets `Vary: <name>`, and `Cache-Control: private` if it has no `Cache-Control`.
+    ///
+    /// [RFC 9111, 3.5]: https://www.rfc-editor.org/rfc/rfc9111#section-3.5
     pub fn token_header(self, name: HeaderName) -> Self {
         self.mannered(|manner| manner.token_header = TokenHeader::named(name))
     }

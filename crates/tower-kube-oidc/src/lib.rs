@@ -34,7 +34,7 @@
 //! | the token needs keys that are not here | 503, `Retry-After` | `UNAVAILABLE`, `grpc-retry-pushback-ms` |
 //! | the layer is set up wrong, or missing | 500 | `INTERNAL` |
 //!
-//! HTTP bodies are problem documents ([RFC 9457]). Why a token was refused is not a caller's
+//! HTTP bodies are problem documents ([RFC 9457]). Every rejection has `Cache-Control: no-store`. Why a token was refused is not a caller's
 //! business, but for two hints after a good signature: that it expired, or is for another audience.
 //! These hints need the issuer's keys; before they are here, such a token is not accepted either.
 //! Operators find the reason in `tracing`, of the target `tower_kube_oidc`: an event `refused` with
@@ -105,6 +105,7 @@ mod answer;
 mod axum;
 mod bearer;
 mod body;
+mod caching;
 mod call_or_answer;
 mod client;
 mod expiry;

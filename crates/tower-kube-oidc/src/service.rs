@@ -61,7 +61,9 @@ where
         };
         drop(decision);
         match admission {
-            Admission::Pass(expiry) => ResponseFuture::calling(self.inner.call(request), expiry),
+            Admission::Pass(expiry) => {
+                ResponseFuture::calling(self.inner.call(request), expiry, &self.settings)
+            }
             Admission::Refuse(response) => ResponseFuture::answered(response),
         }
     }

@@ -9,6 +9,7 @@ use kube_oidc::{Claims, Verified, Verifier};
 use crate::{
     answer::Answering,
     bearer::{self, TokenHeader},
+    caching,
     expiry::Expiry,
     head::RequestHead,
     meter::RequestMeter,
@@ -215,7 +216,11 @@ impl<C: Claims> Settings<C> {
         rejection.log(true);
         self.tell(request, Outcome::Rejected(&rejection));
         let answering = answering_within(request.extensions(), &self.manner.answering);
-        Admission::Refuse(answering.answer(rejection, RequestHead::of(request)))
+        let mut response = answering.answer(rejection, RequestHead::of(request));
+        if let Some(name) = self.manner.token_header.other_name() {
+            caching::protect(response.headers_mut(), name);
+        }
+        Admission::Refuse(response)
     }
 
     fn tell<B>(&self, request: &Request<B>, outcome: Outcome<'_, C>) {

@@ -163,7 +163,8 @@ async fn a_refusal_is_one_block_of_headers() {
         assert_eq!(refused.headers()["grpc-message"], message);
         let mut names: Vec<&str> = refused.headers().keys().map(http::HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["content-type", "date", "grpc-message", "grpc-status"]);
+        let expected = ["cache-control", "content-type", "date", "grpc-message", "grpc-status"];
+        assert_eq!(names, expected);
 
         let shown = format!("{:?}", refused.headers());
         let claims = ["secretive", "whisperer", "confidential", "unheard-of", "vault-of-others"];

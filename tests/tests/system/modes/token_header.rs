@@ -1,5 +1,7 @@
 //! The header with the token: another one, and none for the handler.
 
+use http::header::{CACHE_CONTROL, VARY};
+
 use super::*;
 
 #[tokio::test]
@@ -66,6 +68,110 @@ async fn a_header_that_is_named_is_the_only_one_that_is_read() {
     let same = app(layer(&issuer).token_header(AUTHORIZATION));
     assert_eq!(ask(&same, "/maybe", &[(auth, &good)]).await.body, CHECKOUT);
     assert_eq!(ask(&same, "/maybe", &[(auth, bare)]).await.status, 401);
+}
+
+/// What caches learn from a response.
+fn caching(answered: &Answered) -> [Vec<&str>; 2] {
+    [VARY, CACHE_CONTROL].map(|name| {
+        let values = answered.headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap()).collect()
+    })
+}
+
+#[tokio::test]
+async fn caches_learn_that_responses_depend_on_the_named_header() {
+    let issuer = start_issuer();
+    let good = good(&issuer);
+    let with = |vary: &'static str, control: &'static str| {
+        get(async move || {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(VARY, vary), (CACHE_CONTROL, control)] {
+                if !value.is_empty() {
+                    headers.append(name, HeaderValue::from_static(value));
+                }
+            }
+            headers
+        })
+    };
+    let app = |layer: OidcAuthLayer| {
+        routes()
+            .route("/public", with("accept", "public, max-age=60"))
+            .route("/listed", with("Accept, X-Workload-Token", "no-store"))
+            .route("/any", with("*", ""))
+            .route("/denied", get(subject).layer(Allow::only(in_namespace("batch"))))
+            .layer(layer.open_path("/open"))
+            .route("/outside", get(async || "hello"))
+    };
+    let named_layer = || named(&issuer).end_streams_at_expiry();
+    let bad = [(NAMED, "garbage")];
+    // waiting for keys the first time, and not the second
+    for layer in [named(&issuer), named_layer(), named(&issuer).optional()] {
+        let app = app(layer);
+        for _ in 0..2 {
+            let sent = [(NAMED, good.as_str())];
+            for (path, headers, status, vary, control) in [
+                ("/caller", &sent[..], 200, &[NAMED][..], "private"),
+                ("/public", &sent, 200, &["accept", NAMED], "public, max-age=60"),
+                ("/listed", &sent, 200, &["Accept, X-Workload-Token"], "no-store"),
+                ("/any", &sent, 200, &["*"], "private"),
+                ("/open", &[], 404, &[NAMED], "private"),
+                ("/denied", &sent, 403, &[NAMED], "no-store"),
+                ("/caller", &bad, 401, &[NAMED], "no-store"),
+                ("/caller", &[(NAMED, "a b")], 400, &[NAMED], "no-store"),
+                ("/caller", &[], 401, &[NAMED], "no-store"),
+                ("/outside", &[], 200, &[], ""),
+            ] {
+                let answered = ask(&app, path, headers).await;
+                assert_eq!(answered.status, status, "{path}");
+                let [found, found_control] = caching(&answered);
+                assert_eq!(found, vary, "{path} {headers:?}");
+                let control: Vec<_> =
+                    (!control.is_empty()).then_some(control).into_iter().collect();
+                assert_eq!(found_control, control, "{path} {headers:?}");
+            }
+        }
+    }
+    // nothing changes where the token is in Authorization, but rejections
+    let usual = app(layer(&issuer));
+    let sent = [("authorization", good.as_str())];
+    for (path, headers, control) in
+        [("/caller", &sent[..], &[][..]), ("/open", &[], &[]), ("/caller", &[], &["no-store"])]
+    {
+        let answered = ask(&usual, path, headers).await;
+        assert_eq!(caching(&answered), [vec![], control.to_vec()], "{path} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_rejection_forbids_caches() {
+    let (issuer, down) = (start_issuer(), start_issuer());
+    down.go_down();
+    let (good, waits) = (good(&issuer), good(&down));
+    let denied =
+        || Router::new().route("/maybe", any(perhaps).layer(Allow::only(in_namespace("batch"))));
+    let misconfigured = || layer(&issuer).audience("");
+    for (app, token, status) in [
+        (app(layer(&issuer)), "", 401),
+        (app(layer(&issuer)), "Bearer a.b.c", 401),
+        (app(layer(&issuer)), "Bearer a b", 400),
+        (app(layer(&down)), &waits, 503),
+        (denied().layer(layer(&issuer)), &good, 403),
+        (denied(), &good, 500),
+        (app(misconfigured()), &good, 500),
+        (Router::new().route("/maybe", any(subject)), &good, 500),
+    ] {
+        for is_grpc in [false, true] {
+            let mut request = Request::post("/maybe").header(AUTHORIZATION, token);
+            if is_grpc {
+                request = request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers");
+            }
+            let answered = send(&app, request.body(Body::empty()).unwrap()).await;
+            if !is_grpc {
+                assert_eq!(answered.status, status, "{answered:?}");
+            }
+            assert_eq!(answered.header(CACHE_CONTROL), Some("no-store"), "{answered:?}");
+        }
+    }
 }
 
 #[tokio::test]
