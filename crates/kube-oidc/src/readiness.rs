@@ -7,7 +7,10 @@ use crate::{
     verifier::Verifier,
 };
 
-/// Whether the keys of some issuers are here, fresh or stale: what a readiness probe asks.
+/// Whether the keys of some issuers are available, fresh or stale: for a readiness probe.
+///
+/// The first probe starts the first fetch of each issuer, so a service needs no request and no
+/// [`warm_up`](Verifier::warm_up) to become ready: see [`Verifier::is_ready`].
 ///
 /// Stale keys are as good as fresh ones, since tokens are accepted with them. Only issuers that
 /// the verifier had when this was made are waited for: one that is added later makes nobody
@@ -20,7 +23,7 @@ use crate::{
 /// let green = Issuer::new("https://green.example".parse()?).of_cluster("green");
 /// let verifier = Verifier::builder(blue).issuer(green).audience("orders").build()?;
 ///
-/// assert!(!Readiness::any(&verifier).is_ready(), "nothing was fetched yet");
+/// assert!(!Readiness::any(&verifier).is_ready(), "no key set was fetched yet");
 /// assert!(!Readiness::all(&verifier).is_ready());
 /// assert!(!Readiness::clusters(&verifier, ["blue"])?.is_ready());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,7 +85,7 @@ impl<C: Claims> Readiness<C> {
         Ok(Self { verifier: verifier.clone(), groups })
     }
 
-    /// Whether they are here now: see [`Verifier::is_ready`].
+    /// Returns `true` if they are available now: see [`Verifier::is_ready`].
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.verifier.is_ready()

@@ -13,6 +13,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// services; the empty one is the server as a whole, which Kubernetes asks for unless told
 /// otherwise.
 ///
+/// The first look starts the first fetch of the keys: see [`Readiness`].
+///
 /// They are told once before this returns. The future that it returns goes on with that and never
 /// ends, so it belongs into a task of its own. The health service itself is to be open to probes:
 ///

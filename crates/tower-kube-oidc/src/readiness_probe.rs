@@ -10,9 +10,11 @@ use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use kube_oidc::{Claims, IssuerStatus, Readiness, ServiceAccountClaims};
 use tower_service::Service;
 
-/// Answers a readiness probe: 200 while the keys are here, fresh or stale, and 503 before and
-/// after, with a line for each issuer. It is no first use of the verifier, so a service that gets
-/// no requests before it is ready has to [`warm_up`](crate::Verifier::warm_up) its verifier.
+/// Answers a readiness probe: 200 while the keys are available, fresh or stale, and 503 before and
+/// after, with a line for each issuer.
+///
+/// The first probe starts the first fetch of the keys: see [`Readiness`]. With
+/// [`warm_up`](crate::Verifier::warm_up) at start, the fetch does not wait for the first probe.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {

@@ -72,7 +72,7 @@ async fn run(args: Args) -> Result<(), StartError> {
     let app = app::router(verifier.clone(), args.has_reviewer())
         .merge(metrics::router(verifier.clone(), recorder))
         .merge(page.map_or_else(Router::new, Page::router));
-    // a service that is not ready gets no request that could make it fetch
+    // the keys are fetched before the first probe
     verifier.warm_up();
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Serve)?;
     let base = format!("http://{address}");

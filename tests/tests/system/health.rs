@@ -14,7 +14,7 @@ use kube_oidc::{
     clock::ManualClock,
     source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
-use kube_oidc_testing::TestIssuer;
+use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 use kube_oidc_tests::{GrpcServer, HttpServer, Judge as _};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
@@ -61,6 +61,7 @@ fn health_client(server: &GrpcServer) -> HealthClient<Channel> {
 #[tokio::test]
 async fn a_health_service_serves_once_the_keys_are_here() {
     let issuer = TestIssuer::start();
+    issuer.go_down();
     let verifier = builder(&issuer).build().unwrap();
     let (reporter, health) = health_reporter();
     for service in ["", "shop.Orders"] {
@@ -77,7 +78,6 @@ async fn a_health_service_serves_once_the_keys_are_here() {
     })
     .await;
 
-    // a probe has no token, and causes no fetch
     let mut client = health_client(&server);
     let mut changes = Vec::new();
     for service in ["", "shop.Orders"] {
@@ -87,9 +87,9 @@ async fn a_health_service_serves_once_the_keys_are_here() {
         assert_eq!(status(watched.next().await.unwrap()), ServingStatus::NotServing);
         changes.push(watched);
     }
-    assert_eq!(issuer.key_fetches(), 0);
 
-    verifier.warm_up();
+    // neither a request nor warm_up() starts the fetch
+    issuer.come_up();
     for (mut watched, service) in changes.into_iter().zip(["", "shop.Orders"]) {
         let change = timeout(LONG, watched.next()).await.expect("a change");
         assert_eq!(status(change.unwrap()), ServingStatus::Serving);
@@ -132,7 +132,7 @@ async fn changes(
 #[tokio::test(start_paused = true)]
 async fn a_health_service_serves_with_stale_keys_and_not_without() {
     let issuer = TestIssuer::start();
-    let on = Arc::new(AtomicBool::new(true));
+    let on = Arc::new(AtomicBool::new(false));
     let fetcher = Switched { on: Arc::clone(&on), keys: issuer.key_set().to_string() };
     let trusted = trusted(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
     let clock = ManualClock::at(SystemTime::now());
@@ -149,15 +149,17 @@ async fn a_health_service_serves_with_stale_keys_and_not_without() {
     let mut watched = health.watch(of_service("")).await.unwrap().into_inner();
 
     assert_eq!(changes(&mut watched).await.last(), Some(&ServingStatus::NotServing));
-    verifier.ready().await;
+    on.store(true, Ordering::Relaxed);
+    clock.advance(HOUR);
     assert_eq!(changes(&mut watched).await, [ServingStatus::Serving]);
 
     on.store(false, Ordering::Relaxed);
+    let failures = verifier.status()[0].failures;
     for state in [KeyState::Fresh, KeyState::Stale, KeyState::Stale] {
         assert_eq!(verifier.status()[0].state, state);
         assert_eq!(changes(&mut watched).await, []);
         // the issuer is asked meanwhile, in vain
-        assert_eq!(verifier.status()[0].failures > 0, state == KeyState::Stale);
+        assert_eq!(verifier.status()[0].failures > failures, state == KeyState::Stale);
         clock.advance(HOUR + HOUR / 4);
     }
     clock.advance(HOUR);
@@ -265,9 +267,6 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     let says = |line: &str, state: &str| line.starts_with(&format!("{}: {state}", issuer.url()));
 
     assert_eq!(probe().await, (503, format!("{}: empty", issuer.url())));
-    assert_eq!(issuer.requests().len(), 0, "a probe fetches nothing");
-
-    verifier.warm_up();
     timeout(LONG, verifier.ready()).await.unwrap();
     let (status, line) = probe().await;
     assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
@@ -288,6 +287,59 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     timeout(LONG, verifier.ready()).await.unwrap();
     let (status, line) = probe().await;
     assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
+}
+
+#[tokio::test]
+async fn first_probe_starts_the_first_fetch_of_each_issuer() {
+    let (blue, green) = (TestIssuer::start(), TestIssuer::start());
+    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
+        .issuer(trusted(&green).of_cluster("green"))
+        .audience("orders")
+        .build()
+        .unwrap();
+    let server = serve(Readiness::all(&verifier)).await;
+    assert_eq!(probe(&server).await.0, 503);
+    let ready = async { while probe(&server).await.0 != 200 {} };
+    timeout(LONG, ready).await.unwrap();
+    assert_eq!((blue.key_fetches(), green.key_fetches()), (1, 1));
+}
+
+#[tokio::test]
+async fn probes_start_no_fetch_that_the_backoff_forbids() {
+    let issuer = TestIssuer::start();
+    issuer.answer(Endpoint::Keys, Answer::new(500, "").with_header("retry-after", "3600"));
+    let clock = ManualClock::at(SystemTime::now());
+    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let server = serve(Readiness::any(&verifier)).await;
+    for fetches in 1..=3 {
+        let failed = async {
+            while verifier.status()[0].failures < fetches {
+                assert_eq!(probe(&server).await.0, 503);
+            }
+        };
+        timeout(LONG, failed).await.unwrap();
+        for _ in 0..100 {
+            assert_eq!(probe(&server).await.0, 503);
+        }
+        assert_eq!(issuer.key_fetches() as u64, fetches);
+        // as much of Retry-After as is honored without keys
+        clock.advance(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn probe_outside_a_runtime_fetches_nothing_and_harms_nothing() {
+    let issuer = TestIssuer::start();
+    let verifier = builder(&issuer).build().unwrap();
+    assert!(!Readiness::all(&verifier).is_ready());
+    assert_eq!(verifier.status()[0].fetches, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        assert!(!Readiness::all(&verifier).is_ready());
+        timeout(LONG, verifier.ready()).await.unwrap();
+    });
+    assert!(Readiness::all(&verifier).is_ready());
+    assert_eq!(issuer.key_fetches(), 1);
 }
 
 /// Two clusters, of which the second is down, and a verifier that has the keys of the first.

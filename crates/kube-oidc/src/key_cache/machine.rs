@@ -240,6 +240,16 @@ impl Machine {
         Refresh::Start(self.start_for_caller(now, true))
     }
 
+    /// Decides for a probe that found no usable set: as for the timer, which nothing started yet if
+    /// no request came before. However often a probe asks, it starts no other fetch.
+    pub(crate) fn probe(&mut self, now: Moment) -> Due {
+        let is_first = self.set.is_none() && self.failure.is_none() && !self.flies(now);
+        if is_first && self.until_allowed(1, now).is_zero() {
+            return Due::Start(self.start_for_caller(now, false));
+        }
+        self.due(now)
+    }
+
     /// Decides for the timer, and for a request that found the set in need of a refresh.
     pub(crate) fn due(&mut self, now: Moment) -> Due {
         match self.until_due(now) {

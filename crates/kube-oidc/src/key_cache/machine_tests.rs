@@ -102,6 +102,10 @@ impl Cache {
         self.machine.due(self.now())
     }
 
+    fn probe(&mut self) -> Due {
+        self.machine.probe(self.now())
+    }
+
     /// A request starts a fetch.
     fn start(&mut self) -> Flight {
         match self.ask() {
@@ -159,6 +163,40 @@ fn the_first_request_starts_one_flight_and_the_others_join() {
     assert!(cache.land_good(flight));
     assert!(cache.usable());
     assert!(cache.machine.is_last(flight));
+}
+
+#[test]
+fn probe_starts_the_first_fetch_and_then_what_the_timer_would() {
+    let mut cache = Cache::new();
+    let Due::Start(first) = cache.probe() else { panic!("no fetch") };
+    for _ in 0..1_000 {
+        assert_eq!(cache.probe(), Due::Never, "one is in the air");
+    }
+    assert!(cache.land_failed(first, None, 0.5));
+    // the first step of the backoff is a second, and half of it by the dice
+    let Due::In(wait) = cache.due() else { panic!("a fetch") };
+    assert_eq!(wait, SECOND / 2);
+    for _ in 0..1_000 {
+        assert_eq!(cache.probe(), Due::In(wait));
+    }
+    cache.clock.advance(wait);
+    let Due::Start(second) = cache.probe() else { panic!("no retry") };
+    assert_eq!(cache.due(), Due::Never, "the timer starts none beside it");
+    assert!(cache.land_good(second));
+    let Due::In(wait) = cache.due() else { panic!("a fetch") };
+    assert_eq!(cache.probe(), Due::In(wait));
+}
+
+#[test]
+fn probes_of_runtimes_that_end_keep_the_budget() {
+    let mut cache = Cache::new();
+    for _ in 0..3 {
+        let Due::Start(gone) = cache.probe() else { panic!("no fetch") };
+        cache.machine.give_up(gone);
+    }
+    assert_eq!(cache.probe(), Due::Never);
+    cache.clock.advance(secs(10));
+    assert!(matches!(cache.probe(), Due::Start(_)));
 }
 
 #[test]
@@ -794,6 +832,8 @@ enum Event {
     /// One of them who waits looks again.
     OperatorAgain(prop::sample::Index),
     Timer,
+    /// A probe finds no usable set, or looks just before one came.
+    Probe,
     LandGood {
         lifetime: u64,
         dice: f64,
@@ -820,6 +860,7 @@ fn calm_event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Suspect),
         4 => any::<prop::sample::Index>().prop_map(Event::AskAgain),
         3 => Just(Event::Timer),
+        1 => Just(Event::Probe),
         3 => (60..=3_600_u64, 0.0..1.0).prop_map(|(lifetime, dice)| Event::LandGood { lifetime, dice }),
         6 => prop_oneof![0..2_000_u64, 0..40_000_u64, 0..2_000_000_u64]
             .prop_map(|millis| Event::Pass { millis }),
@@ -1113,6 +1154,17 @@ impl World {
                 Due::In(wait) => assert!(!wait.is_zero()),
                 Due::Never => assert!(self.in_the_air().is_some() || self.set.is_none()),
             },
+            Event::Probe => {
+                let cause = match self.set {
+                    None => Cause::NoSet,
+                    Some(_) => Cause::Timer { wanted: self.wanted },
+                };
+                match self.cache.probe() {
+                    Due::Start(flight) => self.began(flight, cause),
+                    Due::In(wait) => assert!(!wait.is_zero()),
+                    Due::Never => assert!(self.in_the_air().is_some() || self.budget() < 1.0),
+                }
+            }
             Event::LandGood { lifetime, dice } => {
                 if let Some(index) = self.in_the_air() {
                     self.land(index, Landing::Good { lifetime: secs(*lifetime) }, *dice);

@@ -145,6 +145,16 @@ impl KeyCache {
         (now.since(snapshot.at) < snapshot.usable_for).then_some(guard)
     }
 
+    /// Starts the fetch that is due for a probe that found no usable set. Outside a tokio runtime
+    /// nothing starts.
+    pub(crate) fn probe(&self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let due = self.0.machine().probe(Moment::now(&*self.0.clock));
+        if let Due::Start(flight) = due {
+            self.spawn(&runtime, flight);
+        }
+    }
+
     /// Looks into the last set that was fetched, whether it may be used or not; without one,
     /// `false`.
     pub(crate) fn with_last(&self, look: impl FnOnce(&KeySet) -> bool) -> bool {

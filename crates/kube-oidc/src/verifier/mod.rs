@@ -235,18 +235,28 @@ impl<C: Claims> Verifier<C> {
         self.inner.issuers.load().iter().map(|issuer| issuer.status(now)).collect()
     }
 
-    /// Whether the keys of at least one issuer are here, fresh or stale: for a readiness probe.
+    /// Returns `true` if the keys of at least one issuer are available, fresh or stale: for a
+    /// readiness probe.
     ///
-    /// Nothing is fetched for it before the first use, but a set that is overdue is refreshed in the
-    /// background. A service that gets no requests before it is ready calls
-    /// [`warm_up`](Self::warm_up) when it starts. [`Readiness`](crate::Readiness) asks for more.
+    /// In a tokio runtime, the first call starts the first fetch of each issuer, and a key set that is
+    /// overdue is refreshed in the background. Later calls start no fetch that the timer would not
+    /// start: a failed fetch is retried with the backoff, however often a probe comes. A service that
+    /// is asked late calls [`warm_up`](Self::warm_up) when it starts.
+    /// [`Readiness`](crate::Readiness) can wait for particular issuers.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.inner.issuers.load().iter().any(|issuer| self.has_keys_of(issuer))
+        // all of them, so that each issuer without keys gets its fetch
+        let issuers = self.inner.issuers.load();
+        issuers.iter().filter(|issuer| self.has_keys_of(issuer)).count() > 0
     }
 
     fn has_keys_of(&self, issuer: &TrustedIssuer) -> bool {
-        issuer.keys.with_current(Moment::now(&*self.inner.clock), |keys| keys.is_some())
+        let now = Moment::now(&*self.inner.clock);
+        let has_keys = issuer.keys.with_current(now, |keys| keys.is_some());
+        if !has_keys && let Some(cache) = issuer.keys.cache() {
+            cache.probe();
+        }
+        has_keys
     }
 
     /// Whether keys of one of these issuers are here, or none of them is trusted any more.
