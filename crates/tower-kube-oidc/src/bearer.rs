@@ -122,6 +122,40 @@ fn after_scheme(value: &HeaderValue) -> Result<&[u8], NoToken> {
     if spaces == 0 || token.is_empty() { Err(NO_TOKEN) } else { Ok(token) }
 }
 
+/// Leaves a line in the log if credentials that are no bearer token are a JWT without `Bearer`.
+#[cold]
+pub(crate) fn log_missing_scheme(value: &HeaderValue) {
+    if let Some(scheme) = scheme_of_jwt(value.as_bytes()) {
+        tracing::info!(
+            reason = "no_credentials",
+            scheme,
+            detail = "expected `Authorization: Bearer <token>`",
+            "token without the Bearer scheme"
+        );
+    }
+}
+
+/// The schemes before which callers put a token by mistake. The log shows no other word.
+const MISTAKEN_SCHEMES: [&str; 4] = ["Token", "JWT", "OAuth", "Basic"];
+
+/// The mistaken scheme before a JWT, or `none`. `None`: this is no JWT, or another scheme.
+fn scheme_of_jwt(value: &[u8]) -> Option<&'static str> {
+    let mut words = value.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let (first, second) = (words.next()?, words.next());
+    if words.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = match second {
+        None => ("none", first),
+        Some(token) => {
+            let is_first = |scheme: &&str| first.eq_ignore_ascii_case(scheme.as_bytes());
+            (MISTAKEN_SCHEMES.into_iter().find(is_first)?, token)
+        }
+    };
+    let parts = token.split(|byte| *byte == b'.').count();
+    (token.starts_with(b"eyJ") && parts == 3 && is_token68(token)).then_some(scheme)
+}
+
 const NO_TOKEN: NoToken = NoToken::Malformed("no single token after Bearer");
 
 /// Whether it is one token, good or bad. A token that was accepted is, so nobody need look.
@@ -211,6 +245,37 @@ mod tests {
             assert_eq!(read(&[value.as_bytes()]), Err(NoToken::NoCredentials), "{value:?}");
         }
         assert_eq!(read(&[]), Err(NoToken::NoCredentials));
+    }
+
+    #[test]
+    fn jwt_without_bearer_is_recognized() {
+        for (value, scheme) in [
+            ("eyJh.eyJi.c2ln", "none"),
+            (" eyJh.eyJi.c2ln ", "none"),
+            ("Token eyJh.eyJi.c2ln", "Token"),
+            ("token  eyJh.eyJi.c2ln", "Token"),
+            ("jwt eyJh.eyJi.c2ln", "JWT"),
+            ("OAuth eyJh.eyJi.", "OAuth"),
+            ("Basic eyJh.eyJi.c2ln", "Basic"),
+        ] {
+            assert_eq!(scheme_of_jwt(value.as_bytes()), Some(scheme), "{value}");
+        }
+        for value in [
+            "",
+            " ",
+            "eyJh",
+            "eyJh.eyJi",
+            "eyJh.eyJi.c2ln.x",
+            "a.b.c",
+            "eyJh.eyJi.c2\u{e4}",
+            "Basic dXNlcjpwYXNz",
+            "Token abc",
+            "DPoP eyJh.eyJi.c2ln",
+            "Token eyJh.eyJi.c2ln x",
+            "eyJh.eyJi.c2ln, eyJh.eyJi.c2ln",
+        ] {
+            assert_eq!(scheme_of_jwt(value.as_bytes()), None, "{value}");
+        }
     }
 
     #[test]

@@ -89,7 +89,10 @@ impl<C: Claims> Settings<C> {
         let place = &self.manner.token_header;
         let header = place.find(headers);
         let Some(verifier) = &self.verifier else { return Poll::Ready(Err(MISCONFIGURED)) };
-        let token = match header.and_then(|header| place.token(header)) {
+        let token = header.and_then(|header| {
+            place.token(header).inspect_err(|_| bearer::log_missing_scheme(header))
+        });
+        let token = match token {
             Ok(token) => token,
             Err(no_token) => return Poll::Ready(Err(no_token.into())),
         };

@@ -92,3 +92,36 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
     }
     assert!(answers.contains("payments") && answers.contains("Sensitive"));
 }
+
+#[tokio::test]
+async fn jwt_without_bearer_leaves_one_info_line() {
+    let (log, issuer) = (Log::catch(), start_issuer());
+    let good = good(&issuer);
+    let jwt = good.strip_prefix("Bearer ").unwrap();
+    let hidden = Hidden::of(&[jwt.to_owned()]);
+    let (required, optional) = (app(layer(&issuer)), app(layer(&issuer).optional()));
+    for (value, scheme) in
+        [(jwt.to_owned(), "none"), (format!("Token {jwt}"), "Token"), (format!("jwt {jwt}"), "JWT")]
+    {
+        for (app, status) in [(&required, 401), (&optional, 200)] {
+            let (answered, lines) = logged(&log, app, "/maybe", &[&value]).await;
+            assert_eq!(answered.status, status);
+            if status == 401 {
+                assert_eq!(answered.reason(), Some("no_credentials"));
+            }
+            let told: Vec<_> = lines.iter().filter(|line| line.contains(" INFO ")).collect();
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains("token without the Bearer scheme"), "{told:?}");
+            assert!(told[0].contains("reason=\"no_credentials\""), "{told:?}");
+            assert!(told[0].contains(&format!("scheme=\"{scheme}\"")), "{told:?}");
+            hidden.assert_hidden_in("the log", &lines.join("\n"));
+        }
+    }
+    // nothing of these is a bearer token by mistake
+    for value in [&[][..], &[BASIC], &["Secret-Scheme x"], &["a.b.c"], &["Negotiate"]] {
+        let (answered, lines) = logged(&log, &required, "/maybe", value).await;
+        assert_eq!(answered.reason(), Some("no_credentials"));
+        let told: Vec<_> = lines.iter().filter(|line| line.contains(" INFO ")).collect();
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
