@@ -17,9 +17,13 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IssuerStatus {
-    /// The issuer, as in the `iss` of its tokens: of [`Issuer::in_cluster`](crate::Issuer::in_cluster)
-    /// the name that its API server reports, or the address of the API server until then.
+    /// The issuer as the operator configured it; of [`Issuer::in_cluster`](crate::Issuer::in_cluster)
+    /// the address of the API server. Logs and metrics have the same label. It never changes, so the
+    /// metrics of an issuer stay one time series.
     pub issuer: String,
+    /// The name that the API server of [`Issuer::in_cluster`](crate::Issuer::in_cluster) reports: the
+    /// `iss` of its tokens. `None`: the first fetch is not over, or the issuer is another.
+    pub reported_name: Option<String>,
     /// The cluster that it is of, by the operator's name.
     pub cluster: Option<String>,
     /// Whether its keys are here.
@@ -120,6 +124,9 @@ impl fmt::Display for IssuerStatus {
         }
         let keys = self.keys.len();
         write!(f, ": {}, {keys} {}", self.state, if keys == 1 { "key" } else { "keys" })?;
+        if let Some(name) = &self.reported_name {
+            write!(f, ", named {}", Cut(name))?;
+        }
         for former in &self.also_named {
             if let Some(left) = former.valid_for {
                 write!(f, ", formerly {} (for {})", Cut(&former.name), Span(left))?;

@@ -15,7 +15,7 @@ pub(crate) fn of_decision() -> Span {
         "authenticate",
         outcome = field::Empty,
         reason = field::Empty,
-        issuer = field::Empty,
+        iss = field::Empty,
         cluster = field::Empty,
         subject = field::Empty,
     )
@@ -35,7 +35,7 @@ pub(crate) fn note<C: Claims>(outcome: Outcome<'_, C>) {
 
 fn note_caller<C: Claims>(span: &Span, caller: &Verified<C>) {
     let registered = caller.registered();
-    span.record("issuer", registered.issuer());
+    span.record("iss", registered.issuer());
     span.record("cluster", caller.cluster());
     span.record("subject", registered.subject().map(shown));
 }

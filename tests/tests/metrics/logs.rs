@@ -256,7 +256,7 @@ async fn spans_say_what_became_of_it() {
         &[
             ("outcome", "verified"),
             ("reason", "none"),
-            issuer[0],
+            ("iss", url),
             issuer[1],
             ("subject", "system:serviceaccount:payments:checkout"),
         ],

@@ -7,13 +7,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::{Router, body::Body, routing::get};
+use axum::{Router, body::Body, extract::Request, routing::get};
 use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, clock::ManualClock};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
 use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use reqwest::Client;
 use tokio_stream::StreamExt as _;
-use tower_kube_oidc::OidcAuthLayer;
+use tower::ServiceExt as _;
+use tower_kube_oidc::{OidcAuthLayer, Readiness, ReadinessProbe};
 
 const OLD: &str = "https://old.example";
 const NEW: &str = "https://new.example";
@@ -96,7 +97,8 @@ async fn is_accepted(verifier: &Verifier, token: &str) -> bool {
 
 fn names_of(verifier: &Verifier) -> Vec<String> {
     let status = verifier.status().remove(0);
-    [status.issuer].into_iter().chain(status.also_named.into_iter().map(|one| one.name)).collect()
+    let current = status.reported_name.unwrap_or(status.issuer);
+    [current].into_iter().chain(status.also_named.into_iter().map(|one| one.name)).collect()
 }
 
 #[tokio::test]
@@ -151,7 +153,7 @@ async fn changed_name_is_followed_with_one_warning() {
     assert!(is_accepted(&verifier, &old).await);
     assert_eq!(verifier.time_left(&caller), A_DAY_BUT_AN_HOUR);
     let status = verifier.status().remove(0);
-    assert_eq!((&*status.issuer, status.state), (NEW, KeyState::Fresh));
+    assert_eq!((status.reported_name.as_deref(), status.state), (Some(NEW), KeyState::Fresh));
     assert_eq!(status.also_named[0].name, OLD);
     assert_eq!(status.also_named[0].valid_for, Some(A_DAY_BUT_AN_HOUR));
     assert!(status.last_seen.is_some() && status.also_named[0].last_seen.is_some());
@@ -173,6 +175,50 @@ async fn changed_name_is_followed_with_one_warning() {
     let changes = log.lines_with(&[" WARN ", "the issuer's name changed", cluster.address()]);
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert!(changes[0].contains(OLD) && changes[0].contains(NEW), "{changes:?}");
+}
+
+#[tokio::test]
+async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
+    let log = Log::catch();
+    let cluster = Cluster::named(OLD);
+    let label = cluster.address();
+    let verifier = builder(cluster.in_cluster().of_cluster("one-label")).build().unwrap();
+    let probe = ReadinessProbe::new(Readiness::any(&verifier));
+    let shown = async || {
+        let response = probe.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+        let status = verifier.status().remove(0);
+        (status.issuer.clone(), status.to_string(), response.into_body())
+    };
+    let (issuer, line, probed) = shown().await;
+    assert_eq!(issuer, label);
+    assert_eq!(line, format!("{label} (one-label): empty, 0 keys"));
+    assert_eq!(probed, format!("{label} (one-label): empty\n"));
+    for name in [OLD, NEW] {
+        cluster.report(name);
+        verifier.refresh_now().await.unwrap();
+        let (issuer, line, probed) = shown().await;
+        assert_eq!(issuer, label);
+        assert!(line.starts_with(&format!("{label} (one-label): fresh, ")), "{line}");
+        assert!(line.contains(&format!(", named {name}")), "{line}");
+        assert_eq!(probed, format!("{label} (one-label): fresh\n"));
+    }
+    let extended = cluster.minted(NEW).warn_after(SystemTime::now()).mint();
+    assert!(is_accepted(&verifier, &extended).await);
+    cluster.api_server.go_down();
+    verifier.refresh_now().await.unwrap_err();
+    let lines = log.lines_with(&["one-label"]);
+    for event in [
+        "learned the issuer's name",
+        "the issuer's name changed",
+        "the keys of the issuer are here",
+        "a token is used that should have been replaced",
+        "could not be refreshed",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(event)), "{event}: {lines:?}");
+    }
+    let field = format!("issuer=\"{label}\"");
+    let others: Vec<_> = lines.iter().filter(|line| !line.contains(&field)).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Names {
         Self { label: Arc::clone(label), configured, learned: Some(names) }
     }
 
-    /// For the log, and to distinguish issuers.
+    /// For logs, metrics, and the status, and to distinguish issuers. It never changes.
     pub(crate) fn label(&self) -> &Arc<str> {
         &self.label
     }
@@ -161,10 +161,14 @@ impl Names {
         Some(self.learned.as_ref()?.learn(&self.label, name, now))
     }
 
+    /// The name that the API server reported last. `None`: names are not learned here, or none was.
+    pub(crate) fn reported(&self) -> Option<Arc<str>> {
+        self.learned.as_ref().and_then(LearnedNames::current)
+    }
+
     /// The current name for people.
     pub(crate) fn shown(&self) -> Arc<str> {
-        let learned = self.learned.as_ref().and_then(LearnedNames::current);
-        learned.unwrap_or_else(|| Arc::clone(&self.label))
+        self.reported().unwrap_or_else(|| Arc::clone(&self.label))
     }
 
     /// When a token of the current name was accepted for the last time.

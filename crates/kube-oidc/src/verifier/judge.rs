@@ -377,9 +377,10 @@ impl<'a> Unverified<'a> {
         let note = |basis: &Basis| issuer.note_accepted(name, basis, basis.for_api_server, now);
         let noted = verified.basis().map(note);
         if noted == Some(Noted::PastWarnAfter) {
+            let (issuer, cluster) = issuer.observed.names();
             tracing::info!(
-                issuer = %Shown(&self.payload.iss),
-                cluster = issuer.cluster.as_deref(),
+                issuer,
+                cluster,
                 subject = %Shown(self.payload.sub.as_deref().unwrap_or_default()),
                 "a token is used that should have been replaced (warnafter): its caller does not \
                  read its token file again"

@@ -318,7 +318,8 @@ impl TrustedIssuer {
 
     pub(super) fn status(&self, now: Moment) -> IssuerStatus {
         let mut status = IssuerStatus {
-            issuer: self.names.shown().to_string(),
+            issuer: self.names.label().to_string(),
+            reported_name: self.names.reported().map(|name| name.to_string()),
             cluster: self.cluster.as_deref().map(str::to_owned),
             state: KeyState::Empty,
             keys: Vec::new(),
