@@ -620,6 +620,22 @@ pub enum BuildError {
         /// The `kid` of the key.
         key: String,
     },
+    /// Two clusters share the name of their issuer, and their keys are read from one place: no key
+    /// would distinguish their tokens.
+    #[error(
+        "the clusters {} and {} share the issuer {} and read their keys from {}; each cluster needs \
+         its own key set URL or file",
+        Shown(&.clusters[0]), Shown(&.clusters[1]), Shown(.issuer), Shown(.place)
+    )]
+    #[non_exhaustive]
+    SharedKeyPlace {
+        /// The name of both issuers.
+        issuer: String,
+        /// The names of the clusters.
+        clusters: [String; 2],
+        /// The URL of the discovery document or of the key set, or the file.
+        place: String,
+    },
     /// The issuer has no cluster's name, or a blank one, beside others in the verifier.
     #[error("the issuer {} needs the name of its cluster: Issuer::of_cluster()", Shown(.0))]
     ClusterName(String),

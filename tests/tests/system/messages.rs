@@ -25,7 +25,7 @@ async fn messages_name_the_cause_the_place_and_the_way_out() {
     cases.extend(fetching::cases().await);
     cases.extend(keys::cases().await);
     cases.extend(requests::cases().await);
-    cases.extend(settings::cases().await);
+    cases.extend(settings::cases());
     let mut faults = Vec::new();
     for Case { input, message, words, secrets } in cases {
         let missing: Vec<_> = words.into_iter().filter(|word| !message.contains(word)).collect();

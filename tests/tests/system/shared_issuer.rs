@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder};
+use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder, source::HttpFetcher};
 use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
 use kube_oidc_tests::Judge as _;
 
@@ -153,6 +153,68 @@ fn given_sets_with_a_key_in_common_are_a_build_error() {
     assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))), "{twice:?}");
     let nameless = Issuer::new(SHARED.parse().unwrap());
     assert!(matches!(verifier.add_issuer(nameless), Err(BuildError::ClusterName(_))));
+}
+
+#[test]
+fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
+    let issuer = || Issuer::new(SHARED.parse().unwrap());
+    let build = |blue: Issuer, green: Issuer| {
+        let blue = blue.of_cluster("blue");
+        Verifier::builder(blue).issuer(green.of_cluster("green")).audience("orders").build()
+    };
+    let url = "https://blue.example:6443/openid/v1/jwks";
+    let named = |name| Issuer::with_opaque_name(name, url);
+    let folder = std::env::temp_dir().join(format!("kube-oidc-place-{}", fastrand::u64(..)));
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["ca.crt", "token"] {
+        std::fs::write(folder.join(name), "").unwrap();
+    }
+    let in_cluster = || Issuer::in_cluster_at("https://10.96.0.1", &folder).unwrap();
+    let with_fetcher = issuer().with_fetcher(HttpFetcher::new());
+    for (blue, green, place) in [
+        (issuer(), issuer(), SHARED),
+        (issuer().also_named("https://old.example"), issuer(), SHARED),
+        (issuer().with_jwks_uri(url), issuer().with_jwks_uri(url), url),
+        (
+            issuer().with_jwks_uri(url),
+            issuer().with_jwks_uri("https://BLUE.example:6443/openid/v1/jwks"),
+            url,
+        ),
+        (named("rke"), named("rke"), url),
+        (
+            issuer().with_key_set_file("/etc/keys.json"),
+            issuer().with_key_set_file("/etc/keys.json").with_fetch_bearer_token("5ecre7"),
+            "/etc/keys.json",
+        ),
+        (in_cluster(), in_cluster(), "https://10.96.0.1"),
+        (with_fetcher.clone(), with_fetcher, SHARED),
+    ] {
+        let error = build(blue.clone(), green.clone()).unwrap_err();
+        assert!(matches!(error, BuildError::SharedKeyPlace { .. }), "{error:?}");
+        let text = error.to_string();
+        for word in ["\"blue\"", "\"green\"", place, "own key set URL or file"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!format!("{error:?} {text}").contains("5ecre7"), "{error:?}");
+        // at run time as well
+        let blue = Verifier::builder(blue.of_cluster("blue")).audience("orders").build().unwrap();
+        let added = blue.add_issuer(green.of_cluster("green"));
+        assert!(matches!(added, Err(BuildError::SharedKeyPlace { .. })), "{added:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    // one URL may mean two servers
+    let proxied = |port| issuer().with_fetch_proxy(format!("http://127.0.0.1:{port}"));
+    for (blue, green) in [
+        (issuer(), issuer().with_jwks_uri(url)),
+        (issuer(), Issuer::new("https://other.example".parse().unwrap()).also_named(SHARED)),
+        (issuer().with_key_set_file("/blue.json"), issuer().with_key_set_file("/green.json")),
+        (issuer().with_key_set_file("/blue.json"), issuer()),
+        (proxied(1), proxied(2)),
+        (issuer().with_fetcher(HttpFetcher::new()), issuer().with_fetcher(HttpFetcher::new())),
+        (issuer().with_fetcher(HttpFetcher::new()), issuer()),
+    ] {
+        build(blue, green).unwrap();
+    }
 }
 
 #[tokio::test]

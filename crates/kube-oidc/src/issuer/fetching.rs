@@ -9,7 +9,7 @@ use crate::{
     source::{Fetch, HttpFetcher},
 };
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct HttpSettings {
     root_certificates: Vec<Vec<u8>>,
     root_files: Vec<PathBuf>,
@@ -21,7 +21,7 @@ pub(super) struct HttpSettings {
 }
 
 /// What is sent to the origins that keys are read from.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 enum Credential {
     BearerToken(String),
     BearerTokenFile(PathBuf),

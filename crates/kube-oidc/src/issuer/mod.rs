@@ -2,6 +2,7 @@
 
 #[cfg(feature = "remote-no-provider")]
 mod fetching;
+mod key_place;
 mod learned;
 mod names;
 
@@ -16,6 +17,7 @@ use std::{
 use self::fetching::HttpSettings;
 use self::learned::{DEFAULT_FORMER_FOR, LearnedNames};
 pub(crate) use self::{
+    key_place::KeyPlace,
     learned::Change,
     names::{Claim, Held, IssuerId, Names},
 };

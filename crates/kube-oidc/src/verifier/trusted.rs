@@ -14,7 +14,7 @@ use crate::{
     clock::Moment,
     error::BuildError,
     incident::Incidents,
-    issuer::{Claim, Held, Issuer, IssuerId, Names},
+    issuer::{Claim, Held, Issuer, IssuerId, KeyPlace, Names},
     key_set::{Key, KeySet},
     keys::Keys,
     observed::Observed,
@@ -35,6 +35,7 @@ pub(super) struct TrustedIssuer {
     /// Before the names of its users.
     pub(super) user_prefix: Option<Arc<str>>,
     pub(super) keys: Keys,
+    key_place: Option<KeyPlace>,
     /// What its API server says of its tokens, where there is somebody to ask it.
     pub(super) answers: Option<Arc<Answers>>,
     pub(super) observed: Arc<Observed>,
@@ -70,9 +71,6 @@ pub(super) struct TrustedIssuers(Vec<Arc<TrustedIssuer>>);
 impl TrustedIssuers {
     pub(super) fn new(issuers: Vec<Arc<TrustedIssuer>>) -> Result<Self, BuildError> {
         for (index, issuer) in issuers.iter().enumerate() {
-            if issuer.cluster.is_none() && issuers.len() > 1 {
-                return Err(BuildError::ClusterName(issuer.names.label().to_string()));
-            }
             for other in &issuers[..index] {
                 issuer.check_beside(other)?;
             }
@@ -243,6 +241,7 @@ impl TrustedIssuer {
             cluster,
             user_prefix: issuer.user_prefix().cloned(),
             keys,
+            key_place: issuer.key_place(),
             answers,
             observed,
             past_warn_after: AtomicU64::new(0),
@@ -281,14 +280,27 @@ impl TrustedIssuer {
         Noted::Ordinary
     }
 
-    /// Two issuers of one name are of two clusters, with keys of their own.
+    /// Two issuers are of named clusters. Two of one name are of two clusters, whose keys are different
+    /// and elsewhere.
     fn check_beside(&self, other: &Self) -> Result<(), BuildError> {
-        if !self.names.overlap(&other.names) {
+        let is_one_name = self.names.overlap(&other.names);
+        let issuer = self.names.label().to_string();
+        if is_one_name && self.cluster == other.cluster {
+            return Err(BuildError::DuplicateIssuer(issuer));
+        }
+        let (Some(cluster), Some(other_cluster)) = (&self.cluster, &other.cluster) else {
+            let nameless = if self.cluster.is_none() { self } else { other };
+            return Err(BuildError::ClusterName(nameless.names.label().to_string()));
+        };
+        if !is_one_name {
             return Ok(());
         }
-        let issuer = self.names.label().to_string();
-        if self.cluster == other.cluster {
-            return Err(BuildError::DuplicateIssuer(issuer));
+        if let Some(place) = self.key_place.as_ref().filter(|_| self.key_place == other.key_place) {
+            return Err(BuildError::SharedKeyPlace {
+                issuer,
+                clusters: [other_cluster, cluster].map(ToString::to_string),
+                place: place.to_string(),
+            });
         }
         match self.keys.shared_with(&other.keys) {
             Some(key) => Err(BuildError::SharedKey { issuer, key }),
