@@ -1,9 +1,16 @@
 //! The command line.
 
-use std::{io::IsTerminal as _, num::NonZeroU16, path::PathBuf, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    num::NonZeroU16,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Parser;
-use tower_kube_oidc::{Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher};
+use tower_kube_oidc::{
+    BuildError, Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{error::StartError, review, serve::Limits};
@@ -15,8 +22,8 @@ use crate::{error::StartError, review, serve::Limits};
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// The issuer whose tokens are accepted; without it, one is started. Given more than once,
-    /// each may be called by its cluster: blue=https://...
+    /// The issuer whose tokens are accepted; without it, one is started. Given more than once, each
+    /// needs the name of its cluster: blue=https://...
     #[arg(long, env = "OIDC_ISSUER", value_name = "[CLUSTER=]URL")]
     issuer: Vec<String>,
 
@@ -98,6 +105,12 @@ pub(crate) struct Args {
     request_timeout: Option<String>,
 }
 
+/// Whether a token file holds what a header can carry: visible ASCII in one piece.
+fn is_one_word(content: &[u8]) -> bool {
+    let word = content.trim_ascii();
+    !word.is_empty() && word.iter().all(u8::is_ascii_graphic)
+}
+
 type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
 
 impl Args {
@@ -142,19 +155,23 @@ impl Args {
             issuer = issuer.with_jwks_uri(jwks_uri);
         }
         if let Some(path) = &self.ca_file {
-            // what is wrong at start is a mistake; later it is read again at each fetch
-            let pem = std::fs::read(path).map_err(|source| StartError::File {
-                flag: "--ca-file",
-                path: path.clone(),
-                source,
+            check_file("--ca-file", path, |pem| {
+                HttpFetcher::new().with_root_certificates_pem(&pem).map(drop)
             })?;
-            HttpFetcher::new().with_root_certificates_pem(&pem)?;
             issuer = issuer.with_root_certificates_file(path);
         }
         if let Some(path) = &self.jwks_token_file {
+            let token = read("--jwks-token-file", path)?;
+            if !is_one_word(&token) {
+                return Err(StartError::TokenFile(path.clone()));
+            }
             issuer = issuer.with_fetch_bearer_token_file(path);
         }
         if let Some(path) = &self.jwks_file {
+            check_file("--jwks-file", path, |keys| {
+                let given = Issuer::with_opaque_name(issuer.name(), "").with_key_set(keys);
+                Verifier::builder(given).audience("any").build().map(drop)
+            })?;
             issuer = issuer.with_key_set_file(path);
         }
         Ok(vec![issuer])
@@ -229,15 +246,33 @@ fn duration(flag: &'static str, value: &str) -> Result<Duration, StartError> {
     })
 }
 
-/// `CLUSTER=URL`, or a URL, which then names its cluster as well. An issuer has no query, so a
-/// `=` before the scheme belongs to a name.
+/// `CLUSTER=URL`, or a URL. An issuer has no query, so a `=` before the scheme belongs to a name.
 fn named_issuer(text: &str) -> Result<Issuer, StartError> {
     let (cluster, url) = match text.split_once('=') {
-        Some((cluster, url)) if !cluster.contains(':') => (cluster, url),
-        _ => (text, text),
+        Some((cluster, url)) if !cluster.contains(':') => (Some(cluster), url),
+        _ => (None, text),
     };
     let url: IssuerUrl = url.parse().map_err(StartError::Issuer)?;
-    Ok(Issuer::new(url).of_cluster(cluster))
+    Ok(cluster.into_iter().fold(Issuer::new(url), Issuer::of_cluster))
+}
+
+/// Reads a file whose absence at start is a mistake. Later it is read again for each fetch.
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|source| StartError::File { flag, path: path.to_owned(), source })
+}
+
+/// Checks a file at start, so that a wrong one is an error and not a line in the log.
+fn check_file(
+    flag: &'static str,
+    path: &Path,
+    check: impl FnOnce(Vec<u8>) -> Result<(), BuildError>,
+) -> Result<(), StartError> {
+    let content = read(flag, path)?;
+    check(content).map_err(|error| StartError::Content {
+        flag,
+        path: path.to_owned(),
+        source: Box::new(error),
+    })
 }
 
 /// Logs to stderr; `RUST_LOG` says how much.

@@ -16,13 +16,30 @@ pub(crate) enum StartError {
     NoIssuer,
     #[error("{flag} {value} is no duration such as 500ms, 30s or 24h: {source}")]
     Duration { flag: &'static str, value: String, source: humantime::DurationError },
-    #[error("--issuer needs --audience: the name that callers ask for in their projected token")]
+    #[error(
+        "--issuer and --in-cluster need --audience (OIDC_AUDIENCE): the name that callers ask for in \
+         their projected token, such as --audience orders"
+    )]
     AudienceNeeded,
     #[error("{flag} {} cannot be read: {source}", .path.display())]
     File { flag: &'static str, path: PathBuf, source: io::Error },
+    #[error("{flag} {} cannot be used: {source}", .path.display())]
+    Content { flag: &'static str, path: PathBuf, source: Box<BuildError> },
+    #[error(
+        "--jwks-token-file {} cannot be used: it does not hold one token, and nothing else",
+        .0.display()
+    )]
+    TokenFile(PathBuf),
+    #[error(
+        "each --issuer (OIDC_ISSUER) of several, and each with a =, needs the name of its cluster, such \
+         as --issuer blue=https://..."
+    )]
+    ClusterNames,
     #[error("--in-cluster finds its own issuer: leave --issuer out")]
     InClusterAlone,
-    #[error("--in-cluster cannot be used: {0}")]
+    #[error(
+        "--in-cluster cannot be used: {0}; outside a cluster, give its issuer with --issuer URL"
+    )]
     InCluster(#[from] InClusterError),
     #[error("--token-review is for --in-cluster: another cluster's API server may not be asked")]
     ReviewInClusterOnly,
@@ -36,7 +53,10 @@ pub(crate) enum StartError {
     Audience(BuildError),
     #[error(transparent)]
     Verifier(BuildError),
-    #[error("--listen (LISTEN_ADDR): cannot listen on {address}: {source}")]
+    #[error(
+        "--listen (LISTEN_ADDR): cannot listen on {address}: {source}; give an address of this machine \
+         and a free port, such as 127.0.0.1:8080"
+    )]
     Listen { address: String, source: io::Error },
     #[error("the metrics cannot be collected: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -48,6 +68,7 @@ impl From<BuildError> for StartError {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::NoAudience | BuildError::EmptyAudience => Self::Audience(error),
+            BuildError::ClusterName(_) => Self::ClusterNames,
             other => Self::Verifier(other),
         }
     }

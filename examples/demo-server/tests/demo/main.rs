@@ -7,3 +7,4 @@ mod metrics;
 mod page;
 mod process;
 mod service;
+mod start;

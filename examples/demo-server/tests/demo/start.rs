@@ -1,0 +1,125 @@
+//! The server, started wrongly in the ways that users reported: it says what to change.
+
+use std::{path::PathBuf, process::Output};
+
+use kube_oidc_testing::TestIssuer;
+
+use crate::process::{Demo, command};
+
+const ISSUER: &str = "https://issuer.example";
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+/// A folder with the files that users gave by mistake.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("demo-start-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let issuer = TestIssuer::builder().tls().start();
+        let keys = issuer.key_set().to_string();
+        let utf16: Vec<u8> =
+            [0xfeff].into_iter().chain(keys.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for (name, content) in [
+            ("page.html", PAGE.as_bytes()),
+            ("key.pem", PEM.as_bytes()),
+            ("discovery.json", DISCOVERY.as_bytes()),
+            ("utf16.json", &utf16),
+            ("empty", b""),
+        ] {
+            std::fs::write(folder.join(name), content).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const PAGE: &str = "<!DOCTYPE html><html><body>Sign in, 5ecre7</body></html>";
+const PEM: &str = "-----BEGIN PUBLIC KEY-----\n5ecre7\n-----END PUBLIC KEY-----\n";
+const DISCOVERY: &str =
+    r#"{"issuer":"https://issuer.example","jwks_uri":"https://5ecre7.example/k"}"#;
+
+fn assert_says(input: &str, message: &str, words: &[&str]) {
+    let missing: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();
+    assert!(missing.is_empty(), "{input}: lacks {missing:?}: {message}");
+    assert!(!message.contains("5ecre7"), "{input}: {message}");
+}
+
+#[test]
+fn mistake_that_is_known_at_start_is_an_error_that_says_what_to_change() {
+    let folder = Folder::new("known");
+    let one = |url: &str| vec!["--issuer".to_owned(), url.to_owned()];
+    let with = |flag: &str, value: &str| {
+        let args = ["--issuer", ISSUER, "--audience", "a", flag, value];
+        args.map(str::to_owned).to_vec()
+    };
+    let file = |flag: &str, name: &str| with(flag, &folder.path(name));
+    let several = |one: &str, other: &str| {
+        ["--issuer", one, "--issuer", other, "--audience", "a"].map(str::to_owned).to_vec()
+    };
+    let named = |name: &str| format!("{name}={ISSUER}");
+    for (args, words) in [
+        (one(ISSUER), ["--audience", "OIDC_AUDIENCE", "--audience orders"]),
+        (one("http://issuer.example"), ["--issuer", "http", "loopback"]),
+        (
+            with("--jwks-uri", "http://127.0.0.1:8001/openid/v1/jwks"),
+            ["127.0.0.1:8001", "http", "loopback"],
+        ),
+        (file("--jwks-file", "page.html"), ["--jwks-file", "page.html", "cannot be used"]),
+        (file("--jwks-file", "key.pem"), ["--jwks-file", "key.pem", "cannot be used"]),
+        (file("--jwks-file", "discovery.json"), ["--jwks-file", "discovery.json", "`keys`"]),
+        (file("--jwks-file", "utf16.json"), ["--jwks-file", "utf16.json", "cannot be used"]),
+        (file("--jwks-file", "empty"), ["--jwks-file", "empty", "key set"]),
+        (file("--jwks-file", "missing"), ["--jwks-file", "missing", "No such file"]),
+        (file("--ca-file", "page.html"), ["--ca-file", "page.html", "no certificate in PEM"]),
+        (file("--ca-file", "key.pem"), ["--ca-file", "key.pem", "no certificate in PEM"]),
+        (file("--jwks-token-file", "page.html"), ["--jwks-token-file", "page.html", "one token"]),
+        (file("--jwks-token-file", "empty"), ["--jwks-token-file", "empty", "one token"]),
+        (file("--jwks-token-file", "missing"), ["--jwks-token-file", "missing", "No such file"]),
+        (several(ISSUER, "https://other.example"), ["--issuer", "name of its cluster", "blue="]),
+        (several(ISSUER, ISSUER), [ISSUER, "twice", "cluster"]),
+        (several(&named("blue"), &named("blue")), [ISSUER, "twice", "cluster"]),
+        (
+            several(&named("blue"), &named("green")),
+            ["\"blue\" and \"green\"", ISSUER, "its own key set"],
+        ),
+        (
+            vec!["--in-cluster".to_owned()],
+            ["--in-cluster", "KUBERNETES_SERVICE_HOST", "--issuer URL"],
+        ),
+        (with("--listen", "8080"), ["--listen", "8080", "such as 127.0.0.1:8080"]),
+        (with("--listen", "http://127.0.0.1:80"), ["--listen", "http:", "such as 127.0.0.1:8080"]),
+        (with("--fetch-timeout", "5"), ["--fetch-timeout", "5", "500ms, 30s"]),
+    ] {
+        let mut start = command(&[]);
+        start.args(&args);
+        if !args.iter().any(|arg| arg == "--listen") {
+            start.args(LISTEN);
+        }
+        let Output { status, stderr, .. } = start.output().unwrap();
+        let message = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{args:?}: {message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{args:?}: {message}");
+        assert_says(&format!("{args:?}"), &message, &words);
+    }
+}
+
+#[test]
+fn issuer_is_shown_once() {
+    let issuer = TestIssuer::start();
+    issuer.go_down();
+    let demo = Demo::start(&["--issuer", issuer.url(), "--audience", "orders"]);
+    assert_eq!(demo.get("/readyz", &[]).body, format!("{}: empty\n", issuer.url()));
+    let line = demo.log_line_with("could not be fetched");
+    assert!(!line.contains("cluster="), "{line}");
+}
