@@ -50,6 +50,35 @@ async fn ok() -> &'static str {
     "ok"
 }
 
+/// The agent of a node serves the pods of its own node only.
+#[tokio::test]
+async fn rule_by_node_allows_pods_of_that_node() {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let rule = || in_namespace("payments").bound_to_pod().on_node("worker-1");
+    let app = |policy: Policy| {
+        let allow = Allow::only(policy).build().unwrap();
+        Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer))
+    };
+    let minted = || issuer.token().audience("orders").service_account("payments", "checkout");
+    for (token, on_node, elsewhere) in [
+        (minted().pod("checkout-0").node("worker-1"), true, false),
+        (minted().pod("checkout-0").node("worker-2"), false, true),
+        // bound to the node, and to no pod
+        (minted().node("worker-1"), false, true),
+        // of an API server that writes no nodes
+        (minted().pod("checkout-0"), false, false),
+    ] {
+        let token = token.mint();
+        let status = |allowed| if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        assert_eq!(status_of(app(rule().into()), Some(&token)).await, status(on_node));
+        assert_eq!(status_of(app(rule().not()), Some(&token)).await, status(elsewhere));
+    }
+    let denied = log.lines_with(&["on the node \"worker-1\"", "the token names no node"]);
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    assert!(Allow::only(in_namespace("payments").on_node("")).build().is_err());
+}
+
 #[tokio::test]
 async fn rules_for_a_route_and_for_a_router() {
     let issuer = TestIssuer::start();
