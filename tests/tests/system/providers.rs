@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, TestIssuer};
+use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{Judge as _, MappedFetcher};
 use serde_json::{Value, json};
 
@@ -368,14 +368,10 @@ async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
     let secret = issuer.token().legacy("payments", "checkout").mint();
     let secret_for_us = issuer.token().legacy("payments", "checkout").claim("aud", "orders").mint();
     let endless = minted().without_claim("exp").mint();
-    let forged = minted()
-        .forged_by(&kube_oidc_testing::SigningKey::generate(
-            kube_oidc_testing::SigningAlgorithm::Rs256,
-        ))
-        .mint();
+    let forged = minted().forged_by(&SigningKey::generate(SigningAlgorithm::Rs256)).mint();
     for trusted in [&opaque, &also] {
         let verifier = build(trusted).build().unwrap();
-        let custom = build(trusted).claims::<serde_json::Value>().build().unwrap();
+        let custom = build(trusted).claims::<Value>().build().unwrap();
         // the second time from the cache
         for _ in 0..2 {
             assert_eq!(verifier.judge(&bound).await.unwrap().issuer(), NAME);
@@ -409,11 +405,8 @@ async fn every_algorithm_of_a_cluster_verifies() {
             .unwrap();
         let token = issuer.token().audience("orders").mint();
         assert!(verifier.judge(&token).await.is_ok(), "{algorithm:?}");
-        let forged = issuer
-            .token()
-            .audience("orders")
-            .forged_by(&kube_oidc_testing::SigningKey::generate(algorithm))
-            .mint();
+        let forged =
+            issuer.token().audience("orders").forged_by(&SigningKey::generate(algorithm)).mint();
         let error = verifier.judge(&forged).await.unwrap_err();
         assert_eq!(error.reason(), Reason::Signature, "{algorithm:?}");
     }
