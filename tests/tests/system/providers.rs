@@ -142,8 +142,7 @@ async fn gke() {
     let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
     // whatever type of content the document and the set are said to have, or none
-    let document =
-        serde_json::json!({ "issuer": issuer.url(), "jwks_uri": format!("{origin}{path}/jwks") });
+    let document = json!({ "issuer": issuer.url(), "jwks_uri": format!("{origin}{path}/jwks") });
     for content_type in [
         Some("application/json"),
         Some("application/jwk-set+json"),
@@ -306,12 +305,12 @@ async fn one_broken_key_does_not_break_the_set() {
     let mut set = issuer.key_set();
     let mut odd = set["keys"][0].clone();
     odd["kid"] = "odd".into();
-    odd["x5c"] = serde_json::json!(["MIIC"]);
-    let post_quantum = serde_json::json!({
+    odd["x5c"] = json!(["MIIC"]);
+    let post_quantum = json!({
         "kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "use": "sig", "pub": "AAAA",
     });
     let list = set["keys"].as_array_mut().unwrap();
-    list.extend([odd, post_quantum, serde_json::json!({ "kty": "RSA", "kid": "broken" })]);
+    list.extend([odd, post_quantum, json!({ "kty": "RSA", "kid": "broken" })]);
     let answer =
         Answer::new(200, set.to_string()).with_header("content-type", "application/octet-stream");
     issuer.answer(Endpoint::Keys, answer);
