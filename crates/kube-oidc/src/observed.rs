@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::meter::IssuerMeter;
+use crate::{key_set::SkippedKey, meter::IssuerMeter};
+
+/// The number of unusable keys that one line describes.
+const MAX_SKIPPED: usize = 4;
 
 /// An issuer by the operator's names for it: several clusters may share the name of their issuer.
 pub(crate) struct Observed {
@@ -20,6 +23,18 @@ impl Observed {
     /// Issuer and cluster, for an event.
     pub(crate) fn names(&self) -> (&str, Option<&str>) {
         (&self.issuer, self.cluster.as_deref())
+    }
+
+    /// Logs the keys of a set that are not used: one line, whatever their number.
+    pub(crate) fn log_skipped(&self, skipped: &[SkippedKey]) {
+        if skipped.is_empty() {
+            return;
+        }
+        let (issuer, cluster) = self.names();
+        let first: Vec<String> =
+            skipped.iter().take(MAX_SKIPPED).map(ToString::to_string).collect();
+        let (keys, skipped) = (first.join("; "), skipped.len());
+        tracing::warn!(issuer, cluster, skipped, keys, "skipped unusable keys of the issuer");
     }
 }
 

@@ -314,10 +314,7 @@ impl Issuer {
         }
         if let Some(document) = &self.key_set {
             let (keys, skipped) = KeySet::parse(document, allowed, None)?;
-            for skipped in skipped {
-                let (issuer, cluster) = observed.names();
-                tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
-            }
+            observed.log_skipped(&skipped);
             return Ok(Keys::Fixed(keys));
         }
         let mut settings = settings.clone();

@@ -11,9 +11,7 @@ impl Shared {
         let (issuer, cluster) = self.observed.names();
         let keys = new.keys().len();
         if last.is_none_or(|last| last.set.skipped != new.set.skipped) {
-            for skipped in &new.set.skipped {
-                tracing::warn!(issuer, cluster, "a key of the issuer is not used: {skipped}");
-            }
+            self.observed.log_skipped(&new.set.skipped);
         }
         {
             let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -203,7 +203,7 @@ async fn a_set_with_private_members_or_odd_names() {
     verifier.refresh_now().await.unwrap();
     let shown = format!("{verifier:?} {:?} {}", verifier.status(), status(&verifier));
     assert!(!shown.contains(SECRET), "{shown}");
-    let lines = log.lines_with(&["is not used", &hostile.server.url()]);
+    let lines = log.lines_with(&["skipped unusable keys", &hostile.server.url()]);
     assert!(!lines.is_empty());
     for line in lines {
         assert!(!line.contains(SECRET), "{line}");
