@@ -595,7 +595,8 @@ pub enum BuildError {
     /// No algorithm is allowed.
     #[error("no algorithm is allowed")]
     NoAlgorithm,
-    /// A URL to read keys from is not one.
+    /// A URL to read keys from is invalid, or the name of an issuer is a list or the URL of a
+    /// document.
     #[error("the URL `{url}` is not acceptable: {source}")]
     #[non_exhaustive]
     Url {

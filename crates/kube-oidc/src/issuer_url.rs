@@ -65,7 +65,7 @@ impl IssuerUrl {
     /// [OpenID Connect Discovery 1.0, section 4]: https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfig
     pub(crate) fn discovery_url(&self) -> String {
         let base = self.text.strip_suffix('/').unwrap_or(&self.text);
-        format!("{base}/.well-known/openid-configuration")
+        format!("{base}{DISCOVERY}")
     }
 
     pub(crate) fn shared_text(&self) -> Arc<str> {
@@ -77,6 +77,7 @@ impl IssuerUrl {
     }
 
     fn parse(text: &str, http_anywhere: bool) -> Result<Self, IssuerUrlError> {
+        check_name(text)?;
         let url = parse_strictly(text)?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(IssuerUrlError::QueryOrFragment);
@@ -106,10 +107,36 @@ impl Transport {
         match (url.scheme(), self) {
             ("https", _) | (_, Self::DangerousHttp) => Ok(url),
             (_, Self::HttpOnLoopback) if is_loopback(&url) => Ok(url),
+            _ if is_loopback(&url) => Err(IssuerUrlError::PlainHttpOnLoopback),
             _ => Err(IssuerUrlError::PlainHttp),
         }
     }
 }
+
+/// Checks a name of an issuer for texts that are never one name, whether a name has to be a URL or not.
+pub(crate) fn check_name(text: &str) -> Result<(), IssuerUrlError> {
+    let is_list = |(before, after): (&str, &str)| {
+        let after = after.trim_start();
+        let is_host = before.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
+        is_host || after.is_empty() || after.starts_with("https://") || after.starts_with("http://")
+    };
+    if text.match_indices(',').any(|(at, comma)| is_list((&text[..at], &text[at + comma.len()..])))
+    {
+        return Err(IssuerUrlError::List);
+    }
+    if text.contains("://")
+        && (text.contains("/.well-known/") || text.trim_end_matches('/').ends_with(API_SERVER_KEYS))
+    {
+        return Err(IssuerUrlError::Document);
+    }
+    Ok(())
+}
+
+/// The path of a discovery document, behind that of its issuer.
+pub(crate) const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+/// The path of the key set of an API server.
+pub(crate) const API_SERVER_KEYS: &str = "/openid/v1/jwks";
 
 /// Parses an http(s) URL, refusing what the WHATWG parser would silently repair.
 fn parse_strictly(text: &str) -> Result<Url, IssuerUrlError> {
@@ -214,6 +241,22 @@ pub enum IssuerUrlError {
     /// It is plain http, and its host is not a loopback one.
     #[error("it is plain http, which is accepted for loopback hosts only")]
     PlainHttp,
+    /// It is a plain http URL on loopback to read keys from, and the issuer is not plain http on
+    /// loopback.
+    #[error(
+        "it is plain http on loopback, which is accepted for an issuer on loopback only; save the \
+         keys (kubectl get --raw /openid/v1/jwks > keys.json) and use with_key_set_file(..)"
+    )]
+    PlainHttpOnLoopback,
+    /// It is a list of issuers.
+    #[error("it is a list with a comma; give one issuer at a time")]
+    List,
+    /// It is the URL of a discovery document or of a key set.
+    #[error(
+        "it is the URL of a discovery document or key set; give the issuer, which ends before \
+         `/.well-known/` or `/openid/`"
+    )]
+    Document,
     /// There is no host in it.
     #[error("it has no host")]
     NoHost,
@@ -293,6 +336,16 @@ mod tests {
             ("ftp://a.example", E::NotHttps),
             ("HTTPS://a.example", E::NotHttps),
             ("https:/a.example", E::NotHttps),
+            ("https://a.example/.well-known/openid-configuration", E::Document),
+            ("https://a.example/x/.well-known/openid-configuration/", E::Document),
+            ("https://a.example/.well-known/jwks.json", E::Document),
+            ("https://a.example/openid/v1/jwks", E::Document),
+            ("http://localhost:1/.well-known/openid-configuration", E::Document),
+            ("https://a.example,https://b.example", E::List),
+            ("https://a.example/x, https://b.example", E::List),
+            ("https://a.example,b.example/x", E::List),
+            ("https://a.example,", E::List),
+            ("https://a.example/x,", E::List),
             ("https://", E::NoHost),
             ("https:///path", E::NoHost),
             ("https://u@a.example", E::Credentials),
@@ -314,6 +367,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<IssuerUrl>().unwrap_err(), error, "{text:?}");
         }
+        // commas that separate nothing
+        assert!("https://a.example/x,y;z".parse::<IssuerUrl>().is_ok());
+        assert!("https://a.example/openid/v1/jwks/x".parse::<IssuerUrl>().is_ok());
         assert!(matches!("https://a b".parse::<IssuerUrl>(), Err(E::ForbiddenCharacter)));
         assert!(matches!("https://a.example:99999".parse::<IssuerUrl>(), Err(E::Syntax(_))));
     }
@@ -331,7 +387,9 @@ mod tests {
         let https = Transport::Https;
         let loopback = Transport::HttpOnLoopback;
         assert!(https.parse_endpoint("https://keys.example/jwks?v=1").is_ok());
-        assert_eq!(https.parse_endpoint("http://127.0.0.1/k"), Err(IssuerUrlError::PlainHttp));
+        let on_loopback = Err(IssuerUrlError::PlainHttpOnLoopback);
+        assert_eq!(https.parse_endpoint("http://127.0.0.1/k"), on_loopback);
+        assert_eq!(https.parse_endpoint("http://keys.example/k"), Err(IssuerUrlError::PlainHttp));
         assert!(loopback.parse_endpoint("http://127.0.0.1/k").is_ok());
         assert!(loopback.parse_endpoint("https://keys.example").is_ok());
         assert_eq!(

@@ -27,7 +27,7 @@ use crate::{
     error::BuildError,
     in_cluster::{self, InClusterError},
     incident::Incidents,
-    issuer_url::{IssuerUrl, Transport},
+    issuer_url::{API_SERVER_KEYS, DISCOVERY, IssuerUrl, Transport, check_name},
     key_cache::{KeyCache, Settings},
     key_set::KeySet,
     keys::Keys,
@@ -242,6 +242,10 @@ impl Issuer {
 
     /// Reads the keys from this URL, without discovery. It must be https; plain http is accepted
     /// on loopback if the issuer itself is plain http on loopback.
+    ///
+    /// A `kubectl proxy` is therefore no place of keys for other issuers: save them with
+    /// `kubectl get --raw /openid/v1/jwks > keys.json`, and use
+    /// [`with_key_set_file`](Self::with_key_set_file).
     #[must_use]
     pub fn with_jwks_uri(mut self, jwks_uri: impl Into<String>) -> Self {
         self.jwks_uri = Some(jwks_uri.into());
@@ -312,6 +316,9 @@ impl Issuer {
         if self.name.trim().is_empty() {
             return Err(BuildError::EmptyIssuer);
         }
+        for name in [&self.name].into_iter().chain(&self.also_named) {
+            check_name(name).map_err(|source| BuildError::url(name, source))?;
+        }
         if let Some(document) = &self.key_set {
             let (keys, skipped) = KeySet::parse(document, allowed, None)?;
             observed.log_skipped(&skipped);
@@ -338,8 +345,8 @@ impl Issuer {
         };
         if let Some(api_server) = &self.api_server {
             let at = |path| endpoint(transport, &format!("{api_server}{path}"));
-            let document = at("/.well-known/openid-configuration")?;
-            let jwks_uri = at("/openid/v1/jwks")?;
+            let document = at(DISCOVERY)?;
+            let jwks_uri = at(API_SERVER_KEYS)?;
             let (names, observed) = (Arc::clone(names), Arc::clone(observed));
             return Ok(Remote::api_server(&document, jwks_uri, names, observed, fetcher));
         }
