@@ -554,6 +554,42 @@ async fn discovery_and_keys_together_have_one_timeout() {
     assert!(start.elapsed() < secs(6), "{:?}", start.elapsed());
 }
 
+/// Both are slow, and together slower than a fetch may take.
+#[tokio::test(start_paused = true)]
+async fn slow_document_and_slow_keys_are_read_by_two_fetches_in_turn() {
+    for of in [discovered, api_server] {
+        let source = Source::new(Reply::After(secs(3), keys(&["a"])));
+        let slow_document = FetchResponse::new(200, document_text(KEYS));
+        source.set_at(DOCUMENT, Reply::After(secs(3), slow_document));
+        let cache = of(&source);
+        let start = time::Instant::now();
+        time::timeout(PATIENCE, cache.ready()).await.expect("keys");
+        assert!(start.elapsed() < secs(15), "{:?}", start.elapsed());
+        // past the lifetime of the document, too
+        for _ in 0..120 {
+            time::sleep(secs(60)).await;
+            assert!(cache.0.machine().fresh(Moment::now(&*cache.0.clock)), "{:?}", start.elapsed());
+        }
+    }
+}
+
+/// As `Issuer::in_cluster` has it: the document is read at each fetch.
+fn api_server(source: &Arc<Source>) -> KeyCache {
+    let folder = std::env::temp_dir().join(format!("kube-oidc-{}", fastrand::u64(..)));
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["ca.crt", "token"] {
+        std::fs::write(folder.join(file), "").unwrap();
+    }
+    let issuer = Issuer::in_cluster_at("https://issuer.test", &folder).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let names = Arc::new(issuer.names(&Arc::default()));
+    let observed = Arc::new(Observed::new("https://issuer.test".into(), None));
+    let (document, jwks_uri) = (DOCUMENT.parse().unwrap(), KEYS.parse().unwrap());
+    let fetcher = Arc::<Source>::clone(source);
+    let remote = Remote::api_server(&document, jwks_uri, names, observed, fetcher);
+    cache_of(remote, TokioClock(time::Instant::now()), Settings::default())
+}
+
 fn discovered(source: &Arc<Source>) -> KeyCache {
     let fetcher = Arc::<Source>::clone(source);
     let url: IssuerUrl = "https://issuer.test".parse().unwrap();

@@ -44,12 +44,14 @@ pub(crate) struct Found {
     lifetime: Duration,
     /// The document is read again before it is believed, as after the keys were not there.
     suspect: bool,
+    /// The next fetch reads the keys first: the document left them too little time.
+    keys_first: bool,
 }
 
 impl Found {
     /// Whether the document has to be read again before it is believed.
     pub(super) fn is_due(&self, now: Moment) -> bool {
-        self.suspect || now.since(self.at) >= self.lifetime
+        !self.keys_first && (self.suspect || now.since(self.at) >= self.lifetime)
     }
 }
 
@@ -62,6 +64,8 @@ pub(crate) enum Discovery {
     Read(Found),
     /// The server of the document is down, so the last known URL of the keys was used.
     Outage(String),
+    /// The document took the time of the keys, whether it was read or not.
+    Slow(Option<Found>),
     /// The keys are gone from their URL.
     Suspect,
     /// The document is gone, or is not a document of this issuer.
@@ -99,21 +103,26 @@ impl Document {
         };
         // each fetch looks for the name in the document of an API server
         let suspect = name.is_some();
-        Ok(Found { jwks_uri, name, at: now, lifetime: freshness.lifetime(response), suspect })
+        let lifetime = freshness.lifetime(response);
+        Ok(Found { jwks_uri, name, at: now, lifetime, suspect, keys_first: false })
     }
 
     /// Takes what a fetch found out.
     pub(super) fn note(&self, discovery: Discovery) {
-        if let Discovery::Read(Found { name: Some(name), at, .. }) = &discovery {
-            self.learn(name, *at);
+        if let Discovery::Read(read) | Discovery::Slow(Some(read)) = &discovery
+            && let Some(name) = &read.name
+        {
+            self.learn(name, read.at);
         }
+        let keys_first = matches!(discovery, Discovery::Slow(_));
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match discovery {
-            Discovery::Unchanged | Discovery::Outage(_) => {}
-            Discovery::Read(read) => *found = Some(read),
+            Discovery::Unchanged | Discovery::Outage(_) | Discovery::Slow(None) => {}
+            Discovery::Read(read) | Discovery::Slow(Some(read)) => *found = Some(read),
             Discovery::Suspect => found.iter_mut().for_each(|found| found.suspect = true),
             Discovery::Lost => *found = None,
         }
+        found.iter_mut().for_each(|found| found.keys_first = keys_first);
     }
 
     /// Takes the name that an API server reports.

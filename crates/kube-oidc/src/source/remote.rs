@@ -139,6 +139,13 @@ impl Remote {
             Discovery::Read(_) => self.logged_outage.store(false, Ordering::Relaxed),
             _ => {}
         }
+        if let Err(LoadError::Timeout { .. }) = &result {
+            discovery = match discovery {
+                Discovery::Read(read) => Discovery::Slow(Some(read)),
+                Discovery::Outage(_) => Discovery::Slow(None),
+                other => other,
+            };
+        }
         LoadOutcome { result, discovery }
     }
 

@@ -266,11 +266,15 @@ impl<C: Claims> VerifierBuilder<C> {
         self
     }
 
-    /// How long a fetch of discovery document and key set together may take, and how long a
-    /// request waits for it: 5 s unless set, as panva's `jose` has it; 100 ms to 1 h.
+    /// Sets the time for a fetch of discovery document and key set together.
     ///
-    /// A document that is read again gets half of the time, so that one that hangs leaves the rest to
-    /// the keys.
+    /// Defaults to 5 s, as in panva's `jose`. The range is 100 ms to 1 h. A request waits no longer
+    /// for a fetch.
+    ///
+    /// A document that is read again gets half of the time, so that a document that hangs leaves the
+    /// rest to the key set. If the key set runs out of time behind a document, the next fetch reads the
+    /// key set first. An issuer that needs most of the time for each of the two is therefore ready
+    /// after the second fetch. For a slow issuer, set a longer time.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.plan.settings.fetch_timeout = timeout;
         self
