@@ -1,6 +1,6 @@
 //! One connection for one request: TCP, a proxy, and TLS, with a limit on the received bytes.
 
-use std::{error::Error, future, pin::Pin, sync::Arc, task};
+use std::{error::Error, future, net::SocketAddr, pin::Pin, sync::Arc, task, vec};
 
 use hyper::{
     Uri,
@@ -8,7 +8,11 @@ use hyper::{
 };
 use hyper_util::{
     client::{
-        legacy::connect::{HttpConnector, proxy::Tunnel},
+        legacy::connect::{
+            HttpConnector,
+            dns::{GaiResolver, Name},
+            proxy::Tunnel,
+        },
         proxy::matcher::Intercept,
     },
     rt::TokioIo,
@@ -43,20 +47,21 @@ pub(super) struct Dialer(Arc<dyn Fn(Uri) -> Dialing + Send + Sync>);
 type Dialing = Pin<Box<dyn Future<Output = Result<TcpStream, BoxError>> + Send>>;
 
 impl Dialer {
-    pub(super) fn new<R>(mut connector: HttpConnector<R>) -> Self
+    pub(super) fn new<R>(resolver: R) -> Self
     where
-        HttpConnector<R>:
-            Service<Uri, Response = TokioIo<TcpStream>> + Clone + Send + Sync + 'static,
-        <HttpConnector<R> as Service<Uri>>::Error: Into<BoxError>,
-        <HttpConnector<R> as Service<Uri>>::Future: Send,
+        R: Service<Name> + Clone + Send + Sync + 'static,
+        R::Response: Iterator<Item = SocketAddr> + Send,
+        R::Error: Into<BoxError>,
+        R::Future: Send,
     {
+        let mut connector = HttpConnector::new_with_resolver(Resolver(resolver));
         connector.enforce_http(false);
         connector.set_nodelay(true);
         Self(Arc::new(move |uri| {
             let mut connector = connector.clone();
             Box::pin(async move {
-                future::poll_fn(|cx| connector.poll_ready(cx)).await.map_err(Into::into)?;
-                Ok(connector.call(uri).await.map_err(Into::into)?.into_inner())
+                future::poll_fn(|cx| connector.poll_ready(cx)).await?;
+                Ok(connector.call(uri).await?.into_inner())
             })
         }))
     }
@@ -64,7 +69,42 @@ impl Dialer {
 
 impl Default for Dialer {
     fn default() -> Self {
-        Self::new(HttpConnector::new())
+        Self::new(GaiResolver::new())
+    }
+}
+
+/// Resolves `localhost` to addresses of loopback only (RFC 6761, 6.3): plain http is accepted there.
+#[derive(Clone)]
+struct Resolver<R>(R);
+
+impl<R> Service<Name> for Resolver<R>
+where
+    R: Service<Name>,
+    R::Response: Iterator<Item = SocketAddr>,
+    R::Error: Into<BoxError>,
+    R::Future: Send + 'static,
+{
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> task::Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let is_localhost = name.as_str().eq_ignore_ascii_case("localhost");
+        let resolving = self.0.call(name);
+        Box::pin(async move {
+            let mut addresses: Vec<_> = resolving.await.map_err(Into::into)?.collect();
+            if is_localhost {
+                addresses.retain(|address| address.ip().is_loopback());
+                if addresses.is_empty() {
+                    return Err("`localhost` resolves to no loopback address".into());
+                }
+            }
+            Ok(addresses.into_iter())
+        })
     }
 }
 

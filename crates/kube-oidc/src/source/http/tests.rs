@@ -44,7 +44,7 @@ mod names {
 
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    use hyper_util::client::legacy::connect::{HttpConnector, dns::Name};
+    use hyper_util::client::legacy::connect::dns::Name;
     use serde_json::json;
     use tokio::{sync::watch, time};
     use tower_service::Service;
@@ -114,7 +114,7 @@ mod names {
             let (asked_sender, asked) = watch::channel(0);
             let (let_through, waits) = watch::channel(false);
             let resolver = Resolver { asked: asked_sender, let_through: waits };
-            let dialer = Dialer::new(HttpConnector::new_with_resolver(resolver));
+            let dialer = Dialer::new(resolver);
             let fetcher = Arc::new(HttpFetcher { dialer, ..HttpFetcher::new() });
             Self { key, port, let_through, asked, connected, fetcher }
         }
@@ -141,6 +141,46 @@ mod names {
             let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()));
             format!("{message}.{signature}")
         }
+    }
+
+    /// Resolves every name to these addresses.
+    #[derive(Clone)]
+    struct Elsewhere(Vec<SocketAddr>);
+
+    impl Service<Name> for Elsewhere {
+        type Response = std::vec::IntoIter<SocketAddr>;
+        type Error = std::io::Error;
+        type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Name) -> Self::Future {
+            std::future::ready(Ok(self.0.clone().into_iter()))
+        }
+    }
+
+    /// RFC 6761, 6.3: plain http is accepted for `localhost`, so that name must stay on loopback.
+    #[tokio::test]
+    async fn localhost_that_resolves_elsewhere_is_not_connected_to() {
+        let late = Late::start();
+        // of RFC 5737, where no host is; another name would time out there
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let fetch = |addresses: &[SocketAddr]| {
+            let dialer = Dialer::new(Elsewhere(addresses.to_vec()));
+            let fetcher = HttpFetcher { dialer, ..HttpFetcher::new() };
+            let request = FetchRequest::new(format!("{}/jwks", late.url()));
+            async move { time::timeout(PATIENT, fetcher.fetch(request)).await.expect("an end") }
+        };
+        for url in [&[elsewhere][..], &[]] {
+            let error = chain(&fetch(url).await.unwrap_err());
+            assert!(error.contains("`localhost` resolves to no loopback address"), "{error}");
+        }
+        assert_eq!(*late.connected.borrow(), 0);
+        let response = fetch(&[elsewhere, loopback]).await.unwrap();
+        assert_eq!((response.status(), *late.connected.borrow()), (200, 1));
     }
 
     /// Holds the name to come too late.
