@@ -31,13 +31,24 @@ pub fn is_child() -> bool {
 ///
 /// If the test fails there.
 pub fn run_in_child(test: &str, variables: &[(&str, &str)]) {
+    let _ = output_of_child(test, variables);
+}
+
+/// Runs one test as [`run_in_child`] does, and returns its output.
+///
+/// # Panics
+///
+/// If the test fails there.
+#[must_use]
+pub fn output_of_child(test: &str, variables: &[(&str, &str)]) -> String {
     let mut child = Command::new(std::env::current_exe().expect("a path"));
     child.args(["--exact", test, "--nocapture"]).env(CHILD, "1");
     for variable in REMOVED {
         child.env_remove(variable);
     }
     let ended = child.envs(variables.iter().copied()).output().expect("a process");
-    let output = String::from_utf8_lossy(&ended.stdout);
+    let output = String::from_utf8_lossy(&ended.stdout).into_owned();
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success() && output.contains("1 passed"), "{output}{errors}");
+    output
 }

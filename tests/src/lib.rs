@@ -27,7 +27,7 @@ pub use self::{
     busy::Busy,
     capture::{Capture, decoded, fixture, pinned_time},
     captured_token::{CAPTURED_TOKENS, CapturedToken},
-    child::{is_child, run_in_child},
+    child::{is_child, output_of_child, run_in_child},
     dead_port::DeadPort,
     forge::Forge,
     grpc_server::{GrpcServer, WhoAmI},

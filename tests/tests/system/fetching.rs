@@ -8,6 +8,10 @@ use kube_oidc::{
 };
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 use kube_oidc_tests::{Judge as _, Log};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 fn verifier(issuer: Issuer) -> Verifier {
     Verifier::builder(issuer).audience("orders").build().unwrap()
@@ -160,6 +164,33 @@ async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys(
     issuer.answer(Endpoint::Discovery, Answer::new(500, ""));
     assert!(verifier.refresh_now().await.is_err());
     assert_eq!(elsewhere.key_fetches(), fetches);
+}
+
+/// Against RFC 9112, 9.6: the response does not say so, and the connection ends a little later.
+#[tokio::test]
+async fn server_that_closes_each_connection_is_read_by_the_first_fetch() {
+    let issuer = TestIssuer::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let document = format!(r#"{{"issuer":"{url}","jwks_uri":"{url}/jwks"}}"#);
+    let keys = issuer.key_set().to_string();
+    let server = tokio::spawn(async move {
+        for body in [document, keys] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+            // a client that reuses the connection is about to send its next request
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let verifier = verifier(Issuer::new(url.parse().unwrap()));
+    verifier.refresh_now().await.unwrap();
+    server.await.unwrap();
+    assert_eq!(verifier.status()[0].failures, 0);
 }
 
 /// Takes its time before it asks.

@@ -144,7 +144,7 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
         let hung = HungFile::at(&file.0);
         assert!(!refresh());
         let error = last_error(&verifier);
-        assert!(error.ends_with("gave no answer within 2s"), "{error}");
+        assert!(error.contains("gave no answer within 2s"), "{error}");
         for _ in 0..10 {
             assert_eq!(refresh(), !is_token);
             assert!(verify());

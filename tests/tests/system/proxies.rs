@@ -15,14 +15,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::hostile_issuer::tls::{HERE, acceptor, authority, certificate};
 
 /// A proxy that opens tunnels, or has one response for everything.
-struct Proxy {
-    address: String,
+pub(crate) struct Proxy {
+    pub(crate) address: String,
     heads: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    async fn start(tls: Option<TlsAcceptor>, response: &'static str) -> Self {
+    pub(crate) async fn start(tls: Option<TlsAcceptor>, response: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let heads = Arc::<Mutex<Vec<String>>>::default();
@@ -135,7 +135,7 @@ async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
     verifier.refresh_now().await.unwrap_err();
     assert!(!proxy.await.unwrap());
     let error = verifier.status().remove(0).last_error.unwrap().error;
-    let words = format!("failed to connect through the proxy https://{address}");
+    let words = format!("failed to fetch through the proxy https://{address}");
     assert!(error.contains(&words) && error.contains("UnknownIssuer"), "{error}");
     assert!(!error.contains("hidden"), "{error}");
 }
@@ -148,7 +148,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
         ("HTTP/1.1 403 hidden\r\nhidden: hidden\r\n\r\nhidden", "unsuccessful"),
         ("HTTP/1.1 407 hidden\r\nproxy-authenticate: hidden\r\n\r\n", "authorization required"),
         ("HTTP/1.1 302 hidden\r\nlocation: http://hidden\r\n\r\n", "unsuccessful"),
-        ("hidden", "failed to connect through"),
+        ("hidden", "failed to fetch through"),
         (endless, "unsuccessful"),
     ] {
         let proxy = Proxy::start(None, response).await;

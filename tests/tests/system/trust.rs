@@ -116,7 +116,7 @@ async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_
         assert_eq!(error_of(in_cluster()).await, None);
 
         let error = error_of(in_cluster().with_fetch_proxy(proxy)).await.unwrap();
-        assert!(error.contains("failed to connect through the proxy"), "{error}");
+        assert!(error.contains("failed to fetch through the proxy"), "{error}");
 
         server.go_down();
         let down = error_of(in_cluster()).await.unwrap();

@@ -11,7 +11,7 @@ use super::{FetchResponse, LoadError, discovery, freshness::Freshness};
 use crate::{
     clock::Moment,
     issuer::{Change, Names},
-    issuer_url::Transport,
+    issuer_url::{DISCOVERY, Transport},
     observed::Observed,
     shown::{Span, shown_origin},
 };
@@ -79,6 +79,11 @@ impl Document {
 
     pub(super) fn is_api_servers(&self) -> bool {
         matches!(self.trust, Trust::ApiServer { .. })
+    }
+
+    /// Whether the issuer has a path.
+    pub(super) fn is_below_root(&self) -> bool {
+        Url::parse(&self.url).is_ok_and(|url| url.path() != DISCOVERY)
     }
 
     /// The content that was read last.

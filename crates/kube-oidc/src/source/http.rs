@@ -1,5 +1,6 @@
 //! The fetcher that speaks HTTP: hyper, with rustls and aws-lc-rs.
 
+mod certificates;
 mod connect;
 mod exchange;
 mod proxy;
@@ -23,7 +24,7 @@ use self::{
     proxy::Proxy,
     roots::Roots,
 };
-use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, FileReader};
+use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, FileReader, Sent};
 use crate::{error::BuildError, issuer_url::Transport, shown::chain};
 
 /// How this crate introduces itself to servers and proxies.
@@ -227,8 +228,11 @@ impl HttpFetcher {
                 .map_err(|error| FetchError::new(format!("invalid {name}")).with_source(error))?;
             headers.insert(HeaderName::from_static(name), value);
         }
+        let mut has_credentials = false;
         if request.allows_credentials() {
-            headers.extend(self.credentials(&url.origin()).await?);
+            let credentials = self.credentials(&url.origin()).await?;
+            has_credentials = !credentials.is_empty();
+            headers.extend(credentials);
         }
         let route = Route {
             dialer: &self.dialer,
@@ -236,11 +240,31 @@ impl HttpFetcher {
             tls: if url.scheme() == "https" { Some(self.roots.tls().await?) } else { None },
             max_bytes: request.max_bytes().saturating_add(OVERHEAD_BYTES),
         };
-        let stream = route.connect(&uri).await.map_err(|error| match self.hint {
+        let proxy = route.proxy.as_ref().map(ToString::to_string);
+        // a request that is sent twice is sent alike
+        let _ = request.sent.set(Sent { proxy, has_credentials });
+        let response = self.get_by(&route, &uri, headers, request.max_bytes()).await;
+        response.map_err(|error| match &route.proxy {
+            Some(proxy) => {
+                let (error, hint) = (chain(&error), proxy.hint());
+                FetchError::new(format!("failed to fetch through {proxy}: {error}; {hint}"))
+            }
+            None => error,
+        })
+    }
+
+    async fn get_by(
+        &self,
+        route: &Route<'_>,
+        uri: &Uri,
+        headers: HeaderMap,
+        max_bytes: usize,
+    ) -> Result<FetchResponse, FetchError> {
+        let stream = route.connect(uri).await.map_err(|error| match self.hint {
             Some(hint) => FetchError::new(format!("{}; {hint}", chain(&error))),
             None => error,
         })?;
-        exchange::get(stream, &uri, headers, request.max_bytes()).await
+        exchange::get(stream, uri, headers, max_bytes).await
     }
 }
 

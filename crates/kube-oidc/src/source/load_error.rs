@@ -1,6 +1,6 @@
 //! [`LoadError`]: why a fetch brought no keys.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use super::{FetchError, Origin};
 use crate::{issuer_url::IssuerUrlError, key_set::KeySetError};
@@ -12,13 +12,13 @@ pub(crate) enum LoadError {
     Fetch { url: String, source: FetchError },
     #[error(transparent)]
     File(#[from] FetchError),
-    #[error("{url} answered with status {status}{}", advice(*.status, .location.as_deref()))]
+    #[error("{url} answered with status {status}{advice}")]
     Status {
         url: String,
         status: u16,
         retry_after: Option<Duration>,
-        /// Where a redirect leads: scheme, host, and port.
-        location: Option<String>,
+        /// What the status means, and the way out.
+        advice: Cow<'static, str>,
     },
     #[error("failed to read the discovery document from {origin}")]
     Metadata { origin: Origin, source: MetadataError },
@@ -28,8 +28,12 @@ pub(crate) enum LoadError {
     JwksUri { url: String, source: IssuerUrlError },
     #[error("failed to read keys from {origin}")]
     KeySet { origin: Origin, source: KeySetError },
-    #[error("{url} gave no answer within {timeout:?}")]
-    Timeout { url: String, timeout: Duration },
+    #[error(
+        "{url} gave no answer within {timeout:?}{}; a slow issuer needs a longer fetch_timeout(..), \
+         which covers discovery document and key set together",
+        Through(.proxy.as_deref())
+    )]
+    Timeout { url: String, timeout: Duration, proxy: Option<String> },
     #[error("the fetcher panicked")]
     Panicked,
 }
@@ -45,21 +49,13 @@ pub(crate) enum MetadataError {
     Missing(&'static str),
 }
 
-fn advice(status: u16, location: Option<&str>) -> Cow<'static, str> {
-    let advice = match status {
-        304 => ", which is no answer to a request without a condition",
-        300..=399 => {
-            let location = location.map(|to| format!(" to {to}")).unwrap_or_default();
-            return format!(", a redirect{location}; redirects are not followed").into();
-        }
-        401 | 403 => {
-            ": it wants credentials. A kube-apiserver does unless anonymous readers are bound to \
-             the ClusterRole system:service-account-issuer-discovery; a bearer token for fetching \
-             keys is sent to the issuer's own origin only"
-        }
-        _ => "",
-    };
-    advice.into()
+/// Names the proxy of a request, if there is one.
+struct Through<'a>(Option<&'a str>);
+
+impl fmt::Display for Through<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |proxy| write!(f, " through {proxy}"))
+    }
 }
 
 impl LoadError {

@@ -1,5 +1,6 @@
 //! Where keys come from: a URL that is fetched, or a set that is given.
 
+mod advice;
 mod bounded;
 mod discovery;
 mod document;
@@ -13,7 +14,12 @@ mod load_error;
 mod origin;
 mod remote;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 #[cfg(feature = "remote-no-provider")]
 pub use self::http::HttpFetcher;
@@ -111,6 +117,15 @@ pub struct FetchRequest {
     headers: Vec<(&'static str, String)>,
     max_bytes: usize,
     allows_credentials: bool,
+    sent: Arc<OnceLock<Sent>>,
+}
+
+/// How [`HttpFetcher`] sends a request, for messages.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// The proxy, and where its URL comes from.
+    pub(crate) proxy: Option<String>,
+    pub(crate) has_credentials: bool,
 }
 
 /// As much of an answer as is read. A key set of a cluster has about 2 KiB.
@@ -125,7 +140,13 @@ impl FetchRequest {
             // so that no proxy on the way hands out last week's set
             ("cache-control", "no-cache".to_owned()),
         ];
-        Self { url: url.into(), headers, max_bytes: MAX_BYTES, allows_credentials: true }
+        Self {
+            url: url.into(),
+            headers,
+            max_bytes: MAX_BYTES,
+            allows_credentials: true,
+            sent: Arc::default(),
+        }
     }
 
     /// The same request, for another URL: for a fetcher that maps URLs and hands on to another.

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{
     Fetch, FetchRequest, FetchResponse, LoadError, Origin,
+    advice::{Place, advice},
     document::{Discovery, Document, Found, Trust},
     extra_requests::ExtraRequests,
     freshness::{Freshness, age, retry_after},
@@ -303,7 +304,8 @@ impl Remote {
             self.is_anonymous.store(!is_anonymous, Ordering::Relaxed);
             return other;
         }
-        response
+        // of two errors, the one of the token says more
+        if is_anonymous { other } else { response }
     }
 
     async fn send(
@@ -315,22 +317,31 @@ impl Remote {
     ) -> Result<FetchResponse, LoadError> {
         let request = FetchRequest::new(url);
         let request = if is_anonymous { request.without_credentials() } else { request };
-        let (requested, url) = (url, self.shown(url));
+        let sent = Arc::clone(&request.sent);
+        let shown = || self.shown(url);
         let response = match time::timeout_at(deadline, self.fetcher.fetch(request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(source)) => return Err(LoadError::Fetch { url, source }),
-            Err(_) => return Err(LoadError::Timeout { url, timeout: manner.timeout }),
+            Ok(Err(source)) => return Err(LoadError::Fetch { url: shown(), source }),
+            Err(_) => {
+                let proxy = sent.get().and_then(|sent| sent.proxy.clone());
+                let timeout = manner.timeout;
+                return Err(LoadError::Timeout { url: shown(), timeout, proxy });
+            }
         };
         match response.status() {
             200 => Ok(response),
-            status => Err(LoadError::Status {
-                url,
-                status,
-                retry_after: retry_after(&response, manner.clock.wall()),
-                location: response
-                    .header("location")
-                    .map(|to| shown_origin(to, Url::parse(requested).ok().as_ref())),
-            }),
+            status => {
+                let base = Url::parse(url).ok();
+                let location = response.header("location");
+                let location = location.map(|to| shown_origin(to, base.as_ref()));
+                let has_credentials = sent.get().map(|sent| sent.has_credentials);
+                Err(LoadError::Status {
+                    url: shown(),
+                    status,
+                    retry_after: retry_after(&response, manner.clock.wall()),
+                    advice: advice(status, location.as_deref(), self.place(url), has_credentials),
+                })
+            }
         }
     }
 
@@ -338,9 +349,23 @@ impl Remote {
     fn shown(&self, url: &str) -> String {
         match &self.location {
             Location::Discovered(document) if !document.is_api_servers() && document.url != url => {
-                format!("{} (the jwks_uri of the discovery document)", shown_origin(url, None))
+                let origin = shown_origin(url, None);
+                format!(
+                    "{origin} (the jwks_uri of the discovery document; with_jwks_uri(..) overrides \
+                     the URL)"
+                )
             }
             _ => shown_url(url),
+        }
+    }
+
+    fn place(&self, url: &str) -> Place {
+        match &self.location {
+            Location::Discovered(document) if document.is_api_servers() => Place::ApiServer,
+            Location::Discovered(document) if document.url == url && document.is_below_root() => {
+                Place::BelowRoot
+            }
+            _ => Place::Other,
         }
     }
 

@@ -67,7 +67,7 @@ fn a_name_that_does_not_resolve() {
     let verifier = runtime.block_on(assert_unavailable(url, IMPATIENT, ""));
     let error = status(&verifier).last_error.unwrap().error;
     let said_no = error.starts_with(url) && error.contains("could not be read");
-    assert!(said_no || error.ends_with(&format!("no answer within {IMPATIENT:?}")), "{error}");
+    assert!(said_no || error.contains(&format!("no answer within {IMPATIENT:?}")), "{error}");
     // a resolver that waits for an answer is not waited for
     runtime.shutdown_background();
 }

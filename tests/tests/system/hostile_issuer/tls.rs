@@ -197,6 +197,19 @@ async fn certificate_that_names_its_host_in_no_valid_way_is_rejected() {
     }
 }
 
+/// As the guide makes one for a test: its own root, and no authority (CA:FALSE).
+#[tokio::test]
+async fn self_signed_certificate_of_no_authority_is_accepted_as_root() {
+    let key = KeyPair::generate().unwrap();
+    let hosts: Vec<String> = HERE.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    params.is_ca = IsCa::ExplicitNoCa;
+    let certificate = params.self_signed(&key).unwrap();
+    let chain = (vec![certificate.der().clone()], key);
+    let hostile = Hostile::serving(Some((acceptor(chain, &[]), certificate.pem()))).await;
+    hostile.verifier(PATIENT).judge(hostile.token()).await.unwrap();
+}
+
 /// Holds a certificate to be rejected for this reason, before any request is sent.
 async fn assert_rejected(
     what: &str,

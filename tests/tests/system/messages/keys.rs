@@ -53,7 +53,7 @@ async fn responses() -> Vec<Case> {
             "a sign-in page for keys, as its server declares it",
             Endpoint::Keys,
             sign_in(),
-            ["(the jwks_uri of the discovery document)", "content-type text/html", "sign-in page"],
+            ["the jwks_uri of the discovery document", "content-type text/html", "sign-in page"],
         ),
         (
             "a sign-in page for the discovery document",

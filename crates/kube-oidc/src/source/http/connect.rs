@@ -25,11 +25,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::{AGENT, proxy};
-use crate::{
-    shown::{Cut, chain},
-    source::{BoundedConnection, FetchError},
-};
+use super::{AGENT, certificates, proxy};
+use crate::source::{BoundedConnection, FetchError};
 
 /// A connection, whatever its layers are.
 pub(super) type Stream = Pin<Box<dyn Duplex>>;
@@ -125,9 +122,10 @@ impl Route<'_> {
                 .dial(uri)
                 .await
                 .map_err(|error| FetchError::new("failed to connect").with_source(error))?,
-            Some(proxy) => self.tunnel(&proxy.server, uri).await.map_err(|error| {
-                FetchError::new(format!("failed to connect through {proxy}")).with_source(error)
-            })?,
+            Some(proxy) => self
+                .tunnel(&proxy.server, uri)
+                .await
+                .map_err(|error| FetchError::new("failed to open a tunnel").with_source(error))?,
         };
         match &self.tls {
             Some(tls) => handshake(tls, uri, stream)
@@ -182,7 +180,6 @@ async fn handshake(tls: &TlsConnector, uri: &Uri, stream: Stream) -> Result<Stre
     let name = ServerName::try_from(host.to_owned())?;
     match tls.connect(name, stream).await {
         Ok(stream) => Ok(Box::pin(stream)),
-        // it may list every name of the server's certificate
-        Err(error) => Err(Cut(&chain(&error)).to_string().into()),
+        Err(error) => Err(certificates::shown(&error).into()),
     }
 }

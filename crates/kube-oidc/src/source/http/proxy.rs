@@ -24,6 +24,22 @@ pub(super) struct Chosen {
     variable: Option<&'static str>,
 }
 
+impl Chosen {
+    /// The way out of a failed fetch.
+    pub(super) fn hint(&self) -> &'static str {
+        match self.variable {
+            Some(_) => {
+                "the proxy must allow CONNECT to this host, with the credentials of its URL; \
+                 NO_PROXY exempts hosts"
+            }
+            None => {
+                "the proxy of with_fetch_proxy(..) must allow CONNECT to this host, with the \
+                 credentials of its URL"
+            }
+        }
+    }
+}
+
 impl Proxy {
     pub(super) fn given(url: &str) -> Result<Self, &'static str> {
         parse(url).map(Self::Given)
@@ -53,7 +69,7 @@ fn of_environment(
         return Ok(None);
     };
     let exempt = first(["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts).unwrap_or_default();
-    if is_exempt(uri, exempt) {
+    if is_exempt(uri, &exempt) {
         return Ok(None);
     }
     let server = parse(proxy.trim()).map_err(|problem| {
@@ -62,15 +78,35 @@ fn of_environment(
     Ok(Some(Chosen { server, variable: Some(variable) }))
 }
 
-fn is_exempt(uri: &Uri, hosts: String) -> bool {
+fn is_exempt(uri: &Uri, hosts: &str) -> bool {
+    let port = uri.port_u16().unwrap_or(443);
+    let hosts: Vec<_> = hosts.split(',').filter_map(|entry| exempt_host(entry, port)).collect();
     // the matcher has `*` for names only
-    hosts.split(',').any(|host| host.trim() == "*")
+    hosts.contains(&"*")
         || Matcher::builder()
             .https("http://proxy.invalid")
-            .no(hosts)
+            .no(hosts.join(","))
             .build()
             .intercept(uri)
             .is_none()
+}
+
+/// Brings an entry of `NO_PROXY` into the form of the matcher: without brackets, without `*` before
+/// a dot, and without a port. `None`: the entry is for another port.
+fn exempt_host(entry: &str, port: u16) -> Option<&str> {
+    let entry = entry.trim();
+    let host = match entry.rsplit_once(':') {
+        // other colons are those of an IPv6 address
+        Some((host, own)) if host.ends_with(']') || !host.contains(':') => {
+            if own.parse() != Ok(port) {
+                return None;
+            }
+            host
+        }
+        _ => entry,
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some(host.strip_prefix('*').filter(|domain| domain.starts_with('.')).unwrap_or(host))
 }
 
 /// Parses the URL of a proxy. The URL may contain a password, so an error shows no part of it.
@@ -131,9 +167,30 @@ mod tests {
             (v4, "10.96.0.0/12"),
             (v4, "10.96.0.1"),
             (v6, "fd00::/8"),
+            (named, "*.example"),
+            ("https://issuer.shop.svc.cluster.local", "x.example, *.svc.cluster.local"),
+            (named, "issuer.example:443"),
+            (v4, "10.96.0.1:6443"),
+            (v6, "fd00::1"),
+            (v6, "[fd00::1]"),
+            (v6, "[fd00::1]:6443"),
         ] {
             assert_eq!(chosen(url, &[proxy, ("NO_PROXY", exempt)]).unwrap(), None, "{exempt}");
         }
+        for (url, exempt) in [
+            (named, "*issuer.example"),
+            (named, "issuer.example:8443"),
+            (named, "issuer.example:"),
+            ("https://notissuer.example", "*.issuer.example"),
+            (v4, "10.96.0.1:443"),
+            (v6, "[fd00::1]:443"),
+            (v6, "[fd00::2]"),
+            (v6, ""),
+        ] {
+            assert!(chosen(url, &[proxy, ("NO_PROXY", exempt)]).unwrap().is_some(), "{exempt}");
+        }
+        let hidden = [proxy, ("NO_PROXY", " "), ("no_proxy", "issuer.example")];
+        assert_eq!(chosen(named, &hidden).unwrap(), None, "an empty variable hides nothing");
         for name in ["https_proxy", "ALL_PROXY", "all_proxy"] {
             assert_eq!(chosen(named, &[(name, "proxy.example:3128")]).unwrap().unwrap(), PROXY);
         }

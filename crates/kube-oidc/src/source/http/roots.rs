@@ -9,7 +9,7 @@ use std::{
 use memchr::memmem;
 use rustls::{
     ClientConfig, RootCertStore,
-    client::Resumption,
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
     pki_types::{
         CertificateDer,
@@ -19,10 +19,13 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 
+use super::certificates::Explaining;
 use crate::{
     shown::chain,
     source::{FetchError, FileReader},
 };
+
+const SET_UP: &str = "failed to set up TLS";
 
 /// The root certificates of a fetcher.
 #[derive(Default)]
@@ -117,8 +120,7 @@ impl Roots {
         &self,
         certificates: Vec<CertificateDer<'static>>,
     ) -> Result<ClientConfig, FetchError> {
-        let failed =
-            |error: rustls::Error| FetchError::new("failed to set up TLS").with_source(error);
+        let failed = |error: rustls::Error| FetchError::new(SET_UP).with_source(error);
         let provider = match CryptoProvider::get_default() {
             Some(installed) => Arc::clone(installed),
             #[cfg(feature = "remote")]
@@ -134,17 +136,18 @@ impl Roots {
         let versions = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(failed)?;
-        let trusting = if self.exclude_platform {
+        let verifier: Arc<dyn ServerCertVerifier> = if self.exclude_platform {
             let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(certificates);
-            versions.with_root_certificates(roots)
+            roots.add_parsable_certificates(certificates.iter().cloned());
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+            verifier.build().map_err(|error| FetchError::new(SET_UP).with_source(error))?
         } else {
-            let verifier = Verifier::new_with_extra_roots(certificates, provider);
-            // rustls calls every verifier so that is not its own
-            versions
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier.map_err(failed)?))
+            let extra = certificates.iter().cloned();
+            Arc::new(Verifier::new_with_extra_roots(extra, provider).map_err(failed)?)
         };
+        let verifier = Explaining { verifier, roots: certificates };
+        // rustls calls every verifier so that is not its own
+        let trusting = versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         let mut tls = trusting.with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         // each connection verifies the certificate of the server anew
