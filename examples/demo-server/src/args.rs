@@ -19,6 +19,8 @@ use crate::{error::StartError, review, serve::Limits};
 ///
 /// Without --issuer it starts an issuer of its own, prints two curl lines to try, and has a page
 /// that shows what becomes of a token.
+///
+/// Messages name the methods of the library: a method in parentheses is what a flag calls.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -32,6 +34,7 @@ pub(crate) struct Args {
     in_cluster: bool,
 
     /// Another name of the one issuer, as during a migration; may be given more than once
+    /// (`also_named`)
     #[arg(long, value_name = "NAME")]
     also_named: Vec<String>,
 
@@ -53,19 +56,22 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dangerous_page_beyond_loopback: bool,
 
-    /// Where the issuer's keys are, instead of asking its discovery document
+    /// Where the issuer's keys are, instead of asking its discovery document (`with_jwks_uri`)
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
 
-    /// A PEM file with certificates to trust when fetching keys, beside the platform's
+    /// A PEM file with certificates to trust when fetching keys, instead of the platform's
+    /// (`with_root_certificates_file`)
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
     /// A file with the bearer token to send when fetching keys; it is read at each fetch
+    /// (`with_fetch_bearer_token_file`)
     #[arg(long, value_name = "FILE")]
     jwks_token_file: Option<PathBuf>,
 
     /// A file with the issuer's keys, read again when it changes, instead of fetching them
+    /// (`with_key_set_file`)
     #[arg(long, value_name = "FILE")]
     jwks_file: Option<PathBuf>,
 

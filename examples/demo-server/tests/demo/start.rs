@@ -1,8 +1,12 @@
 //! The server, started wrongly in the ways that users reported: it says what to change.
 
-use std::{path::PathBuf, process::Output};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
 
-use kube_oidc_testing::TestIssuer;
+use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 
 use crate::process::{Demo, command};
 
@@ -26,6 +30,7 @@ impl Folder {
             ("key.pem", PEM.as_bytes()),
             ("discovery.json", DISCOVERY.as_bytes()),
             ("utf16.json", &utf16),
+            ("other-ca.pem", issuer.ca_pem().as_bytes()),
             ("empty", b""),
         ] {
             std::fs::write(folder.join(name), content).unwrap();
@@ -48,6 +53,19 @@ const PAGE: &str = "<!DOCTYPE html><html><body>Sign in, 5ecre7</body></html>";
 const PEM: &str = "-----BEGIN PUBLIC KEY-----\n5ecre7\n-----END PUBLIC KEY-----\n";
 const DISCOVERY: &str =
     r#"{"issuer":"https://issuer.example","jwks_uri":"https://5ecre7.example/k"}"#;
+
+/// What a server that does not serve ends with.
+fn end_of(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(line, "", "{command:?} serves: {output:?}");
+    output
+}
 
 fn assert_says(input: &str, message: &str, words: &[&str]) {
     let missing: Vec<_> = words.iter().filter(|word| !message.contains(**word)).collect();
@@ -72,14 +90,22 @@ fn mistake_that_is_known_at_start_is_an_error_that_says_what_to_change() {
         (one(ISSUER), ["--audience", "OIDC_AUDIENCE", "--audience orders"]),
         (one("http://issuer.example"), ["--issuer", "http", "loopback"]),
         (
-            with("--jwks-uri", "http://127.0.0.1:8001/openid/v1/jwks"),
-            ["127.0.0.1:8001", "http", "loopback"],
+            one(&format!("{ISSUER}/.well-known/openid-configuration")),
+            ["--issuer", "discovery document", "give the issuer"],
         ),
-        (file("--jwks-file", "page.html"), ["--jwks-file", "page.html", "cannot be used"]),
-        (file("--jwks-file", "key.pem"), ["--jwks-file", "key.pem", "cannot be used"]),
-        (file("--jwks-file", "discovery.json"), ["--jwks-file", "discovery.json", "`keys`"]),
-        (file("--jwks-file", "utf16.json"), ["--jwks-file", "utf16.json", "cannot be used"]),
-        (file("--jwks-file", "empty"), ["--jwks-file", "empty", "key set"]),
+        (one("https://a.example,https://b.example"), ["--issuer", "list", "one issuer at a time"]),
+        (
+            with("--jwks-uri", "http://127.0.0.1:8001/openid/v1/jwks"),
+            ["127.0.0.1:8001", "plain http on loopback", "kubectl get --raw"],
+        ),
+        (file("--jwks-file", "page.html"), ["page.html", "HTML", "expected JSON"]),
+        (file("--jwks-file", "key.pem"), ["key.pem", "PEM", "kubectl get --raw"]),
+        (
+            file("--jwks-file", "discovery.json"),
+            ["discovery.json", "discovery document", "`jwks_uri`"],
+        ),
+        (file("--jwks-file", "utf16.json"), ["utf16.json", "UTF-16", "-Encoding utf8"]),
+        (file("--jwks-file", "empty"), ["--jwks-file", "empty", "expected JSON"]),
         (file("--jwks-file", "missing"), ["--jwks-file", "missing", "No such file"]),
         (file("--ca-file", "page.html"), ["--ca-file", "page.html", "no certificate in PEM"]),
         (file("--ca-file", "key.pem"), ["--ca-file", "key.pem", "no certificate in PEM"]),
@@ -106,12 +132,41 @@ fn mistake_that_is_known_at_start_is_an_error_that_says_what_to_change() {
         if !args.iter().any(|arg| arg == "--listen") {
             start.args(LISTEN);
         }
-        let Output { status, stderr, .. } = start.output().unwrap();
+        let Output { status, stderr, .. } = end_of(start);
         let message = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(2), "{args:?}: {message}");
         assert_eq!(message.trim_end().lines().count(), 1, "{args:?}: {message}");
         assert_says(&format!("{args:?}"), &message, &words);
     }
+}
+
+#[test]
+fn mistake_that_only_a_fetch_shows_is_a_line_that_says_what_to_change() {
+    let folder = Folder::new("fetched");
+    let html = Answer::new(200, PAGE).with_header("content-type", "text/html");
+    for (input, keys, words) in [
+        ("a sign-in page", html, ["HTML", "text/html"]),
+        ("a PEM file", Answer::new(200, PEM), ["PEM", "expected JSON"]),
+        ("a discovery document", Answer::new(200, DISCOVERY), ["discovery", "`jwks_uri`"]),
+        ("a wrong token", Answer::new(401, "5ecre7"), ["status 401", "token"]),
+    ] {
+        let issuer = TestIssuer::start();
+        issuer.answer(Endpoint::Keys, keys);
+        let (url, keys) = (issuer.url(), issuer.jwks_uri());
+        let demo = Demo::start(&["--issuer", url, "--audience", "orders", "--jwks-uri", keys]);
+        let line = demo.log_line_with("could not be fetched");
+        assert_says(input, &line, &[words[0], words[1], keys]);
+    }
+    let issuer = TestIssuer::builder().tls().start();
+    let other_ca = folder.path("other-ca.pem");
+    let demo =
+        Demo::start(&["--issuer", issuer.url(), "--audience", "orders", "--ca-file", &other_ca]);
+    let line = demo.log_line_with("could not be fetched");
+    assert_says(
+        "a wrong authority",
+        &line,
+        &["invalid peer certificate", issuer.url(), "configure"],
+    );
 }
 
 #[test]
