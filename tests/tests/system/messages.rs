@@ -4,6 +4,7 @@
 mod claims;
 mod fetching;
 mod keys;
+mod log_lines;
 mod requests;
 mod settings;
 
@@ -24,6 +25,7 @@ async fn messages_name_the_cause_the_place_and_the_way_out() {
     cases.extend(claims::cases().await);
     cases.extend(fetching::cases().await);
     cases.extend(keys::cases().await);
+    cases.extend(log_lines::cases().await);
     cases.extend(requests::cases().await);
     cases.extend(settings::cases());
     let mut faults = Vec::new();

@@ -1,0 +1,85 @@
+//! Lines of the log that no request causes by itself.
+
+use std::time::{Duration, SystemTime};
+
+use kube_client::Config;
+use kube_oidc::{Issuer, Verifier, clock::ManualClock, token_review::TokenReview};
+use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_tests::Log;
+use kube_oidc_token_review::KubeReviewer;
+
+use super::Case;
+
+const BAD_BLOCK: &str = "-----BEGIN CERTIFICATE-----\nh1dden-block\n-----END CERTIFICATE-----\n";
+const BODY: &str = "b0dy-of-the-response";
+
+pub(super) async fn cases() -> Vec<Case> {
+    vec![
+        bad_root_certificate().await,
+        changed_keys().await,
+        failed_review("review with 401", 401, "does not accept the credentials of this service")
+            .await,
+        failed_review("review with 403", 403, "no permission to create tokenreviews").await,
+    ]
+}
+
+fn trusted(issuer: &TestIssuer) -> Issuer {
+    Issuer::new(issuer.url().parse().unwrap())
+}
+
+fn build(issuer: Issuer) -> Verifier {
+    Verifier::builder(issuer).audience("orders").build().unwrap()
+}
+
+async fn bad_root_certificate() -> Case {
+    let log = Log::catch();
+    let issuer = TestIssuer::builder().tls().start();
+    let file = std::env::temp_dir().join(format!("kube-oidc-roots-{}.pem", fastrand::u64(..)));
+    std::fs::write(&file, [BAD_BLOCK, issuer.ca_pem()].concat()).unwrap();
+    let verifier = build(trusted(&issuer).with_root_certificates_file(&file));
+    verifier.refresh_now().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    Case {
+        input: "one bad root certificate in a file",
+        message: log.lines_with(&[" WARN ", file.to_str().unwrap()]).join("\n"),
+        words: ["skipped invalid root certificates", "kube-oidc-roots-", "skipped=1"],
+        secrets: vec!["h1dden".to_owned()],
+    }
+}
+
+async fn changed_keys() -> Case {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    let clock = ManualClock::at(SystemTime::now());
+    let builder = Verifier::builder(trusted(&issuer)).audience("orders");
+    let verifier = builder.clock(clock.clone()).build().unwrap();
+    verifier.refresh_now().await.unwrap();
+    issuer.rotate();
+    issuer.drop_old_keys();
+    // one such line is logged in a minute
+    clock.advance(Duration::from_secs(61));
+    verifier.refresh_now().await.unwrap();
+    Case {
+        input: "rotated key",
+        message: log.lines_with(&[" INFO ", issuer.url()]).join("\n"),
+        words: ["the issuer's keys changed", "added=\"", "removed=\""],
+        secrets: vec![],
+    }
+}
+
+async fn failed_review(input: &'static str, status: u16, cause: &'static str) -> Case {
+    let log = Log::catch();
+    let issuer = TestIssuer::start();
+    issuer.answer(Endpoint::TokenReview, Answer::new(status, BODY));
+    let reviewer = KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap()));
+    let review = TokenReview::by(reviewer.unwrap());
+    let verifier = build(trusted(&issuer).with_token_review(review));
+    let token = issuer.token().audience("orders").mint();
+    verifier.verify_reviewed(&token).await.unwrap_err();
+    Case {
+        input,
+        message: log.lines_with(&[" ERROR ", issuer.url()]).join("\n"),
+        words: ["failed to review tokens", cause, "issuer="],
+        secrets: [token.split('.').map(str::to_owned).collect(), vec![BODY.to_owned()]].concat(),
+    }
+}
