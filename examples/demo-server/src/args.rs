@@ -11,6 +11,7 @@ use clap::Parser;
 use tower_kube_oidc::{
     BuildError, Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher,
 };
+use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::EnvFilter;
 
 use crate::{error::StartError, review, serve::Limits};
@@ -274,7 +275,9 @@ fn check_file(
     check: impl FnOnce(Vec<u8>) -> Result<(), BuildError>,
 ) -> Result<(), StartError> {
     let content = read(flag, path)?;
-    check(content).map_err(|error| StartError::Content {
+    // the verifier logs what it skips, with the name of the file
+    let checked = tracing::subscriber::with_default(NoSubscriber::new(), || check(content));
+    checked.map_err(|error| StartError::Content {
         flag,
         path: path.to_owned(),
         source: Box::new(error),

@@ -170,6 +170,18 @@ fn mistake_that_only_a_fetch_shows_is_a_line_that_says_what_to_change() {
 }
 
 #[test]
+fn bad_root_certificate_is_one_warning_that_names_the_file() {
+    let folder = Folder::new("roots");
+    let issuer = TestIssuer::builder().tls().start();
+    let file = folder.path("roots.pem");
+    let bad = PEM.replace("PUBLIC KEY", "CERTIFICATE");
+    std::fs::write(&file, [&bad, issuer.ca_pem()].concat()).unwrap();
+    let demo = Demo::start(&["--issuer", issuer.url(), "--audience", "orders", "--ca-file", &file]);
+    let line = demo.log_line_with("skipped invalid root certificates");
+    assert_says("a bad root certificate", &line, &[&file, "skipped=1"]);
+}
+
+#[test]
 fn issuer_is_shown_once() {
     let issuer = TestIssuer::start();
     issuer.go_down();
