@@ -27,7 +27,8 @@ fn prepared(token_cache: usize) -> (Verifier, String) {
 /// seen, so that no fetch of keys may start for it.
 fn prepared_forged() -> (Runtime, Verifier, String) {
     let issuer = TestIssuer::start();
-    let forged = pod_token(&issuer).forged_by(&SigningKey::generate(SigningAlgorithm::Rs256)).mint();
+    let forged =
+        pod_token(&issuer).forged_by(&SigningKey::generate(SigningAlgorithm::Rs256)).mint();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let verifier = runtime.block_on(async {

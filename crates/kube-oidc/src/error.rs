@@ -46,8 +46,8 @@ pub(crate) use foreign_error;
 #[non_exhaustive]
 pub enum VerifyError {
     /// The token is bad, whoever asks and however often: an HTTP service answers 401.
-    #[error("the token was refused: {0}")]
-    Refused(Refusal),
+    #[error("the token is invalid: {0}")]
+    Invalid(InvalidToken),
     /// The token may be good, but needs keys that are not here: an HTTP service answers 503.
     #[error(transparent)]
     Unavailable(#[from] KeysUnavailable),
@@ -57,10 +57,10 @@ pub enum VerifyError {
     ReviewUnavailable(#[from] ReviewUnavailable),
 }
 
-// the text has the refusal in it, so it is no source as well
-impl From<Refusal> for VerifyError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+// the text contains that of the variant, which is therefore not a source
+impl From<InvalidToken> for VerifyError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::Invalid(invalid)
     }
 }
 
@@ -69,7 +69,7 @@ impl VerifyError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Refused(refusal) => refusal.reason(),
+            Self::Invalid(invalid) => invalid.reason(),
             Self::Unavailable(unavailable) => unavailable.reason(),
             Self::ReviewUnavailable(_) => Reason::ReviewUnavailable,
         }
@@ -79,7 +79,7 @@ impl VerifyError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused(_) => None,
+            Self::Invalid(_) => None,
             Self::Unavailable(unavailable) => Some(unavailable.retry_after()),
             Self::ReviewUnavailable(unavailable) => Some(unavailable.retry_after()),
         }
@@ -92,7 +92,7 @@ impl VerifyError {
 /// Values of the token are shown only where its signature was good, escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum InvalidToken {
     /// It is longer than any token that is accepted.
     #[error("it has {length} bytes, and {limit} are accepted")]
     #[non_exhaustive]
@@ -273,7 +273,7 @@ impl fmt::Display for Ago {
     }
 }
 
-impl Refusal {
+impl InvalidToken {
     /// The stable code for logs and metrics.
     #[must_use]
     pub fn reason(&self) -> Reason {

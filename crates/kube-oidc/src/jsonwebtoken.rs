@@ -8,7 +8,7 @@ use jsonwebtoken::{TokenData, decode_header, jwk::JwkSet};
 
 use crate::{
     claims::Claims,
-    error::{Refusal, VerifyError},
+    error::{InvalidToken, VerifyError},
     issuer::Issuer,
     verifier::Verifier,
 };
@@ -30,11 +30,11 @@ impl<C: Claims + Clone> Verifier<C> {
     ///
     /// # Errors
     ///
-    /// Those of `verify`, and [`Refusal::AlgorithmNotAllowed`] for an algorithm that a `Header`
+    /// Those of `verify`, and [`InvalidToken::AlgorithmNotAllowed`] for an algorithm that a `Header`
     /// cannot name, such as ES512.
     pub async fn verify_to_token_data(&self, token: &str) -> Result<TokenData<C>, VerifyError> {
         let verified = self.verify(token).await?;
-        let header = decode_header(token).map_err(|_| Refusal::AlgorithmNotAllowed)?;
+        let header = decode_header(token).map_err(|_| InvalidToken::AlgorithmNotAllowed)?;
         Ok(TokenData { header, claims: verified.claims().clone() })
     }
 }

@@ -9,7 +9,7 @@ use serde::de::MapAccess;
 use crate::{
     algorithm::Algorithm,
     base64url::{self, Room},
-    error::Refusal,
+    error::InvalidToken,
     json::{self, Members, Value, names},
     key_set::MAX_KID_BYTES,
 };
@@ -29,14 +29,14 @@ pub(crate) struct Compact<'t> {
 }
 
 impl<'t> Compact<'t> {
-    pub(crate) fn parse(token: &'t [u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(token: &'t [u8]) -> Result<Self, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refusal::TooLong { length: token.len(), limit: MAX_TOKEN_BYTES });
+            return Err(InvalidToken::TooLong { length: token.len(), limit: MAX_TOKEN_BYTES });
         }
         // five parts are an encrypted token (JWE), which no Kubernetes issuer makes
         let mut dots = memchr::memchr_iter(b'.', token);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(Refusal::Malformed("it has not three parts"));
+            return Err(InvalidToken::Malformed("it has not three parts"));
         };
         Ok(Self {
             signing_input: &token[..second],
@@ -51,18 +51,21 @@ impl<'t> Compact<'t> {
         base64url::decoded_len(token.len())
     }
 
-    pub(crate) fn decode_header<'r>(&self, room: &mut Room<'r>) -> Result<&'r str, Refusal> {
+    pub(crate) fn decode_header<'r>(&self, room: &mut Room<'r>) -> Result<&'r str, InvalidToken> {
         decode_text(self.header, room, "its header is not base64url of UTF-8")
     }
 
-    pub(crate) fn decode_payload<'r>(&self, room: &mut Room<'r>) -> Result<&'r str, Refusal> {
+    pub(crate) fn decode_payload<'r>(&self, room: &mut Room<'r>) -> Result<&'r str, InvalidToken> {
         decode_text(self.payload, room, "its payload is not base64url of UTF-8")
     }
 
-    pub(crate) fn decode_signature<'r>(&self, room: &mut Room<'r>) -> Result<&'r [u8], Refusal> {
+    pub(crate) fn decode_signature<'r>(
+        &self,
+        room: &mut Room<'r>,
+    ) -> Result<&'r [u8], InvalidToken> {
         room.decode(self.signature)
             .filter(|signature| !signature.is_empty())
-            .ok_or(Refusal::Malformed("its signature is missing or not base64url"))
+            .ok_or(InvalidToken::Malformed("its signature is missing or not base64url"))
     }
 }
 
@@ -70,10 +73,10 @@ fn decode_text<'r>(
     part: &[u8],
     room: &mut Room<'r>,
     problem: &'static str,
-) -> Result<&'r str, Refusal> {
+) -> Result<&'r str, InvalidToken> {
     room.decode(part)
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .ok_or(Refusal::Malformed(problem))
+        .ok_or(InvalidToken::Malformed(problem))
 }
 
 /// The members of a header that count.
@@ -89,20 +92,20 @@ pub(crate) struct Header<'h> {
 
 impl<'h> Header<'h> {
     /// Reads a header. `alg` must be in `allowed`.
-    pub(crate) fn parse(text: &'h str, allowed: &[Algorithm]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: &'h str, allowed: &[Algorithm]) -> Result<Self, InvalidToken> {
         let malformed =
-            |_: &_, _: &_| Refusal::Malformed("its header is not a well-formed JSON object");
+            |_: &_, _: &_| InvalidToken::Malformed("its header is not a well-formed JSON object");
         let members = json::parse_part(text, HeaderMembers::default, malformed)?;
         if members.demanding {
-            return Err(Refusal::Malformed("its header has crit, b64, zip or enc"));
+            return Err(InvalidToken::Malformed("its header has crit, b64, zip or enc"));
         }
         if members.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
-            return Err(Refusal::Malformed("its kid is too long"));
+            return Err(InvalidToken::Malformed("its kid is too long"));
         }
-        let alg = members.alg.ok_or(Refusal::Malformed("its header has no alg"))?;
+        let alg = members.alg.ok_or(InvalidToken::Malformed("its header has no alg"))?;
         let algorithm = Algorithm::from_name(&alg)
             .filter(|algorithm| allowed.contains(algorithm))
-            .ok_or(Refusal::AlgorithmNotAllowed)?;
+            .ok_or(InvalidToken::AlgorithmNotAllowed)?;
         // an empty name names nothing: API servers before 1.16 write one, and go-jose reads it so
         let kid = members.kid.filter(|kid| !kid.is_empty());
         Ok(Self { algorithm, kid, typ: members.typ })
@@ -154,7 +157,7 @@ impl<'de> Members<'de> for HeaderMembers<'de> {
 mod tests {
     use super::*;
 
-    fn header(text: &str) -> Result<Header<'_>, Refusal> {
+    fn header(text: &str) -> Result<Header<'_>, InvalidToken> {
         Header::parse(text, Algorithm::ALL)
     }
 
@@ -162,7 +165,7 @@ mod tests {
     fn a_token_has_three_parts() {
         for token in ["", "a", "a.b", "a.b.c.d", "a.b.c.d.e", "....", "..."] {
             assert!(
-                matches!(Compact::parse(token.as_bytes()), Err(Refusal::Malformed(_))),
+                matches!(Compact::parse(token.as_bytes()), Err(InvalidToken::Malformed(_))),
                 "{token:?}"
             );
         }
@@ -184,7 +187,7 @@ mod tests {
         assert!(Compact::parse(token(16_384).as_bytes()).is_ok());
         assert!(matches!(
             Compact::parse(token(16_385).as_bytes()),
-            Err(Refusal::TooLong { length: 16_385, limit: 16_384 })
+            Err(InvalidToken::TooLong { length: 16_385, limit: 16_384 })
         ));
     }
 
@@ -214,7 +217,7 @@ mod tests {
             r#"{"alg":"RS256","x":{"a":1,"a":1}}"#,
             r#"{"alg":"RS256"} x"#,
         ] {
-            assert!(matches!(header(text), Err(Refusal::Malformed(_))), "{text}");
+            assert!(matches!(header(text), Err(InvalidToken::Malformed(_))), "{text}");
         }
     }
 
@@ -228,7 +231,7 @@ mod tests {
     fn only_allowed_algorithms_pass() {
         for alg in ["none", "None", "HS256", "RS1", "rs256", ""] {
             let text = format!(r#"{{"alg":"{alg}"}}"#);
-            assert!(matches!(header(&text), Err(Refusal::AlgorithmNotAllowed)), "{alg}");
+            assert!(matches!(header(&text), Err(InvalidToken::AlgorithmNotAllowed)), "{alg}");
         }
         let text = r#"{"alg":"ES256"}"#;
         assert!(Header::parse(text, &[Algorithm::Rs256]).is_err());
@@ -240,11 +243,14 @@ mod tests {
         for alg in ["ML-DSA-44", "ML-DSA-65", "ML-DSA-87"] {
             let text = format!(r#"{{"alg":"{alg}"}}"#);
             let read = header(&text).map(|header| header.algorithm.name());
-            let expected =
-                if cfg!(feature = "ml-dsa") { Ok(alg) } else { Err(Refusal::AlgorithmNotAllowed) };
+            let expected = if cfg!(feature = "ml-dsa") {
+                Ok(alg)
+            } else {
+                Err(InvalidToken::AlgorithmNotAllowed)
+            };
             assert_eq!(read, expected);
             let refused = Header::parse(&text, &[Algorithm::Rs256]).unwrap_err();
-            assert_eq!(refused, Refusal::AlgorithmNotAllowed, "{alg}");
+            assert_eq!(refused, InvalidToken::AlgorithmNotAllowed, "{alg}");
         }
     }
 

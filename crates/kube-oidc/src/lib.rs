@@ -45,7 +45,7 @@
 //! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
 //! | who may call? | [`Policy`], [`Callers`] |
 //! | who would the API server say it is? | [`UserInfo`] |
-//! | why not? | [`Verifier::explain`], [`VerifyError`], [`Refusal`], [`Reason`] |
+//! | why not? | [`Verifier::explain`], [`VerifyError`], [`InvalidToken`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
 //! | does it still count? | [`token_review`], [`Verifier::verify_reviewed`] |
@@ -105,7 +105,7 @@ pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
     error::{
-        BuildError, KeysUnavailable, KeysUnavailableCause, Reason, Refusal, ReviewUnavailable,
+        BuildError, InvalidToken, KeysUnavailable, KeysUnavailableCause, Reason, ReviewUnavailable,
         ReviewUnavailableCause, VerifyError,
     },
     explanation::Explanation,

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::StatusCode;
-use kube_oidc::{Denied, Reason, Refusal, VerifyError};
+use kube_oidc::{Denied, InvalidToken, Reason, VerifyError};
 
 use crate::bearer::NoToken;
 
@@ -141,10 +141,9 @@ impl Rejection {
         match self {
             Self::NoCredentials | Self::PolicyOnOpenPath => "a bearer token is needed",
             Self::InvalidRequest(_) => "there is not exactly one readable bearer token",
-            Self::Token(VerifyError::Refused(Refusal::Expired { .. })) | Self::ExpiredMeanwhile => {
-                "the token has expired"
-            }
-            Self::Token(VerifyError::Refused(Refusal::Audience { .. }))
+            Self::Token(VerifyError::Invalid(InvalidToken::Expired { .. }))
+            | Self::ExpiredMeanwhile => "the token has expired",
+            Self::Token(VerifyError::Invalid(InvalidToken::Audience { .. }))
             | Self::NarrowerAudience => "the token is for another audience",
             Self::Token(VerifyError::Unavailable(_)) => {
                 "the keys to check the token with are not available"
@@ -188,7 +187,7 @@ struct Detail<'a>(&'a Rejection);
 impl fmt::Display for Detail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Rejection::Token(VerifyError::Refused(refusal)) => refusal.fmt(f),
+            Rejection::Token(VerifyError::Invalid(refusal)) => refusal.fmt(f),
             other => other.fmt(f),
         }
     }

@@ -270,7 +270,7 @@ impl Reviews {
                 let is_late = was.deleted.is_some_and(|deleted| passed(deleted) > limit);
                 assert!(!is_late, "{}", about("accepted though it is deleted"));
             }
-            Err(VerifyError::Refused(refusal)) => {
+            Err(VerifyError::Invalid(refusal)) => {
                 let is_rejected = refusal.reason() == Reason::ReviewDenied;
                 assert!(is_rejected && pod.deleted.is_some(), "{}", about("wrongly rejected"));
                 token.was_rejected = true;

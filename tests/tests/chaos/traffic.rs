@@ -215,7 +215,7 @@ impl World {
                 assert!(may_be_accepted && !must_be_refused, "{}", about("wrongly accepted"));
                 assert_eq!(verified.cluster(), Some(&*site.name));
             }
-            Err(VerifyError::Refused(refusal)) => {
+            Err(VerifyError::Invalid(refusal)) => {
                 self.verdicts.count("refused");
                 self.refusals.count(refusal.reason().code());
                 assert!(!must_be_accepted, "{}", about("wrongly refused"));

@@ -3,9 +3,9 @@
 use std::{error::Error, fmt::Debug};
 
 use kube_oidc::{
-    Algorithm, BuildError, Callers, Denied, Issuer, IssuerStatus, IssuerUrl, KeysUnavailable,
-    Policy, PolicyError, Readiness, ReadinessError, Refusal, ServiceAccountClaims, UserInfo,
-    Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
+    Algorithm, BuildError, Callers, Denied, InvalidToken, Issuer, IssuerStatus, IssuerUrl,
+    KeysUnavailable, Policy, PolicyError, Readiness, ReadinessError, ServiceAccountClaims,
+    UserInfo, Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
 };
 use tower_kube_oidc::{
     Allow, AllowError, CallError, Caller, Expired, LayerError, NoCaller, OidcAuth, OidcAuthLayer,
@@ -46,7 +46,7 @@ fn values_can_be_cloned_sent_shared_and_printed() {
 #[test]
 fn errors_can_be_boxed() {
     error::<VerifyError>();
-    error::<Refusal>();
+    error::<InvalidToken>();
     error::<KeysUnavailable>();
     error::<BuildError>();
     error::<Denied>();

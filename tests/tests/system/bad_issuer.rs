@@ -237,7 +237,7 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
         issuer.answer_normally(Endpoint::Keys);
         loop {
             match verifier.judge(&unknown).await.unwrap_err() {
-                VerifyError::Refused(_) => break,
+                VerifyError::Invalid(_) => break,
                 VerifyError::Unavailable(unavailable) => {
                     tokio::time::sleep(unavailable.retry_after()).await;
                 }

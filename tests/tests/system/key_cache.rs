@@ -346,7 +346,7 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
     ] {
         let error = verifier.judge(&token).await.unwrap_err();
         assert_eq!(error.reason(), reason);
-        assert!(matches!(error, VerifyError::Refused(_)), "{error}");
+        assert!(matches!(error, VerifyError::Invalid(_)), "{error}");
     }
     assert_eq!(issuer.requests().len(), 0);
 }

@@ -330,7 +330,7 @@ async fn one_broken_key_does_not_break_the_set() {
         .judge(&issuer.token().audience("orders").signed_by(&broken).mint())
         .await
         .unwrap_err();
-    assert!(matches!(error, VerifyError::Refused(_)), "{error}");
+    assert!(matches!(error, VerifyError::Invalid(_)), "{error}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Payload, RegisteredClaims, misfit::misfit, sealed};
-use crate::{error::Refusal, json::MAX_DEPTH};
+use crate::{error::InvalidToken, json::MAX_DEPTH};
 
 /// Custom claims, the registered claims, and how much memory they hold.
 #[doc(hidden)]
@@ -21,9 +21,9 @@ impl<C: DeserializeOwned + Send + Sync + 'static> sealed::FromPayload for C {
 
     type Kept = CustomClaims<C>;
 
-    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal> {
+    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, InvalidToken> {
         let claims =
-            serde_json::from_str(text).map_err(|_| Refusal::Claims(misfit::<Self>(text)))?;
+            serde_json::from_str(text).map_err(|_| InvalidToken::Claims(misfit::<Self>(text)))?;
         let registered = RegisteredClaims::from_payload(payload, text);
         let bytes = registered.bytes() + bytes_of_value(text);
         Ok(CustomClaims { claims, registered, bytes })

@@ -5,7 +5,7 @@ use super::{
     service_account::{KubernetesClaim, KubernetesName, ObjectClaim},
 };
 use crate::{
-    error::Refusal,
+    error::InvalidToken,
     json::{Malformed, Name as _},
 };
 
@@ -13,24 +13,24 @@ const STRING: &str = "a string";
 const OBJECT: &str = "an object";
 
 #[cold]
-pub(super) fn missing(claim: &str) -> Refusal {
-    Refusal::Claims(format!("missing claim `{claim}`"))
+pub(super) fn missing(claim: &str) -> InvalidToken {
+    InvalidToken::Claims(format!("missing claim `{claim}`"))
 }
 
 #[cold]
-pub(super) fn invalid(claim: &str, expected: &str) -> Refusal {
-    Refusal::Claims(format!("invalid claim `{claim}`; expected {expected}"))
+pub(super) fn invalid(claim: &str, expected: &str) -> InvalidToken {
+    InvalidToken::Claims(format!("invalid claim `{claim}`; expected {expected}"))
 }
 
 /// The refusal of a payload that cannot be read.
 #[cold]
-pub(super) fn malformed(error: &Malformed, members: &PayloadMembers<'_>) -> Refusal {
+pub(super) fn malformed(error: &Malformed, members: &PayloadMembers<'_>) -> InvalidToken {
     match members.fault() {
         Some((claim, _)) if error.is_twice() => {
-            Refusal::Claims(format!("duplicate member at the claim `{claim}`"))
+            InvalidToken::Claims(format!("duplicate member at the claim `{claim}`"))
         }
         Some((claim, expected)) if error.is_of_other_kind() => invalid(&claim, expected),
-        _ => Refusal::Claims(format!("invalid JSON in the payload: {}", error.place())),
+        _ => InvalidToken::Claims(format!("invalid JSON in the payload: {}", error.place())),
     }
 }
 

@@ -24,7 +24,7 @@ pub use self::{
     service_account::{NodeRef, ObjectRef, ServiceAccountClaims},
 };
 use crate::{
-    error::Refusal,
+    error::InvalidToken,
     json::{self, Members, TextOrList, Texts, Value, names},
 };
 
@@ -59,7 +59,7 @@ pub trait Claims: sealed::FromPayload {}
 impl<C: sealed::FromPayload> Claims for C {}
 
 pub(crate) mod sealed {
-    use super::{Payload, Refusal, RegisteredClaims};
+    use super::{InvalidToken, Payload, RegisteredClaims};
 
     #[expect(unnameable_types, reason = "it seals a trait")]
     pub trait FromPayload: Sized + Send + Sync + 'static {
@@ -71,7 +71,7 @@ pub(crate) mod sealed {
         type Kept: Send + Sync + 'static;
 
         /// Makes the claims of a payload that passed every other check.
-        fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, Refusal>;
+        fn keep(payload: &Payload<'_>, text: &str) -> Result<Self::Kept, InvalidToken>;
 
         fn claims(kept: &Self::Kept) -> &Self;
 
@@ -123,14 +123,14 @@ impl<'p> Payload<'p> {
     }
 
     /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
-    pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, InvalidToken> {
         let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
         let members = json::parse_part(text, none, fault::malformed)?;
         let iss = members.iss.ok_or_else(|| missing("iss"))?;
         // a token from a Secret has no `exp`, and every other token of a cluster has one
         let exp = members.exp.ok_or_else(|| match &*iss {
-            LEGACY_ISSUER => Refusal::LegacyToken,
-            _ => Refusal::NoExpiry,
+            LEGACY_ISSUER => InvalidToken::LegacyToken,
+            _ => InvalidToken::NoExpiry,
         })?;
         Ok(Self {
             iss,

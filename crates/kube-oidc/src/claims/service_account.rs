@@ -13,7 +13,7 @@ use super::{
     sealed,
 };
 use crate::{
-    error::Refusal,
+    error::InvalidToken,
     json::{Members, Value, names},
     packed::{Packed, Span},
 };
@@ -188,7 +188,7 @@ impl sealed::FromPayload for ServiceAccountClaims {
 
     type Kept = Self;
 
-    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self, Refusal> {
+    fn keep(payload: &Payload<'_>, text: &str) -> Result<Self, InvalidToken> {
         let claim = payload.kubernetes.as_ref();
         let claim = claim.ok_or_else(|| missing("kubernetes.io"))?;
         let namespace = claim.namespace.as_deref();
@@ -208,7 +208,7 @@ impl sealed::FromPayload for ServiceAccountClaims {
             .and_then(|rest| rest.split_once(':'))
             == Some((namespace, service_account.name));
         if !agrees {
-            return Err(Refusal::SubjectMismatch);
+            return Err(InvalidToken::SubjectMismatch);
         }
         let pod = bound(claim.pod.as_ref(), "pod")?;
         let secret = bound(claim.secret.as_ref(), "secret")?;
@@ -247,7 +247,7 @@ impl sealed::FromPayload for ServiceAccountClaims {
 fn bound<'p>(
     object: Option<&'p ObjectClaim<'_>>,
     kind: &str,
-) -> Result<Option<ObjectRef<'p>>, Refusal> {
+) -> Result<Option<ObjectRef<'p>>, InvalidToken> {
     object.map(|object| object.check(kind)).transpose()
 }
 
@@ -283,7 +283,7 @@ pub(super) struct ObjectClaim<'p> {
 }
 
 impl ObjectClaim<'_> {
-    fn check(&self, kind: &str) -> Result<ObjectRef<'_>, Refusal> {
+    fn check(&self, kind: &str) -> Result<ObjectRef<'_>, InvalidToken> {
         let claim = |member: &str| format!("kubernetes.io.{kind}.{member}");
         let name = self.name.as_deref().ok_or_else(|| missing(&claim("name")))?;
         let uid = self.uid.as_deref().ok_or_else(|| missing(&claim("uid")))?;
@@ -297,7 +297,7 @@ impl ObjectClaim<'_> {
     }
 
     /// Beside a pod a node may lack its uid: see [`NodeRef::uid`].
-    fn check_node(&self, beside_pod: bool) -> Result<NodeRef<'_>, Refusal> {
+    fn check_node(&self, beside_pod: bool) -> Result<NodeRef<'_>, InvalidToken> {
         match (&self.name, &self.uid) {
             (Some(name), None) if beside_pod && is_dns_subdomain(name) => {
                 Ok(NodeRef { name, uid: None })

@@ -49,7 +49,7 @@ fn with(pointer: &str, value: Option<Value>) -> Value {
     payload
 }
 
-fn read<C: Claims>(payload: &str) -> Result<C::Kept, Refusal> {
+fn read<C: Claims>(payload: &str) -> Result<C::Kept, InvalidToken> {
     C::keep(&Payload::parse(payload, C::KUBERNETES)?, payload)
 }
 
@@ -70,7 +70,7 @@ fn what_it_is_bound_to_is_told_by_kind_and_name() {
     assert_eq!(told(&full().to_string(), false), [""; 0]);
 }
 
-fn service_account(payload: &Value) -> Result<ServiceAccountClaims, Refusal> {
+fn service_account(payload: &Value) -> Result<ServiceAccountClaims, InvalidToken> {
     read::<ServiceAccountClaims>(&payload.to_string())
 }
 
@@ -492,7 +492,7 @@ fn sub_must_be_the_service_account_of_the_claim() {
         "system:node:payments:checkout",
     ] {
         let refusal = service_account(&with("/sub", Some(json!(sub)))).unwrap_err();
-        assert_eq!(refusal, Refusal::SubjectMismatch, "{sub:?}");
+        assert_eq!(refusal, InvalidToken::SubjectMismatch, "{sub:?}");
     }
 }
 
@@ -500,7 +500,7 @@ fn sub_must_be_the_service_account_of_the_claim() {
 fn a_legacy_token_is_told_apart_from_one_without_exp() {
     let mut legacy = with("/exp", None);
     legacy["iss"] = json!("kubernetes/serviceaccount");
-    assert_eq!(service_account(&legacy).unwrap_err(), Refusal::LegacyToken);
+    assert_eq!(service_account(&legacy).unwrap_err(), InvalidToken::LegacyToken);
     legacy["exp"] = json!(1_795_330_026);
     for (iss, is_legacy) in
         [("kubernetes/serviceaccount", true), ("kubernetes/serviceaccount/", false)]
@@ -510,7 +510,7 @@ fn a_legacy_token_is_told_apart_from_one_without_exp() {
         assert_eq!(Payload::parse(&text, true).unwrap().has_legacy_issuer(), is_legacy, "{iss}");
         assert!(service_account(&legacy).is_ok(), "{iss}");
     }
-    assert_eq!(service_account(&with("/exp", None)).unwrap_err(), Refusal::NoExpiry);
+    assert_eq!(service_account(&with("/exp", None)).unwrap_err(), InvalidToken::NoExpiry);
 }
 
 #[test]
@@ -537,7 +537,7 @@ fn key_of_the_sender_is_found_wherever_it_stands() {
         for cnf in ["null", "true", "7", r#""jkt""#, "[]", r#"[{"jkt":"x"}]"#] {
             let refusal = constrained(&first(&format!("\"cnf\":{cnf}")), kubernetes);
             let expected = "invalid claim `cnf`; expected an object";
-            assert_eq!(refusal, Err(Refusal::Claims(expected.to_owned())), "{cnf}");
+            assert_eq!(refusal, Err(InvalidToken::Claims(expected.to_owned())), "{cnf}");
         }
         for cnf in [r#""cnf":{"jkt":"a","jkt":"b"}"#, r#""cnf":{},"cnf":{}"#] {
             assert!(constrained(&first(cnf), kubernetes).is_err(), "{cnf}");

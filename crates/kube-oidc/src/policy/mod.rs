@@ -8,7 +8,7 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 pub use self::callers::{Callers, in_any_cluster, in_cluster_named, in_namespace};
-use self::rule::{All, Any, Audience, Looked, Not, Plain, Refusal, Rule, Truth, When};
+use self::rule::{All, Any, Audience, DenyReason, Looked, Not, Plain, Rule, Truth, When};
 use crate::{
     claims::{Claims, ServiceAccountClaims},
     shown::Shown,
@@ -167,11 +167,11 @@ impl<C: Claims> fmt::Debug for Policy<C> {
 #[error("{caller} is not allowed: only {refusal}")]
 pub struct Denied {
     caller: String,
-    refusal: Refusal,
+    refusal: DenyReason,
 }
 
 impl Denied {
-    fn new<C: Claims>(refusal: Refusal, caller: &Verified<C>) -> Self {
+    fn new<C: Claims>(refusal: DenyReason, caller: &Verified<C>) -> Self {
         let subject = caller.registered().subject().unwrap_or_default();
         let caller = match caller.cluster() {
             None => Shown(subject).to_string(),

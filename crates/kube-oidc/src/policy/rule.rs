@@ -22,7 +22,7 @@ impl From<bool> for Truth {
 
 /// The rule that does not allow a caller, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct DenyReason {
     pub(super) rule: String,
     /// What is wrong with the rule.
     hint: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct Refusal {
 /// As many bytes of a rule as a log line shows.
 const SHOWN_BYTES: usize = 1024;
 
-impl Refusal {
+impl DenyReason {
     /// A long rule is cut, as callers decide how often it is logged.
     pub(super) fn cut(mut self) -> Self {
         if self.rule.len() > SHOWN_BYTES {
@@ -43,7 +43,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for DenyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.rule)?;
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
@@ -60,8 +60,8 @@ pub(super) trait Rule<C: Claims>: fmt::Display + Send + Sync + 'static {
     fn hint(&self, caller: &Verified<C>) -> Option<String>;
 
     /// Why it does not allow a caller whom it does not allow.
-    fn refusal(&self, caller: &Verified<C>) -> Refusal {
-        Refusal { rule: self.to_string(), hint: self.hint(caller) }
+    fn refusal(&self, caller: &Verified<C>) -> DenyReason {
+        DenyReason { rule: self.to_string(), hint: self.hint(caller) }
     }
 }
 
@@ -179,11 +179,11 @@ impl<C: Claims> Rule<C> for All<C> {
     }
 
     /// The first part that does not allow the caller.
-    fn refusal(&self, caller: &Verified<C>) -> Refusal {
+    fn refusal(&self, caller: &Verified<C>) -> DenyReason {
         let refuses = |part: &&Policy<C>| part.0.holds_for(caller) != Truth::Yes;
         match self.0.iter().find(refuses) {
             Some(part) => part.0.refusal(caller),
-            None => Refusal { rule: self.to_string(), hint: self.hint(caller) },
+            None => DenyReason { rule: self.to_string(), hint: self.hint(caller) },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::ReviewStatus;
 use crate::{
-    error::{Refusal, ReviewUnavailable, ReviewUnavailableCause, VerifyError},
+    error::{InvalidToken, ReviewUnavailable, ReviewUnavailableCause, VerifyError},
     meter::Asked,
     shown::Cut,
 };
@@ -20,7 +20,7 @@ pub(crate) struct Expected {
 /// The result of one call.
 pub(super) enum Answer {
     Confirmed,
-    Refused(Refusal),
+    Refused(InvalidToken),
     None(ReviewUnavailableCause),
 }
 
@@ -29,11 +29,11 @@ impl Answer {
     pub(super) fn of(status: &ReviewStatus, expected: &Expected) -> Self {
         let is_ours = |audience: &String| expected.audiences.contains(audience);
         Self::Refused(if !status.authenticated || !status.error.is_empty() {
-            Refusal::ReviewDenied
+            InvalidToken::ReviewDenied
         } else if status.username != expected.username || status.uid != expected.uid {
-            Refusal::ReviewMismatch("it is about another user")
+            InvalidToken::ReviewMismatch("it is about another user")
         } else if !status.audiences.iter().any(is_ours) {
-            Refusal::ReviewMismatch("it is for none of our audiences")
+            InvalidToken::ReviewMismatch("it is for none of our audiences")
         } else {
             return Self::Confirmed;
         })

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    error::{Refusal, ReviewUnavailableCause},
+    error::{InvalidToken, ReviewUnavailableCause},
     sync::{Mutex, MutexGuard, step},
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Known {
     /// The last good answer, unless a bad one came after it.
     confirmed: Option<Confirmed>,
     /// The last bad one, unless a good one came after it.
-    refused: Option<(Moment, Refusal)>,
+    refused: Option<(Moment, InvalidToken)>,
     /// The last failed call, unless an answer came after it.
     failed: Option<(Moment, ReviewUnavailableCause)>,
     /// How many calls were begun, and how many came to an end.

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     claims::{NumericDate, Payload},
     clock::seconds,
-    error::{Reason, Refusal},
+    error::{InvalidToken, Reason},
     explanation::{Check, Times},
     issuer::Names,
     jws::Header,
@@ -72,7 +72,7 @@ impl Default for Validation {
 impl Validation {
     /// RFC 8725, 3.11. Case does not count, and where a type is asked for, `application/` may be
     /// left out (RFC 7515, 4.1.9).
-    pub(crate) fn check_type(&self, header: &Header<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check_type(&self, header: &Header<'_>) -> Result<(), InvalidToken> {
         const USUAL: &str = "JWT";
         let types = &self.token_types;
         let ok = match header.typ.as_deref() {
@@ -80,13 +80,13 @@ impl Validation {
             Some(typ) if types.is_empty() => typ.eq_ignore_ascii_case(USUAL),
             Some(typ) => types.iter().any(|wanted| same_type(typ, wanted)),
         };
-        if ok { Ok(()) } else { Err(Refusal::Type) }
+        if ok { Ok(()) } else { Err(InvalidToken::Type) }
     }
 
     /// Rejects a token that demands a proof of its sender's key, which is not verified here.
-    pub(crate) fn check_bearer(&self, payload: &Payload<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check_bearer(&self, payload: &Payload<'_>) -> Result<(), InvalidToken> {
         if payload.is_sender_constrained && !self.accept_sender_constrained {
-            return Err(Refusal::SenderConstrained);
+            return Err(InvalidToken::SenderConstrained);
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl Validation {
         payload: &Payload<'_>,
         names: &Names,
         now: SystemTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), InvalidToken> {
         self.problem(payload, Some(names), now)
             .map_or(Ok(()), |problem| Err(self.refusal(problem, payload, now)))
     }
@@ -108,7 +108,7 @@ impl Validation {
         payload: &Payload<'_>,
         names: Option<&Names>,
         now: SystemTime,
-    ) -> [(Check, Result<String, Refusal>); 4] {
+    ) -> [(Check, Result<String, InvalidToken>); 4] {
         let seconds = seconds(now);
         let from_now = |time: SystemTime| time.duration_since(now).unwrap_or_default();
         let ago = |time: SystemTime| now.duration_since(time).unwrap_or_default();
@@ -149,37 +149,39 @@ impl Validation {
         }
     }
 
-    fn refusal(&self, problem: Problem, payload: &Payload<'_>, now: SystemTime) -> Refusal {
+    fn refusal(&self, problem: Problem, payload: &Payload<'_>, now: SystemTime) -> InvalidToken {
         let leeway = self.leeway;
         let time = NumericDate::time;
         let found = || payload.aud.iter().map(|audience| audience.clone().into_owned()).collect();
         let or_now = |date: Option<NumericDate>| date.map_or(now, time);
         match problem {
-            Problem::Expired => Refusal::Expired { expired_at: time(payload.exp), now, leeway },
-            Problem::TooOld => Refusal::TooOld {
+            Problem::Expired => {
+                InvalidToken::Expired { expired_at: time(payload.exp), now, leeway }
+            }
+            Problem::TooOld => InvalidToken::TooOld {
                 issued_at: or_now(payload.iat),
                 now,
                 limit: self.max_age.unwrap_or_default(),
             },
             Problem::PastWarnAfter => {
-                Refusal::PastWarnAfter { warn_after: or_now(payload.warn_after()), now }
+                InvalidToken::PastWarnAfter { warn_after: or_now(payload.warn_after()), now }
             }
-            Problem::LivesTooLong => Refusal::LivesTooLong {
+            Problem::LivesTooLong => InvalidToken::LivesTooLong {
                 lifetime: lifetime(payload).unwrap_or_default(),
                 limit: self.max_lifetime.unwrap_or_default(),
             },
-            Problem::NoIssuedAt => Refusal::NoIssuedAt,
+            Problem::NoIssuedAt => InvalidToken::NoIssuedAt,
             Problem::NotYetValid => {
-                Refusal::NotYetValid { not_before: or_now(payload.nbf), now, leeway }
+                InvalidToken::NotYetValid { not_before: or_now(payload.nbf), now, leeway }
             }
             Problem::IssuedInFuture => {
-                Refusal::IssuedInFuture { issued_at: or_now(payload.iat), now, leeway }
+                InvalidToken::IssuedInFuture { issued_at: or_now(payload.iat), now, leeway }
             }
             Problem::Audience => {
-                Refusal::Audience { found: found(), expected: Arc::clone(&self.audiences) }
+                InvalidToken::Audience { found: found(), expected: Arc::clone(&self.audiences) }
             }
-            Problem::SeveralAudiences => Refusal::SeveralAudiences { found: found() },
-            Problem::ApiServerAudience => Refusal::ApiServerAudience { found: found() },
+            Problem::SeveralAudiences => InvalidToken::SeveralAudiences { found: found() },
+            Problem::ApiServerAudience => InvalidToken::ApiServerAudience { found: found() },
         }
     }
 
@@ -190,7 +192,7 @@ impl Validation {
         payload: &Payload<'_>,
         mut candidates: impl Iterator<Item = &'n Names>,
         now: SystemTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), InvalidToken> {
         let hopeless = match self.problem(payload, None, now) {
             Some(problem) => problem,
             None if self.refuse_api_server_audiences
@@ -200,7 +202,7 @@ impl Validation {
             }
             None => return Ok(()),
         };
-        Err(Refusal::Hopeless(hopeless.reason()))
+        Err(InvalidToken::Hopeless(hopeless.reason()))
     }
 
     /// The seconds in which a payload passes the checks on times: from the first on, and before

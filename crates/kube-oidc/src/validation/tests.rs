@@ -59,10 +59,10 @@ fn with_payload<T>(claims: &Value, check: impl FnOnce(&Payload<'_>) -> T) -> T {
 }
 
 /// The verdict, which is the same for what is believed and what is hoped.
-fn check(validation: &Validation, claims: &Value, seconds: u64) -> Result<(), Refusal> {
+fn check(validation: &Validation, claims: &Value, seconds: u64) -> Result<(), InvalidToken> {
     with_payload(claims, |payload| {
         let verdict = validation.check(payload, &names(), at(seconds));
-        let hopeless = |refusal: &Refusal| Refusal::Hopeless(refusal.reason());
+        let hopeless = |refusal: &InvalidToken| InvalidToken::Hopeless(refusal.reason());
         assert_eq!(
             validation.check_hope(payload, [&names()].into_iter(), at(seconds)).err(),
             verdict.as_ref().err().map(hopeless)
@@ -87,7 +87,7 @@ fn the_end_is_exact() {
     assert_eq!(check(&usual, &claims(), EXP + LEEWAY - 1), Ok(()));
     assert_eq!(
         check(&usual, &claims(), EXP + LEEWAY),
-        Err(Refusal::Expired {
+        Err(InvalidToken::Expired {
             expired_at: at(EXP),
             now: at(EXP + LEEWAY),
             leeway: Duration::from_secs(LEEWAY),
@@ -104,7 +104,7 @@ fn the_start_is_exact() {
     assert_eq!(check(&usual, &claims(), NBF - LEEWAY), Ok(()));
     assert_eq!(
         check(&usual, &claims(), NBF - LEEWAY - 1),
-        Err(Refusal::NotYetValid {
+        Err(InvalidToken::NotYetValid {
             not_before: at(NBF),
             now: at(NBF - LEEWAY - 1),
             leeway: Duration::from_secs(LEEWAY),
@@ -114,7 +114,7 @@ fn the_start_is_exact() {
     assert_eq!(check(&usual, &without_nbf, IAT - LEEWAY), Ok(()));
     assert_eq!(
         check(&usual, &without_nbf, IAT - LEEWAY - 1),
-        Err(Refusal::IssuedInFuture {
+        Err(InvalidToken::IssuedInFuture {
             issued_at: at(IAT),
             now: at(IAT - LEEWAY - 1),
             leeway: Duration::from_secs(LEEWAY),
@@ -129,13 +129,13 @@ fn the_age_is_exact_and_has_no_leeway() {
     assert_eq!(check(&limited, &claims(), IAT + 599), Ok(()));
     assert_eq!(
         check(&limited, &claims(), IAT + 600),
-        Err(Refusal::TooOld {
+        Err(InvalidToken::TooOld {
             issued_at: at(IAT),
             now: at(IAT + 600),
             limit: Duration::from_secs(600),
         })
     );
-    assert_eq!(check(&limited, &without("iat"), IAT + 599), Err(Refusal::NoIssuedAt));
+    assert_eq!(check(&limited, &without("iat"), IAT + 599), Err(InvalidToken::NoIssuedAt));
 }
 
 #[test]
@@ -145,12 +145,12 @@ fn the_lifetime_is_exact() {
     assert_eq!(check(&limited(EXP - IAT), &claims(), NBF), Ok(()));
     assert_eq!(
         check(&limited(EXP - IAT - 1), &claims(), NBF),
-        Err(Refusal::LivesTooLong {
+        Err(InvalidToken::LivesTooLong {
             lifetime: Duration::from_secs(EXP - IAT),
             limit: Duration::from_secs(EXP - IAT - 1),
         })
     );
-    assert_eq!(check(&limited(EXP), &without("iat"), NBF), Err(Refusal::NoIssuedAt));
+    assert_eq!(check(&limited(EXP), &without("iat"), NBF), Err(InvalidToken::NoIssuedAt));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn the_time_to_replace_it_is_exact_where_it_counts() {
     assert_eq!(check(&strict, &claims(), WARN_AFTER - 1), Ok(()));
     assert_eq!(
         check(&strict, &claims(), WARN_AFTER),
-        Err(Refusal::PastWarnAfter { warn_after: at(WARN_AFTER), now: at(WARN_AFTER) })
+        Err(InvalidToken::PastWarnAfter { warn_after: at(WARN_AFTER), now: at(WARN_AFTER) })
     );
     assert_eq!(check(&usual(), &claims(), WARN_AFTER), Ok(()));
     assert_eq!(check(&strict, &without("kubernetes.io"), WARN_AFTER), Ok(()));
@@ -177,7 +177,7 @@ fn one_audience_must_be_ours() {
         let expected = Arc::clone(&expected);
         assert_eq!(
             check(&usual(), &for_audiences(audiences), NBF),
-            Err(Refusal::Audience { found: found(audiences), expected }),
+            Err(InvalidToken::Audience { found: found(audiences), expected }),
             "{audiences:?}"
         );
     }
@@ -201,7 +201,9 @@ fn other_audiences_count_where_that_is_asked_for() {
     assert_eq!(check(&single, &for_audiences(&["orders"]), NBF), Ok(()));
     assert_eq!(
         check(&single, &for_audiences(&["orders", "vault"]), NBF),
-        Err(Refusal::SeveralAudiences { found: vec!["orders".to_owned(), "vault".to_owned()] })
+        Err(InvalidToken::SeveralAudiences {
+            found: vec!["orders".to_owned(), "vault".to_owned()]
+        })
     );
     let no_api_server = Validation { refuse_api_server_audiences: true, ..usual() };
     let for_audiences = |audiences: &[&str]| {
@@ -228,18 +230,24 @@ fn other_audiences_count_where_that_is_asked_for() {
         let both = for_audiences(&["orders", audience]);
         assert_eq!(check(&usual(), &both, NBF), Ok(()), "{audience}");
         let found = vec!["orders".to_owned(), audience.to_owned()];
-        assert_eq!(check(&no_api_server, &both, NBF), Err(Refusal::ApiServerAudience { found }));
+        assert_eq!(
+            check(&no_api_server, &both, NBF),
+            Err(InvalidToken::ApiServerAudience { found })
+        );
         assert!(is_for_api_server(&both), "{audience}");
     }
     // of no other audience a token is extended, whatever the API server calls itself
     let found = vec!["orders".to_owned()];
-    assert_eq!(check(&no_api_server, &claims(), NBF), Err(Refusal::ApiServerAudience { found }));
+    assert_eq!(
+        check(&no_api_server, &claims(), NBF),
+        Err(InvalidToken::ApiServerAudience { found })
+    );
     assert!(is_for_api_server(&claims()));
     // the other name is never an audience of ours
     let api_server = Validation { issuer_is_audience: true, ..usual() };
     assert_eq!(check(&api_server, &for_audiences(&[ISSUER]), NBF), Ok(()));
     let other = for_audiences(&[OTHER_NAME]);
-    assert!(matches!(check(&api_server, &other, NBF), Err(Refusal::Audience { .. })));
+    assert!(matches!(check(&api_server, &other, NBF), Err(InvalidToken::Audience { .. })));
     assert!(!is_api_server_audience(""));
 }
 
@@ -249,7 +257,7 @@ fn a_type_is_matched_as_its_users_write_it() {
         let token_types = wanted.iter().map(ToString::to_string).collect();
         let header = Header { algorithm: Algorithm::Rs256, kid: None, typ: typ.map(Into::into) };
         let verdict = Validation { token_types, ..usual() }.check_type(&header);
-        assert!(matches!(verdict, Ok(()) | Err(Refusal::Type)));
+        assert!(matches!(verdict, Ok(()) | Err(InvalidToken::Type)));
         verdict.is_ok()
     };
     assert!(passes(&[], None) && passes(&[], Some("JWT")) && passes(&[], Some("jwt")));

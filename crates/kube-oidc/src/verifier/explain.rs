@@ -7,7 +7,7 @@ use crate::{
     base64url::Room,
     claims::Claims,
     clock::Moment,
-    error::{Reason, Refusal},
+    error::{InvalidToken, Reason},
     explanation::{Check, Explanation, Finding, Step},
     jws::{Compact, MAX_TOKEN_BYTES},
     key_set::{KeySet, NoKey},
@@ -44,7 +44,7 @@ fn ok(check: Check, found: String) -> Step {
     step(check, Finding::Ok, found)
 }
 
-fn refused(check: Check, refusal: &Refusal) -> Step {
+fn refused(check: Check, refusal: &InvalidToken) -> Step {
     step(check, Finding::Refused(refusal.reason()), refusal.to_string())
 }
 
@@ -59,9 +59,9 @@ enum ByKeys {
     /// None of them may be asked.
     NoneFits(NoKey, Vec<String>),
     /// One may not be asked, or did not sign.
-    NotSigned(Refusal),
+    NotSigned(InvalidToken),
     /// It signed, and whether that counts.
-    Signed(Result<(), Refusal>),
+    Signed(Result<(), InvalidToken>),
 }
 
 impl ByKeys {
@@ -102,7 +102,7 @@ impl Unverified<'_> {
             );
         }
         steps.push(if inner.incidents.is_denied(self.payload.jti.as_deref()) {
-            refused(Check::Denial, &Refusal::DeniedJti)
+            refused(Check::Denial, &InvalidToken::DeniedJti)
         } else {
             ok(Check::Denial, "its jti is not denied".to_owned())
         });
@@ -194,7 +194,7 @@ impl Unverified<'_> {
                 Err(no_key) => ByKeys::NoneFits(no_key, known(keys)),
                 Ok(fitting) => match self.signer(inner, issuer, fitting, now) {
                     Err(refusal) => ByKeys::NotSigned(refusal),
-                    Ok(signer) if signer.shared => ByKeys::Signed(Err(Refusal::SharedKey)),
+                    Ok(signer) if signer.shared => ByKeys::Signed(Err(InvalidToken::SharedKey)),
                     Ok(_) => ByKeys::Signed(Ok(())),
                 },
             }
@@ -230,7 +230,7 @@ impl Unverified<'_> {
                 let finding = Finding::Refused(by_keys.reason());
                 [step(Check::Key, finding, found), undecided(Check::Signature, NOT_CHECKED)]
             }
-            ByKeys::NotSigned(refusal @ Refusal::Signature) => {
+            ByKeys::NotSigned(refusal @ InvalidToken::Signature) => {
                 [ok(Check::Key, format!("{kid} of {owner}")), refused(Check::Signature, refusal)]
             }
             ByKeys::NotSigned(refusal) | ByKeys::Signed(Err(refusal)) => {

@@ -10,7 +10,7 @@ use crate::{
     base64url::Room,
     claims::{Claims, NumericDate, Payload},
     clock::Moment,
-    error::{Refusal, VerifyError},
+    error::{InvalidToken, VerifyError},
     issuer::{Claim, Held, Names},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
     key_cache::KeyCache,
@@ -117,14 +117,14 @@ impl<'a> Unverified<'a> {
         inner: &Inner<C>,
         token: &'a [u8],
         room: &mut Room<'a>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, InvalidToken> {
         let compact = Compact::parse(token)?;
         let header = Header::parse(compact.decode_header(room)?, &inner.allowed)?;
         inner.validation.check_type(&header)?;
         let text = compact.decode_payload(room)?;
         let payload = Payload::parse(text, C::KUBERNETES)?;
         if payload.has_legacy_issuer() && !inner.issuers.load().are_configured_with(&payload.iss) {
-            return Err(Refusal::LegacyToken);
+            return Err(InvalidToken::LegacyToken);
         }
         inner.validation.check_bearer(&payload)?;
         let signature = compact.decode_signature(room)?;
@@ -139,7 +139,7 @@ impl<'a> Unverified<'a> {
         inner: &Inner<C>,
         now: Moment,
     ) -> Poll<Result<Verified<C>, VerifyError>> {
-        let mut refused = Refusal::UnknownIssuer;
+        let mut refused = InvalidToken::UnknownIssuer;
         let (mut keys_may_come, mut may_have_rotated) = (false, false);
         let issuers = inner.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss, now) {
@@ -178,7 +178,7 @@ impl<'a> Unverified<'a> {
             }
         } else if may_have_rotated && self.could_pass(inner, names, now) {
             return Poll::Pending;
-        } else if refused == Refusal::UnknownIssuer && !self.rehearsed {
+        } else if refused == InvalidToken::UnknownIssuer && !self.rehearsed {
             let mut renamed = self.renamed(inner, &issuers, now).peekable();
             if renamed.peek().is_some()
                 && self.could_pass(inner, renamed.map(|issuer| &*issuer.names), now)
@@ -252,10 +252,10 @@ impl<'a> Unverified<'a> {
     pub(super) fn note_unknown_key(
         &self,
         issuers: &TrustedIssuers,
-        refused: &Refusal,
+        refused: &InvalidToken,
         now: Moment,
     ) {
-        if *refused == Refusal::UnknownKey && !self.rehearsed {
+        if *refused == InvalidToken::UnknownKey && !self.rehearsed {
             for issuer in issuers.candidates(&self.payload.iss, now) {
                 issuer.observed.meter.unknown_kid();
             }
@@ -276,8 +276,8 @@ impl<'a> Unverified<'a> {
         match self.signer(inner, issuer, fitting, now) {
             Ok(signer) => Judged::Signed(self.accept(inner, signer, now)),
             Err(refusal) => {
-                let is_suspicious = refusal == Refusal::Signature
-                    || refusal == Refusal::UnknownIssuer
+                let is_suspicious = refusal == InvalidToken::Signature
+                    || refusal == InvalidToken::UnknownIssuer
                         && issuer.names.may_learn(&self.payload.iss);
                 Judged::NotSigned { refusal, is_suspicious }
             }
@@ -291,16 +291,17 @@ impl<'a> Unverified<'a> {
         issuer: &'k TrustedIssuer,
         fitting: Fitting<'k>,
         now: Moment,
-    ) -> Result<Signer<'k>, Refusal> {
+    ) -> Result<Signer<'k>, InvalidToken> {
         // the name of a pod's own cluster may have been learned since
-        let name = issuer.names.find(&self.payload.iss, now).ok_or(Refusal::UnknownIssuer)?;
+        let name = issuer.names.find(&self.payload.iss, now).ok_or(InvalidToken::UnknownIssuer)?;
         if issuer.is_distrusted(&inner.incidents, fitting.kid()) {
-            return Err(Refusal::DistrustedKey);
+            return Err(InvalidToken::DistrustedKey);
         }
-        let key = fitting.signer(self.signing_input, self.signature).ok_or(Refusal::Signature)?;
+        let key =
+            fitting.signer(self.signing_input, self.signature).ok_or(InvalidToken::Signature)?;
         // an issuer may list the key by other names too, or without one
         if issuer.is_distrusted(&inner.incidents, fitting.set().names_of(key)) {
-            return Err(Refusal::DistrustedKey);
+            return Err(InvalidToken::DistrustedKey);
         }
         let shared =
             match inner.issuers.load().rival(issuer, name.claim, &self.payload.iss, key, now) {
@@ -311,7 +312,7 @@ impl<'a> Unverified<'a> {
                     }
                     match rival {
                         // of this issuer's own keys none signed
-                        Rival::Outranks(_) => return Err(Refusal::UnknownKey),
+                        Rival::Outranks(_) => return Err(InvalidToken::UnknownKey),
                         Rival::Shares(_) => true,
                     }
                 }
@@ -325,15 +326,15 @@ impl<'a> Unverified<'a> {
         inner: &Inner<C>,
         signer: Signer<'_>,
         now: Moment,
-    ) -> Result<Verified<C>, Refusal> {
+    ) -> Result<Verified<C>, InvalidToken> {
         let Signer { issuer, name, key, shared } = signer;
         // it may have been removed while the token waited for its keys
         let issuers = inner.issuers.load();
         if issuers.by_id(issuer.id).is_none() {
-            return Err(Refusal::UnknownIssuer);
+            return Err(InvalidToken::UnknownIssuer);
         }
         if shared {
-            return Err(Refusal::SharedKey);
+            return Err(InvalidToken::SharedKey);
         }
         if name.claim == Claim::Configured && !self.rehearsed {
             issuers.log_outranked(issuer, &self.payload.iss, key, now);
@@ -342,7 +343,7 @@ impl<'a> Unverified<'a> {
         let names_version = issuer.names.version();
         inner.validation.check(&self.payload, &issuer.names, now.wall)?;
         if inner.incidents.is_denied(self.payload.jti.as_deref()) {
-            return Err(Refusal::DeniedJti);
+            return Err(InvalidToken::DeniedJti);
         }
         let kept = C::keep(&self.payload, self.text)?;
         let (good_from, good_until) = inner.validation.good_seconds(&self.payload);
@@ -396,10 +397,10 @@ impl<'a> Unverified<'a> {
 /// What the keys of one issuer say of a token.
 pub(super) enum Judged<C: Claims> {
     /// One of them signed it, and this came of it.
-    Signed(Result<Verified<C>, Refusal>),
+    Signed(Result<Verified<C>, InvalidToken>),
     /// None of them did; another issuer of the same name may have.
     NotSigned {
-        refusal: Refusal,
+        refusal: InvalidToken,
         /// Whether a key that was replaced under its old name explains it.
         is_suspicious: bool,
     },
@@ -407,23 +408,23 @@ pub(super) enum Judged<C: Claims> {
 
 impl<C: Claims> Judged<C> {
     pub(super) fn unknown_key() -> Self {
-        Self::NotSigned { refusal: Refusal::UnknownKey, is_suspicious: false }
+        Self::NotSigned { refusal: InvalidToken::UnknownKey, is_suspicious: false }
     }
 }
 
 /// Of several issuers of one name: that it has the key and did not sign says more than that it
 /// has no such key, and that more than that it is another.
-pub(super) fn more_telling(one: Refusal, other: Refusal) -> Refusal {
+pub(super) fn more_telling(one: InvalidToken, other: InvalidToken) -> InvalidToken {
     match (&one, &other) {
-        (Refusal::UnknownIssuer, _) => other,
-        (_, Refusal::UnknownIssuer | Refusal::UnknownKey) => one,
+        (InvalidToken::UnknownIssuer, _) => other,
+        (_, InvalidToken::UnknownIssuer | InvalidToken::UnknownKey) => one,
         _ => other,
     }
 }
 
-fn refused_for(no_key: NoKey) -> Refusal {
+fn refused_for(no_key: NoKey) -> InvalidToken {
     match no_key {
-        NoKey::OtherAlgorithm => Refusal::KeyNotForAlgorithm,
-        NoKey::UnknownKid | NoKey::NoneFits | NoKey::Ambiguous => Refusal::UnknownKey,
+        NoKey::OtherAlgorithm => InvalidToken::KeyNotForAlgorithm,
+        NoKey::UnknownKid | NoKey::NoneFits | NoKey::Ambiguous => InvalidToken::UnknownKey,
     }
 }

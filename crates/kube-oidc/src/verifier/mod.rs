@@ -29,7 +29,7 @@ use crate::{
     algorithm::Algorithm,
     claims::{Claims, ServiceAccountClaims},
     clock::{Clock, Moment},
-    error::{BuildError, KeysUnavailable, Refusal, VerifyError},
+    error::{BuildError, InvalidToken, KeysUnavailable, VerifyError},
     explanation::Explanation,
     incident::Incidents,
     issuer::{Issuer, IssuerId},
@@ -115,7 +115,7 @@ impl<C: Claims> Verifier<C> {
     ///
     /// # Errors
     ///
-    /// [`VerifyError::Refused`] for a bad token, [`VerifyError::Unavailable`] for one that needs
+    /// [`VerifyError::Invalid`] for a bad token, [`VerifyError::Unavailable`] for one that needs
     /// keys which are not here.
     ///
     /// # Panics
@@ -149,7 +149,7 @@ impl<C: Claims> Verifier<C> {
     ///
     /// # Errors
     ///
-    /// Those of [`verify`](Self::verify); [`Refusal::NoReviewer`](crate::Refusal::NoReviewer)
+    /// Those of [`verify`](Self::verify); [`InvalidToken::NoReviewer`](crate::InvalidToken::NoReviewer)
     /// where the token's issuer has nobody to ask, and [`VerifyError::ReviewUnavailable`] where the
     /// API server does not answer.
     ///
@@ -170,7 +170,7 @@ impl<C: Claims> Verifier<C> {
             // it expired, or was taken back, while the API server was asked
             self.inner.verify_offline(token).await?;
             // an issuer that was added again in the meantime has been asked nothing
-            return Err(Refusal::UnknownIssuer.into());
+            return Err(InvalidToken::UnknownIssuer.into());
         }
         Ok(verified)
     }

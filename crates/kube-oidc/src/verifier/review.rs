@@ -5,7 +5,7 @@ use std::{sync::Arc, task::Poll};
 use super::Inner;
 use crate::{
     claims::Claims,
-    error::{Refusal, VerifyError},
+    error::{InvalidToken, VerifyError},
     token_review::{Answers, Expected},
     verified::Verified,
 };
@@ -38,15 +38,15 @@ impl<C: Claims> Inner<C> {
     }
 
     /// Those of the issuer whose key signed the token, and of no other.
-    fn answers_for(&self, verified: &Verified<C>) -> Result<Arc<Answers>, Refusal> {
-        let id = verified.basis().ok_or(Refusal::UnknownIssuer)?.issuer;
+    fn answers_for(&self, verified: &Verified<C>) -> Result<Arc<Answers>, InvalidToken> {
+        let id = verified.basis().ok_or(InvalidToken::UnknownIssuer)?.issuer;
         let issuers = self.issuers.load();
-        let issuer = issuers.by_id(id).ok_or(Refusal::UnknownIssuer)?;
-        issuer.answers.clone().ok_or(Refusal::NoReviewer)
+        let issuer = issuers.by_id(id).ok_or(InvalidToken::UnknownIssuer)?;
+        issuer.answers.clone().ok_or(InvalidToken::NoReviewer)
     }
 
-    fn expected(&self, verified: &Verified<C>) -> Result<Expected, Refusal> {
-        let (username, uid) = verified.user().ok_or(Refusal::NoReviewer)?;
+    fn expected(&self, verified: &Verified<C>) -> Result<Expected, InvalidToken> {
+        let (username, uid) = verified.user().ok_or(InvalidToken::NoReviewer)?;
         let mut audiences = self.validation.audiences.to_vec();
         if self.validation.issuer_is_audience {
             audiences.push(verified.registered().issuer().to_owned());

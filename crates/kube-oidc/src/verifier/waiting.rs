@@ -10,7 +10,7 @@ use super::{
 use crate::{
     claims::Claims,
     clock::Moment,
-    error::{KeysUnavailable, Refusal, VerifyError},
+    error::{InvalidToken, KeysUnavailable, VerifyError},
     key_cache::{KeyCache, Missing},
     key_set::{KeySet, NoKey},
     verified::Verified,
@@ -23,7 +23,7 @@ impl Unverified<'_> {
         inner: &Inner<C>,
     ) -> Result<Verified<C>, VerifyError> {
         let issuers = inner.issuers.load_full();
-        let (mut waits, mut refused) = (Vec::new(), Refusal::UnknownIssuer);
+        let (mut waits, mut refused) = (Vec::new(), InvalidToken::UnknownIssuer);
         let now = Moment::now(&*inner.clock);
         let mut candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
         if candidates.is_empty() {

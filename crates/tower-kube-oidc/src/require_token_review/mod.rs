@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use kube_oidc::{Refusal, ServiceAccountClaims, VerifyError};
+use kube_oidc::{InvalidToken, ServiceAccountClaims, VerifyError};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -115,7 +115,7 @@ fn look<B>(request: &mut Request<B>) -> Looked {
             Poll::Ready(verdict) => verdict,
             Poll::Pending => return Looked::Ask(token),
         },
-        (Found::Caller(_), None) => Err(VerifyError::from(Refusal::NoReviewer).into()),
+        (Found::Caller(_), None) => Err(VerifyError::from(InvalidToken::NoReviewer).into()),
         (Found::Reported, _) => Ok(()),
         (Found::OpenPath | Found::Anonymous, _) => Err(Rejection::NoCredentials),
         (Found::Unseen, _) => Err(Rejection::Misconfigured(

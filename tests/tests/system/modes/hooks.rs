@@ -7,7 +7,7 @@ fn kind(rejection: &Rejection) -> &'static str {
     match rejection {
         Rejection::NoCredentials => "no credentials",
         Rejection::InvalidRequest(_) => "invalid request",
-        Rejection::Token(VerifyError::Refused(_)) => "refused",
+        Rejection::Token(VerifyError::Invalid(_)) => "refused",
         Rejection::Token(VerifyError::Unavailable(_)) => "unavailable",
         Rejection::NarrowerAudience => "narrower audience",
         Rejection::Policy(_) => "policy",
