@@ -17,7 +17,7 @@ use http::{
 use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_kube_oidc::{
-    Allow, Answers, OidcAuthLayer, Passed, Rejection, Verified, Verifier, in_namespace,
+    Allow, OidcAuthLayer, Passed, Rejection, ResponseFormat, Verified, Verifier, in_namespace,
 };
 
 use self::reading::Credentials;
@@ -149,7 +149,7 @@ impl Told<'_> {
             layer = layer.remove_token_header();
         }
         if self.has("http") {
-            layer = layer.answers(Answers::Http);
+            layer = layer.response_format(ResponseFormat::Http);
         }
         layer.build().expect("a layer")
     }

@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    answer::{Answering, Answers},
+    answer::{Answering, ResponseFormat},
     body::ResponseBody,
     call_or_answer::CallOrAnswer,
     head::RequestHead,
@@ -93,8 +93,8 @@ impl<C: Claims> Allow<C> {
 
     /// In which form refusals are answered: as by the layer further out, unless set. Without such a
     /// layer nobody is let through, and the answer is HTTP.
-    pub fn answers(self, answers: Answers) -> Self {
-        self.changed(|settings| settings.answering.answers(answers))
+    pub fn response_format(self, format: ResponseFormat) -> Self {
+        self.changed(|settings| settings.answering.response_format(format))
     }
 
     /// Names this realm in challenges: `kubernetes` unless set.

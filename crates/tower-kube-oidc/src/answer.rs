@@ -18,28 +18,28 @@ use crate::{
 /// In which form refusals are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Answers {
+pub enum ResponseFormat {
     /// gRPC to those who ask by gRPC or gRPC-Web, and HTTP to everybody else.
     ///
     /// A gRPC refusal has the HTTP status 200. Where a proxy asks this service whether a request
     /// may pass, and goes by the status alone (nginx's `auth_request`, a `ForwardAuth`), a caller
     /// could choose it: take [`Http`](Self::Http) there.
     #[default]
-    Detect,
+    Auto,
     /// Always HTTP.
     Http,
     /// Always gRPC.
     Grpc,
 }
 
-/// Answers refusals, the same way everywhere. Cloning it is cheap.
+/// ResponseFormat refusals, the same way everywhere. Cloning it is cheap.
 #[derive(Clone, Default)]
 pub(crate) struct Answering(Arc<How>);
 
 #[derive(Clone, Default)]
 struct How {
     realm: Realm,
-    answers: Option<Answers>,
+    format: Option<ResponseFormat>,
     map: Option<MapRejection>,
 }
 
@@ -51,20 +51,20 @@ impl Answering {
         Arc::make_mut(&mut self.0).realm = Realm(realm.into());
     }
 
-    pub(crate) fn answers(&mut self, answers: Answers) {
-        Arc::make_mut(&mut self.0).answers = Some(answers);
+    pub(crate) fn response_format(&mut self, format: ResponseFormat) {
+        Arc::make_mut(&mut self.0).format = Some(format);
     }
 
     /// The form that was asked for.
-    pub(crate) fn asked_answers(&self) -> Option<Answers> {
-        self.0.answers
+    pub(crate) fn configured_format(&self) -> Option<ResponseFormat> {
+        self.0.format
     }
 
     /// The same, in this form unless it was asked for another.
-    pub(crate) fn or_answers(&self, answers: Answers) -> Self {
+    pub(crate) fn or_format(&self, format: ResponseFormat) -> Self {
         let mut answering = self.clone();
-        if answering.0.answers.is_none() {
-            answering.answers(answers);
+        if answering.0.format.is_none() {
+            answering.response_format(format);
         }
         answering
     }
@@ -86,10 +86,10 @@ impl Answering {
 
     /// The gRPC that a request is answered in, if it is.
     pub(crate) fn flavour(&self, request: RequestHead<'_>) -> Option<Flavour> {
-        match self.0.answers.unwrap_or_default() {
-            Answers::Http => None,
-            Answers::Detect => Flavour::of(request),
-            Answers::Grpc => Some(Flavour::of(request).unwrap_or(Flavour::Grpc)),
+        match self.0.format.unwrap_or_default() {
+            ResponseFormat::Http => None,
+            ResponseFormat::Auto => Flavour::of(request),
+            ResponseFormat::Grpc => Some(Flavour::of(request).unwrap_or(Flavour::Grpc)),
         }
     }
 
@@ -124,12 +124,12 @@ impl fmt::Debug for Answering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answering")
             .field("realm", &self.0.realm.0)
-            .field("answers", &self.0.answers)
+            .field("format", &self.0.format)
             .finish_non_exhaustive()
     }
 }
 
-/// Answers a request that is handed on already.
+/// ResponseFormat a request that is handed on already.
 pub(crate) struct Later {
     answering: Answering,
     flavour: Option<Flavour>,

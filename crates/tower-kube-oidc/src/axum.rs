@@ -10,7 +10,7 @@ use http::request::Parts;
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    answer::{Answering, Answers},
+    answer::{Answering, ResponseFormat},
     head::RequestHead,
     passed::{self, Passed},
     rejection::Rejection,
@@ -71,7 +71,7 @@ impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
         match passed::caller(&parts.extensions) {
             Ok(caller) => Ok(caller.cloned().map(Self)),
             Err(nobody) => {
-                let answering = Answering::default().or_answers(Answers::Http);
+                let answering = Answering::default().or_format(ResponseFormat::Http);
                 Err(NoCaller::new(nobody, &answering, parts))
             }
         }

@@ -11,7 +11,7 @@ use kube_oidc::{Claims, Issuer, IssuerUrl, ServiceAccountClaims, Verifier};
 use tower_layer::Layer;
 
 use crate::{
-    answer::Answers,
+    answer::ResponseFormat,
     bearer::TokenHeader,
     head::RequestHead,
     open::Open,
@@ -234,8 +234,8 @@ impl<C: Claims> OidcAuthLayer<C> {
     }
 
     /// In which form refusals are answered: HTTP or gRPC, as the request is, unless set.
-    pub fn answers(self, answers: Answers) -> Self {
-        self.mannered(|manner| manner.answering.answers(answers))
+    pub fn response_format(self, format: ResponseFormat) -> Self {
+        self.mannered(|manner| manner.answering.response_format(format))
     }
 
     /// Names this realm in challenges: `kubernetes` unless set.

@@ -45,7 +45,7 @@
 //! gRPC is answered to POST requests of its media types, for gRPC proper only with `te: trailers`:
 //! as HTTP 200, since gRPC has its own status. **Behind nginx's `auth_request` or a `ForwardAuth`
 //! the HTTP status is all that counts, and a caller could choose that form: there it must be
-//! [`Answers::Http`].**
+//! [`ResponseFormat::Http`].**
 //!
 //! # Who may do what
 //!
@@ -140,7 +140,7 @@ pub use self::health::report_health;
 pub use self::tonic::CallerExt;
 pub use self::{
     allow::{Allow, AllowError, Allowed, AllowedFuture},
-    answer::Answers,
+    answer::ResponseFormat,
     body::ResponseBody,
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,

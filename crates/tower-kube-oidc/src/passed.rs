@@ -7,7 +7,7 @@ use http::{Extensions, Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    answer::{Answering, Answers},
+    answer::{Answering, ResponseFormat},
     head::RequestHead,
     meter::count_refusal_within,
     rejection::Rejection,
@@ -109,16 +109,16 @@ pub(crate) fn why_no_caller<C: Claims>(passed: Option<&Passed<C>>) -> Rejection 
     reported.cloned().unwrap_or(Rejection::NoCredentials)
 }
 
-/// The form of answers that a layer was told to have, for policies and layers below it: where the HTTP status
+/// The response format that a layer sets, for policies and layers below it: where the HTTP status
 /// is all that counts, it counts for refusals of both, and of layers in between.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AnswersOfLayer(pub(crate) Answers);
+pub(crate) struct FormatOfLayer(pub(crate) ResponseFormat);
 
 /// How to answer a request: in the form that a layer further out was told, unless asked for
 /// another.
 pub(crate) fn answering_within(extensions: &Extensions, answering: &Answering) -> Answering {
-    match extensions.get::<AnswersOfLayer>() {
-        Some(AnswersOfLayer(answers)) => answering.or_answers(*answers),
+    match extensions.get::<FormatOfLayer>() {
+        Some(FormatOfLayer(format)) => answering.or_format(*format),
         None => answering.clone(),
     }
 }
@@ -162,7 +162,7 @@ pub(crate) fn enforce<C: Claims>(
     if report_only { Ok(()) } else { verdict }
 }
 
-/// Answers for a layer further in.
+/// ResponseFormat for a layer further in.
 pub(crate) fn answer_within<C: Claims, B>(
     request: &Request<B>,
     answering: &Answering,
@@ -180,7 +180,9 @@ pub(crate) fn answer_within<C: Claims, B>(
     let answering = answering_within(request.extensions(), answering);
     match &rejection {
         // nobody knows who asks for the status, so it says what it means
-        Rejection::Misconfigured(_) => answering.or_answers(Answers::Http).answer(rejection, head),
+        Rejection::Misconfigured(_) => {
+            answering.or_format(ResponseFormat::Http).answer(rejection, head)
+        }
         _ => answering.answer(rejection, head),
     }
 }

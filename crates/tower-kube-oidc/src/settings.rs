@@ -15,7 +15,7 @@ use crate::{
     meter::RequestMeter,
     open::Open,
     outcome::{OnOutcome, Outcome},
-    passed::{AnswersOfLayer, How, Passed, Why, answering_within},
+    passed::{FormatOfLayer, How, Passed, Why, answering_within},
     rejection::Rejection,
     span,
     token_to_review::TokenToReview,
@@ -204,8 +204,8 @@ impl<C: Claims> Settings<C> {
         if self.manner.remove_token_header {
             request.headers_mut().remove(self.manner.token_header.name());
         }
-        if let Some(answers) = self.manner.answering.asked_answers() {
-            request.extensions_mut().insert(AnswersOfLayer(answers));
+        if let Some(format) = self.manner.answering.configured_format() {
+            request.extensions_mut().insert(FormatOfLayer(format));
         }
     }
 

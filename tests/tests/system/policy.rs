@@ -8,8 +8,8 @@ use http::{StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use tower_kube_oidc::{
-    Allow, AllowError, Answers, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, Verified,
-    Verifier, in_any_cluster, in_cluster_named, in_namespace,
+    Allow, AllowError, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, ResponseFormat,
+    Verified, Verifier, in_any_cluster, in_cluster_named, in_namespace,
 };
 
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
@@ -311,7 +311,7 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     let app = |allow: Allow, layer: OidcAuthLayer| {
         Router::new().route("/", post(ok)).layer(allow).layer(layer)
     };
-    let http = || layer(&issuer).answers(Answers::Http);
+    let http = || layer(&issuer).response_format(ResponseFormat::Http);
     let bare = Router::new().route("/", post(ok)).layer(denying());
     // a layer further in, whose refusal counts as much
     let inner = |outer: OidcAuthLayer| {
@@ -331,8 +331,11 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
         (app(denying(), http().dangerous_report_only()), StatusCode::OK),
         // gRPC has its own status
         (app(denying(), layer(&issuer)), StatusCode::OK),
-        (app(denying().answers(Answers::Http), layer(&issuer)), StatusCode::FORBIDDEN),
-        (app(denying().answers(Answers::Detect), http()), StatusCode::OK),
+        (
+            app(denying().response_format(ResponseFormat::Http), layer(&issuer)),
+            StatusCode::FORBIDDEN,
+        ),
+        (app(denying().response_format(ResponseFormat::Auto), http()), StatusCode::OK),
         (bare, StatusCode::INTERNAL_SERVER_ERROR),
         (inner(http()), StatusCode::UNAUTHORIZED),
         (inner(http().open_path_for([http::Method::POST], "/")), StatusCode::UNAUTHORIZED),

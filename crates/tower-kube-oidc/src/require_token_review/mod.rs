@@ -17,7 +17,7 @@ use tower_service::Service;
 
 pub use self::future::TokenReviewedFuture;
 use crate::{
-    answer::{Answering, Answers},
+    answer::{Answering, ResponseFormat},
     body::ResponseBody,
     head::RequestHead,
     passed::{self, Found},
@@ -78,8 +78,8 @@ impl RequireTokenReview {
 
     /// In which form refusals are answered: as by the layer further out, unless set. Without such a
     /// layer nobody is let through, and the answer is HTTP.
-    pub fn answers(mut self, answers: Answers) -> Self {
-        self.answering.answers(answers);
+    pub fn response_format(mut self, format: ResponseFormat) -> Self {
+        self.answering.response_format(format);
         self
     }
 

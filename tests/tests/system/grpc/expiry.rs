@@ -22,7 +22,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic_health::pb::HealthCheckResponse;
 use tower::{ServiceBuilder, ServiceExt as _};
-use tower_kube_oidc::{Answers, Issuer, Rejection, Verifier};
+use tower_kube_oidc::{Issuer, Rejection, ResponseFormat, Verifier};
 
 /// Far more than anything here takes, and less than the layer would take to look at a clock that
 /// it is not to wait for.
@@ -214,7 +214,7 @@ async fn an_http_answer_breaks_off_when_its_token_expires() {
 async fn a_body_that_is_no_grpc_breaks_off_whatever_the_form_of_answers() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
-    let layer = countdown.layer().end_streams_at_expiry().answers(Answers::Grpc);
+    let layer = countdown.layer().end_streams_at_expiry().response_format(ResponseFormat::Grpc);
     let stream = async || {
         let begun = tokio_stream::once(Ok::<_, Infallible>("begun"));
         axum::body::Body::from_stream(begun.chain(tokio_stream::pending()))

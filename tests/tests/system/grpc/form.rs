@@ -3,7 +3,7 @@
 use super::*;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tower_kube_oidc::{Allow, Answers, in_namespace};
+use tower_kube_oidc::{Allow, ResponseFormat, in_namespace};
 
 /// In which form a refusal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,10 +118,10 @@ async fn only_what_is_surely_grpc_is_answered_so() {
 #[tokio::test]
 async fn the_form_of_answers_can_be_set() {
     let issuer = TestIssuer::start();
-    let http = serve(layer(&issuer).answers(Answers::Http)).await;
+    let http = serve(layer(&issuer).response_format(ResponseFormat::Http)).await;
     let wrong = OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("");
-    let wrong = serve(wrong.answers(Answers::Http)).await;
-    let grpc = serve(layer(&issuer).answers(Answers::Grpc)).await;
+    let wrong = serve(wrong.response_format(ResponseFormat::Http)).await;
+    let grpc = serve(layer(&issuer).response_format(ResponseFormat::Grpc)).await;
     for client in versions() {
         for content_type in
             ["application/grpc", "application/grpc-web", "application/grpc-web-text"]
@@ -147,7 +147,7 @@ async fn the_form_of_answers_can_be_set() {
 async fn a_policys_answers_have_a_form_of_their_own() {
     let issuer = TestIssuer::start();
     let serve = async |answers| {
-        let nobody = Allow::only(in_namespace("nowhere")).answers(answers).build().unwrap();
+        let nobody = Allow::only(in_namespace("nowhere")).response_format(answers).build().unwrap();
         let layer = layer(&issuer);
         GrpcServer::start(|incoming| {
             let mut server = Server::builder().accept_http1(true).layer(layer).layer(nobody);
@@ -156,9 +156,9 @@ async fn a_policys_answers_have_a_form_of_their_own() {
         .await
     };
     for (answers, of_grpc, of_json) in [
-        (Answers::Detect, Form::Grpc, Form::Http),
-        (Answers::Http, Form::Http, Form::Http),
-        (Answers::Grpc, Form::Grpc, Form::Grpc),
+        (ResponseFormat::Auto, Form::Grpc, Form::Http),
+        (ResponseFormat::Http, Form::Http, Form::Http),
+        (ResponseFormat::Grpc, Form::Grpc, Form::Grpc),
     ] {
         let server = serve(answers).await;
         for client in versions() {
