@@ -49,30 +49,30 @@ impl<C: Claims> Clone for Caller<C> {
 }
 
 impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
-    type Rejection = NoCaller;
+    type Rejection = CallerRejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, NoCaller> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, CallerRejection> {
         <Self as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?.ok_or_else(
             || {
                 let passed = parts.extensions.get::<Passed<C>>();
                 let answering =
                     passed.map(|passed| passed.how.answering.clone()).unwrap_or_default();
                 let answering = passed::answering_within(&parts.extensions, &answering);
-                NoCaller::new(passed::why_no_caller(passed), &answering, parts)
+                CallerRejection::new(passed::why_no_caller(passed), &answering, parts)
             },
         )
     }
 }
 
 impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
-    type Rejection = NoCaller;
+    type Rejection = CallerRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, NoCaller> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, CallerRejection> {
         match passed::caller(&parts.extensions) {
             Ok(caller) => Ok(caller.cloned().map(Self)),
             Err(nobody) => {
                 let answering = Answering::default().or_format(ResponseFormat::Http);
-                Err(NoCaller::new(nobody, &answering, parts))
+                Err(CallerRejection::new(nobody, &answering, parts))
             }
         }
     }
@@ -81,12 +81,12 @@ impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
 /// A handler wants the caller, and there is none.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{rejection}")]
-pub struct NoCaller {
+pub struct CallerRejection {
     rejection: Rejection,
     answer: Box<http::Response<Bytes>>,
 }
 
-impl NoCaller {
+impl CallerRejection {
     fn new(rejection: Rejection, answering: &Answering, parts: &Parts) -> Self {
         rejection.log(true);
         let answer = answering.answer(rejection.clone(), RequestHead::of_parts(parts));
@@ -100,7 +100,7 @@ impl NoCaller {
     }
 }
 
-impl IntoResponse for NoCaller {
+impl IntoResponse for CallerRejection {
     fn into_response(self) -> Response {
         self.answer.map(Body::from)
     }

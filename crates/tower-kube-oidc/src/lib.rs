@@ -133,7 +133,7 @@ mod tonic;
 pub use kube_oidc::{self, *};
 
 #[cfg(feature = "axum")]
-pub use self::axum::{Caller, NoCaller};
+pub use self::axum::{Caller, CallerRejection};
 #[cfg(feature = "tonic-health")]
 pub use self::health::report_health;
 #[cfg(feature = "tonic")]

@@ -8,9 +8,9 @@ use kube_oidc::{
     UserInfo, Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
 };
 use tower_kube_oidc::{
-    Allow, AllowError, CallError, Caller, Expired, LayerError, NoCaller, OidcAuth, OidcAuthLayer,
-    Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody, ServiceAccountToken,
-    ServiceAccountTokenLayer, TokenError, TokenFileError,
+    Allow, AllowError, CallError, Caller, CallerRejection, Expired, LayerError, OidcAuth,
+    OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
+    ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenFileError,
 };
 
 fn value<T: Clone + Debug + Send + Sync + Unpin + 'static>() {}
@@ -54,7 +54,7 @@ fn errors_can_be_boxed() {
     error::<ReadinessError>();
     error::<LayerError>();
     error::<AllowError>();
-    error::<NoCaller>();
+    error::<CallerRejection>();
     error::<Rejection>();
     error::<CallError>();
     error::<TokenError>();
