@@ -17,7 +17,8 @@ use http::{
 use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_kube_oidc::{
-    Allow, OidcAuthLayer, Passed, Rejection, ResponseFormat, Verified, Verifier, in_namespace,
+    AuthorizeLayer, OidcAuthLayer, Passed, Rejection, ResponseFormat, Verified, Verifier,
+    in_namespace,
 };
 
 use self::reading::Credentials;
@@ -169,7 +170,7 @@ impl Told<'_> {
         });
         let layer = self.layer(verifier);
         if self.has("policy") {
-            let allow = Allow::only(in_namespace(ACCOUNT.0).service_account(ACCOUNT.1));
+            let allow = AuthorizeLayer::only(in_namespace(ACCOUNT.0).service_account(ACCOUNT.1));
             let allow = if self.has("and-open") { allow.and_open_paths() } else { allow };
             ask(layer.layer(allow.build().expect("a policy").layer(service)), request)
         } else {

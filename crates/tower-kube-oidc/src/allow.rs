@@ -1,4 +1,4 @@
-//! [`Allow`]: a policy around a route or a service.
+//! [`AuthorizeLayer`]: a policy around a route or a service.
 
 use std::{
     fmt,
@@ -30,16 +30,16 @@ use crate::{
 /// ```
 /// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use axum::{Router, routing::{get, post}};
-/// use tower_kube_oidc::{Allow, IssuerUrl, OidcAuthLayer, in_namespace};
+/// use tower_kube_oidc::{AuthorizeLayer, IssuerUrl, OidcAuthLayer, in_namespace};
 ///
 /// # async fn list() {} async fn refund() {}
 /// let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
 /// let payments = in_namespace("payments");
-/// let refunds = Allow::only(payments.clone().service_account("refunds")).build()?;
+/// let refunds = AuthorizeLayer::only(payments.clone().service_account("refunds")).build()?;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
 ///     .route("/refunds", post(refund).layer(refunds))
-///     .layer(Allow::only(payments.or(in_namespace("batch"))).build()?)
+///     .layer(AuthorizeLayer::only(payments.or(in_namespace("batch"))).build()?)
 ///     .layer(OidcAuthLayer::new(issuer).audience("orders").build()?);
 /// # Ok(()) }
 /// ```
@@ -55,7 +55,7 @@ use crate::{
 /// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too,
 /// and lets everybody through.
 #[must_use]
-pub struct Allow<C: Claims = ServiceAccountClaims>(Arc<Settings<C>>);
+pub struct AuthorizeLayer<C: Claims = ServiceAccountClaims>(Arc<Settings<C>>);
 
 struct Settings<C: Claims> {
     policy: Policy<C>,
@@ -65,10 +65,10 @@ struct Settings<C: Claims> {
     told: Once,
 }
 
-/// Why an [`Allow`] cannot work.
+/// Why an [`AuthorizeLayer`] cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AllowError {
+pub enum AuthorizeError {
     /// A part of the policy can allow nobody.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -78,7 +78,7 @@ pub enum AllowError {
     Realm,
 }
 
-impl<C: Claims> Allow<C> {
+impl<C: Claims> AuthorizeLayer<C> {
     /// Allows the callers that the policy allows, and nobody else.
     pub fn only(policy: impl Into<Policy<C>>) -> Self {
         let (policy, answering) = (policy.into(), Answering::default());
@@ -119,15 +119,15 @@ impl<C: Claims> Allow<C> {
     ///
     /// # Errors
     ///
-    /// What can never allow anybody: see [`AllowError`].
-    pub fn build(self) -> Result<Self, AllowError> {
+    /// What can never allow anybody: see [`AuthorizeError`].
+    pub fn build(self) -> Result<Self, AuthorizeError> {
         self.validate()?;
         Ok(self)
     }
 
-    fn validate(&self) -> Result<(), AllowError> {
+    fn validate(&self) -> Result<(), AuthorizeError> {
         self.0.policy.validate()?;
-        if self.0.answering.is_sound() { Ok(()) } else { Err(AllowError::Realm) }
+        if self.0.answering.is_sound() { Ok(()) } else { Err(AuthorizeError::Realm) }
     }
 
     fn changed(self, change: impl FnOnce(&mut Settings<C>)) -> Self {
@@ -155,8 +155,8 @@ const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
     "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
 );
 
-impl<S, C: Claims> Layer<S> for Allow<C> {
-    type Service = Allowed<S, C>;
+impl<S, C: Claims> Layer<S> for AuthorizeLayer<C> {
+    type Service = Authorize<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
         self.0.told.call_once(|| {
@@ -164,24 +164,24 @@ impl<S, C: Claims> Layer<S> for Allow<C> {
                 tracing::error!(%error, policy = %self.0.policy, "a policy has a slip in it");
             }
         });
-        Allowed { inner, settings: Arc::clone(&self.0) }
+        Authorize { inner, settings: Arc::clone(&self.0) }
     }
 }
 
-/// Calls the inner service for callers that a policy allows: see [`Allow`].
-pub struct Allowed<S, C: Claims = ServiceAccountClaims> {
+/// Calls the inner service for callers that a policy allows: see [`AuthorizeLayer`].
+pub struct Authorize<S, C: Claims = ServiceAccountClaims> {
     inner: S,
     settings: Arc<Settings<C>>,
 }
 
-impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Allowed<S, C>
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, C>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     C: Claims,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = AllowedFuture<S::Future>;
+    type Future = AuthorizeFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -196,20 +196,20 @@ where
                 rejection,
             )),
         };
-        AllowedFuture { state }
+        AuthorizeFuture { state }
     }
 }
 
 pin_project! {
-    /// The future of [`Allowed`].
+    /// The future of [`Authorize`].
     #[derive(Debug)]
-    pub struct AllowedFuture<F> {
+    pub struct AuthorizeFuture<F> {
         #[pin]
         state: CallOrAnswer<F>,
     }
 }
 
-impl<F, ResBody, E> Future for AllowedFuture<F>
+impl<F, ResBody, E> Future for AuthorizeFuture<F>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
 {
@@ -227,27 +227,27 @@ impl<C: Claims> Clone for Settings<C> {
     }
 }
 
-impl<C: Claims> Clone for Allow<C> {
+impl<C: Claims> Clone for AuthorizeLayer<C> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S: Clone, C: Claims> Clone for Allowed<S, C> {
+impl<S: Clone, C: Claims> Clone for Authorize<S, C> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), settings: Arc::clone(&self.settings) }
     }
 }
 
-impl<C: Claims> fmt::Debug for Allow<C> {
+impl<C: Claims> fmt::Debug for AuthorizeLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Allow").field(&self.0.policy).finish()
+        f.debug_tuple("AuthorizeLayer").field(&self.0.policy).finish()
     }
 }
 
-impl<S: fmt::Debug, C: Claims> fmt::Debug for Allowed<S, C> {
+impl<S: fmt::Debug, C: Claims> fmt::Debug for Authorize<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allowed")
+        f.debug_struct("Authorize")
             .field("inner", &self.inner)
             .field("policy", &self.settings.policy)
             .finish()

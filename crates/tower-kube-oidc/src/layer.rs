@@ -133,7 +133,7 @@ impl<C: Claims> OidcAuthLayer<C> {
     }
 
     /// Lets requests without credentials pass too, as those of nobody: `Option<Caller>` is `None`,
-    /// and a [policy](crate::Allow) allows them nothing.
+    /// and a [policy](crate::AuthorizeLayer) allows them nothing.
     ///
     /// Without credentials is a request that has no `Authorization`, or one of another scheme.
     /// Whoever sends a bearer token has to send a good one: it is answered as if it were required.
@@ -146,7 +146,7 @@ impl<C: Claims> OidcAuthLayer<C> {
     /// reported any more.
     ///
     /// [`Verified`](crate::Verified) claims are there for good tokens only, so handlers take
-    /// `Option<Caller>` meanwhile. A [policy](crate::Allow) below reports as well, and refuses
+    /// `Option<Caller>` meanwhile. A [policy](crate::AuthorizeLayer) below reports as well, and refuses
     /// nobody, even if a layer further out does. A request may wait for keys as it would if they
     /// counted.
     pub fn dangerous_report_only(self) -> Self {
@@ -163,7 +163,7 @@ impl<C: Claims> OidcAuthLayer<C> {
     /// `/%68ealthz` are others. In an axum router that is nested in another it is the whole path
     /// that counts, which needs the feature `axum`; a path that was rewritten on its way here is
     /// not open. No token is looked at. A
-    /// [policy](crate::Allow) below lets such requests pass only if it says so.
+    /// [policy](crate::AuthorizeLayer) below lets such requests pass only if it says so.
     pub fn open_path(self, path: impl Into<String>) -> Self {
         self.open(Open::Path { path: path.into(), methods: None })
     }

@@ -49,7 +49,7 @@
 //!
 //! # Who may do what
 //!
-//! [`Allow`] is a layer for a route, a router or a gRPC service, further in than the
+//! [`AuthorizeLayer`] is a layer for a route, a router or a gRPC service, further in than the
 //! `OidcAuthLayer`; [`Policy`] and [`Callers`] say whom it allows. Where the layer is told that
 //! credentials are [optional](OidcAuthLayer::optional), that a path
 //! [is open](OidcAuthLayer::open_path), or that it
@@ -139,7 +139,7 @@ pub use self::health::report_health;
 #[cfg(feature = "tonic")]
 pub use self::tonic::CallerExt;
 pub use self::{
-    allow::{Allow, AllowError, Allowed, AllowedFuture},
+    allow::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
     answer::ResponseFormat,
     body::ResponseBody,
     client::{

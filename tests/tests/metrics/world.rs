@@ -12,7 +12,7 @@ use kube_oidc_tests::HttpServer;
 use kube_oidc_token_review::KubeReviewer;
 use reqwest::{Client, Method};
 use tokio::sync::{Mutex, MutexGuard};
-use tower_kube_oidc::{Allow, OidcAuthLayer, RequireTokenReview};
+use tower_kube_oidc::{AuthorizeLayer, OidcAuthLayer, RequireTokenReview};
 
 use crate::recorder::recorder;
 
@@ -87,7 +87,7 @@ impl World {
 fn service(verifier: &Verifier) -> Router {
     let layer = || OidcAuthLayer::from(verifier.clone());
     let payments = in_cluster_named(CLUSTER).namespace("payments");
-    let policy = || Allow::only(payments.clone()).build().unwrap();
+    let policy = || AuthorizeLayer::only(payments.clone()).build().unwrap();
     let ok = || any(|| async { "ok" });
     Router::new()
         .route("/open", ok())

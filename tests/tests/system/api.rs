@@ -8,8 +8,8 @@ use kube_oidc::{
     UserInfo, Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
 };
 use tower_kube_oidc::{
-    Allow, AllowError, CallError, Caller, CallerRejection, Expired, LayerError, OidcAuth,
-    OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
+    AuthorizeError, AuthorizeLayer, CallError, Caller, CallerRejection, Expired, LayerError,
+    OidcAuth, OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
     ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenFileError,
 };
 
@@ -33,7 +33,7 @@ fn values_can_be_cloned_sent_shared_and_printed() {
     value::<Explanation>();
     value::<OidcAuthLayer>();
     value::<OidcAuth<()>>();
-    value::<Allow>();
+    value::<AuthorizeLayer>();
     value::<Caller>();
     value::<Passed>();
     value::<ReadinessProbe>();
@@ -53,7 +53,7 @@ fn errors_can_be_boxed() {
     error::<PolicyError>();
     error::<ReadinessError>();
     error::<LayerError>();
-    error::<AllowError>();
+    error::<AuthorizeError>();
     error::<CallerRejection>();
     error::<Rejection>();
     error::<CallError>();

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
-    Allow, Caller, LayerError, OidcAuthLayer, Passed, RequestHead, Verified, in_namespace,
+    AuthorizeLayer, Caller, LayerError, OidcAuthLayer, Passed, RequestHead, Verified, in_namespace,
 };
 
 /// An issuer that is quick to start.
@@ -641,8 +641,8 @@ async fn a_setting_that_is_wrong_elsewhere_closes_the_open_path_too() {
 #[tokio::test]
 async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     let issuer = start_issuer();
-    let only_payments = || Allow::only(in_namespace("payments")).realm("a policy");
-    let app = |allow: Allow, layer: OidcAuthLayer| {
+    let only_payments = || AuthorizeLayer::only(in_namespace("payments")).realm("a policy");
+    let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
         Router::new()
             .route("/healthz", get(|caller| say("healthz", caller)))
             .route("/admin", get(|caller| say("admin", caller)))

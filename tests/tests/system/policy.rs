@@ -8,8 +8,8 @@ use http::{StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use tower_kube_oidc::{
-    Allow, AllowError, Caller, Issuer, OidcAuthLayer, Policy, PolicyError, ResponseFormat,
-    Verified, Verifier, in_any_cluster, in_cluster_named, in_namespace,
+    AuthorizeError, AuthorizeLayer, Caller, Issuer, OidcAuthLayer, Policy, PolicyError,
+    ResponseFormat, Verified, Verifier, in_any_cluster, in_cluster_named, in_namespace,
 };
 
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
@@ -57,7 +57,7 @@ async fn rule_by_node_allows_pods_of_that_node() {
     let issuer = TestIssuer::start();
     let rule = || in_namespace("payments").bound_to_pod().on_node("worker-1");
     let app = |policy: Policy| {
-        let allow = Allow::only(policy).build().unwrap();
+        let allow = AuthorizeLayer::only(policy).build().unwrap();
         Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer))
     };
     let minted = || issuer.token().audience("orders").service_account("payments", "checkout");
@@ -76,15 +76,16 @@ async fn rule_by_node_allows_pods_of_that_node() {
     }
     let denied = log.lines_with(&["on the node \"worker-1\"", "the token names no node"]);
     assert_eq!(denied.len(), 2, "{denied:?}");
-    assert!(Allow::only(in_namespace("payments").on_node("")).build().is_err());
+    assert!(AuthorizeLayer::only(in_namespace("payments").on_node("")).build().is_err());
 }
 
 #[tokio::test]
 async fn rules_for_a_route_and_for_a_router() {
     let issuer = TestIssuer::start();
     let payments = in_namespace("payments");
-    let refunds = Allow::only(payments.clone().service_account("refunds")).build().unwrap();
-    let anyone = Allow::only(payments.or(in_namespace("batch"))).build().unwrap();
+    let refunds =
+        AuthorizeLayer::only(payments.clone().service_account("refunds")).build().unwrap();
+    let anyone = AuthorizeLayer::only(payments.or(in_namespace("batch"))).build().unwrap();
     let app = Router::new()
         .route("/orders", get(ok))
         .route("/refunds", post(ok).layer(refunds))
@@ -118,7 +119,8 @@ async fn rules_for_a_route_and_for_a_router() {
 async fn a_refusal_says_little_to_the_caller_and_the_rule_to_the_log() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
-    let allow = Allow::only(in_namespace("ledger").service_account("audit")).realm("orders");
+    let allow =
+        AuthorizeLayer::only(in_namespace("ledger").service_account("audit")).realm("orders");
     let app = Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer));
     let server = HttpServer::start(app).await;
     let token = token(&issuer, "payments", "a-denied-one");
@@ -179,7 +181,7 @@ async fn a_name_belongs_to_a_cluster() {
         (any().and(named().not()), no, yes),
     ] {
         let app = || {
-            let allow = Allow::only(policy.clone()).build().unwrap();
+            let allow = AuthorizeLayer::only(policy.clone()).build().unwrap();
             let layer = OidcAuthLayer::from(verifier.clone());
             Router::new().route("/", get(ok)).layer(allow).layer(layer)
         };
@@ -198,7 +200,7 @@ async fn without_a_layer_around_it_nobody_is_let_through() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
     let token = token(&issuer, "payments", "checkout");
-    let allow = || Allow::only(in_namespace("payments"));
+    let allow = || AuthorizeLayer::only(in_namespace("payments"));
     let none = Router::new().route("/", get(ok)).layer(allow());
     let wrong_order = Router::new().route("/", get(ok)).layer(layer(&issuer)).layer(allow());
     let right_order = Router::new().route("/", get(ok)).layer(allow()).layer(layer(&issuer));
@@ -216,7 +218,7 @@ async fn without_a_layer_around_it_nobody_is_let_through() {
 #[tokio::test]
 async fn nobody_is_not_somebody() {
     let issuer = TestIssuer::start();
-    let anyone = || Allow::only(Policy::when("anyone", |_| true)).realm("inner");
+    let anyone = || AuthorizeLayer::only(Policy::when("anyone", |_| true)).realm("inner");
     let anonymous = layer(&issuer).optional().realm("outer");
     let app = Router::new().route("/", get(ok)).layer(anyone()).layer(anonymous);
     let server = HttpServer::start(app).await;
@@ -246,17 +248,17 @@ async fn a_slip_is_found_at_the_start_and_allows_nobody() {
         Policy::audience(" "),
         Policy::audience("").not(),
     ] {
-        let error = Allow::only(slip.clone()).build().unwrap_err();
-        assert!(matches!(error, AllowError::Policy(_)), "{error}");
-        let allow = Allow::only(slip.clone());
+        let error = AuthorizeLayer::only(slip.clone()).build().unwrap_err();
+        assert!(matches!(error, AuthorizeError::Policy(_)), "{error}");
+        let allow = AuthorizeLayer::only(slip.clone());
         let app = Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer));
         assert_eq!(status_of(app, Some(&token)).await, StatusCode::FORBIDDEN, "{slip}");
     }
     assert!(log.lines_with(&["ERROR", "a policy has a slip in it"]).len() >= 10);
-    let empty = Allow::only(Policy::any(nothing())).build();
-    assert_eq!(empty.unwrap_err(), AllowError::Policy(PolicyError::Empty));
-    let realm = Allow::only(in_namespace("payments")).realm("a\"b").build();
-    assert_eq!(realm.unwrap_err(), AllowError::Realm);
+    let empty = AuthorizeLayer::only(Policy::any(nothing())).build();
+    assert_eq!(empty.unwrap_err(), AuthorizeError::Policy(PolicyError::Empty));
+    let realm = AuthorizeLayer::only(in_namespace("payments")).realm("a\"b").build();
+    assert_eq!(realm.unwrap_err(), AuthorizeError::Realm);
 }
 
 #[tokio::test]
@@ -294,7 +296,7 @@ async fn claims_of_ones_own_have_policies_too() {
     let greet = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
     let app = Router::new()
         .route("/", get(greet))
-        .layer(Allow::only(policy))
+        .layer(AuthorizeLayer::only(policy))
         .layer(OidcAuthLayer::from(verifier));
     for (client_id, expected) in [("7", StatusCode::OK), ("8", StatusCode::FORBIDDEN)] {
         let token = issuer.token().bare().audience("orders").claim("client_id", client_id).mint();
@@ -307,8 +309,8 @@ async fn claims_of_ones_own_have_policies_too() {
 async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     let issuer = TestIssuer::start();
     let token = token(&issuer, "payments", "checkout");
-    let denying = || Allow::only(in_namespace("ledger"));
-    let app = |allow: Allow, layer: OidcAuthLayer| {
+    let denying = || AuthorizeLayer::only(in_namespace("ledger"));
+    let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
         Router::new().route("/", post(ok)).layer(allow).layer(layer)
     };
     let http = || layer(&issuer).response_format(ResponseFormat::Http);

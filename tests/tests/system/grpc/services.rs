@@ -17,7 +17,7 @@ use tonic::{
     service::{LayerExt as _, Routes},
 };
 use tower::Service;
-use tower_kube_oidc::{Allow, Caller, in_namespace};
+use tower_kube_oidc::{AuthorizeLayer, Caller, in_namespace};
 
 async fn name(Caller(who): Caller) -> String {
     format!("{}/{}", who.namespace(), who.service_account().name())
@@ -101,7 +101,7 @@ fn twin_client(server: &GrpcServer) -> Client {
 async fn a_policy_around_one_service_leaves_the_others_alone() {
     let issuer = TestIssuer::start();
     let auth = layer(&issuer);
-    let admins = Allow::only(in_namespace("admins")).build().unwrap();
+    let admins = AuthorizeLayer::only(in_namespace("admins")).build().unwrap();
     let server = GrpcServer::start(|incoming| {
         Server::builder()
             .layer(auth)
@@ -129,7 +129,7 @@ async fn a_policy_around_one_service_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_policy_without_a_caller_lets_nobody_pass() {
     let issuer = TestIssuer::start();
-    let allow = Allow::only(in_namespace("payments")).build().unwrap();
+    let allow = AuthorizeLayer::only(in_namespace("payments")).build().unwrap();
     let app = Routes::new(allow.named_layer(WhoAmI::server())).into_axum_router();
     // nobody looked at the call
     let server = HttpServer::start(app.clone()).await;

@@ -29,7 +29,7 @@ async fn what_was_there_before_is_gone_before_any_decision() {
     let issuer = start_issuer();
     let admin = ServiceAccountClaims::for_test("kube-system", "admin");
     let admin = Verified::dangerous_without_verification(admin);
-    let admins_only = || Allow::only(in_namespace("kube-system"));
+    let admins_only = || AuthorizeLayer::only(in_namespace("kube-system"));
     let garbage = "Bearer garbage".to_owned();
     for mark in marks(&issuer).await {
         let forged = |path, sent: &[String]| {
@@ -136,7 +136,7 @@ async fn the_innermost_of_two_layers_decides_who_calls() {
 #[tokio::test]
 async fn a_policy_goes_by_the_innermost_layer() {
     let (a, b) = (start_issuer(), start_issuer());
-    let admins = || routes().layer(Allow::only(in_namespace("kube-system")));
+    let admins = || routes().layer(AuthorizeLayer::only(in_namespace("kube-system")));
     // the inner one enforces, and so does the policy, whatever the outer one did
     let app = admins().layer(layer(&a)).layer(layer(&a).dangerous_report_only());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
@@ -144,7 +144,7 @@ async fn a_policy_goes_by_the_innermost_layer() {
     // between the two the policy only reports, and the inner layer still refuses
     let app = routes()
         .layer(layer(&a))
-        .layer(Allow::only(in_namespace("kube-system")))
+        .layer(AuthorizeLayer::only(in_namespace("kube-system")))
         .layer(layer(&a).dangerous_report_only());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
     assert_eq!(with(&app, "/look", &[&good(&a)]).await.found()["caller"], CHECKOUT);
@@ -168,11 +168,13 @@ async fn layers_for_other_claims_say_nothing_about_these() {
         let verifier = builder(&issuer).claims::<Worker>().build().unwrap();
         OidcAuthLayer::from(verifier).realm("workers")
     };
-    let payments = || Allow::only(in_namespace("payments"));
-    let admins = || Allow::only(in_namespace("kube-system"));
+    let payments = || AuthorizeLayer::only(in_namespace("payments"));
+    let admins = || AuthorizeLayer::only(in_namespace("kube-system"));
     let worker_7 = |realm: &str| {
-        Allow::only(Policy::when_claims("7", |who: &Verified<Worker>| who.client_id == "7"))
-            .realm(realm)
+        AuthorizeLayer::only(Policy::when_claims("7", |who: &Verified<Worker>| {
+            who.client_id == "7"
+        }))
+        .realm(realm)
     };
     let both = |id: &str| {
         let token = issuer.token().audience("orders").claim("client_id", id);
@@ -180,7 +182,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     };
     // outside only reports for its claims, inside enforces for a service account's
     let outer = || workers().dangerous_report_only();
-    let app = |allow: Allow| routes().layer(allow).layer(layer(&issuer)).layer(outer());
+    let app = |allow: AuthorizeLayer| routes().layer(allow).layer(layer(&issuer)).layer(outer());
     for sent in [vec![], vec!["Bearer garbage".to_owned()], vec!["Bearer".to_owned()]] {
         let answered = with(&app(payments()), "/look", &borrowed(&sent)).await;
         assert!([400, 401].contains(&answered.status), "{answered:?}");
@@ -190,7 +192,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     assert_eq!(with(&app(payments()), "/look", &[&good(&issuer)]).await.status, 200);
     assert_eq!(with(&app(admins()), "/look", &[&good(&issuer)]).await.status, 403);
     // the other way round: inside only reports, for its own claims
-    let app = |allow: Allow| {
+    let app = |allow: AuthorizeLayer| {
         routes().layer(worker_7("7")).layer(allow).layer(outer()).layer(layer(&issuer))
     };
     assert_eq!(with(&app(admins()), "/look", &[&good(&issuer)]).await.status, 403);
@@ -211,7 +213,8 @@ async fn layers_for_other_claims_say_nothing_about_these() {
 async fn claims_that_no_layer_gives_are_nobodys() {
     let log = Log::catch();
     let issuer = start_issuer();
-    let worker = || Allow::only(Policy::when_claims("anybody", |_: &Verified<Worker>| true));
+    let worker =
+        || AuthorizeLayer::only(Policy::when_claims("anybody", |_: &Verified<Worker>| true));
     let id = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
     let perhaps = |who: Option<Caller<Worker>>| async move { format!("{}", who.is_some()) };
     let own = Router::new().route("/own", get(id)).route("/perhaps", get(perhaps));
@@ -236,7 +239,7 @@ async fn claims_that_no_layer_gives_are_nobodys() {
         }
     }
     // a policy outside of the layer has nobody to look at either
-    let app = app(layer(&issuer)).layer(Allow::only(in_namespace("payments")));
+    let app = app(layer(&issuer)).layer(AuthorizeLayer::only(in_namespace("payments")));
     assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 500);
 }
 

@@ -36,8 +36,8 @@ use kube_oidc_tests::{HttpServer, Log};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_kube_oidc::{
-    Allow, Caller, Issuer, OidcAuthLayer, Outcome, Passed, Policy, Rejection, ServiceAccountClaims,
-    Verified, Verifier, VerifierBuilder, VerifyError, in_namespace,
+    AuthorizeLayer, Caller, Issuer, OidcAuthLayer, Outcome, Passed, Policy, Rejection,
+    ServiceAccountClaims, Verified, Verifier, VerifierBuilder, VerifyError, in_namespace,
 };
 use tracing::Instrument as _;
 

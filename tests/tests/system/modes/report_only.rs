@@ -72,7 +72,7 @@ async fn report_only_without_keys_refuses_nobody() {
 async fn report_only_takes_the_policies_below_along() {
     let log = Log::catch();
     let issuer = start_issuer();
-    let admins = Allow::only(in_namespace("kube-system"));
+    let admins = AuthorizeLayer::only(in_namespace("kube-system"));
     let reporting = layer(&issuer).dangerous_report_only();
     let app = routes().layer(admins.clone()).layer(admins).layer(reporting.clone());
     for _ in 0..2 {
@@ -91,7 +91,7 @@ async fn report_only_takes_the_policies_below_along() {
         }
     }
     // a policy that allows the caller has nothing to say
-    let payments = Allow::only(in_namespace("payments"));
+    let payments = AuthorizeLayer::only(in_namespace("payments"));
     let app = routes().layer(payments).layer(reporting);
     let (answered, lines) = logged(&log, &app, "/look", &[&good(&issuer)]).await;
     assert_eq!(answered.found()["caller"], CHECKOUT);
@@ -101,7 +101,7 @@ async fn report_only_takes_the_policies_below_along() {
 #[tokio::test]
 async fn report_only_refuses_nobody_on_an_open_path_either() {
     let issuer = start_issuer();
-    let payments = Allow::only(in_namespace("payments"));
+    let payments = AuthorizeLayer::only(in_namespace("payments"));
     let reporting = layer(&issuer).dangerous_report_only().open_path("/look");
     let app = routes().layer(payments).layer(reporting);
     for sent in [vec![], vec![good(&issuer)]] {

@@ -55,7 +55,7 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
     let mut answers = Vec::new();
     for (index, layer) in layers().into_iter().enumerate() {
         let shown = format!("{layer:?}");
-        let allow = Allow::only(in_namespace("payments")).and_open_paths();
+        let allow = AuthorizeLayer::only(in_namespace("payments")).and_open_paths();
         let app = Router::new()
             .route("/", any(show).layer(allow))
             .route("/caller", any(subject))

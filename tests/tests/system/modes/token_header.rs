@@ -98,7 +98,7 @@ async fn caches_learn_that_responses_depend_on_the_named_header() {
             .route("/public", with("accept", "public, max-age=60"))
             .route("/listed", with("Accept, X-Workload-Token", "no-store"))
             .route("/any", with("*", ""))
-            .route("/denied", get(subject).layer(Allow::only(in_namespace("batch"))))
+            .route("/denied", get(subject).layer(AuthorizeLayer::only(in_namespace("batch"))))
             .layer(layer.open_path("/open"))
             .route("/outside", get(async || "hello"))
     };
@@ -147,8 +147,10 @@ async fn every_rejection_forbids_caches() {
     let (issuer, down) = (start_issuer(), start_issuer());
     down.go_down();
     let (good, waits) = (good(&issuer), good(&down));
-    let denied =
-        || Router::new().route("/maybe", any(perhaps).layer(Allow::only(in_namespace("batch"))));
+    let denied = || {
+        Router::new()
+            .route("/maybe", any(perhaps).layer(AuthorizeLayer::only(in_namespace("batch"))))
+    };
     let misconfigured = || layer(&issuer).audience("");
     for (app, token, status) in [
         (app(layer(&issuer)), "", 401),

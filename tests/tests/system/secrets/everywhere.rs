@@ -19,8 +19,9 @@ use tonic::transport::{Endpoint as Channel, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
-    Allow, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReview, ServiceAccountTokenLayer,
-    Verified, Verifier, VerifierBuilder, in_namespace, token_review::TokenReview,
+    AuthorizeLayer, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReview,
+    ServiceAccountTokenLayer, Verified, Verifier, VerifierBuilder, in_namespace,
+    token_review::TokenReview,
 };
 
 use super::*;
@@ -235,7 +236,7 @@ fn routes(layer: OidcAuthLayer) -> Router {
     };
     Router::new()
         .route("/", any(show))
-        .route("/allowed", any(show).layer(Allow::only(in_namespace("payments"))))
+        .route("/allowed", any(show).layer(AuthorizeLayer::only(in_namespace("payments"))))
         .route("/reviewed", any(show).layer(RequireTokenReview::new()))
         .route("/panics", any(fail))
         .layer(chatty(layer))
