@@ -56,7 +56,7 @@
 //! [only reports](OidcAuthLayer::dangerous_report_only), requests pass that have no caller, with a
 //! mark ([`Passed`]) that says why.
 //!
-//! [`RequireTokenReview`] is a layer for routes that want to know whether the API server still takes
+//! [`RequireTokenReviewLayer`] is a layer for routes that want to know whether the API server still takes
 //! a token, beside its signature.
 //!
 //! # Where the layer goes
@@ -155,6 +155,6 @@ pub use self::{
     plan::LayerError,
     readiness_probe::ReadinessProbe,
     rejection::Rejection,
-    require_token_review::{RequireTokenReview, TokenReviewed, TokenReviewedFuture},
+    require_token_review::{RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer},
     service::OidcAuth,
 };

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 use tower_kube_oidc::{
-    Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, ReadinessProbe, RequireTokenReview,
+    Caller, NodeRef, ObjectRef, OidcAuthLayer, Readiness, ReadinessProbe, RequireTokenReviewLayer,
     Verifier,
 };
 
@@ -14,7 +14,7 @@ pub(crate) fn router(verifier: Verifier, has_reviewer: bool) -> Router {
     let ready = ReadinessProbe::new(Readiness::any(&verifier));
     let mut app = Router::new().route("/whoami", get(whoami));
     if has_reviewer {
-        app = app.route("/reviewed", get(whoami).layer(RequireTokenReview::new()));
+        app = app.route("/reviewed", get(whoami).layer(RequireTokenReviewLayer::new()));
     }
     app.layer(OidcAuthLayer::from(verifier))
         // added after the layer, so open: a kubelet's probe has no token

@@ -12,7 +12,7 @@ use kube_oidc_tests::HttpServer;
 use kube_oidc_token_review::KubeReviewer;
 use reqwest::{Client, Method};
 use tokio::sync::{Mutex, MutexGuard};
-use tower_kube_oidc::{AuthorizeLayer, OidcAuthLayer, RequireTokenReview};
+use tower_kube_oidc::{AuthorizeLayer, OidcAuthLayer, RequireTokenReviewLayer};
 
 use crate::recorder::recorder;
 
@@ -93,12 +93,12 @@ fn service(verifier: &Verifier) -> Router {
         .route("/open", ok())
         .route("/whoami", ok())
         .route("/policy", ok().layer(policy()))
-        .route("/reviewed", ok().layer(RequireTokenReview::new()))
+        .route("/reviewed", ok().layer(RequireTokenReviewLayer::new()))
         .layer(layer().open_path("/open").build().unwrap())
         .merge(
             Router::new()
                 .route("/optional", ok())
-                .route("/optional/reviewed", ok().layer(RequireTokenReview::new()))
+                .route("/optional/reviewed", ok().layer(RequireTokenReviewLayer::new()))
                 .route_layer(layer().optional().build().unwrap()),
         )
         .merge(

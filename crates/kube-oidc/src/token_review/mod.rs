@@ -5,7 +5,7 @@
 //! answers a `TokenReview`. Here such a review comes after the offline check, and only where it is
 //! asked for: for every token with
 //! [`VerifierBuilder::review_every_token`](crate::VerifierBuilder::review_every_token), or for
-//! single routes with `RequireTokenReview` of `tower-kube-oidc`.
+//! single routes with `RequireTokenReviewLayer` of `tower-kube-oidc`.
 //!
 //! A [`TokenReview`] belongs to one [`Issuer`](crate::Issuer), and sees no tokens but that issuer's:
 //!

@@ -1,4 +1,4 @@
-//! The future of [`TokenReviewed`](super::TokenReviewed).
+//! The future of [`RequireTokenReview`](super::RequireTokenReview).
 
 use std::{
     fmt,
@@ -20,8 +20,8 @@ use crate::{
 };
 
 pin_project! {
-    /// The future of [`TokenReviewed`](super::TokenReviewed).
-    pub struct TokenReviewedFuture<S, ReqBody>
+    /// The future of [`RequireTokenReview`](super::RequireTokenReview).
+    pub struct RequireTokenReviewFuture<S, ReqBody>
     where
         S: Service<Request<ReqBody>>,
     {
@@ -38,7 +38,7 @@ pin_project! {
     }
 }
 
-impl<S, ReqBody> TokenReviewedFuture<S, ReqBody>
+impl<S, ReqBody> RequireTokenReviewFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
@@ -114,7 +114,7 @@ where
     }
 }
 
-impl<S, ReqBody, ResBody> Future for TokenReviewedFuture<S, ReqBody>
+impl<S, ReqBody, ResBody> Future for RequireTokenReviewFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
@@ -150,7 +150,7 @@ where
     }
 }
 
-impl<S, ReqBody> fmt::Debug for TokenReviewedFuture<S, ReqBody>
+impl<S, ReqBody> fmt::Debug for RequireTokenReviewFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
@@ -159,6 +159,6 @@ where
             State::Decided { .. } => "Decided",
             State::Waiting { .. } => "Waiting",
         };
-        f.debug_tuple("TokenReviewedFuture").field(&state).finish()
+        f.debug_tuple("RequireTokenReviewFuture").field(&state).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! [`RequireTokenReview`]: a token review around a route or a service.
+//! [`RequireTokenReviewLayer`]: a token review around a route or a service.
 
 mod future;
 #[cfg(test)]
@@ -15,7 +15,7 @@ use kube_oidc::{InvalidToken, ServiceAccountClaims, VerifyError};
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use self::future::TokenReviewedFuture;
+pub use self::future::RequireTokenReviewFuture;
 use crate::{
     answer::{Answering, ResponseFormat},
     body::ResponseBody,
@@ -35,7 +35,7 @@ use crate::{
 /// # #[cfg(feature = "axum")]
 /// # fn f(api_server: impl kube_oidc::token_review::Reviewer) -> Result<(), Box<dyn std::error::Error>> {
 /// use axum::{Router, routing::{get, post}};
-/// use tower_kube_oidc::{Issuer, OidcAuthLayer, RequireTokenReview, Verifier};
+/// use tower_kube_oidc::{Issuer, OidcAuthLayer, RequireTokenReviewLayer, Verifier};
 ///
 /// # async fn list() {} async fn refund() {}
 /// // `api_server` is a `KubeReviewer` of the crate `kube-oidc-token-review`, or one of your own
@@ -43,7 +43,7 @@ use crate::{
 /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
-///     .route("/refunds", post(refund).layer(RequireTokenReview::new()))
+///     .route("/refunds", post(refund).layer(RequireTokenReviewLayer::new()))
 ///     .layer(OidcAuthLayer::from(verifier).build()?);
 /// # Ok(()) }
 /// ```
@@ -63,14 +63,14 @@ use crate::{
 /// service is called, and its memory is overwritten.
 #[must_use]
 #[derive(Clone, Default)]
-pub struct RequireTokenReview {
+pub struct RequireTokenReviewLayer {
     answering: Answering,
 }
 
 /// What an API server can be asked about.
 type Claimed = ServiceAccountClaims;
 
-impl RequireTokenReview {
+impl RequireTokenReviewLayer {
     /// Requires a review of each token.
     pub fn new() -> Self {
         Self::default()
@@ -141,29 +141,29 @@ fn decide<B>(
     }
 }
 
-impl<S> Layer<S> for RequireTokenReview {
-    type Service = TokenReviewed<S>;
+impl<S> Layer<S> for RequireTokenReviewLayer {
+    type Service = RequireTokenReview<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TokenReviewed { inner, answering: self.answering.clone() }
+        RequireTokenReview { inner, answering: self.answering.clone() }
     }
 }
 
 /// Calls the inner service for callers whose token the API server still takes: see
-/// [`RequireTokenReview`].
+/// [`RequireTokenReviewLayer`].
 #[derive(Clone)]
-pub struct TokenReviewed<S> {
+pub struct RequireTokenReview<S> {
     inner: S,
     answering: Answering,
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for TokenReviewed<S>
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireTokenReview<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = TokenReviewedFuture<S, ReqBody>;
+    type Future = RequireTokenReviewFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -172,25 +172,25 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match look(&mut request) {
             Looked::Known(verdict) => match decide(&mut request, verdict, &self.answering) {
-                Ok(()) => TokenReviewedFuture::calling(self.inner.call(request)),
-                Err(response) => TokenReviewedFuture::answered(*response),
+                Ok(()) => RequireTokenReviewFuture::calling(self.inner.call(request)),
+                Err(response) => RequireTokenReviewFuture::answered(*response),
             },
             Looked::Ask(token) => {
                 let (service, answering) = (for_waiting(&mut self.inner), self.answering.clone());
-                TokenReviewedFuture::waiting(token, service, request, answering)
+                RequireTokenReviewFuture::waiting(token, service, request, answering)
             }
         }
     }
 }
 
-impl fmt::Debug for RequireTokenReview {
+impl fmt::Debug for RequireTokenReviewLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireTokenReview").finish_non_exhaustive()
+        f.debug_struct("RequireTokenReviewLayer").finish_non_exhaustive()
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for TokenReviewed<S> {
+impl<S: fmt::Debug> fmt::Debug for RequireTokenReview<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenReviewed").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("RequireTokenReview").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

@@ -89,7 +89,7 @@ fn is_reviewed(extensions: &Extensions) -> bool {
 async fn the_token_is_gone_once_it_was_reviewed() {
     let (issuer, inner) = (TestIssuer::start(), Keeping::default());
     let layer = OidcAuthLayer::from(verifier(&issuer, Some(Always(true))));
-    let reviewed = layer.layer(RequireTokenReview::new().layer(inner.clone()));
+    let reviewed = layer.layer(RequireTokenReviewLayer::new().layer(inner.clone()));
     let given = request(&issuer);
     let again = given.headers()["authorization"].clone();
     // one waits for its answer, the other one need not
@@ -112,7 +112,7 @@ async fn the_token_is_gone_once_it_was_reviewed() {
 async fn the_token_is_gone_where_a_review_is_only_reported() {
     let (issuer, inner) = (TestIssuer::start(), Keeping::default());
     let layer = OidcAuthLayer::from(verifier(&issuer, Some(Always(false)))).dangerous_report_only();
-    let reviewed = layer.layer(RequireTokenReview::new().layer(inner.clone()));
+    let reviewed = layer.layer(RequireTokenReviewLayer::new().layer(inner.clone()));
     let given = request(&issuer);
     let again = given.headers()["authorization"].clone();
     for _ in 0..2 {
@@ -159,7 +159,7 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
         let mut given = if with_token { request(&issuer) } else { Request::new(()) };
         given.extensions_mut().insert(token.clone());
         given.extensions_mut().insert(Reviewed);
-        let reviewed = RequireTokenReview::new().layer(inner.clone());
+        let reviewed = RequireTokenReviewLayer::new().layer(inner.clone());
         let service = open().optional().layer(reviewed);
         assert_eq!(service.oneshot(given).await.unwrap().status(), 401);
     }
@@ -173,7 +173,7 @@ fn nothing_of_it_is_shown() {
     let mut extensions = Extensions::new();
     extensions.insert(token);
     assert!(!format!("{extensions:?}").contains("secret"));
-    let layer = RequireTokenReview::new();
-    assert_eq!(format!("{layer:?}"), "RequireTokenReview { .. }");
+    let layer = RequireTokenReviewLayer::new();
+    assert_eq!(format!("{layer:?}"), "RequireTokenReviewLayer { .. }");
     assert!(extensions.get::<Passed>().is_none());
 }

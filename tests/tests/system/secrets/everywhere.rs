@@ -19,7 +19,7 @@ use tonic::transport::{Endpoint as Channel, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
-    AuthorizeLayer, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReview,
+    AuthorizeLayer, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReviewLayer,
     ServiceAccountTokenLayer, Verified, Verifier, VerifierBuilder, in_namespace,
     token_review::TokenReview,
 };
@@ -237,7 +237,7 @@ fn routes(layer: OidcAuthLayer) -> Router {
     Router::new()
         .route("/", any(show))
         .route("/allowed", any(show).layer(AuthorizeLayer::only(in_namespace("payments"))))
-        .route("/reviewed", any(show).layer(RequireTokenReview::new()))
+        .route("/reviewed", any(show).layer(RequireTokenReviewLayer::new()))
         .route("/panics", any(fail))
         .layer(chatty(layer))
 }

@@ -1,4 +1,4 @@
-//! `RequireTokenReview` around one service of a tonic server.
+//! `RequireTokenReviewLayer` around one service of a tonic server.
 
 use super::*;
 use http_body_util::BodyExt as _;
@@ -47,7 +47,7 @@ async fn serve(layer: OidcAuthLayer) -> GrpcServer {
     GrpcServer::start(|incoming| {
         Server::builder()
             .layer(layer)
-            .add_service(RequireTokenReview::new().named_layer(WhoAmI::server()))
+            .add_service(RequireTokenReviewLayer::new().named_layer(WhoAmI::server()))
             .add_service(Twin(WhoAmI::server()))
             .serve_with_incoming(incoming)
     })
@@ -172,7 +172,7 @@ async fn a_refusal_is_one_block_of_headers() {
 #[tokio::test]
 async fn without_a_layer_nobody_passes_in_no_form_that_a_caller_could_choose() {
     let cluster = cluster();
-    let service = RequireTokenReview::new().named_layer(WhoAmI::server());
+    let service = RequireTokenReviewLayer::new().named_layer(WhoAmI::server());
     let server = HttpServer::start(Routes::new(service).into_axum_router()).await;
     let answered = send_raw(&server.url(), &minted(&cluster).mint()).await;
     assert_eq!(answered.status(), 500);

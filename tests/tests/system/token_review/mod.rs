@@ -33,7 +33,7 @@ use kube_oidc_tests::HttpServer;
 use kube_oidc_token_review::KubeReviewer;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
-use tower_kube_oidc::{Caller, OidcAuthLayer, Rejection, RequestHead, RequireTokenReview};
+use tower_kube_oidc::{Caller, OidcAuthLayer, Rejection, RequestHead, RequireTokenReviewLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -107,8 +107,8 @@ fn layer(verifier: Verifier) -> OidcAuthLayer {
     OidcAuthLayer::from(verifier).map_rejection(with_reason)
 }
 
-fn required() -> RequireTokenReview {
-    RequireTokenReview::new().map_rejection(with_reason)
+fn required() -> RequireTokenReviewLayer {
+    RequireTokenReviewLayer::new().map_rejection(with_reason)
 }
 
 async fn name(Caller(who): Caller) -> String {

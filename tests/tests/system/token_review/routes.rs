@@ -1,4 +1,4 @@
-//! `RequireTokenReview` around single routes of axum.
+//! `RequireTokenReviewLayer` around single routes of axum.
 
 use super::*;
 use axum::{extract::Request as AxumRequest, middleware};
