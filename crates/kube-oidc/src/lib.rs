@@ -49,7 +49,7 @@
 //! | where do keys come from? | [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
 //! | does it still count? | [`token_review`], [`Verifier::verify_reviewed`] |
-//! | an incident | [`Verifier::refresh_now`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
+//! | an incident | [`Verifier::refresh_keys`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
 //! | what time is it? | [`clock`] |
 //!
 //! # Features

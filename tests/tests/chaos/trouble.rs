@@ -34,7 +34,7 @@ impl World {
             let before = visits();
             let hangs = self.mounted.hangs();
             self.disturbances.count("refreshes");
-            let refresh = time::timeout(Duration::from_secs(30), self.verifier.refresh_now());
+            let refresh = time::timeout(Duration::from_secs(30), self.verifier.refresh_keys());
             let result = refresh.await.expect("a refresh that ends");
             if hangs.is_some() && hangs == self.mounted.hangs() {
                 assert!(result.is_err(), "a refresh that read a file that hangs");

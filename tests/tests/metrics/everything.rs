@@ -25,10 +25,10 @@ async fn keys(world: &World) {
     let World { issuer, verifier, .. } = world;
     assert_eq!(world.ask("/whoami", Some(&world.good().mint())).await, 200);
     issuer.answer(Endpoint::Keys, Answer::new(500, ""));
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     issuer.answer_normally(Endpoint::Keys);
     for _ in 0..2 {
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
     }
 }
 

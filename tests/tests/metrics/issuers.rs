@@ -154,13 +154,13 @@ async fn changed_name_is_counted_and_shown_without_the_name() {
         ["kube_oidc_issuer_names", "kube_oidc_issuer_name_changes_total"]
             .map(|name| scrape.value(name, &labels).unwrap())
     };
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(shown(), [1.0, 0.0]);
     assert_eq!(verifier.status()[0].issuer, labels[0].1, "the label of the metrics");
     for name in ["https://new.example", "https://old.example", "https://new.example"] {
         let document = format!(r#"{{"issuer":"{name}"}}"#);
         api_server.answer(Endpoint::Discovery, Answer::new(200, document));
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         assert_eq!(shown(), [2.0, 1.0], "{name}");
     }
     let scrape = Scrape::of(&[&verifier]);

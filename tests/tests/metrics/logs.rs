@@ -263,9 +263,9 @@ async fn spans_say_what_became_of_it() {
     );
 
     world.issuer.go_down();
-    world.verifier.refresh_now().await.unwrap_err();
+    world.verifier.refresh_keys().await.unwrap_err();
     world.issuer.come_up();
-    world.verifier.refresh_now().await.unwrap();
+    world.verifier.refresh_keys().await.unwrap();
     let fetches = [of_issuer("fetch_keys", "failed"), of_issuer("fetch_keys", "set")];
     assert_eq!(spans.take(), fetches);
 

@@ -79,7 +79,7 @@ async fn without_a_recorder_nothing_happens_and_nothing_breaks() {
         scrape.value("kube_oidc_key_fetches_total", &labels)
     };
     assert_eq!(fetches(&scrape, "set"), Some(0.0));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let scrape = Scrape::of(&[verifier]);
     assert_eq!(fetches(&scrape, "set"), Some(1.0));
 }

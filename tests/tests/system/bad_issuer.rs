@@ -298,7 +298,7 @@ async fn keys_that_come_and_go_are_logged_by_name() {
     let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
     let refresh = async || {
         clock.advance(Duration::from_secs(61));
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
     };
     refresh().await;
     let (old, old_set) = (issuer.signing_key().kid().to_owned(), issuer.key_set().to_string());
@@ -331,15 +331,15 @@ async fn forced_fetch_that_a_cache_answers_is_logged_once() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let lines = || log.lines_with(&["WARN", issuer.base_url(), "a cache answered"]).len();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(lines(), 0);
     let cached = Answer::new(200, issuer.key_set().to_string()).with_header("age", "61");
     issuer.answer(Endpoint::Keys, cached);
     for _ in 0..3 {
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         assert_eq!(lines(), 1);
     }
     issuer.answer_normally(Endpoint::Keys);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(lines(), 1);
 }

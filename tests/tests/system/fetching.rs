@@ -149,20 +149,20 @@ async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys(
     assert!(!is_unavailable(&verifier, &issuer).await);
     // the keys are gone from where they were, so the document is read again
     elsewhere.answer(Endpoint::Keys, Answer::new(404, ""));
-    assert!(verifier.refresh_now().await.is_err());
+    assert!(verifier.refresh_keys().await.is_err());
     // a document whose server is down says nothing against the keys
     elsewhere.answer_normally(Endpoint::Keys);
     issuer.answer(Endpoint::Discovery, Answer::new(500, ""));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let other = r#"{"issuer":"https://other.example","jwks_uri":"https://other.example/k"}"#;
     issuer.answer(Endpoint::Discovery, Answer::new(200, other));
     elsewhere.answer(Endpoint::Keys, Answer::new(200, issuer.key_set().to_string()));
     let fetches = elsewhere.key_fetches();
-    assert!(verifier.refresh_now().await.is_err());
+    assert!(verifier.refresh_keys().await.is_err());
     assert_eq!(elsewhere.key_fetches(), fetches, "the old URL is not asked");
     // not even when the document's server is down after that
     issuer.answer(Endpoint::Discovery, Answer::new(500, ""));
-    assert!(verifier.refresh_now().await.is_err());
+    assert!(verifier.refresh_keys().await.is_err());
     assert_eq!(elsewhere.key_fetches(), fetches);
 }
 
@@ -188,7 +188,7 @@ async fn server_that_closes_each_connection_is_read_by_the_first_fetch() {
         }
     });
     let verifier = verifier(Issuer::new(url.parse().unwrap()));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     server.await.unwrap();
     assert_eq!(verifier.status()[0].failures, 0);
 }

@@ -381,7 +381,7 @@ async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
         assert!(of_green.starts_with(&format!("{} (green): empty", green.url())), "{of_green}");
     }
     green.come_up();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     for (readiness, _) in &modes {
         assert!(readiness.is_ready(), "{readiness:?}");
         assert_eq!(probe(&serve(readiness.clone()).await).await.0, 200);

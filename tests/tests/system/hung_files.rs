@@ -90,14 +90,14 @@ fn hung_key_set_file_leaves_cached_keys_in_use() {
     };
     let refresh = || {
         let verifier = verifier.clone();
-        runtime.run(async move { verifier.refresh_now().await.is_ok() })
+        runtime.run(async move { verifier.refresh_keys().await.is_ok() })
     };
     assert!(verify());
 
     let hung = HungFile::at(&file.0);
     let (began, refreshed) = mpsc::channel();
     let refreshing = verifier.clone();
-    runtime.0.spawn(async move { began.send(refreshing.refresh_now().await.is_ok()) });
+    runtime.0.spawn(async move { began.send(refreshing.refresh_keys().await.is_ok()) });
     assert!(verify(), "while the file is read");
     assert!(!refreshed.recv_timeout(LONG).unwrap());
     assert_eq!(last_error(&verifier), format!("failed to read `{path}` within 2s"));
@@ -137,7 +137,7 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
         };
         let refresh = || {
             let verifier = verifier.clone();
-            runtime.run(async move { verifier.refresh_now().await.is_ok() })
+            runtime.run(async move { verifier.refresh_keys().await.is_ok() })
         };
         assert!(verify());
         let content = fs::read(&file.0).unwrap();
@@ -168,11 +168,11 @@ fn runtime_shuts_down_while_a_file_hangs() {
     let runtime = OneWorker::new();
     let _hung = HungFile::at(&file.0);
     let refreshing = verifier.clone();
-    assert!(runtime.run(async move { refreshing.refresh_now().await.is_err() }));
+    assert!(runtime.run(async move { refreshing.refresh_keys().await.is_err() }));
     runtime.shut_down();
     // another runtime finds the read that hangs
     let refreshing = verifier.clone();
-    assert!(OneWorker::new().run(async move { refreshing.refresh_now().await.is_err() }));
+    assert!(OneWorker::new().run(async move { refreshing.refresh_keys().await.is_err() }));
     let error = last_error(&verifier);
     assert!(error.contains("an earlier read has not returned"), "{error}");
 }

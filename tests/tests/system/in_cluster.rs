@@ -127,9 +127,9 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
         if distrusted_before {
             verifier.distrust_key(CLUSTER, leaked.kid());
         }
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         pod.rename(NEW);
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         if !distrusted_before {
             assert_eq!(reason(&verifier, &new).await, None);
             // by its former name
@@ -140,10 +140,10 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
         // and when the name is forgotten, because the API server reported many others
         for index in 0..8 {
             pod.rename(&format!("https://{index}.example"));
-            verifier.refresh_now().await.unwrap();
+            verifier.refresh_keys().await.unwrap();
         }
         pod.rename(NEW);
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
         assert!(verifier.remove_issuer(pod.api_server.base_url()));
         assert_eq!(reason(&verifier, &new).await, Some(Reason::UnknownIssuer));
@@ -163,7 +163,7 @@ async fn one_cluster_may_be_known_in_two_ways() {
     };
     // they have all keys in common, and whoever of them it is, the token is of that cluster
     let same = build("red");
-    same.refresh_now().await.unwrap();
+    same.refresh_keys().await.unwrap();
     assert_eq!(same.judge(pod.token()).await.unwrap().cluster(), Some("red"));
     // what was not known when it was built is known now
     let again = same.add_issuer(by_name.clone().of_cluster("red"));
@@ -171,7 +171,7 @@ async fn one_cluster_may_be_known_in_two_ways() {
     // of two clusters, the one that is configured with the name has the key
     let log = kube_oidc_tests::Log::catch();
     let different = build("blue");
-    different.refresh_now().await.unwrap();
+    different.refresh_keys().await.unwrap();
     for _ in 0..3 {
         assert_eq!(different.judge(pod.token()).await.unwrap().cluster(), Some("blue"));
     }
@@ -186,7 +186,7 @@ async fn a_name_without_measure_is_not_learned() {
     let verifier = pod.builder().build().unwrap();
     assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::KeysUnavailable));
     pod.rename(CLUSTER);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(reason(&verifier, &pod.token()).await, None);
 }
 
@@ -276,12 +276,12 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
     // the document with the token and without, then the keys
     let take = || std::mem::take(&mut *requests.lock().unwrap());
     assert_eq!(take(), [true, false, false]);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(take(), [false, false], "the document too: nothing new came");
     // the kubelet replaced the token, and anonymous readers are not allowed any more
     forbids_anonymous.store(true, Ordering::SeqCst);
     std::fs::write(pod.folder.join("token"), "a-new-token").unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(take()[..2], [false, true]);
 }
 
@@ -292,6 +292,6 @@ async fn rejected_credentials_of_other_issuers_are_not_left_out() {
     issuer.require_bearer_token("right");
     let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token("wrong");
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     assert_eq!(issuer.requests().len(), 1);
 }

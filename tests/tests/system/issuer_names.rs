@@ -122,7 +122,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
                 let token = new.token().audience("orders").claim("iss", iss).mint();
                 assert!(is_accepted(&verifier, &token).await, "{first} {named} {iss}");
             }
-            verifier.refresh_now().await.unwrap();
+            verifier.refresh_keys().await.unwrap();
             assert_eq!(verifier.status()[0].state, KeyState::Fresh);
         }
     }
@@ -148,7 +148,7 @@ async fn changed_name_is_followed_with_one_warning() {
 
     cluster.report(NEW);
     clock.advance(HOUR);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert!(is_accepted(&verifier, &new).await);
     assert!(is_accepted(&verifier, &old).await);
     assert_eq!(verifier.time_left(&caller), A_DAY_BUT_AN_HOUR);
@@ -195,7 +195,7 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     assert_eq!(probed, format!("{label} (one-label): empty\n"));
     for name in [OLD, NEW] {
         cluster.report(name);
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         let (issuer, line, probed) = shown().await;
         assert_eq!(issuer, label);
         assert!(line.starts_with(&format!("{label} (one-label): fresh, ")), "{line}");
@@ -205,7 +205,7 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     let extended = cluster.minted(NEW).warn_after(SystemTime::now()).mint();
     assert!(is_accepted(&verifier, &extended).await);
     cluster.api_server.go_down();
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     let lines = log.lines_with(&["one-label"]);
     for event in [
         "learned the issuer's name",
@@ -270,7 +270,7 @@ async fn stream_ends_with_the_former_name_of_its_token() {
     let token = cluster.minted(OLD).expires_in(10 * DAY).mint();
     assert!(is_accepted(&verifier, &token).await);
     cluster.report(NEW);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     clock.advance(Duration::from_secs(24 * 3600 - 1));
     let endless = async || {
         let begun = tokio_stream::once(Ok::<_, Infallible>("begun"));
@@ -294,7 +294,7 @@ async fn former_name_lasts_as_long_as_set() {
         let (old, new) = (cluster.token(OLD), cluster.token(NEW));
         let caller = verifier.judge(&old).await.unwrap();
         cluster.report(NEW);
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         assert_eq!(is_accepted(&verifier, &old).await, after);
         assert_eq!(!verifier.time_left(&caller).is_zero(), after);
         assert!(is_accepted(&verifier, &new).await);
@@ -315,7 +315,7 @@ async fn restart_in_mid_migration_accepts_configured_names_and_the_reported_one(
         for also in [OLD, NEW] {
             cluster.report(reported);
             let verifier = build(cluster.in_cluster().also_named(also));
-            verifier.refresh_now().await.unwrap();
+            verifier.refresh_keys().await.unwrap();
             for (name, token) in [(OLD, &old), (NEW, &new)] {
                 let expected = name == reported || name == also;
                 assert_eq!(is_accepted(&verifier, token).await, expected, "{reported} {also}");
@@ -337,7 +337,7 @@ async fn api_servers_that_report_old_and_new_in_turn_keep_both() {
     for index in 0..10 {
         cluster.report([NEW, OLD][index % 2]);
         clock.advance(DAY / 4);
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         assert!(is_accepted(&verifier, &old).await, "{index}");
         assert!(is_accepted(&verifier, &new).await, "{index}");
         assert_eq!(verifier.status()[0].state, KeyState::Fresh);
@@ -354,7 +354,7 @@ async fn api_server_that_reports_a_new_name_each_time_fills_neither_memory_nor_l
     assert!(is_accepted(&verifier, &token).await);
     for index in 0..40 {
         cluster.report(&format!("https://{index}.example/\\u001b[31m{}", "n".repeat(1_900)));
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
     }
     assert_eq!(names_of(&verifier).len(), 8);
     assert!(verifier.is_ready());
@@ -374,7 +374,7 @@ async fn clones_of_an_issuer_share_no_names() {
         assert!(is_accepted(verifier, &old).await);
     }
     cluster.report(NEW);
-    orders.refresh_now().await.unwrap();
+    orders.refresh_keys().await.unwrap();
     assert!(is_accepted(&orders, &new).await);
     assert_eq!(names_of(&orders), [NEW, OLD]);
     assert_eq!(names_of(&refunds), [OLD]);
@@ -393,9 +393,9 @@ async fn each_of_several_clusters_has_the_name_that_its_own_api_server_reports()
         .issuer(green.in_cluster().of_cluster("green"))
         .build()
         .unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     green.report(NEW);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(verdict(&verifier, &green.token(NEW)).await, Ok(Some("green".to_owned())));
     assert_eq!(verdict(&verifier, &blue.token(OLD)).await, Ok(Some("blue".to_owned())));
     assert!(!is_accepted(&verifier, &blue.token(NEW)).await);
@@ -425,10 +425,10 @@ async fn learned_name_never_outranks_a_configured_one() {
             let verifier = verifier.build().unwrap();
             let (late, early) = if is_blue_first { (&green, &blue) } else { (&blue, &green) };
             late.api_server.go_down();
-            assert!(verifier.refresh_now().await.is_err());
+            assert!(verifier.refresh_keys().await.is_err());
             late.api_server.come_up();
             assert!(early.api_server.key_fetches() > 0);
-            while verifier.refresh_now().await.is_err() {}
+            while verifier.refresh_keys().await.is_err() {}
             let greens = green.token(DEFAULT);
             let blues = green.minted(DEFAULT).signed_by(&own_key).mint();
             let expected = |cluster: &str| Ok(Some(cluster.to_owned()));
@@ -483,13 +483,13 @@ async fn caller_of_a_learned_name_has_no_time_left_once_the_key_is_another_clust
         .issuer(green.configured(DEFAULT).of_cluster("green"))
         .build()
         .unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let token = blue.token(DEFAULT);
     let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.cluster(), Some("blue"));
     assert!(!verifier.time_left(&caller).is_zero());
     green.api_server.rotate_to(blue.api_server.signing_key());
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(verifier.time_left(&caller), Duration::ZERO);
     assert_eq!(verdict(&verifier, &token).await, Ok(Some("green".to_owned())));
 }
@@ -504,11 +504,11 @@ async fn key_of_two_clusters_with_an_equal_claim_to_the_name_is_shared() {
         };
         let verifier =
             builder(issuer(&blue, "blue")).issuer(issuer(&green, "green")).build().unwrap();
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         let token = blue.token(DEFAULT);
         let caller = verifier.judge(&token).await.unwrap();
         green.api_server.rotate_to(blue.api_server.signing_key());
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         assert_eq!(verdict(&verifier, &token).await, Err(Reason::SharedKey));
         assert_eq!(verifier.time_left(&caller), Duration::ZERO);
         let own = green.minted(DEFAULT).signed_by(&SigningKey::generate(SigningAlgorithm::Es256));
@@ -539,7 +539,7 @@ async fn every_name_of_an_issuer_is_an_audience_of_its_api_server() {
     // a name that is learned later counts for tokens that are cached, and a former name for ever
     cluster.report(NEW);
     for verifier in [&counts, &rejects, &accepts] {
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
     }
     assert_eq!(rejects.time_left(&callers[0]), Duration::ZERO);
     let tokens: Vec<String> = [OLD, "https://also.example", NEW]
@@ -572,7 +572,7 @@ async fn cached_token_for_the_api_server_by_a_name_learned_later_is_counted_and_
     assert_eq!(counts.status()[0].for_api_server, 0);
     cluster.report(NEW);
     for verifier in [&counts, &rejects] {
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
     }
     assert!(is_accepted(&counts, &token).await);
     assert_eq!(counts.status()[0].for_api_server, 1);

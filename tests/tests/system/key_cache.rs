@@ -420,7 +420,7 @@ async fn forced_refresh_removes_a_key_behind_validators_that_never_change() {
     issuer.rotate();
     issuer.drop_old_keys();
     *file.lock().unwrap() = issuer.key_set().to_string();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(verifier.judge(&leaked).await.unwrap_err().reason(), Reason::UnknownKey);
     assert!(verifier.judge(&token(&issuer)).await.is_ok());
     assert!(!conditional.load(Ordering::SeqCst), "a fetch sent a condition");

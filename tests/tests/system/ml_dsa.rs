@@ -99,7 +99,7 @@ async fn a_cluster_moves_from_rsa_to_ml_dsa() {
     assert_eq!(issuer.key_fetches(), 2, "the new key is found by one fetch");
 
     issuer.drop_old_keys();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(reason(&verifier, &new).await, None);
     assert_eq!(reason(&verifier, &old).await, Some(Reason::UnknownKey));
 }

@@ -74,7 +74,7 @@ async fn keys_that_are_given_are_fresh_for_ever() {
     for _ in ["today", "in 40 days"] {
         assert!(verifier.is_ready());
         verifier.ready().await;
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         let line = verifier.status()[0].to_string();
         assert_eq!(line, format!("{} (blue): fresh, 1 key", issuer.url()));
         assert_eq!(reason(&verifier, &good).await, None);
@@ -114,7 +114,7 @@ fn warming_up_fetches_before_the_first_request() {
 }
 
 #[tokio::test]
-async fn refresh_now_ends_a_key_at_once() {
+async fn refresh_keys_ends_a_key_at_once() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let old = token(&issuer);
@@ -127,14 +127,14 @@ async fn refresh_now_ends_a_key_at_once() {
     issuer.rotate();
     issuer.drop_old_keys();
     assert_eq!(reason(&verifier, &old).await, None, "nobody told us yet");
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(reason(&verifier, &old).await, Some(Reason::UnknownKey));
     assert_eq!(reason(&verifier, &token(&issuer)).await, None);
     assert_eq!(issuer.key_fetches(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refresh_now_asks_all_issuers_at_once() {
+async fn refresh_keys_asks_all_issuers_at_once() {
     let (hangs, answers) = (TestIssuer::start(), TestIssuer::start());
     hangs.answer(Endpoint::Keys, Answer::never());
     let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
@@ -146,7 +146,7 @@ async fn refresh_now_asks_all_issuers_at_once() {
         .unwrap();
     let refresh = tokio::spawn({
         let verifier = verifier.clone();
-        async move { verifier.refresh_now().await }
+        async move { verifier.refresh_keys().await }
     });
     tokio::task::block_in_place(|| answers.wait_for_key_fetches(1));
     assert!(!refresh.is_finished());
@@ -156,14 +156,14 @@ async fn refresh_now_asks_all_issuers_at_once() {
 }
 
 #[tokio::test]
-async fn refresh_now_heeds_retry_after_and_not_the_back_off() {
+async fn refresh_keys_heeds_retry_after_and_not_the_back_off() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let good = token(&issuer);
     assert_eq!(reason(&verifier, &good).await, None);
     issuer.answer(Endpoint::Keys, Answer::new(500, ""));
     for fetches in 2..=4 {
-        assert!(verifier.refresh_now().await.is_err());
+        assert!(verifier.refresh_keys().await.is_err());
         assert_eq!(issuer.key_fetches(), fetches, "the back-off does not count");
     }
     issuer.answer(Endpoint::Keys, Answer::new(429, "").with_header("retry-after", "7"));
@@ -171,8 +171,8 @@ async fn refresh_now_heeds_retry_after_and_not_the_back_off() {
         let wait = result.unwrap_err().retry_after();
         assert!((5..=14).contains(&wait.as_secs()), "{wait:?}");
     };
-    left_alone(verifier.refresh_now().await);
-    left_alone(verifier.refresh_now().await);
+    left_alone(verifier.refresh_keys().await);
+    left_alone(verifier.refresh_keys().await);
     assert_eq!(issuer.key_fetches(), 5);
     assert_eq!(reason(&verifier, &good).await, None, "the last good set stays in use");
 }
@@ -191,7 +191,7 @@ async fn a_distrusted_key_is_refused_at_once_and_the_others_are_not() {
     verifier.clone().distrust_key(issuer.url(), leaked.kid());
     assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey));
     assert_eq!(reason(&verifier, &new).await, None);
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey), "it lasts");
 }
 
@@ -339,21 +339,21 @@ async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     let good = long_lived(&issuer);
     assert_eq!(reason(&verifier, &good).await, Some(Reason::KeysUnavailable));
     std::fs::write(&path, issuer.key_set().to_string()).unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(reason(&verifier, &good).await, None);
     for contents in [Some("garbage"), Some(r#"{"keys":[]}"#), None] {
         match contents {
             Some(contents) => std::fs::write(&path, contents).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        assert!(verifier.refresh_now().await.is_err(), "{contents:?}");
+        assert!(verifier.refresh_keys().await.is_err(), "{contents:?}");
         assert_eq!(reason(&verifier, &good).await, None, "{contents:?}");
     }
     // nor does it age out: longer than any other set may be kept stale
     clock.advance(40 * DAY);
     assert!(verifier.is_ready());
     assert_eq!(reason(&verifier, &good).await, None);
-    assert!(verifier.refresh_now().await.is_err());
+    assert!(verifier.refresh_keys().await.is_err());
     assert_eq!(reason(&verifier, &good).await, None);
     let error = verifier.status()[0].last_error.clone().unwrap().error;
     assert!(error.contains(path.to_str().unwrap()), "{error}");
@@ -384,7 +384,7 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     issuer.rotate();
     issuer.drop_old_keys();
     assert!(!verifier.time_left(&caller).is_zero());
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(verifier.time_left(&caller), Duration::ZERO);
     // that keys are away says nothing
     let issuer = TestIssuer::start();

@@ -102,7 +102,7 @@ async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
             .with_additional_root_certificates_pem(private.pem())
             .with_fetch_bearer_token("5ecre7")
             .with_fetch_proxy(format!("{scheme}://me:p%40ss@{}", proxy.address));
-        verifier(issuer_of).refresh_now().await.unwrap();
+        verifier(issuer_of).refresh_keys().await.unwrap();
         for head in proxy.heads() {
             let to = format!("CONNECT {} HTTP/1.1\r\n", issuer.address());
             assert!(head.starts_with(&to), "{head}");
@@ -132,7 +132,7 @@ async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
     });
     let verifier =
         verifier(trusted(&issuer).with_fetch_proxy(format!("https://me:hidden@{address}")));
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     assert!(!proxy.await.unwrap());
     let error = verifier.status().remove(0).last_error.unwrap().error;
     let words = format!("failed to fetch through the proxy https://{address}");
@@ -154,7 +154,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
         let proxy = Proxy::start(None, response).await;
         let url = format!("http://me:hidden@{}", proxy.address);
         let verifier = verifier(trusted(&issuer).with_fetch_proxy(url));
-        verifier.refresh_now().await.unwrap_err();
+        verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains(words) && error.contains(&proxy.address), "{error}");
         assert!(!error.contains("hidden"), "{error}");
@@ -166,7 +166,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
 async fn plain_http_never_goes_through_a_configured_proxy() {
     let (proxy, issuer) = (TestIssuer::start(), TestIssuer::start());
     let verifier = verifier(trusted(&issuer).with_fetch_proxy(proxy.base_url()));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(proxy.requests().len(), 0);
 }
 
@@ -174,11 +174,11 @@ async fn plain_http_never_goes_through_a_configured_proxy() {
 async fn proxy_of_the_environment_is_used_for_https_only() {
     if is_child() {
         let plain = TestIssuer::start();
-        verifier(trusted(&plain)).refresh_now().await.unwrap();
+        verifier(trusted(&plain)).refresh_keys().await.unwrap();
         assert_eq!((plain.discovery_fetches(), plain.key_fetches()), (1, 1));
         let https = TestIssuer::builder().tls().start();
         let verifier = verifier(trusted(&https));
-        verifier.refresh_now().await.unwrap_err();
+        verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains("of the environment variable HTTPS_PROXY"), "{error}");
         assert_eq!(https.requests().len(), 0);
@@ -198,7 +198,7 @@ async fn proxy_of_the_environment_is_used_for_https_only() {
 async fn no_proxy_of_everything_holds_for_addresses() {
     if is_child() {
         let issuer = TestIssuer::builder().tls().start();
-        verifier(trusted(&issuer)).refresh_now().await.unwrap();
+        verifier(trusted(&issuer)).refresh_keys().await.unwrap();
         return;
     }
     let proxy = TestIssuer::start();

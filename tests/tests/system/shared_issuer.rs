@@ -89,7 +89,7 @@ async fn one_that_is_down_does_not_touch_the_other() {
     assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::KeysUnavailable));
     assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
     green.come_up();
-    while verifier.refresh_now().await.is_err() {}
+    while verifier.refresh_keys().await.is_err() {}
     assert_eq!(verdict(&verifier, &of_green).await, Ok("green".to_owned()));
     assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
 }
@@ -111,11 +111,11 @@ async fn a_key_that_both_list_is_nobodys() {
     blue.rotate_to(common.clone());
     let verifier = both(&blue, &green).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let token = minted(&blue).mint();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(verdict(&verifier, &token).await, Ok("blue".to_owned()));
     // by another name, too
     green.rotate_to(common.with_kid("another"));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     assert_eq!(verdict(&verifier, &token).await, Err(Reason::SharedKey));
     let of_green = minted(&green).mint();
     assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::SharedKey));

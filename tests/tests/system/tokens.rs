@@ -151,7 +151,7 @@ async fn the_leeway_can_be_set() {
 async fn token_issued_this_second_is_valid_without_leeway() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).leeway(Duration::ZERO).build().unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let token = issuer.token().audience("orders");
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     for _ in 0..3 {

@@ -17,7 +17,7 @@ fn of(issuer: &TestIssuer) -> Issuer {
 /// The last error of a fetch, or `None` if it succeeds.
 async fn error_of(issuer: Issuer) -> Option<String> {
     let verifier = verifier(issuer);
-    let refreshed = verifier.refresh_now().await;
+    let refreshed = verifier.refresh_keys().await;
     let error = verifier.status().remove(0).last_error.map(|last| last.error);
     assert_eq!(refreshed.is_err(), error.is_some(), "{error:?}");
     error
@@ -168,12 +168,12 @@ async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
                 assert!(lines.iter().all(|line| !line.contains("hidden")), "{lines:?}");
             };
             for _ in 0..3 {
-                verifier.refresh_now().await.unwrap();
+                verifier.refresh_keys().await.unwrap();
             }
             warnings(1);
             std::fs::write(&file, format!("{bundle}# changed\n")).unwrap();
-            verifier.refresh_now().await.unwrap();
-            verifier.refresh_now().await.unwrap();
+            verifier.refresh_keys().await.unwrap();
+            verifier.refresh_keys().await.unwrap();
             warnings(2);
             let given = of(&server).with_root_certificates_pem(bundle.clone());
             assert_eq!(error_of(given).await, None, "{bundle}");

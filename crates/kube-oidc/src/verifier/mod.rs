@@ -315,7 +315,7 @@ impl<C: Claims> Verifier<C> {
     ///
     /// The keys of an issuer could not be fetched. Those of the others were, and the last good
     /// ones of this one stay in use.
-    pub async fn refresh_now(&self) -> Result<(), KeysUnavailable> {
+    pub async fn refresh_keys(&self) -> Result<(), KeysUnavailable> {
         let caches = self.caches();
         let mut refreshes =
             caches.iter().map(|cache| Box::pin(cache.refresh())).collect::<Vec<_>>();

@@ -339,7 +339,7 @@ impl World {
             Step::Publish(issuer, keys) => self.published.set(issuer, keys),
             Step::Rename(name) => self.published.names().current = name,
             Step::Refresh => {
-                let _ = self.runtime.block_on(self.warm.refresh_now());
+                let _ = self.runtime.block_on(self.warm.refresh_keys());
             }
             Step::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
             Step::SetClock(by) => {
@@ -542,7 +542,7 @@ fn remembering(tokens: usize, bytes: usize, count: usize) -> Vec<bool> {
         .build()
         .unwrap();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(verifier.refresh_now()).unwrap();
+    runtime.block_on(verifier.refresh_keys()).unwrap();
     let minted: Vec<String> = (0..count)
         .map(|number| {
             mint(ISSUERS[0].0, &[AUDIENCE], 0, Some(KIDS[0]), (0, 1_000), &number.to_string())

@@ -52,7 +52,7 @@ pub(super) async fn change(
                 "the keys could not be fetched: the old ones stay",
             )
         };
-        page.verifier.refresh_now().await.map_err(failed)?;
+        page.verifier.refresh_keys().await.map_err(failed)?;
     } else {
         if matches!(change, Change::Rotate) && page.published_keys().len() >= MAX_KEYS {
             let error = "the issuer has eight keys: drop the old ones first";

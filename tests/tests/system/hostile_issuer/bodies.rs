@@ -204,7 +204,7 @@ async fn known_keys_do_not_wait_for_a_body_that_hangs() {
     let living = hostile.in_mid_life(IMPATIENT).await;
     hostile.server.says(KEYS, Say::Open(head("200 OK", &[], Some(1000))));
     let good = hostile.token();
-    let refresh = living.refresh_now();
+    let refresh = living.refresh_keys();
     let mut refresh = std::pin::pin!(refresh);
     let mut judged = 0;
     loop {

@@ -233,11 +233,11 @@ async fn a_document_that_is_turned_into_anothers() {
         hostile.server.says(KEYS, Say::http("404 Not Found", &[], ""));
         hostile.server.says(DISCOVERY, ok(document));
         for _ in 0..3 {
-            verifier.refresh_now().await.unwrap_err();
+            verifier.refresh_keys().await.unwrap_err();
             super::assert_still_good(&verifier, &hostile.token(), "the last good set");
         }
         hostile.tell_the_truth();
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
     }
     assert_eq!(evil.server.requests().len(), 0);
 }

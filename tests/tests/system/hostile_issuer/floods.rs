@@ -63,7 +63,7 @@ async fn endless_response_is_cut_off_and_leaves_other_tasks_running() {
         let verifier = verifier.build().unwrap();
         let fetch = tokio::spawn({
             let verifier = verifier.clone();
-            async move { verifier.refresh_now().await }
+            async move { verifier.refresh_keys().await }
         });
         let mut longest = Duration::ZERO;
         while !fetch.is_finished() {

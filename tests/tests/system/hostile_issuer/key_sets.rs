@@ -157,7 +157,7 @@ async fn many_keys_of_one_name() {
     for before in 0..6 {
         let verifier = hostile.in_mid_life(PATIENT).await;
         hostile.server.says(KEYS, ok(set(before)));
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         let judged = verifier.judge(hostile.token()).await.map(|_| ());
         let reason = judged.map_err(|error| error.reason());
         let expected = if before < 4 { Ok(()) } else { Err(kube_oidc::Reason::Signature) };
@@ -176,7 +176,7 @@ async fn a_key_that_changes_under_its_name() {
     assert!(verifier.judge(&old).await.is_ok());
     let other = SigningKey::generate(SigningAlgorithm::EdDsa).with_kid(hostile.key.kid());
     hostile.server.says(KEYS, ok(json!({ "keys": [other.jwk()] }).to_string()));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let error = verifier.judge(&old).await.unwrap_err();
     assert_eq!(error.reason(), kube_oidc::Reason::Signature);
     let minted = hostile.mint.token().claim("iss", hostile.server.url()).audience("orders");
@@ -200,7 +200,7 @@ async fn a_set_with_private_members_or_odd_names() {
     hostile.assert_good_answer(KEYS, "leaked", ok(&set)).await;
     let verifier = hostile.in_mid_life(PATIENT).await;
     hostile.server.says(KEYS, ok(&set));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let shown = format!("{verifier:?} {:?} {}", verifier.status(), status(&verifier));
     assert!(!shown.contains(SECRET), "{shown}");
     let lines = log.lines_with(&["skipped unusable keys", &hostile.server.url()]);

@@ -34,7 +34,7 @@ impl Threads {
         let issuer = hostile.issuer().with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
         let verifier =
             Verifier::builder(issuer).audience("orders").fetch_timeout(patience).build().unwrap();
-        let refresh = || self.asks.block_on(verifier.refresh_now());
+        let refresh = || self.asks.block_on(verifier.refresh_keys());
         let is_ok = refresh().is_ok();
         assert_eq!(is_ok, is_good, "{:?}", status(&verifier).last_error);
         // what others catch of the log is not of the fetch

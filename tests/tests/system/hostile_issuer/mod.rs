@@ -139,7 +139,7 @@ impl Hostile {
         } else {
             // the document is read again when the keys are gone from where they were
             self.server.says(KEYS, Say::http("404 Not Found", &[], ""));
-            living.refresh_now().await.unwrap_err();
+            living.refresh_keys().await.unwrap_err();
             self.server.says(KEYS, ok(self.key_set().to_string()));
             self.server.says(path, say.clone());
         }
@@ -164,7 +164,7 @@ impl Hostile {
         assert!(!fresh.is_ready(), "{what}");
 
         let asked = self.server.requests().len();
-        let refreshed = living.refresh_now().await;
+        let refreshed = living.refresh_keys().await;
         // a server that is down says nothing against the keys where they were; a document that is
         // gone or wrong ends the trust in them
         let outage =
@@ -196,7 +196,7 @@ impl Hostile {
     /// Holds a verifier to get the keys again. Its patience may be too short for a busy machine.
     async fn assert_healed(&self, verifier: &Verifier, what: &str) {
         let start = Instant::now();
-        while let Err(error) = verifier.refresh_now().await {
+        while let Err(error) = verifier.refresh_keys().await {
             let words = &status(verifier).last_error.unwrap().error;
             let is_slow = words.contains("no answer within") && start.elapsed() < PATIENT;
             assert!(is_slow, "{what}, healed: {error}, {words}");

@@ -29,14 +29,14 @@ async fn connections_that_lead_to_nobody() {
         hostile.server.always_says(Some(say.clone()));
         let fresh = hostile.verifier(patience);
         for verifier in [&living, &fresh] {
-            verifier.refresh_now().await.unwrap_err();
+            verifier.refresh_keys().await.unwrap_err();
             assert_said(verifier, &format!("{say:?}"), words);
         }
         assert_still_good(&living, &hostile.token(), "in mid-life");
         assert!(!fresh.is_ready());
         hostile.tell_the_truth();
-        living.refresh_now().await.unwrap();
-        fresh.refresh_now().await.unwrap();
+        living.refresh_keys().await.unwrap();
+        fresh.refresh_keys().await.unwrap();
     }
 }
 
@@ -148,15 +148,15 @@ async fn keys_on_a_server_that_is_away() {
         .replace(&format!("{}{KEYS}", hostile.server.url()), &format!("http://{away}{KEYS}"));
     let living = hostile.in_mid_life(PATIENT).await;
     hostile.server.says(KEYS, Say::http("410 Gone", &[], ""));
-    living.refresh_now().await.unwrap_err();
+    living.refresh_keys().await.unwrap_err();
     hostile.server.says(DISCOVERY, super::ok(document));
     for verifier in [&living, &hostile.verifier(PATIENT)] {
-        verifier.refresh_now().await.unwrap_err();
+        verifier.refresh_keys().await.unwrap_err();
         assert_said(verifier, "the keys' server is away", &away.to_string());
     }
     assert_still_good(&living, &hostile.token(), "in mid-life");
     // it is believed once more, and then read anew
     hostile.tell_the_truth();
-    living.refresh_now().await.unwrap_err();
-    living.refresh_now().await.unwrap();
+    living.refresh_keys().await.unwrap_err();
+    living.refresh_keys().await.unwrap();
 }

@@ -81,7 +81,7 @@ async fn hints_of_when_to_come_back() {
         for code in ["429 Too Many Requests", "503 Service Unavailable"] {
             let living = hostile.in_mid_life(PATIENT).await;
             hostile.server.says(KEYS, Say::http(code, &[("retry-after", retry_after)], ""));
-            living.refresh_now().await.unwrap_err();
+            living.refresh_keys().await.unwrap_err();
             super::assert_still_good(&living, &hostile.token(), retry_after);
             let next = status(&living).next_fetch.expect("a retry").as_secs();
             // what is left of it, as a slow machine finds it
@@ -90,7 +90,7 @@ async fn hints_of_when_to_come_back() {
             if least >= 3000 {
                 // nobody asks before that, not even an operator
                 let asked = hostile.server.requests().len();
-                living.refresh_now().await.unwrap_err();
+                living.refresh_keys().await.unwrap_err();
                 assert_eq!(hostile.server.requests().len(), asked, "{retry_after:?}");
             }
         }

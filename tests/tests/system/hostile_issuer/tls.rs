@@ -236,7 +236,7 @@ async fn a_private_authority_that_nobody_told_us_of() {
     assert!(hostile.verifier(PATIENT).judge(hostile.token()).await.is_ok(), "who was told");
     let issuer = Issuer::new(hostile.server.url().parse().unwrap());
     let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     assert_said(&verifier, "untold", "invalid peer certificate: UnknownIssuer");
 }
 
@@ -306,7 +306,7 @@ async fn versions_of_tls_that_are_too_old() {
             .fetch_timeout(if minor < 3 { PATIENT } else { IMPATIENT })
             .build()
             .unwrap();
-        verifier.refresh_now().await.unwrap_err();
+        verifier.refresh_keys().await.unwrap_err();
         let said = server.await.unwrap();
         if minor < 3 {
             assert_said(&verifier, what, "peer is incompatible: ServerDoesNotSupportTls12Or13");
@@ -357,7 +357,7 @@ async fn http2_is_not_spoken() {
 
     // RFC 7301, 3.2: there is no protocol that both speak
     hostile.server.proves_itself_by(serving(&["h2"]));
-    living.refresh_now().await.unwrap_err();
+    living.refresh_keys().await.unwrap_err();
     assert_said(&living, "HTTP/2 only", "NoApplicationProtocol");
 
     let words = b"the-words-of-a-server";
@@ -367,14 +367,14 @@ async fn http2_is_not_spoken() {
     hostile.server.proves_itself_by(serving(&[]));
     for (ended, say) in [(1, go_away), (2, settings)] {
         hostile.server.always_says(Some(Say::Endless(say.clone(), say)));
-        living.refresh_now().await.unwrap_err();
+        living.refresh_keys().await.unwrap_err();
         assert_said(&living, "frames that nobody asked for", "invalid HTTP version");
         assert!(!status(&living).last_error.unwrap().error.contains("words"));
         let taken = hostile.server.taken(ended).await[ended - 1];
         assert!(taken < BOUND, "{taken}");
     }
     hostile.server.always_says(None);
-    living.refresh_now().await.unwrap();
+    living.refresh_keys().await.unwrap();
     assert_still_good(&living, &hostile.token(), "HTTP/1.1 again");
 }
 
@@ -426,11 +426,11 @@ async fn a_certificate_that_goes_bad_in_mid_life() {
     ] {
         let asked = hostile.server.requests().len();
         hostile.server.proves_itself_by(acceptor(chain, &[]));
-        living.refresh_now().await.unwrap_err();
+        living.refresh_keys().await.unwrap_err();
         assert_said(&living, what, &format!("invalid peer certificate: {words}"));
         assert_still_good(&living, &hostile.token(), what);
         assert_eq!(hostile.server.requests().len(), asked, "{what}: nothing was asked");
         hostile.server.proves_itself_by(good());
-        living.refresh_now().await.unwrap();
+        living.refresh_keys().await.unwrap();
     }
 }

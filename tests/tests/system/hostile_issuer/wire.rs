@@ -91,8 +91,8 @@ async fn what_is_unusual_http() {
     hostile
         .server
         .says(KEYS, with("HTTP/1.1 200 OK\r\nset-cookie: session=x\r\nalt-svc: h3=\":1\""));
-    verifier.refresh_now().await.unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     let last = hostile.server.requests().pop().unwrap().to_ascii_lowercase();
     assert!(!last.contains("cookie"), "{last}");
 }

@@ -34,7 +34,7 @@ pub(super) async fn cases() -> Vec<Case> {
 async fn error_of(issuer: Issuer, fetch_timeout: Duration) -> String {
     let builder = Verifier::builder(issuer).audience("orders").fetch_timeout(fetch_timeout);
     let verifier = builder.build().unwrap();
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     verifier.status().remove(0).last_error.unwrap().error
 }
 
@@ -374,7 +374,7 @@ async fn skipped_keys() -> Case {
     keys.push(issuer.key_set()["keys"][0].clone());
     issuer.answer(Endpoint::Keys, Answer::new(200, json!({ "keys": keys }).to_string()));
     let verifier = Verifier::builder(trusted(&issuer)).audience("orders").build().unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     Case {
         input: "key set with 255 unusable keys",
         message: log.lines_with(&[" WARN ", issuer.url()]).join("\n"),

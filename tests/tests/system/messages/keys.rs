@@ -24,7 +24,7 @@ pub(super) async fn cases() -> Vec<Case> {
 /// The reason for a failed fetch.
 async fn error_of(issuer: Issuer) -> String {
     let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
-    verifier.refresh_now().await.unwrap_err();
+    verifier.refresh_keys().await.unwrap_err();
     verifier.status().remove(0).last_error.unwrap().error
 }
 

@@ -37,7 +37,7 @@ async fn bad_root_certificate() -> Case {
     let file = std::env::temp_dir().join(format!("kube-oidc-roots-{}.pem", fastrand::u64(..)));
     std::fs::write(&file, [BAD_BLOCK, issuer.ca_pem()].concat()).unwrap();
     let verifier = build(trusted(&issuer).with_root_certificates_file(&file));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     std::fs::remove_file(&file).unwrap();
     Case {
         input: "one bad root certificate in a file",
@@ -53,12 +53,12 @@ async fn changed_keys() -> Case {
     let clock = ManualClock::at(SystemTime::now());
     let builder = Verifier::builder(trusted(&issuer)).audience("orders");
     let verifier = builder.clock(clock.clone()).build().unwrap();
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     issuer.rotate();
     issuer.drop_old_keys();
     // one such line is logged in a minute
     clock.advance(Duration::from_secs(61));
-    verifier.refresh_now().await.unwrap();
+    verifier.refresh_keys().await.unwrap();
     Case {
         input: "rotated key",
         message: log.lines_with(&[" INFO ", issuer.url()]).join("\n"),

@@ -199,7 +199,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
             seen.show(&(&verifier, verifier.status(), Readiness::any(&verifier)));
         }
         verifier.distrust_key(issuer.url(), issuer.signing_key().kid());
-        verifier.refresh_now().await.unwrap();
+        verifier.refresh_keys().await.unwrap();
         seen.show(&verifier.verify(&tokens[0]).await);
         seen.show(&(&kind, &verifier, verifier.status()));
     }
@@ -366,7 +366,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
                         Ok(caller) => seen.show(&caller),
                         Err(error) => seen.show_error(&error),
                     }
-                    seen.show(&verifier.refresh_now().await);
+                    seen.show(&verifier.refresh_keys().await);
                     seen.show(&(verifier.status(), &verifier));
                     seen.tell(verifier.explain(&token).to_string());
                 }

@@ -169,7 +169,7 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
             issuer.answer(endpoint, answer.clone());
             let trusted = Issuer::new(issuer.url().parse().unwrap());
             let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
-            let refreshed = verifier.refresh_now().await.unwrap_err();
+            let refreshed = verifier.refresh_keys().await.unwrap_err();
             let status = verifier.status().remove(0);
             let text =
                 shown_error(&refreshed) + &shown(&(&status, &verifier)) + &status.to_string();
@@ -184,7 +184,7 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
         issuer.answer(Endpoint::Keys, Answer::new(200, numbers));
         let trusted = Issuer::new(issuer.url().parse().unwrap());
         let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
-        verifier.refresh_now().await.unwrap_err();
+        verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(!error.contains("7355608"), "{error}");
     }
@@ -204,7 +204,7 @@ async fn unreachable_server_shows_no_query() {
         assert!(!shown_error(&error).contains(SECRET), "{error}");
         let known = Issuer::new("http://localhost:1".parse().unwrap()).with_jwks_uri(url);
         let verifier = Verifier::builder(known).audience("orders").build().unwrap();
-        verifier.refresh_now().await.unwrap_err();
+        verifier.refresh_keys().await.unwrap_err();
         let text = shown(&(&verifier, verifier.status()));
         assert!(text.contains("127.0.0.1:1/k") && !text.contains(SECRET), "{text}");
     }

@@ -138,7 +138,7 @@ async fn a_kept_answer_does_not_outlive_the_key() {
     assert_eq!(silent.ask().await.why(), GOOD);
     silent.cluster.rotate();
     silent.cluster.drop_old_keys();
-    silent.verifier.refresh_now().await.unwrap();
+    silent.verifier.refresh_keys().await.unwrap();
     assert_eq!(silent.ask().await.why(), (401, Some("unknown_key")));
 }
 

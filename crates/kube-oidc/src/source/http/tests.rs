@@ -185,7 +185,7 @@ mod names {
 
     /// Holds the name to come too late.
     async fn refresh_in_vain(verifier: &Verifier<serde_json::Value>) {
-        let refreshed = time::timeout(PATIENT, verifier.refresh_now()).await;
+        let refreshed = time::timeout(PATIENT, verifier.refresh_keys()).await;
         refreshed.expect("it ends").unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains("gave no answer within"), "{error}");
@@ -213,7 +213,7 @@ mod names {
 
         late.let_through.send_replace(true);
         // a busy machine may need longer than that at first
-        while verifier.refresh_now().await.is_err() {
+        while verifier.refresh_keys().await.is_err() {
             assert!(start.elapsed() < PATIENT);
         }
         assert!(verifier.is_ready());
