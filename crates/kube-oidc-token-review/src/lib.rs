@@ -7,7 +7,7 @@
 //!
 //! # fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! let issuer = Issuer::in_cluster()?.with_token_review(KubeReviewer::in_cluster()?);
-//! let verifier = Verifier::builder(issuer).audience("orders").review_every_token().build()?;
+//! let verifier = Verifier::builder(issuer).audience("orders").require_token_review().build()?;
 //! # Ok(()) }
 //! ```
 //!

@@ -48,7 +48,7 @@
 //! | why not? | [`Verifier::explain`], [`VerifyError`], [`InvalidToken`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
-//! | does it still count? | [`token_review`], [`Verifier::verify_reviewed`] |
+//! | does it still count? | [`token_review`], [`Verifier::verify_with_review`] |
 //! | an incident | [`Verifier::refresh_keys`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
 //! | what time is it? | [`clock`] |
 //!

@@ -32,12 +32,12 @@ impl<C: Claims> TokenToReview<C> {
     /// What is known of it. `Pending`: the API server has to be asked, see
     /// [`review`](Self::review).
     pub(crate) fn review_now(&self) -> Poll<Result<(), Rejection>> {
-        let verdict = self.0.verifier.verify_reviewed_now(&*self.0.token);
+        let verdict = self.0.verifier.verify_with_cached_review(&*self.0.token);
         verdict.map(|verdict| verdict.map(|_| ()).map_err(Rejection::Token))
     }
 
     pub(crate) async fn review(self) -> Result<(), Rejection> {
-        let verdict = self.0.verifier.verify_reviewed(&*self.0.token).await;
+        let verdict = self.0.verifier.verify_with_review(&*self.0.token).await;
         verdict.map(|_| ()).map_err(Rejection::Token)
     }
 }

@@ -4,7 +4,7 @@
 //! better: it looks for the pod, the service account and the node that the token is bound to, and
 //! answers a `TokenReview`. Here such a review comes after the offline check, and only where it is
 //! asked for: for every token with
-//! [`VerifierBuilder::review_every_token`](crate::VerifierBuilder::review_every_token), or for
+//! [`VerifierBuilder::require_token_review`](crate::VerifierBuilder::require_token_review), or for
 //! single routes with `RequireTokenReviewLayer` of `tower-kube-oidc`.
 //!
 //! A [`TokenReview`] belongs to one [`Issuer`](crate::Issuer), and sees no tokens but that issuer's:
@@ -17,7 +17,7 @@
 //! let review = TokenReview::by(api_server).interval(Duration::from_secs(30));
 //! let verifier = Verifier::builder(Issuer::new(issuer).with_token_review(review))
 //!     .audience("orders")
-//!     .review_every_token()
+//!     .require_token_review()
 //!     .build()?;
 //! # Ok(()) }
 //! ```

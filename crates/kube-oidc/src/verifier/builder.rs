@@ -46,7 +46,7 @@ struct Plan {
     leeway_limit: Duration,
     settings: Settings,
     token_cache: TokenCacheSettings,
-    review_every_token: bool,
+    require_token_review: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -60,7 +60,7 @@ impl VerifierBuilder {
             leeway_limit: MAX_LEEWAY,
             settings: Settings::default(),
             token_cache: TokenCacheSettings::default(),
-            review_every_token: false,
+            require_token_review: false,
             clock: Arc::new(SystemClock),
         };
         Self { plan, claims: PhantomData }
@@ -368,8 +368,8 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// A request whose token was not asked for lately waits for the answer. Where that is too much
     /// for every route, single ones can demand it.
-    pub fn review_every_token(mut self) -> Self {
-        self.plan.review_every_token = true;
+    pub fn require_token_review(mut self) -> Self {
+        self.plan.require_token_review = true;
         self
     }
 
@@ -425,7 +425,7 @@ impl Plan {
             validation,
             incidents: Arc::default(),
             tokens: TokenCache::new(&self.token_cache)?,
-            review_every_token: self.review_every_token,
+            require_token_review: self.require_token_review,
             clock: self.clock,
         };
         let mut issuers = Vec::with_capacity(self.issuers.len());

@@ -111,7 +111,7 @@ impl Unverified<'_> {
             Err(refusal) => refused(Check::Claims, &refusal),
         });
         let verdict = match self.judge_now(inner, now) {
-            Poll::Ready(Ok(verified)) if inner.review_every_token => {
+            Poll::Ready(Ok(verified)) if inner.require_token_review => {
                 let (step, verdict) = self.review_step(inner, &verified);
                 steps.push(step);
                 verdict

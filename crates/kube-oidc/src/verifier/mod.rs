@@ -92,7 +92,7 @@ struct Inner<C: Claims> {
     validation: Validation,
     incidents: Arc<Incidents>,
     tokens: TokenCache<C>,
-    review_every_token: bool,
+    require_token_review: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -124,8 +124,8 @@ impl<C: Claims> Verifier<C> {
     /// every timer of tokio does. Outside a runtime it does not panic.
     pub async fn verify(&self, token: impl AsRef<[u8]>) -> Result<Verified<C>, VerifyError> {
         let token = token.as_ref();
-        if self.inner.review_every_token {
-            return self.verify_reviewed(token).await;
+        if self.inner.require_token_review {
+            return self.verify_with_review(token).await;
         }
         self.inner.verify_offline(token).await
     }
@@ -137,15 +137,15 @@ impl<C: Claims> Verifier<C> {
     /// refreshed in the background.
     #[must_use = "a token counts only if the verdict is looked at"]
     pub fn verify_now(&self, token: impl AsRef<[u8]>) -> Poll<Result<Verified<C>, VerifyError>> {
-        if self.inner.review_every_token {
-            return self.verify_reviewed_now(token);
+        if self.inner.require_token_review {
+            return self.verify_with_cached_review(token);
         }
         self.inner.verify_offline_now(token.as_ref())
     }
 
     /// Checks a token, and asks the API server whether it still counts, as far as its last answer
     /// is too old: see [`token_review`](crate::token_review). For the few calls that deserve it;
-    /// [`VerifierBuilder::review_every_token`] makes [`verify`](Self::verify) do the same.
+    /// [`VerifierBuilder::require_token_review`] makes [`verify`](Self::verify) do the same.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl<C: Claims> Verifier<C> {
     /// # Panics
     ///
     /// As [`verify`](Self::verify), in a runtime without time.
-    pub async fn verify_reviewed(
+    pub async fn verify_with_review(
         &self,
         token: impl AsRef<[u8]>,
     ) -> Result<Verified<C>, VerifyError> {
@@ -175,12 +175,12 @@ impl<C: Claims> Verifier<C> {
         Ok(verified)
     }
 
-    /// [`verify_reviewed`](Self::verify_reviewed), by what is known, and without waiting.
+    /// [`verify_with_review`](Self::verify_with_review), by what is known, and without waiting.
     ///
     /// [`Poll::Pending`] means that the verdict needs keys that are not here, or an answer of the
-    /// API server: ask [`verify_reviewed`](Self::verify_reviewed).
+    /// API server: ask [`verify_with_review`](Self::verify_with_review).
     #[must_use = "a token counts only if the verdict is looked at"]
-    pub fn verify_reviewed_now(
+    pub fn verify_with_cached_review(
         &self,
         token: impl AsRef<[u8]>,
     ) -> Poll<Result<Verified<C>, VerifyError>> {
@@ -193,7 +193,7 @@ impl<C: Claims> Verifier<C> {
         }
     }
 
-    /// Whether [`verify_reviewed`](Self::verify_reviewed) has an API server to ask about a caller's
+    /// Whether [`verify_with_review`](Self::verify_with_review) has an API server to ask about a caller's
     /// token.
     #[must_use]
     pub fn can_review(&self, caller: &Verified<C>) -> bool {

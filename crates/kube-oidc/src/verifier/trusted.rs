@@ -232,7 +232,7 @@ impl TrustedIssuer {
         if answers.is_some() && !C::KUBERNETES {
             return Err(BuildError::ReviewOfOtherClaims);
         }
-        if answers.is_none() && inner.review_every_token {
+        if answers.is_none() && inner.require_token_review {
             return Err(BuildError::NoReviewer(names.label().to_string()));
         }
         Ok(Self {

@@ -75,7 +75,7 @@ async fn failed_review(input: &'static str, status: u16, cause: &'static str) ->
     let review = TokenReview::by(reviewer.unwrap());
     let verifier = build(trusted(&issuer).with_token_review(review));
     let token = issuer.token().audience("orders").mint();
-    verifier.verify_reviewed(&token).await.unwrap_err();
+    verifier.verify_with_review(&token).await.unwrap_err();
     Case {
         input,
         message: log.lines_with(&[" ERROR ", issuer.url()]).join("\n"),

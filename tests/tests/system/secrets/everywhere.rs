@@ -159,7 +159,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
         builder(trusted(&issuer)).token_cache(0),
         builder(trusted(&issuer)).token_cache_digests(),
         builder(trusted(&issuer)).single_audience().refuse_past_warn_after(),
-        builder(trusted(&issuer).with_token_review(reviewed)).review_every_token(),
+        builder(trusted(&issuer).with_token_review(reviewed)).require_token_review(),
         builder(trusted(&issuer).with_key_set(issuer.key_set().to_string())),
     ];
     for kind in kinds {
@@ -172,7 +172,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
                 seen.show(&explanation);
                 seen.show(&verifier.verify_now(token));
                 let verdicts =
-                    [verifier.verify(token).await, verifier.verify_reviewed(token).await];
+                    [verifier.verify(token).await, verifier.verify_with_review(token).await];
                 for verdict in verdicts {
                     match verdict {
                         Ok(caller) => {
@@ -259,7 +259,7 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
         OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header(),
         OidcAuthLayer::from(verifier(reviewed())).end_streams_at_expiry().open_path("/panics"),
         OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header().optional(),
-        OidcAuthLayer::from(builder(reviewed()).review_every_token().build().unwrap()),
+        OidcAuthLayer::from(builder(reviewed()).require_token_review().build().unwrap()),
     ];
     let elsewhere = OidcAuthLayer::from(verifier(reviewed())).token_header(named.clone());
     let elsewhere = [elsewhere.clone(), elsewhere.dangerous_report_only()];
@@ -358,7 +358,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
                     .with_fetch_bearer_token_file(&file)
                     .with_fetch_header("x-also", &credential)
                     .with_token_review(review);
-                let builder = builder(issuer_of.clone()).review_every_token();
+                let builder = builder(issuer_of.clone()).require_token_review();
                 let verifier = builder.clone().build().unwrap();
                 seen.show(&(issuer_of, builder));
                 for _ in 0..2 {

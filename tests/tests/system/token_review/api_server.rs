@@ -23,7 +23,7 @@ impl Bad {
         let (cluster, clock) = (cluster(), clock());
         cluster.answer(Endpoint::TokenReview, answer);
         let review = review(reviewer(&cluster));
-        let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+        let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
         let server = serve(layer(verifier)).await;
         let token = minted(&cluster).mint();
         Self { cluster, clock, server, token }
@@ -278,7 +278,8 @@ async fn one_that_is_down_or_hangs_up_is_503() {
         }
     });
     let review = review(KubeReviewer::from_config(config).unwrap());
-    let verifier = builder(&bad.cluster, review, &bad.clock).review_every_token().build().unwrap();
+    let verifier =
+        builder(&bad.cluster, review, &bad.clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     assert_unavailable(&ask(&server, "/", &other).await, "hangs up");
 }
@@ -288,7 +289,7 @@ async fn one_that_hangs_is_503_in_time() {
     let (cluster, clock) = (cluster(), clock());
     cluster.answer(Endpoint::TokenReview, Answer::never());
     let hasty = TokenReview::by(reviewer(&cluster)).timeout(SECOND);
-    let verifier = builder(&cluster, hasty, &clock).review_every_token().build().unwrap();
+    let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).mint();
     for _ in 0..3 {
@@ -306,7 +307,7 @@ async fn one_on_this_machine_is_asked_through_no_proxy() {
     let mut config = Config::new(cluster.base_url().parse().unwrap());
     config.proxy_url = Some(format!("http://{}", proxy.local_addr().unwrap()).parse().unwrap());
     let review = review(KubeReviewer::from_config(config).unwrap());
-    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).mint();
     assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
@@ -344,7 +345,7 @@ async fn one_that_falls_silent_is_503_in_time() {
         let mut config = Config::new(url.parse().unwrap());
         config.root_cert = Some(vec![root.clone()]);
         let hasty = TokenReview::by(KubeReviewer::from_config(config).unwrap()).timeout(SECOND / 2);
-        let verifier = builder(&cluster, hasty, &clock).review_every_token().build().unwrap();
+        let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
         verifier.ready().await;
         let verdict = timeout(60 * SECOND, verifier.verify(&token)).await.unwrap();
         let Err(VerifyError::ReviewUnavailable(why)) = verdict else { panic!("{verdict:?}") };
@@ -357,7 +358,7 @@ async fn an_answer_as_large_as_a_real_one_may_be_is_read() {
     // the longest token that is taken at all, in an answer that repeats it
     let (cluster, clock) = (cluster(), clock());
     let review = review(reviewer(&cluster));
-    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).claim("padding", "x".repeat(11 * 1024)).mint();
     assert!(token.len() > 15 * 1024);
@@ -378,7 +379,7 @@ async fn one_below_a_path_is_asked_there() {
         String::from_utf8_lossy(&head[..read]).into_owned()
     });
     let review = review(KubeReviewer::from_config(Config::new(url.parse().unwrap())).unwrap());
-    let verifier = builder(&cluster, review, &clock).review_every_token().build().unwrap();
+    let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
     verifier.verify(minted(&cluster).mint()).await.unwrap_err();
     let head = head.await.unwrap();
     let expected =

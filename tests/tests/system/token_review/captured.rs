@@ -29,7 +29,7 @@ fn verifier_of(case: &CapturedToken, api_server: &TestIssuer, audience: &str) ->
     Verifier::builder(issuer)
         .audience(audience)
         .clock(ManualClock::at(case.pinned_time()))
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap()
 }
@@ -141,7 +141,7 @@ async fn all_of_our_audiences_are_sent() {
     let (cluster, clock) = (cluster(), clock());
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock)
         .audience("refunds")
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     verifier.judge(minted(&cluster).mint()).await.unwrap();
@@ -162,7 +162,7 @@ async fn an_api_server_of_another_authority_is_sent_nothing() {
     let verifier = Verifier::builder(issuer)
         .audience("orders")
         .clock(ManualClock::at(pinned_time()))
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     let reason = verifier.judge(&token).await.unwrap_err().reason();

@@ -17,7 +17,7 @@ const FAILED: &str = "failed to review tokens";
 const RECOVERED: &str = "token reviews are answered again";
 
 fn verifier_with(cluster: &TestIssuer, reviewer: impl Reviewer, clock: &ManualClock) -> Verifier {
-    builder(cluster, review(reviewer), clock).review_every_token().build().unwrap()
+    builder(cluster, review(reviewer), clock).require_token_review().build().unwrap()
 }
 
 /// Another token each time.

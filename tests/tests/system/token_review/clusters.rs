@@ -49,7 +49,7 @@ async fn no_token_reaches_the_api_server_of_another_cluster() {
     let verifier = Verifier::builder(reviewed(&blue, "blue"))
         .issuer(reviewed(&green, "green"))
         .audience("orders")
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
@@ -86,7 +86,7 @@ async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
         let verifier = Verifier::builder(reviewed_sharing(&blue, "blue"))
             .issuer(reviewed_sharing(&green, "green"))
             .audience("orders")
-            .review_every_token()
+            .require_token_review()
             .build()
             .unwrap();
         for token in [first, second, first, second] {
@@ -110,7 +110,7 @@ async fn one_whose_api_server_is_away_does_not_touch_the_other() {
         .issuer(reviewed(&green, "green"))
         .audience("orders")
         .fetch_timeout(Duration::from_secs(60))
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     green.answer(Endpoint::TokenReview, Answer::never());
@@ -131,17 +131,17 @@ fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
         other => panic!("{other:?}"),
     };
     let builder = |first, second| {
-        Verifier::builder(first).issuer(second).audience("orders").review_every_token()
+        Verifier::builder(first).issuer(second).audience("orders").require_token_review()
     };
     missing(builder(named(&blue, "blue"), reviewed(&green, "green")).build().map(|_| ()), &blue);
     missing(builder(reviewed(&blue, "blue"), named(&green, "green")).build().map(|_| ()), &green);
-    let alone = Verifier::builder(issuer(&blue)).audience("orders").review_every_token();
+    let alone = Verifier::builder(issuer(&blue)).audience("orders").require_token_review();
     missing(alone.build().map(|_| ()), &blue);
 
     // and so does one that comes later
     let verifier = Verifier::builder(reviewed(&blue, "blue"))
         .audience("orders")
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     missing(verifier.add_issuer(named(&green, "green")), &green);
@@ -174,8 +174,10 @@ async fn a_route_that_demands_a_review_refuses_whom_nobody_can_review() {
 #[tokio::test]
 async fn an_issuer_that_was_removed_and_added_again_is_asked_again() {
     let (cluster, clock) = (cluster(), clock());
-    let verifier =
-        builder(&cluster, review(reviewer(&cluster)), &clock).review_every_token().build().unwrap();
+    let verifier = builder(&cluster, review(reviewer(&cluster)), &clock)
+        .require_token_review()
+        .build()
+        .unwrap();
     let server = serve(layer(verifier.clone())).await;
     let token = minted(&cluster).mint();
     assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
@@ -195,7 +197,7 @@ async fn an_issuer_that_is_removed_while_its_answer_is_awaited_accepts_nobody() 
         let (cluster, clock) = (cluster(), clock());
         let gate = Gated::before(&cluster);
         let verifier =
-            builder(&cluster, review(gate.clone()), &clock).review_every_token().build().unwrap();
+            builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
         let server = serve(layer(verifier.clone())).await;
         let token = minted(&cluster).mint();
         let act = async {

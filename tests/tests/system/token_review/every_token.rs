@@ -1,4 +1,4 @@
-//! `review_every_token`, in front of an axum server: how often the API server is asked, and for how
+//! `require_token_review`, in front of an axum server: how often the API server is asked, and for how
 //! long its answer counts.
 
 use super::*;
@@ -10,7 +10,7 @@ use kube_oidc_testing::{Answer, Endpoint};
 use tokio::task::JoinSet;
 
 async fn every(builder: VerifierBuilder) -> HttpServer {
-    serve(layer(builder.review_every_token().build().unwrap())).await
+    serve(layer(builder.require_token_review().build().unwrap())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +18,7 @@ async fn a_thousand_requests_with_one_token_ask_once() {
     let (cluster, clock) = (cluster(), clock());
     let gate = Gated::before(&cluster);
     let verifier =
-        builder(&cluster, review(gate.clone()), &clock).review_every_token().build().unwrap();
+        builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
     verifier.ready().await;
     let came = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&came);
@@ -185,7 +185,7 @@ async fn what_was_answered_before_a_suspend_is_asked_again() {
 fn one_verifier_asks_from_several_runtimes_one_after_the_other() {
     let (cluster, clock) = (cluster(), clock());
     let builder = builder(&cluster, review(reviewer(&cluster)), &clock);
-    let verifier = builder.review_every_token().build().unwrap();
+    let verifier = builder.require_token_review().build().unwrap();
     let token = minted(&cluster).mint();
     for reviews in 1..=3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

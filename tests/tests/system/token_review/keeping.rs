@@ -18,7 +18,7 @@ impl Silent {
         let review = review(super::review(reviewer(&cluster)));
         let verifier = builder(&cluster, review, &clock)
             .leeway(Duration::ZERO)
-            .review_every_token()
+            .require_token_review()
             .build()
             .unwrap();
         let server = serve(layer(verifier.clone())).await;

@@ -88,7 +88,7 @@ async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measure
         .keep_last_answer_for(600 * SECOND);
     let verifier = Verifier::builder(issuer(&cluster).with_token_review(review))
         .audience("orders")
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     let layer = OidcAuthLayer::from(verifier.clone());

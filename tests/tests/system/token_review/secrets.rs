@@ -52,7 +52,7 @@ async fn nothing_of_a_token_is_shown() {
     let verifier = |timeout, every: bool| {
         let builder = Verifier::builder(trusted(of_cluster(timeout))).audience("orders");
         let builder = builder.clock(clock.clone());
-        if every { builder.review_every_token() } else { builder }.build().unwrap()
+        if every { builder.require_token_review() } else { builder }.build().unwrap()
     };
     let mut tokens = Vec::new();
     let mut shown = vec![
@@ -86,7 +86,7 @@ async fn nothing_of_a_token_is_shown() {
             for index in 0..count {
                 // so that reviews are not failing, and each answer is read
                 cluster.answer_normally(Endpoint::TokenReview);
-                let _ = verifier.verify_reviewed(minted(&cluster).pod("other").mint()).await;
+                let _ = verifier.verify_with_review(minted(&cluster).pod("other").mint()).await;
                 let token = minted(&cluster).mint();
                 match (hangs, echoes(&token).get(index)) {
                     (true, _) => cluster.answer(Endpoint::TokenReview, Answer::never()),
@@ -100,7 +100,7 @@ async fn nothing_of_a_token_is_shown() {
                     let answered = ask(&server, path, &token).await;
                     shown.push(format!("{answered:?}"));
                 }
-                match verifier.verify_reviewed(&token).await {
+                match verifier.verify_with_review(&token).await {
                     Ok(caller) => shown.push(format!("{caller:?}")),
                     Err(error) => shown.push(format!("{error} {error:?} {:?}", error.reason())),
                 }

@@ -35,7 +35,7 @@ fn guarded(cluster: &TestIssuer, review: &TokenReview, clock: &ManualClock) -> [
     }
     let builder = |every: bool| {
         let builder = builder(cluster, review.clone(), clock).leeway(Duration::ZERO);
-        let builder = if every { builder.review_every_token() } else { builder };
+        let builder = if every { builder.require_token_review() } else { builder };
         layer(builder.build().unwrap())
     };
     let limited = || ServiceBuilder::new().concurrency_limit(1).service(service_fn(greet));
@@ -162,7 +162,7 @@ async fn a_token_that_expires_while_its_answer_is_awaited_is_refused() {
     let [every, single] = guarded(&cluster, &review(gate.clone()), &clock);
     let verifier = builder(&cluster, review(gate.clone()), &clock)
         .leeway(Duration::ZERO)
-        .review_every_token()
+        .require_token_review()
         .build()
         .unwrap();
     let soon = clock.wall() + 30 * SECOND;
@@ -191,7 +191,7 @@ async fn what_is_taken_back_while_an_answer_is_awaited_is_refused() {
         let (cluster, clock) = (cluster(), clock());
         let gate = Gated::before(&cluster);
         let builder = builder(&cluster, review(gate.clone()), &clock);
-        let builder = if every { builder.review_every_token() } else { builder };
+        let builder = if every { builder.require_token_review() } else { builder };
         let verifier = builder.build().unwrap();
         let server = serve(layer(verifier.clone())).await;
         let token = minted(&cluster).claim("jti", "leaked").mint();
@@ -200,8 +200,11 @@ async fn what_is_taken_back_while_an_answer_is_awaited_is_refused() {
             verifier.deny_jti("leaked");
             gate.open(10);
         };
-        let (answered, verdict, ()) =
-            tokio::join!(ask(&server, "/reviewed", &token), verifier.verify_reviewed(&token), act);
+        let (answered, verdict, ()) = tokio::join!(
+            ask(&server, "/reviewed", &token),
+            verifier.verify_with_review(&token),
+            act
+        );
         assert_eq!(answered.status, 401);
         assert_eq!(verdict.unwrap_err().reason(), Reason::DeniedJti);
     }
@@ -230,7 +233,7 @@ async fn a_token_that_expires_while_the_service_is_busy_is_refused() {
         .service(slow);
     let [known, new] = [minted(&cluster).mint(), minted(&cluster).mint()];
     gate.open(1);
-    verifier.verify_reviewed(&known).await.unwrap();
+    verifier.verify_with_review(&known).await.unwrap();
     // it waits for its answer, while the other one takes the only permit
     let mut waiting = Box::pin(service.clone().oneshot(request(&new)));
     assert!(poll_once(&mut waiting).is_pending());
@@ -239,7 +242,7 @@ async fn a_token_that_expires_while_the_service_is_busy_is_refused() {
     assert_eq!(called.load(Ordering::Relaxed), 1);
     // its answer comes, and the permit does not
     gate.open(1);
-    while verifier.verify_reviewed_now(&new).is_pending() {
+    while verifier.verify_with_cached_review(&new).is_pending() {
         assert!(poll_once(&mut waiting).is_pending());
         tokio::task::yield_now().await;
     }
@@ -284,7 +287,7 @@ async fn callers_who_hang_up_do_not_make_the_api_server_be_asked_anew() {
     let (cluster, clock) = (cluster(), clock());
     let gate = Gated::before(&cluster);
     let verifier =
-        builder(&cluster, review(gate.clone()), &clock).review_every_token().build().unwrap();
+        builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).mint();
     for _ in 0..20 {
