@@ -71,7 +71,7 @@ impl KubeReviewer {
     /// credentials with 401, so that a token's file is read again at once; otherwise once a minute.
     /// Of the configuration's timeouts, `connect_timeout` is used, and neither are retries: the
     /// timeout of a review is that of
-    /// [`TokenReview::timeout`](kube_oidc::token_review::TokenReview::timeout). A proxy may be one
+    /// [`TokenReviewConfig::timeout`](kube_oidc::token_review::TokenReviewConfig::timeout). A proxy may be one
     /// of `http`, `https` and `socks5`.
     ///
     /// # Errors

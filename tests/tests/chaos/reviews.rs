@@ -12,7 +12,9 @@ use std::{
 use fastrand::Rng;
 use kube_oidc::{
     Issuer, Reason, Verifier, VerifyError,
-    token_review::{ReviewError, ReviewFuture, ReviewRequest, ReviewStatus, Reviewer, TokenReview},
+    token_review::{
+        ReviewError, ReviewFuture, ReviewRequest, ReviewStatus, Reviewer, TokenReviewConfig,
+    },
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
 use serde_json::json;
@@ -156,9 +158,9 @@ impl Reviews {
             fault: None,
         };
         let api = Arc::new(ApiServer(Mutex::new(state)));
-        let review = TokenReview::by(Arc::clone(&api)).interval(INTERVAL).timeout(TIMEOUT);
+        let review = TokenReviewConfig::new(Arc::clone(&api)).cache_ttl(INTERVAL).timeout(TIMEOUT);
         let review = match keep {
-            Some(keep) => review.keep_last_answer_for(keep),
+            Some(keep) => review.stale_if_error(keep),
             None => review.fail_closed(),
         };
         let issuer = Issuer::new(ISSUER.parse().unwrap())

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use axum::{Router, routing::any};
 use kube_client::Config;
 use kube_oidc::{
-    Issuer, Verifier, clock::ManualClock, in_cluster_named, token_review::TokenReview,
+    Issuer, Verifier, clock::ManualClock, in_cluster_named, token_review::TokenReviewConfig,
 };
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
 use kube_oidc_tests::HttpServer;
@@ -49,7 +49,7 @@ impl World {
         let (issuer, clock) = (TestIssuer::start(), ManualClock::at(SystemTime::now()));
         let api_server =
             KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap())).unwrap();
-        let review = TokenReview::by(api_server).timeout(Duration::from_secs(30));
+        let review = TokenReviewConfig::new(api_server).timeout(Duration::from_secs(30));
         let trusted = Issuer::new(issuer.url().parse().unwrap()).of_cluster(CLUSTER);
         let verifier = Verifier::builder(trusted.with_token_review(review))
             .audience("orders")

@@ -34,7 +34,7 @@ use crate::{
     observed::Observed,
     shown::shown_url,
     source::{Fetch, KeySetFile, Remote, Source},
-    token_review::TokenReview,
+    token_review::TokenReviewConfig,
 };
 
 /// An issuer that a verifier trusts, and where its keys come from.
@@ -67,7 +67,7 @@ pub struct Issuer {
     /// How long a former name stays valid.
     former_for: Duration,
     fetcher: Option<Arc<dyn Fetch>>,
-    token_review: Option<TokenReview>,
+    token_review: Option<TokenReviewConfig>,
     #[cfg(feature = "remote-no-provider")]
     http: HttpSettings,
 }
@@ -235,7 +235,7 @@ impl Issuer {
     /// Says who asks the API server whether a token of this issuer still counts, where that is
     /// demanded: see [`token_review`](crate::token_review). It sees no other issuer's tokens.
     #[must_use]
-    pub fn with_token_review(mut self, review: impl Into<TokenReview>) -> Self {
+    pub fn with_token_review(mut self, review: impl Into<TokenReviewConfig>) -> Self {
         self.token_review = Some(review.into());
         self
     }
@@ -296,7 +296,7 @@ impl Issuer {
         self.cluster.as_ref()
     }
 
-    pub(crate) fn token_review(&self) -> Option<&TokenReview> {
+    pub(crate) fn token_review(&self) -> Option<&TokenReviewConfig> {
         self.token_review.as_ref()
     }
 

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, field};
 use zeroize::Zeroizing;
 
 use super::{
-    ReviewError, ReviewRequest, ReviewStatus, Reviewer, Settings, TokenReview,
+    ReviewError, ReviewRequest, ReviewStatus, Reviewer, Settings, TokenReviewConfig,
     answer::{Answer, Expected, Verdict, unavailable, without_token},
     health::{Health, State},
     known::{Known, Slot},
@@ -78,7 +78,7 @@ enum Kind {
 
 impl Answers {
     pub(crate) fn new(
-        review: &TokenReview,
+        review: &TokenReviewConfig,
         observed: Arc<Observed>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
@@ -303,7 +303,7 @@ impl Drop for Turn {
 impl Settings {
     /// Returns `true` if the answer of a call that began then is too old to count.
     fn is_late(&self, asked_at: Moment, now: Moment) -> bool {
-        now.since(asked_at) >= self.interval.max(self.timeout)
+        now.since(asked_at) >= self.cache_ttl.max(self.timeout)
     }
 }
 

@@ -117,7 +117,7 @@ impl Known {
     /// one interval after a recovery. The jitter of its last answer spreads them.
     pub(super) fn is_spared(&self, since_recovery: Duration, settings: &Settings) -> bool {
         let parts = 1.0 / (1.0 - LEAST_PART);
-        let least = settings.interval.mul_f64(LEAST_PART);
+        let least = settings.cache_ttl.mul_f64(LEAST_PART);
         let turn = |known: Confirmed| known.counts_for.saturating_sub(least).mul_f64(parts);
         self.confirmed.is_some_and(|known| since_recovery < turn(known))
     }
@@ -160,7 +160,7 @@ impl Known {
         match &answer {
             Answer::Confirmed => {
                 let part = 1.0 - fastrand::f64() * (1.0 - LEAST_PART);
-                let counts_for = settings.interval.mul_f64(part);
+                let counts_for = settings.cache_ttl.mul_f64(part);
                 self.confirmed = Some(Confirmed { asked_at, answered_at: now, counts_for });
                 self.refused = None;
                 self.failed = None;

@@ -2,19 +2,19 @@
 //!
 //! A token of a deleted pod is still well signed, and good until it expires. The API server knows
 //! better: it looks for the pod, the service account and the node that the token is bound to, and
-//! answers a `TokenReview`. Here such a review comes after the offline check, and only where it is
+//! answers a `TokenReviewConfig`. Here such a review comes after the offline check, and only where it is
 //! asked for: for every token with
 //! [`VerifierBuilder::require_token_review`](crate::VerifierBuilder::require_token_review), or for
 //! single routes with `RequireTokenReviewLayer` of `tower-kube-oidc`.
 //!
-//! A [`TokenReview`] belongs to one [`Issuer`](crate::Issuer), and sees no tokens but that issuer's:
+//! A [`TokenReviewConfig`] belongs to one [`Issuer`](crate::Issuer), and sees no tokens but that issuer's:
 //!
 //! ```
 //! use std::time::Duration;
-//! use kube_oidc::{Issuer, IssuerUrl, Verifier, token_review::{Reviewer, TokenReview}};
+//! use kube_oidc::{Issuer, IssuerUrl, Verifier, token_review::{Reviewer, TokenReviewConfig}};
 //!
 //! # fn f(issuer: IssuerUrl, api_server: impl Reviewer) -> Result<(), Box<dyn std::error::Error>> {
-//! let review = TokenReview::by(api_server).interval(Duration::from_secs(30));
+//! let review = TokenReviewConfig::new(api_server).cache_ttl(Duration::from_secs(30));
 //! let verifier = Verifier::builder(Issuer::new(issuer).with_token_review(review))
 //!     .audience("orders")
 //!     .require_token_review()
@@ -34,7 +34,7 @@
 //! The answer counts only if it says `authenticated`, has no `error`, names the user and the uid of
 //! the token's claims, and has one of our audiences. While there is none the token is neither good
 //! nor bad: [`ReviewUnavailable`](crate::ReviewUnavailable), which a service answers with 503,
-//! unless [`TokenReview::keep_last_answer_for`] says otherwise.
+//! unless [`TokenReviewConfig::stale_if_error`] says otherwise.
 //!
 //! # Failing reviews
 //!
@@ -64,7 +64,7 @@ use crate::error::{BuildError, foreign_error};
 
 /// Asks the API server of one cluster.
 ///
-/// An implementation sends token and audiences in a `TokenReview` of `authentication.k8s.io/v1` to
+/// An implementation sends token and audiences in a `TokenReviewConfig` of `authentication.k8s.io/v1` to
 /// the cluster that its issuer is of, and gives back the `status` that comes: judging it is not its
 /// business. It remembers nothing, and needs no timeout: the future is dropped when time is up.
 pub trait Reviewer: fmt::Debug + Send + Sync + 'static {
@@ -82,7 +82,7 @@ impl<R: Reviewer + ?Sized> Reviewer for Arc<R> {
     }
 }
 
-/// What is asked: the `spec` of a `TokenReview`.
+/// What is asked: the `spec` of a `TokenReviewConfig`.
 #[derive(Clone, Copy)]
 pub struct ReviewRequest<'a> {
     token: &'a str,
@@ -110,7 +110,7 @@ impl fmt::Debug for ReviewRequest<'_> {
     }
 }
 
-/// What an API server answers: the `status` of a `TokenReview`. What is missing there is empty here.
+/// What an API server answers: the `status` of a `TokenReviewConfig`. What is missing there is empty here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReviewStatus {
@@ -134,14 +134,14 @@ foreign_error! {
 /// Who asks about the tokens of an issuer, and for how long an answer counts.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct TokenReview {
+pub struct TokenReviewConfig {
     reviewer: Arc<dyn Reviewer>,
     settings: Settings,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    interval: Duration,
+    cache_ttl: Duration,
     timeout: Duration,
     /// `None`: nobody passes without an answer.
     keep: Option<Duration>,
@@ -150,7 +150,7 @@ struct Settings {
 impl Settings {
     fn check(&self) -> Result<(), BuildError> {
         const SECOND: Duration = Duration::from_secs(1);
-        let (interval, day) = (self.interval, 24 * 3600 * SECOND);
+        let (interval, day) = (self.cache_ttl, 24 * 3600 * SECOND);
         let durations = [
             ("the interval of token reviews", interval, SECOND..=3600 * SECOND, "1 s to 1 h"),
             (
@@ -160,7 +160,7 @@ impl Settings {
                 "100 ms to 1 min",
             ),
             (
-                "keep_last_answer_for",
+                "stale_if_error",
                 self.keep.unwrap_or(interval),
                 interval..=day,
                 "from the interval to 24 h",
@@ -173,11 +173,11 @@ impl Settings {
     }
 }
 
-impl TokenReview {
+impl TokenReviewConfig {
     /// Reviews by this reviewer, with the defaults.
-    pub fn by(reviewer: impl Reviewer) -> Self {
+    pub fn new(reviewer: impl Reviewer) -> Self {
         let settings = Settings {
-            interval: Duration::from_secs(60),
+            cache_ttl: Duration::from_secs(60),
             timeout: Duration::from_secs(5),
             keep: None,
         };
@@ -186,8 +186,8 @@ impl TokenReview {
 
     /// How long a good answer counts: 60 s unless set, 1 s to 1 h. Up to a fifth less, by the dice,
     /// so that the tokens of a fleet are not asked for at once. A bad answer counts for 5 s.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.settings.interval = interval;
+    pub fn cache_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.cache_ttl = ttl;
         self
     }
 
@@ -214,14 +214,14 @@ impl TokenReview {
     /// that was never confirmed is not accepted, and neither is one that was rejected since. The
     /// token still has to pass every other check, so it is not accepted past its expiry, nor after
     /// its key was removed. At most 24 h, and not less than the interval.
-    pub fn keep_last_answer_for(mut self, duration: Duration) -> Self {
+    pub fn stale_if_error(mut self, duration: Duration) -> Self {
         self.settings.keep = Some(duration);
         self
     }
 }
 
-impl<R: Reviewer> From<R> for TokenReview {
+impl<R: Reviewer> From<R> for TokenReviewConfig {
     fn from(reviewer: R) -> Self {
-        Self::by(reviewer)
+        Self::new(reviewer)
     }
 }

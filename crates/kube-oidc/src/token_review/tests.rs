@@ -93,7 +93,7 @@ fn expected() -> Expected {
     }
 }
 
-pub(super) fn answers(review: impl Into<TokenReview>, clock: &ManualClock) -> Arc<Answers> {
+pub(super) fn answers(review: impl Into<TokenReviewConfig>, clock: &ManualClock) -> Arc<Answers> {
     Arc::new(Answers::new(&review.into(), observed(), Arc::new(clock.clone())).unwrap())
 }
 
@@ -270,7 +270,7 @@ async fn who_waits_and_is_not_polled_holds_nobody_up() {
 async fn who_waited_for_an_answer_gets_it_however_long_it_took() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
     api_server.permits.forget_permits(1_000);
-    let review = TokenReview::by(api_server.clone()).interval(SECOND).timeout(60 * SECOND);
+    let review = TokenReviewConfig::new(api_server.clone()).cache_ttl(SECOND).timeout(60 * SECOND);
     let answers = answers(review, &clock);
     let askers = [(); 3].map(|()| {
         let answers = Arc::clone(&answers);
@@ -328,8 +328,8 @@ fn a_call_that_stands_still_is_not_waited_for_without_end() {
 async fn a_good_answer_that_comes_after_a_suspend_is_none() {
     for (keep, expected) in [(None, Err(Reason::ReviewUnavailable)), (Some(3600), Ok(()))] {
         let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
-        let review = TokenReview::by(api_server.clone());
-        let review = keep.map_or(review.clone(), |keep| review.keep_last_answer_for(keep * SECOND));
+        let review = TokenReviewConfig::new(api_server.clone());
+        let review = keep.map_or(review.clone(), |keep| review.stale_if_error(keep * SECOND));
         let answers = answers(review, &clock);
         assert_eq!(ask(&answers).await, Ok(()));
         clock.advance(60 * SECOND);
@@ -435,7 +435,7 @@ async fn by_default_no_answer_is_kept_and_none_is_an_error_for_long() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_in_vain_goes_on_with_the_kept_answer() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
-    let review = TokenReview::by(api_server.clone()).keep_last_answer_for(600 * SECOND);
+    let review = TokenReviewConfig::new(api_server.clone()).stale_if_error(600 * SECOND);
     let answers = answers(review, &clock);
     assert_eq!(ask(&answers).await, Ok(()));
     clock.advance(60 * SECOND);
@@ -454,7 +454,7 @@ async fn who_waits_in_vain_goes_on_with_the_kept_answer() {
 #[tokio::test]
 async fn a_refusal_ends_what_was_kept() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
-    let review = TokenReview::by(api_server.clone()).keep_last_answer_for(600 * SECOND);
+    let review = TokenReviewConfig::new(api_server.clone()).stale_if_error(600 * SECOND);
     let answers = answers(review, &clock);
     assert_eq!(ask(&answers).await, Ok(()));
     api_server.now_says(Ok(bad()));
@@ -485,28 +485,26 @@ async fn errors_of_a_review_show_no_part_of_the_response_or_the_token() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let build =
-        |review: TokenReview| Answers::new(&review, observed(), Arc::new(clock())).map(|_| ());
-    let review = || TokenReview::by(Scripted::new([Ok(good())]));
+    let build = |review: TokenReviewConfig| {
+        Answers::new(&review, observed(), Arc::new(clock())).map(|_| ())
+    };
+    let review = || TokenReviewConfig::new(Scripted::new([Ok(good())]));
     build(review()).unwrap();
-    build(review().interval(SECOND).timeout(SECOND / 10).keep_last_answer_for(SECOND)).unwrap();
-    build(review().interval(3600 * SECOND).keep_last_answer_for(86_400 * SECOND)).unwrap();
+    build(review().cache_ttl(SECOND).timeout(SECOND / 10).stale_if_error(SECOND)).unwrap();
+    build(review().cache_ttl(3600 * SECOND).stale_if_error(86_400 * SECOND)).unwrap();
     build(review().timeout(60 * SECOND)).unwrap();
     for (review, name) in [
-        (review().interval(SECOND / 2), "the interval of token reviews must be 1 s to 1 h"),
-        (review().interval(3601 * SECOND), "the interval of token reviews must be 1 s to 1 h"),
+        (review().cache_ttl(SECOND / 2), "the interval of token reviews must be 1 s to 1 h"),
+        (review().cache_ttl(3601 * SECOND), "the interval of token reviews must be 1 s to 1 h"),
         (review().timeout(Duration::ZERO), "the timeout of token reviews must be 100 ms to 1 min"),
         (review().timeout(61 * SECOND), "the timeout of token reviews must be 100 ms to 1 min"),
+        (review().stale_if_error(59 * SECOND), "stale_if_error must be from the interval to 24 h"),
         (
-            review().keep_last_answer_for(59 * SECOND),
-            "keep_last_answer_for must be from the interval to 24 h",
-        ),
-        (
-            review().keep_last_answer_for(86_401 * SECOND),
-            "keep_last_answer_for must be from the interval to 24 h",
+            review().stale_if_error(86_401 * SECOND),
+            "stale_if_error must be from the interval to 24 h",
         ),
     ] {
         assert_eq!(build(review).unwrap_err().to_string(), name);
     }
-    build(review().keep_last_answer_for(59 * SECOND).fail_closed()).unwrap();
+    build(review().stale_if_error(59 * SECOND).fail_closed()).unwrap();
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use kube_client::Config;
-use kube_oidc::{Issuer, Verifier, clock::ManualClock, token_review::TokenReview};
+use kube_oidc::{Issuer, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
 use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
 use kube_oidc_tests::Log;
 use kube_oidc_token_review::KubeReviewer;
@@ -72,7 +72,7 @@ async fn failed_review(input: &'static str, status: u16, cause: &'static str) ->
     let issuer = TestIssuer::start();
     issuer.answer(Endpoint::TokenReview, Answer::new(status, BODY));
     let reviewer = KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap()));
-    let review = TokenReview::by(reviewer.unwrap());
+    let review = TokenReviewConfig::new(reviewer.unwrap());
     let verifier = build(trusted(&issuer).with_token_review(review));
     let token = issuer.token().audience("orders").mint();
     verifier.verify_with_review(&token).await.unwrap_err();

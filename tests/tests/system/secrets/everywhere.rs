@@ -21,7 +21,7 @@ use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
     AuthorizeLayer, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReviewLayer,
     ServiceAccountTokenLayer, Verified, Verifier, VerifierBuilder, in_namespace,
-    token_review::TokenReview,
+    token_review::TokenReviewConfig,
 };
 
 use super::*;
@@ -153,7 +153,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
     let issuer = start_issuer();
     let tokens = of_every_kind(&issuer);
     let hidden = Hidden::of(&tokens);
-    let reviewed = TokenReview::by(reviewer(&issuer));
+    let reviewed = TokenReviewConfig::new(reviewer(&issuer));
     let kinds = [
         builder(trusted(&issuer)),
         builder(trusted(&issuer)).token_cache(0),
@@ -250,7 +250,7 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
     let tokens = of_every_kind(&issuer);
     let mut hidden = Hidden::of(&tokens);
     let verifier = |issuer| builder(issuer).build().unwrap();
-    let reviewed = || trusted(&issuer).with_token_review(TokenReview::by(reviewer(&issuer)));
+    let reviewed = || trusted(&issuer).with_token_review(TokenReviewConfig::new(reviewer(&issuer)));
     let named = HeaderName::from_static("x-workload-token");
     let plain = [
         OidcAuthLayer::from(verifier(reviewed())),
@@ -352,7 +352,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
                 issuer.answer(endpoint, answer.clone());
                 let reviewer = KubeReviewer::from_config(authenticated.clone()).unwrap();
                 seen.show(&reviewer);
-                let review = TokenReview::by(reviewer).fail_closed();
+                let review = TokenReviewConfig::new(reviewer).fail_closed();
                 let issuer_of = trusted(&issuer)
                     .with_root_certificates_pem(issuer.ca_pem())
                     .with_fetch_bearer_token_file(&file)

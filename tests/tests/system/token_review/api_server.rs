@@ -288,7 +288,7 @@ async fn one_that_is_down_or_hangs_up_is_503() {
 async fn one_that_hangs_is_503_in_time() {
     let (cluster, clock) = (cluster(), clock());
     cluster.answer(Endpoint::TokenReview, Answer::never());
-    let hasty = TokenReview::by(reviewer(&cluster)).timeout(SECOND);
+    let hasty = TokenReviewConfig::new(reviewer(&cluster)).timeout(SECOND);
     let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).mint();
@@ -344,7 +344,8 @@ async fn one_that_falls_silent_is_503_in_time() {
         });
         let mut config = Config::new(url.parse().unwrap());
         config.root_cert = Some(vec![root.clone()]);
-        let hasty = TokenReview::by(KubeReviewer::from_config(config).unwrap()).timeout(SECOND / 2);
+        let hasty =
+            TokenReviewConfig::new(KubeReviewer::from_config(config).unwrap()).timeout(SECOND / 2);
         let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
         verifier.ready().await;
         let verdict = timeout(60 * SECOND, verifier.verify(&token)).await.unwrap();

@@ -165,7 +165,7 @@ async fn what_was_answered_before_a_suspend_is_asked_again() {
     for keeps in [false, true] {
         let (cluster, clock) = (cluster(), clock());
         let review = review(reviewer(&cluster));
-        let review = if keeps { review.keep_last_answer_for(600 * SECOND) } else { review };
+        let review = if keeps { review.stale_if_error(600 * SECOND) } else { review };
         let server = every(builder(&cluster, review, &clock)).await;
         let token = minted(&cluster).mint();
         assert_eq!(ask(&server, "/", &token).await.why(), GOOD);

@@ -13,7 +13,9 @@ struct Silent {
 }
 
 impl Silent {
-    async fn after_a_good_answer(review: impl FnOnce(TokenReview) -> TokenReview) -> Self {
+    async fn after_a_good_answer(
+        review: impl FnOnce(TokenReviewConfig) -> TokenReviewConfig,
+    ) -> Self {
         let (cluster, clock) = (cluster(), clock());
         let review = review(super::review(reviewer(&cluster)));
         let verifier = builder(&cluster, review, &clock)
@@ -33,12 +35,12 @@ impl Silent {
     }
 }
 
-fn ten_minutes(review: TokenReview) -> TokenReview {
-    review.keep_last_answer_for(600 * SECOND)
+fn ten_minutes(review: TokenReviewConfig) -> TokenReviewConfig {
+    review.stale_if_error(600 * SECOND)
 }
 
-fn a_day(review: TokenReview) -> TokenReview {
-    review.keep_last_answer_for(24 * 3600 * SECOND)
+fn a_day(review: TokenReviewConfig) -> TokenReviewConfig {
+    review.stale_if_error(24 * 3600 * SECOND)
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use kube_client::Config;
 use kube_oidc::{
     Issuer, Verifier, VerifierBuilder,
     clock::ManualClock,
-    token_review::{ReviewFuture, ReviewRequest, Reviewer, TokenReview},
+    token_review::{ReviewFuture, ReviewRequest, Reviewer, TokenReviewConfig},
 };
 use kube_oidc_testing::{SigningAlgorithm, TestIssuer, TokenBuilder};
 use kube_oidc_tests::HttpServer;
@@ -62,11 +62,15 @@ fn issuer(cluster: &TestIssuer) -> Issuer {
 }
 
 /// Waits for answers for as long as a busy machine may take.
-fn review(reviewer: impl Reviewer) -> TokenReview {
-    TokenReview::by(reviewer).timeout(60 * SECOND)
+fn review(reviewer: impl Reviewer) -> TokenReviewConfig {
+    TokenReviewConfig::new(reviewer).timeout(60 * SECOND)
 }
 
-fn builder(cluster: &TestIssuer, review: TokenReview, clock: &ManualClock) -> VerifierBuilder {
+fn builder(
+    cluster: &TestIssuer,
+    review: TokenReviewConfig,
+    clock: &ManualClock,
+) -> VerifierBuilder {
     Verifier::builder(issuer(cluster).with_token_review(review))
         .audience("orders")
         .clock(clock.clone())

@@ -82,10 +82,10 @@ async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measure
         began: Mutex::default(),
         failed: Mutex::default(),
     });
-    let review = TokenReview::by(noting.clone())
-        .interval(interval)
+    let review = TokenReviewConfig::new(noting.clone())
+        .cache_ttl(interval)
         .timeout(SECOND)
-        .keep_last_answer_for(600 * SECOND);
+        .stale_if_error(600 * SECOND);
     let verifier = Verifier::builder(issuer(&cluster).with_token_review(review))
         .audience("orders")
         .require_token_review()

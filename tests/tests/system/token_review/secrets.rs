@@ -44,11 +44,11 @@ async fn nothing_of_a_token_is_shown() {
     let own = "own-token-of-the-service-5ecre7";
     let cluster = TestIssuer::builder().tls().algorithm(SigningAlgorithm::Es256).start();
     let clock = clock();
-    let trusted = |review: TokenReview| {
+    let trusted = |review: TokenReviewConfig| {
         issuer(&cluster).with_root_certificates_pem(cluster.ca_pem()).with_token_review(review)
     };
     let of_cluster =
-        |timeout: Duration| TokenReview::by(reviewer_as(&cluster, own)).timeout(timeout);
+        |timeout: Duration| TokenReviewConfig::new(reviewer_as(&cluster, own)).timeout(timeout);
     let verifier = |timeout, every: bool| {
         let builder = Verifier::builder(trusted(of_cluster(timeout))).audience("orders");
         let builder = builder.clock(clock.clone());

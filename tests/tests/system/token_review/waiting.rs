@@ -24,7 +24,7 @@ async fn greet(request: Request<Body>) -> Result<Response<Body>, Infallible> {
 type Guarded = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 
 /// What asks, before a service of so many permits: the layer, or a part of its own.
-fn guarded(cluster: &TestIssuer, review: &TokenReview, clock: &ManualClock) -> [Guarded; 2] {
+fn guarded(cluster: &TestIssuer, review: &TokenReviewConfig, clock: &ManualClock) -> [Guarded; 2] {
     async fn whole<B>(response: Response<B>) -> Result<Response<Body>, Infallible>
     where
         B: http_body::Body<Data = Bytes>,

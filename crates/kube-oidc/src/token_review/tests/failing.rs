@@ -93,15 +93,15 @@ struct World {
 }
 
 impl World {
-    fn new(settings: impl FnOnce(TokenReview) -> TokenReview) -> Self {
+    fn new(settings: impl FnOnce(TokenReviewConfig) -> TokenReviewConfig) -> Self {
         let (api_server, clock) = (ApiServer::new(), clock());
-        let answers = answers(settings(TokenReview::by(api_server.clone())), &clock);
+        let answers = answers(settings(TokenReviewConfig::new(api_server.clone())), &clock);
         Self { api_server, clock, answers }
     }
 
     /// One that keeps its answers for ten minutes.
     fn keeping() -> Self {
-        Self::new(|review| review.keep_last_answer_for(600 * SECOND))
+        Self::new(|review| review.stale_if_error(600 * SECOND))
     }
 
     async fn ask(&self, token: &str) -> Result<(), Reason> {
