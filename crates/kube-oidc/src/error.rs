@@ -638,7 +638,7 @@ pub enum BuildError {
         place: String,
     },
     /// The issuer has no cluster's name, or a blank one, beside others in the verifier.
-    #[error("the issuer {} needs the name of its cluster: Issuer::of_cluster()", Shown(.0))]
+    #[error("the issuer {} needs the name of its cluster: Issuer::with_cluster()", Shown(.0))]
     ClusterName(String),
     /// A duration is out of its range.
     #[error("{name} must be {range}")]

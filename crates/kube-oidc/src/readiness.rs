@@ -19,8 +19,8 @@ use crate::{
 /// ```
 /// use kube_oidc::{Issuer, Readiness, Verifier};
 ///
-/// let blue = Issuer::new("https://blue.example".parse()?).of_cluster("blue");
-/// let green = Issuer::new("https://green.example".parse()?).of_cluster("green");
+/// let blue = Issuer::new("https://blue.example".parse()?).with_cluster("blue");
+/// let green = Issuer::new("https://green.example".parse()?).with_cluster("green");
 /// let verifier = Verifier::builder(blue).issuer(green).audience("orders").build()?;
 ///
 /// assert!(!Readiness::any(&verifier).is_ready(), "no key set was fetched yet");
@@ -71,9 +71,9 @@ impl<C: Claims> Readiness<C> {
         names: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, ReadinessError> {
         let group = |name: &str| {
-            let of_cluster =
+            let with_cluster =
                 verifier.issuer_ids().filter(|(_, cluster)| cluster.as_deref() == Some(name));
-            let ids: Vec<IssuerId> = of_cluster.map(|(id, _)| id).collect();
+            let ids: Vec<IssuerId> = with_cluster.map(|(id, _)| id).collect();
             if ids.is_empty() {
                 Err(ReadinessError::UnknownCluster(name.to_owned()))
             } else {

@@ -95,7 +95,7 @@ impl<C: Claims> Verified<C> {
     }
 
     /// The cluster that the token is of, by the name that the operator gave it with
-    /// [`Issuer::of_cluster`](crate::Issuer::of_cluster). A namespace and a service account of
+    /// [`Issuer::with_cluster`](crate::Issuer::with_cluster). A namespace and a service account of
     /// the same names exist in every cluster.
     #[must_use]
     pub fn cluster(&self) -> Option<&str> {

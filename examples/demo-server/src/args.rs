@@ -260,7 +260,7 @@ fn named_issuer(text: &str) -> Result<Issuer, StartError> {
         _ => (None, text),
     };
     let url: IssuerUrl = url.parse().map_err(StartError::Issuer)?;
-    Ok(cluster.into_iter().fold(Issuer::new(url), Issuer::of_cluster))
+    Ok(cluster.into_iter().fold(Issuer::new(url), Issuer::with_cluster))
 }
 
 /// Reads a file whose absence at start is a mistake. Later it is read again for each fetch.

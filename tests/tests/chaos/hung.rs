@@ -50,7 +50,7 @@ impl MountedKeys {
 
     pub(crate) fn issuer(&self) -> Issuer {
         let issuer = Issuer::new(ISSUER.parse().unwrap());
-        issuer.with_key_set_file(&self.path).of_cluster("mounted")
+        issuer.with_key_set_file(&self.path).with_cluster("mounted")
     }
 
     pub(crate) fn hang(&self) -> bool {

@@ -278,7 +278,7 @@ impl Site {
             Place::Known | Place::Replicated { .. } => Issuer::new(self.url().parse().unwrap())
                 .with_jwks_uri(format!("{}/keys/0", self.url())),
         };
-        issuer.with_fetcher(visit).of_cluster(self.name.as_str())
+        issuer.with_fetcher(visit).with_cluster(self.name.as_str())
     }
 }
 

@@ -27,7 +27,7 @@ async fn one_that_is_added_has_the_operators_names_only() {
     let world = World::new().await;
     let green = TestIssuer::start();
     let former = "https://former.example";
-    let added = Issuer::new(green.url().parse().unwrap()).of_cluster("green").also_named(former);
+    let added = Issuer::new(green.url().parse().unwrap()).with_cluster("green").also_named(former);
     world.verifier.add_issuer(added).unwrap();
     let token = green.token().audience("orders").service_account("payments", "checkout");
     for token in [token.clone(), token.clone().claim("iss", former)] {
@@ -42,7 +42,7 @@ async fn one_that_is_added_has_the_operators_names_only() {
 async fn one_that_is_removed_has_no_keys_to_worry_about() {
     let world = World::new().await;
     let green = TestIssuer::start();
-    let issuer = || Issuer::new(green.url().parse().unwrap()).of_cluster("green");
+    let issuer = || Issuer::new(green.url().parse().unwrap()).with_cluster("green");
     world.verifier.add_issuer(issuer()).unwrap();
     let token = green.token().audience("orders").service_account("payments", "checkout").mint();
     assert_eq!(world.ask("/whoami", Some(&token)).await, 200);
@@ -106,7 +106,7 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
         let issuers = [(); 2].map(|()| TestIssuer::builder().tls().origin(SHARED).start());
         let trusted = |index: usize| {
             let (issuer, cluster) = (&issuers[index], clusters[index]);
-            let trusted = Issuer::new(SHARED.parse().unwrap()).of_cluster(cluster);
+            let trusted = Issuer::new(SHARED.parse().unwrap()).with_cluster(cluster);
             if is_given[index] {
                 return trusted.with_key_set(issuer.key_set().to_string());
             }
@@ -146,7 +146,7 @@ async fn changed_name_is_counted_and_shown_without_the_name() {
     std::fs::write(folder.join("ca.crt"), api_server.ca_pem()).unwrap();
     std::fs::write(folder.join("token"), "token-of-the-pod").unwrap();
     let issuer = Issuer::in_cluster_at(api_server.base_url(), &folder).unwrap();
-    let verifier = Verifier::builder(issuer.of_cluster("renamed")).audience("orders");
+    let verifier = Verifier::builder(issuer.with_cluster("renamed")).audience("orders");
     let verifier = verifier.build().unwrap();
     let labels = [("issuer", api_server.base_url()), ("cluster", "renamed")];
     let shown = || {

@@ -44,7 +44,7 @@ fn both() -> &'static (PrometheusHandle, Before) {
 #[tokio::main(flavor = "current_thread")]
 async fn without() -> (TestIssuer, Verifier) {
     let issuer = TestIssuer::start();
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).of_cluster("early");
+    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_cluster("early");
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
     verifier.record_metrics();
     for token in [issuer.token().audience("orders"), issuer.token().expired()] {

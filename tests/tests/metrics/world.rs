@@ -50,7 +50,7 @@ impl World {
         let api_server =
             KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap())).unwrap();
         let review = TokenReviewConfig::new(api_server).timeout(Duration::from_secs(30));
-        let trusted = Issuer::new(issuer.url().parse().unwrap()).of_cluster(CLUSTER);
+        let trusted = Issuer::new(issuer.url().parse().unwrap()).with_cluster(CLUSTER);
         let verifier = Verifier::builder(trusted.with_token_review(review))
             .audience("orders")
             .clock(clock.clone())

@@ -100,7 +100,7 @@ fn urls_for_keys_are_as_safe_as_the_issuer() {
 fn an_issuer_has_a_name_of_its_own() {
     let nameless = with(Issuer::with_opaque_name(" ", "https://k.example"));
     assert!(matches!(nameless, Err(BuildError::EmptyIssuer)));
-    let named = || Issuer::new(url()).of_cluster("blue");
+    let named = || Issuer::new(url()).with_cluster("blue");
     let twice = Verifier::builder(named()).issuer(named()).audience("orders").build();
     assert!(
         matches!(twice, Err(BuildError::DuplicateIssuer(name)) if name == "https://issuer.example")
@@ -114,14 +114,14 @@ fn several_issuers_have_the_names_of_their_clusters() {
         Verifier::builder(one).issuer(other).audience("orders").build()
     };
     let (one, other) = (|| Issuer::new(url()), || Issuer::new(other.clone()));
-    assert!(both(one().of_cluster("blue"), other().of_cluster("blue")).is_ok());
-    assert!(both(one().of_cluster("blue"), other().of_cluster("green")).is_ok());
+    assert!(both(one().with_cluster("blue"), other().with_cluster("blue")).is_ok());
+    assert!(both(one().with_cluster("blue"), other().with_cluster("green")).is_ok());
     for result in [
         both(one(), other()),
-        both(one().of_cluster("blue"), other()),
-        both(one(), other().of_cluster("blue")),
-        both(one().of_cluster("blue"), other().of_cluster(" ")),
-        with(one().of_cluster("")),
+        both(one().with_cluster("blue"), other()),
+        both(one(), other().with_cluster("blue")),
+        both(one().with_cluster("blue"), other().with_cluster(" ")),
+        with(one().with_cluster("")),
     ] {
         assert!(matches!(result, Err(BuildError::ClusterName(_))), "{result:?}");
     }

@@ -25,7 +25,7 @@ impl World {
         let (issuer, clock) = (TestIssuer::start(), ManualClock::at(pinned_time()));
         let trusted = Issuer::new(issuer.url().parse().unwrap())
             .with_key_set(issuer.key_set().to_string())
-            .of_cluster("blue");
+            .with_cluster("blue");
         let builder = Verifier::builder(trusted).audience("orders").clock(clock.clone());
         Self { issuer, verifier: builder.build().unwrap(), clock }
     }

@@ -292,8 +292,8 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
 #[tokio::test]
 async fn first_probe_starts_the_first_fetch_of_each_issuer() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
-        .issuer(trusted(&green).of_cluster("green"))
+    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
+        .issuer(trusted(&green).with_cluster("green"))
         .audience("orders")
         .build()
         .unwrap();
@@ -346,8 +346,8 @@ fn probe_outside_a_runtime_fetches_nothing_and_harms_nothing() {
 async fn blue_and_green() -> (TestIssuer, TestIssuer, Verifier) {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     green.go_down();
-    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
-        .issuer(trusted(&green).of_cluster("green"))
+    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
+        .issuer(trusted(&green).with_cluster("green"))
         .audience("orders")
         .build()
         .unwrap();
@@ -392,8 +392,8 @@ async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
 async fn of_a_cluster_with_several_issuers_one_is_enough() {
     let (old, new) = (TestIssuer::start(), TestIssuer::start());
     old.go_down();
-    let verifier = Verifier::builder(trusted(&old).of_cluster("blue"))
-        .issuer(trusted(&new).of_cluster("blue"))
+    let verifier = Verifier::builder(trusted(&old).with_cluster("blue"))
+        .issuer(trusted(&new).with_cluster("blue"))
         .audience("orders")
         .build()
         .unwrap();
@@ -408,8 +408,10 @@ async fn of_a_cluster_with_several_issuers_one_is_enough() {
 #[test]
 fn a_cluster_that_nobody_knows_is_an_error() {
     let issuer = TestIssuer::start();
-    let verifier =
-        Verifier::builder(trusted(&issuer).of_cluster("blue")).audience("orders").build().unwrap();
+    let verifier = Verifier::builder(trusted(&issuer).with_cluster("blue"))
+        .audience("orders")
+        .build()
+        .unwrap();
     for names in [&["red"][..], &["blue", "red"], &["red", "blue"]] {
         let unknown = Readiness::clusters(&verifier, names).unwrap_err();
         assert_eq!(unknown.to_string(), "the verifier has no issuer of a cluster \"red\"");
@@ -427,7 +429,7 @@ async fn an_issuer_that_is_added_makes_nobody_unready() {
     let (blue, red) = (TestIssuer::start(), TestIssuer::start());
     red.go_down();
     let verifier =
-        Verifier::builder(trusted(&blue).of_cluster("blue")).audience("orders").build().unwrap();
+        Verifier::builder(trusted(&blue).with_cluster("blue")).audience("orders").build().unwrap();
     let modes =
         [Readiness::any(&verifier), Readiness::all(&verifier), clusters(&verifier, &["blue"])];
     let all_ready = || modes.iter().all(Readiness::is_ready);
@@ -435,7 +437,7 @@ async fn an_issuer_that_is_added_makes_nobody_unready() {
     timeout(LONG, verifier.ready()).await.unwrap();
     assert!(all_ready());
 
-    verifier.add_issuer(trusted(&red).of_cluster("red")).unwrap();
+    verifier.add_issuer(trusted(&red).with_cluster("red")).unwrap();
     assert!(all_ready());
     let token = red.token().audience("orders").mint();
     assert!(verifier.judge(&token).await.is_err());

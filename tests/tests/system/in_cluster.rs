@@ -158,15 +158,15 @@ async fn one_cluster_may_be_known_in_two_ways() {
         .with_root_certificates_pem(pod.api_server.ca_pem())
         .with_fetch_bearer_token("token-of-the-pod");
     let build = |cluster: &'static str| {
-        let builder = Verifier::builder(pod.issuer().of_cluster("red"));
-        builder.issuer(by_name.clone().of_cluster(cluster)).audience("orders").build().unwrap()
+        let builder = Verifier::builder(pod.issuer().with_cluster("red"));
+        builder.issuer(by_name.clone().with_cluster(cluster)).audience("orders").build().unwrap()
     };
     // they have all keys in common, and whoever of them it is, the token is of that cluster
     let same = build("red");
     same.refresh_keys().await.unwrap();
     assert_eq!(same.judge(pod.token()).await.unwrap().cluster(), Some("red"));
     // what was not known when it was built is known now
-    let again = same.add_issuer(by_name.clone().of_cluster("red"));
+    let again = same.add_issuer(by_name.clone().with_cluster("red"));
     assert!(matches!(again, Err(kube_oidc::BuildError::DuplicateIssuer(_))), "{again:?}");
     // of two clusters, the one that is configured with the name has the key
     let log = kube_oidc_tests::Log::catch();

@@ -182,7 +182,7 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     let log = Log::catch();
     let cluster = Cluster::named(OLD);
     let label = cluster.address();
-    let verifier = builder(cluster.in_cluster().of_cluster("one-label")).build().unwrap();
+    let verifier = builder(cluster.in_cluster().with_cluster("one-label")).build().unwrap();
     let probe = ReadinessProbe::new(Readiness::any(&verifier));
     let shown = async || {
         let response = probe.clone().oneshot(Request::new(Body::empty())).await.unwrap();
@@ -389,8 +389,8 @@ async fn clones_of_an_issuer_share_no_names() {
 #[tokio::test]
 async fn each_of_several_clusters_has_the_name_that_its_own_api_server_reports() {
     let (blue, green) = (Cluster::named(OLD), Cluster::named(OLD));
-    let verifier = builder(blue.in_cluster().of_cluster("blue"))
-        .issuer(green.in_cluster().of_cluster("green"))
+    let verifier = builder(blue.in_cluster().with_cluster("blue"))
+        .issuer(green.in_cluster().with_cluster("green"))
         .build()
         .unwrap();
     verifier.refresh_keys().await.unwrap();
@@ -413,8 +413,8 @@ async fn learned_name_never_outranks_a_configured_one() {
             let own_key = blue.api_server.signing_key();
             blue.api_server.rotate_to(green.api_server.signing_key());
             let issuers = [
-                blue.in_cluster().of_cluster("blue"),
-                green.configured(DEFAULT).of_cluster("green"),
+                blue.in_cluster().with_cluster("blue"),
+                green.configured(DEFAULT).with_cluster("green"),
             ];
             let [first, second] = issuers;
             let verifier = if is_blue_first == is_named_in_the_order_of_responses {
@@ -455,9 +455,9 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
     let own_key = blue.api_server.signing_key();
     blue.api_server.rotate_to(green.api_server.signing_key());
     let blues = blue.minted(DEFAULT).signed_by(&own_key).mint();
-    let verifier = builder(blue.in_cluster().of_cluster("blue")).build().unwrap();
+    let verifier = builder(blue.in_cluster().with_cluster("blue")).build().unwrap();
     assert_eq!(verdict(&verifier, &blues).await, Ok(Some("blue".to_owned())));
-    verifier.add_issuer(green.configured(DEFAULT).of_cluster("green")).unwrap();
+    verifier.add_issuer(green.configured(DEFAULT).with_cluster("green")).unwrap();
     let greens = green.token(DEFAULT);
     assert_eq!(verdict(&verifier, &greens).await, Ok(Some("green".to_owned())));
     assert_eq!(verdict(&verifier, &blues).await, Ok(Some("blue".to_owned())));
@@ -465,7 +465,7 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
     for is_cached in [true, false] {
         assert!(verifier.remove_cluster("green"));
         green.api_server.go_down();
-        verifier.add_issuer(green.configured(DEFAULT).of_cluster("green")).unwrap();
+        verifier.add_issuer(green.configured(DEFAULT).with_cluster("green")).unwrap();
         let fresh = blue.minted(DEFAULT).signed_by(&own_key).claim("n", 1).mint();
         let token = if is_cached { &blues } else { &fresh };
         for _ in 0..2 {
@@ -479,8 +479,8 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
 #[tokio::test]
 async fn caller_of_a_learned_name_has_no_time_left_once_the_key_is_another_clusters() {
     let (blue, green) = (Cluster::named(DEFAULT), Cluster::named(DEFAULT));
-    let verifier = builder(blue.in_cluster().of_cluster("blue"))
-        .issuer(green.configured(DEFAULT).of_cluster("green"))
+    let verifier = builder(blue.in_cluster().with_cluster("blue"))
+        .issuer(green.configured(DEFAULT).with_cluster("green"))
         .build()
         .unwrap();
     verifier.refresh_keys().await.unwrap();
@@ -500,7 +500,7 @@ async fn key_of_two_clusters_with_an_equal_claim_to_the_name_is_shared() {
         let (blue, green) = (Cluster::named(DEFAULT), Cluster::named(DEFAULT));
         let issuer = |cluster: &Cluster, name: &'static str| {
             let issuer = if learns { cluster.in_cluster() } else { cluster.configured(DEFAULT) };
-            issuer.of_cluster(name)
+            issuer.with_cluster(name)
         };
         let verifier =
             builder(issuer(&blue, "blue")).issuer(issuer(&green, "green")).build().unwrap();

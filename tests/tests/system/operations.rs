@@ -66,7 +66,7 @@ async fn keys_that_are_given_are_fresh_for_ever() {
     let issuer = TestIssuer::start();
     let trusted = Issuer::new(issuer.url().parse().unwrap())
         .with_key_set(issuer.key_set().to_string())
-        .of_cluster("blue");
+        .with_cluster("blue");
     let clock = ManualClock::at(SystemTime::now());
     let verifier =
         Verifier::builder(trusted).audience("orders").clock(clock.clone()).build().unwrap();
@@ -138,8 +138,8 @@ async fn refresh_keys_asks_all_issuers_at_once() {
     let (hangs, answers) = (TestIssuer::start(), TestIssuer::start());
     hangs.answer(Endpoint::Keys, Answer::never());
     let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted(&hangs).of_cluster("blue"))
-        .issuer(trusted(&answers).of_cluster("green"))
+    let verifier = Verifier::builder(trusted(&hangs).with_cluster("blue"))
+        .issuer(trusted(&answers).with_cluster("green"))
         .audience("orders")
         .fetch_timeout(Duration::from_secs(60))
         .build()
@@ -253,8 +253,8 @@ async fn a_denied_token_is_refused_at_once_and_the_others_are_not() {
 async fn one_issuer_that_is_down_does_not_touch_the_others() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
-        .issuer(trusted(&green).of_cluster("green"))
+    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
+        .issuer(trusted(&green).with_cluster("green"))
         .audience("orders")
         .build()
         .unwrap();
@@ -273,7 +273,7 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
 async fn issuers_come_and_go_at_run_time() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     let trusted = |issuer: &TestIssuer, cluster: &'static str| {
-        Issuer::new(issuer.url().parse().unwrap()).of_cluster(cluster)
+        Issuer::new(issuer.url().parse().unwrap()).with_cluster(cluster)
     };
     let verifier = Verifier::builder(trusted(&blue, "blue")).audience("orders").build().unwrap();
     let (of_blue, of_green) = (token(&blue), token(&green));

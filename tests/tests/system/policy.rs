@@ -152,7 +152,7 @@ async fn a_name_belongs_to_a_cluster() {
     let log = Log::catch();
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     let of = |issuer: &TestIssuer, name: &'static str| {
-        Issuer::new(issuer.url().parse().unwrap()).of_cluster(name)
+        Issuer::new(issuer.url().parse().unwrap()).with_cluster(name)
     };
     let verifier = Verifier::builder(of(&blue, "blue"))
         .issuer(of(&green, "green"))

@@ -282,8 +282,8 @@ async fn two_issuers_have_one_kid_and_different_keys() {
         issuer.drop_old_keys();
     }
     let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted(&blue).of_cluster("blue"))
-        .issuer(trusted(&green).of_cluster("green"))
+    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
+        .issuer(trusted(&green).with_cluster("green"))
         .audience("orders")
         .build()
         .unwrap();

@@ -17,13 +17,13 @@ fn trusted(cluster: &TestIssuer, name: &'static str) -> Issuer {
     Issuer::new(SHARED.parse().unwrap())
         .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
         .with_root_certificates_pem(cluster.ca_pem())
-        .of_cluster(name)
+        .with_cluster(name)
 }
 
 fn given(cluster: &TestIssuer, name: &'static str) -> Issuer {
     Issuer::new(SHARED.parse().unwrap())
         .with_key_set(cluster.key_set().to_string())
-        .of_cluster(name)
+        .with_cluster(name)
 }
 
 fn both(blue: &TestIssuer, green: &TestIssuer) -> VerifierBuilder {
@@ -159,8 +159,8 @@ fn given_sets_with_a_key_in_common_are_a_build_error() {
 fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
     let issuer = || Issuer::new(SHARED.parse().unwrap());
     let build = |blue: Issuer, green: Issuer| {
-        let blue = blue.of_cluster("blue");
-        Verifier::builder(blue).issuer(green.of_cluster("green")).audience("orders").build()
+        let blue = blue.with_cluster("blue");
+        Verifier::builder(blue).issuer(green.with_cluster("green")).audience("orders").build()
     };
     let url = "https://blue.example:6443/openid/v1/jwks";
     let named = |name| Issuer::with_opaque_name(name, url);
@@ -197,8 +197,8 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
         }
         assert!(!format!("{error:?} {text}").contains("5ecre7"), "{error:?}");
         // at run time as well
-        let blue = Verifier::builder(blue.of_cluster("blue")).audience("orders").build().unwrap();
-        let added = blue.add_issuer(green.of_cluster("green"));
+        let blue = Verifier::builder(blue.with_cluster("blue")).audience("orders").build().unwrap();
+        let added = blue.add_issuer(green.with_cluster("green"));
         assert!(matches!(added, Err(BuildError::SharedKeyPlace { .. })), "{added:?}");
     }
     std::fs::remove_dir_all(&folder).unwrap();

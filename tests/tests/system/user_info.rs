@@ -81,7 +81,7 @@ async fn newer_servers_say_more() {
 
 #[tokio::test]
 async fn a_prefix_tells_clusters_apart() {
-    let blue = captured().of_cluster("blue").with_user_prefix("blue:");
+    let blue = captured().with_cluster("blue").with_user_prefix("blue:");
     let user = verify(&fixture("pod-bound.jwt"), blue, "orders").await.user_info();
     assert_eq!(user.username, "blue:system:serviceaccount:payments:checkout");
     assert_eq!(

@@ -219,7 +219,7 @@ impl Issuer {
     /// with several issuers wants a name for each. Issuers of one cluster share it, as during a
     /// migration from one issuer to another.
     #[must_use]
-    pub fn of_cluster(mut self, name: impl Into<Arc<str>>) -> Self {
+    pub fn with_cluster(mut self, name: impl Into<Arc<str>>) -> Self {
         self.cluster = Some(name.into());
         self
     }

@@ -55,7 +55,7 @@ pub fn in_namespace(namespace: impl Into<String>) -> Callers {
 }
 
 /// Workloads of the cluster that the operator calls so:
-/// [`Issuer::of_cluster`](crate::Issuer::of_cluster).
+/// [`Issuer::with_cluster`](crate::Issuer::with_cluster).
 pub fn in_cluster_named(name: impl Into<String>) -> Callers {
     Callers::of(Scope::Named(name.into()))
 }
@@ -266,7 +266,7 @@ impl Plain<ServiceAccountClaims> for Callers {
     fn hint(&self, caller: &Verified) -> Option<&'static str> {
         if self.lacks_cluster(caller) {
             return Some(match self.cluster {
-                Scope::Named(_) => "the caller's cluster has no name: Issuer::of_cluster()",
+                Scope::Named(_) => "the caller's cluster has no name: Issuer::with_cluster()",
                 Scope::Unnamed | Scope::Any => {
                     "it names no cluster, and the caller's has a name: in_cluster_named() or \
                      in_any_cluster()"

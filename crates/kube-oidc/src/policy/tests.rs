@@ -57,7 +57,7 @@ fn a_name_belongs_to_a_cluster() {
 
     // a rule for a cluster says nothing of a caller whose cluster has no name
     let denied = Policy::from(in_cluster_named("blue")).check(&caller(None, "ns", "sa"));
-    assert!(denied.unwrap_err().to_string().contains("of_cluster"));
+    assert!(denied.unwrap_err().to_string().contains("with_cluster"));
     assert!(!allows(in_cluster_named("blue").namespace("ns").not(), &caller(None, "ns", "sa")));
     assert!(allows(in_cluster_named("blue").namespace("ns").not(), &green));
 }

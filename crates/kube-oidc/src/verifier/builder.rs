@@ -157,13 +157,13 @@ impl<C: Claims> VerifierBuilder<C> {
     }
 
     /// Trusts one more issuer, with the same expectations. Its tokens are checked with its own
-    /// keys only. Each issuer then needs the name of its cluster: [`Issuer::of_cluster`].
+    /// keys only. Each issuer then needs the name of its cluster: [`Issuer::with_cluster`].
     ///
     /// ```
     /// use kube_oidc::{Issuer, Verifier};
     ///
-    /// let blue = Issuer::new("https://blue.example".parse()?).of_cluster("blue");
-    /// let green = Issuer::new("https://green.example".parse()?).of_cluster("green");
+    /// let blue = Issuer::new("https://blue.example".parse()?).with_cluster("blue");
+    /// let green = Issuer::new("https://green.example".parse()?).with_cluster("green");
     /// let verifier = Verifier::builder(blue).issuer(green).audience("orders").build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -183,7 +183,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// let cluster = |name: &'static str| {
     ///     Issuer::new(shared.clone())
     ///         .with_jwks_uri(format!("https://{name}.example:6443/openid/v1/jwks"))
-    ///         .of_cluster(name)
+    ///         .with_cluster(name)
     /// };
     /// let verifier = Verifier::builder(cluster("blue"))
     ///     .issuer(cluster("green"))

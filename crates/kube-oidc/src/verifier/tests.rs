@@ -478,12 +478,12 @@ fn trusted(issuer: usize, published: &Published) -> Issuer {
     if issuer == POD {
         let issuer = Issuer::in_cluster_at(API_SERVER, folder()).unwrap();
         let issuer = issuer.accept_former_names_for(FORMER_FOR);
-        return issuer.with_fetcher(published.clone()).of_cluster(cluster);
+        return issuer.with_fetcher(published.clone()).with_cluster(cluster);
     }
     Issuer::new(name.parse().unwrap())
         .with_jwks_uri(format!("https://keys.test/{issuer}"))
         .with_fetcher(published.clone())
-        .of_cluster(cluster)
+        .with_cluster(cluster)
 }
 
 type Told = Poll<Result<(Option<String>, ServiceAccountClaims), Reason>>;

@@ -305,8 +305,8 @@ async fn keys_of_another_issuer() {
             let set = json!({ "keys": [key.jwk()] }).to_string();
             Issuer::new(name.parse().unwrap()).with_key_set(set)
         };
-        let verifier = Verifier::builder(issuer(ISSUER, &ours).of_cluster("blue"))
-            .issuer(issuer(EVIL, &theirs).of_cluster("green"))
+        let verifier = Verifier::builder(issuer(ISSUER, &ours).with_cluster("blue"))
+            .issuer(issuer(EVIL, &theirs).with_cluster("green"))
             .audience("orders")
             .build()
             .unwrap();

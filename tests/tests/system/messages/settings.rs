@@ -9,7 +9,7 @@ const KEYS: &str = "https://api.example:6443/openid/v1/jwks";
 
 pub(super) fn cases() -> Vec<Case> {
     let issuer = || Issuer::new(SHARED.parse().unwrap());
-    let named = |name: &'static str| issuer().of_cluster(name);
+    let named = |name: &'static str| issuer().with_cluster(name);
     let case = |input, words, issuers: [Issuer; 2]| {
         let message = chain(&build(issuers));
         Case { input, message, words, secrets: vec!["5ecre7".to_owned()] }
@@ -38,7 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("one issuer twice", [SHARED, "twice", "cluster"], [issuer(), issuer()]),
         case(
             "a cluster without a name",
-            ["https://other.example", "name of its cluster", "of_cluster()"],
+            ["https://other.example", "name of its cluster", "with_cluster()"],
             [named("blue"), Issuer::new("https://other.example".parse().unwrap())],
         ),
     ]

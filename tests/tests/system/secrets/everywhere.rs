@@ -107,7 +107,7 @@ fn minted(issuer: &TestIssuer) -> TokenBuilder {
 }
 
 fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap()).of_cluster("blue")
+    Issuer::new(issuer.url().parse().unwrap()).with_cluster("blue")
 }
 
 fn builder(issuer: impl Into<Issuer>) -> VerifierBuilder {

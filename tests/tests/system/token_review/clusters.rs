@@ -13,7 +13,7 @@ fn sharing() -> TestIssuer {
 }
 
 fn named(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    issuer(cluster).of_cluster(name)
+    issuer(cluster).with_cluster(name)
 }
 
 fn reviewed(cluster: &TestIssuer, name: &'static str) -> Issuer {
@@ -25,7 +25,7 @@ fn reviewed_sharing(cluster: &TestIssuer, name: &'static str) -> Issuer {
     Issuer::new(SHARED.parse().unwrap())
         .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
         .with_root_certificates_pem(cluster.ca_pem())
-        .of_cluster(name)
+        .with_cluster(name)
         .with_token_review(review(reviewer_as(cluster, name)))
 }
 

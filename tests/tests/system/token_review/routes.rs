@@ -117,8 +117,8 @@ async fn below_a_layer_that_only_reports_it_reports() {
     let log = Log::catch();
     let (blue, green) = (cluster(), cluster());
     let verifier =
-        Verifier::builder(issuer(&blue).of_cluster("b").with_token_review(reviewer(&blue)))
-            .issuer(issuer(&green).of_cluster("g"))
+        Verifier::builder(issuer(&blue).with_cluster("b").with_token_review(reviewer(&blue)))
+            .issuer(issuer(&green).with_cluster("g"))
             .audience("orders")
             .build()
             .unwrap();

@@ -47,18 +47,18 @@ async fn nothing_of_a_token_is_shown() {
     let trusted = |review: TokenReviewConfig| {
         issuer(&cluster).with_root_certificates_pem(cluster.ca_pem()).with_token_review(review)
     };
-    let of_cluster =
+    let with_cluster =
         |timeout: Duration| TokenReviewConfig::new(reviewer_as(&cluster, own)).timeout(timeout);
     let verifier = |timeout, every: bool| {
-        let builder = Verifier::builder(trusted(of_cluster(timeout))).audience("orders");
+        let builder = Verifier::builder(trusted(with_cluster(timeout))).audience("orders");
         let builder = builder.clock(clock.clone());
         if every { builder.require_token_review() } else { builder }.build().unwrap()
     };
     let mut tokens = Vec::new();
     let mut shown = vec![
         format!("{:?}", reviewer_as(&cluster, own)),
-        format!("{:?}", of_cluster(SECOND)),
-        format!("{:?}", trusted(of_cluster(SECOND))),
+        format!("{:?}", with_cluster(SECOND)),
+        format!("{:?}", trusted(with_cluster(SECOND))),
         format!("{:?} {:?}", required(), required().clone()),
     ];
     let chatty = |layer: OidcAuthLayer| {
