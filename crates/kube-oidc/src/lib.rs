@@ -117,7 +117,7 @@ pub use self::{
         Callers, Denied, Policy, PolicyError, in_any_cluster, in_cluster_named, in_namespace,
     },
     readiness::{Readiness, ReadinessError},
-    status::{FetchFailure, IssuerStatus, KeyInfo, KeyState, NameStatus},
+    status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     user_info::UserInfo,
     validation::{API_SERVER_AUDIENCES, is_api_server_audience},
     verified::Verified,

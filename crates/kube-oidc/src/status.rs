@@ -50,9 +50,9 @@ pub struct IssuerStatus {
     /// migration is not seen any more, it can go.
     pub last_seen: Option<SystemTime>,
     /// The other names whose tokens are valid now: those of
-    /// [`Issuer::also_named`](crate::Issuer::also_named), and former names of an issuer of
+    /// [`Issuer::add_alias`](crate::Issuer::add_alias), and former names of an issuer of
     /// [`Issuer::in_cluster`](crate::Issuer::in_cluster).
-    pub also_named: Vec<NameStatus>,
+    pub aliases: Vec<AliasStatus>,
     /// How many requests were accepted with a token that should have been replaced (`warnafter`):
     /// their callers do not read their token files again.
     pub past_warn_after: u64,
@@ -64,7 +64,7 @@ pub struct IssuerStatus {
 /// Another name of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NameStatus {
+pub struct AliasStatus {
     /// The name.
     pub name: String,
     /// When a token of this name was accepted for the last time.
@@ -127,7 +127,7 @@ impl fmt::Display for IssuerStatus {
         if let Some(name) = &self.reported_name {
             write!(f, ", named {}", Cut(name))?;
         }
-        for former in &self.also_named {
+        for former in &self.aliases {
             if let Some(left) = former.valid_for {
                 write!(f, ", formerly {} (for {})", Cut(&former.name), Span(left))?;
             }

@@ -35,9 +35,9 @@ pub(crate) struct Args {
     in_cluster: bool,
 
     /// Another name of the one issuer, as during a migration; may be given more than once
-    /// (`also_named`)
+    /// (`alias`)
     #[arg(long, value_name = "NAME")]
-    also_named: Vec<String>,
+    alias: Vec<String>,
 
     /// Serve /reviewed too, which asks the API server whether a token still counts; needs the right
     /// to create tokenreviews (system:auth-delegator)
@@ -152,8 +152,8 @@ impl Args {
         }
         let [issuer] = &self.issuer[..] else {
             self.check_settings_of_one_issuer()?;
-            if !self.also_named.is_empty() {
-                return Err(StartError::OneIssuerNeeded { flag: "--also-named" });
+            if !self.alias.is_empty() {
+                return Err(StartError::OneIssuerNeeded { flag: "--alias" });
             }
             return self.issuer.iter().map(|issuer| named_issuer(issuer)).collect();
         };
@@ -185,7 +185,7 @@ impl Args {
     }
 
     fn with_other_names(&self, issuer: Issuer) -> Issuer {
-        self.also_named.iter().fold(issuer, |issuer, name| issuer.also_named(name.as_str()))
+        self.alias.iter().fold(issuer, |issuer, name| issuer.add_alias(name.as_str()))
     }
 
     /// Flags about the keys of an issuer need one, and only one.

@@ -27,7 +27,7 @@ async fn one_that_is_added_has_the_operators_names_only() {
     let world = World::new().await;
     let green = TestIssuer::start();
     let former = "https://former.example";
-    let added = Issuer::new(green.url().parse().unwrap()).with_cluster("green").also_named(former);
+    let added = Issuer::new(green.url().parse().unwrap()).with_cluster("green").add_alias(former);
     world.verifier.add_issuer(added).unwrap();
     let token = green.token().audience("orders").service_account("payments", "checkout");
     for token in [token.clone(), token.clone().claim("iss", former)] {

@@ -98,7 +98,7 @@ async fn is_accepted(verifier: &Verifier, token: &str) -> bool {
 fn names_of(verifier: &Verifier) -> Vec<String> {
     let status = verifier.status().remove(0);
     let current = status.reported_name.unwrap_or(status.issuer);
-    [current].into_iter().chain(status.also_named.into_iter().map(|one| one.name)).collect()
+    [current].into_iter().chain(status.aliases.into_iter().map(|one| one.name)).collect()
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
                     format!(r#"{{"issuer":"{named}","jwks_uri":"{}"}}"#, server.jwks_uri());
                 server.answer(Endpoint::Discovery, Answer::new(200, document));
             }
-            let issuer = Issuer::new(urls[first].parse().unwrap()).also_named(urls[second]);
+            let issuer = Issuer::new(urls[first].parse().unwrap()).add_alias(urls[second]);
             let often = Duration::from_millis(100);
             let verifier = builder(issuer).min_refresh(often).max_refresh(often).build().unwrap();
             for iss in urls {
@@ -129,7 +129,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
     // and no other name
     let other = format!(r#"{{"issuer":"{OLD}","jwks_uri":"{}"}}"#, new.jwks_uri());
     new.answer(Endpoint::Discovery, Answer::new(200, other));
-    let verifier = build(Issuer::new(new.url().parse().unwrap()).also_named(old.url()));
+    let verifier = build(Issuer::new(new.url().parse().unwrap()).add_alias(old.url()));
     let token = new.token().audience("orders").mint();
     assert_eq!(verdict(&verifier, &token).await, Err(Reason::KeysUnavailable));
 }
@@ -154,9 +154,9 @@ async fn changed_name_is_followed_with_one_warning() {
     assert_eq!(verifier.time_left(&caller), A_DAY_BUT_AN_HOUR);
     let status = verifier.status().remove(0);
     assert_eq!((status.reported_name.as_deref(), status.state), (Some(NEW), KeyState::Fresh));
-    assert_eq!(status.also_named[0].name, OLD);
-    assert_eq!(status.also_named[0].valid_for, Some(A_DAY_BUT_AN_HOUR));
-    assert!(status.last_seen.is_some() && status.also_named[0].last_seen.is_some());
+    assert_eq!(status.aliases[0].name, OLD);
+    assert_eq!(status.aliases[0].valid_for, Some(A_DAY_BUT_AN_HOUR));
+    assert!(status.last_seen.is_some() && status.aliases[0].last_seen.is_some());
     assert!(status.to_string().contains(&format!("formerly {OLD} (for 23 h)")), "{status}");
     // keys go on as ever: a new key of the new name counts
     cluster.api_server.rotate();
@@ -314,7 +314,7 @@ async fn restart_in_mid_migration_accepts_configured_names_and_the_reported_one(
     for reported in [OLD, NEW] {
         for also in [OLD, NEW] {
             cluster.report(reported);
-            let verifier = build(cluster.in_cluster().also_named(also));
+            let verifier = build(cluster.in_cluster().add_alias(also));
             verifier.refresh_keys().await.unwrap();
             for (name, token) in [(OLD, &old), (NEW, &new)] {
                 let expected = name == reported || name == also;
@@ -519,7 +519,7 @@ async fn key_of_two_clusters_with_an_equal_claim_to_the_name_is_shared() {
 #[tokio::test]
 async fn every_name_of_an_issuer_is_an_audience_of_its_api_server() {
     let cluster = Cluster::named(OLD);
-    let issuer = || cluster.in_cluster().also_named("https://also.example");
+    let issuer = || cluster.in_cluster().add_alias("https://also.example");
     let issuer = || issuer().accept_former_names_for(Duration::ZERO);
     let token = |audience: &str| cluster.minted(OLD).audience(audience).mint();
     let tokens: Vec<String> = [OLD, "https://also.example", NEW].map(token).into();

@@ -357,7 +357,7 @@ async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
         .with_root_certificates_pem(issuer.ca_pem());
     let also = Issuer::new(issuer.url().parse().unwrap())
         .with_root_certificates_pem(issuer.ca_pem())
-        .also_named(NAME);
+        .add_alias(NAME);
     let other =
         Issuer::new(issuer.url().parse().unwrap()).with_root_certificates_pem(issuer.ca_pem());
     let build = |issuer: &Issuer| Verifier::builder(issuer.clone()).audience("orders");

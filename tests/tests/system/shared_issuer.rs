@@ -173,7 +173,7 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
     let with_fetcher = issuer().with_fetcher(HttpFetcher::new());
     for (blue, green, place) in [
         (issuer(), issuer(), SHARED),
-        (issuer().also_named("https://old.example"), issuer(), SHARED),
+        (issuer().add_alias("https://old.example"), issuer(), SHARED),
         (issuer().with_jwks_uri(url), issuer().with_jwks_uri(url), url),
         (
             issuer().with_jwks_uri(url),
@@ -206,7 +206,7 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
     let proxied = |port| issuer().with_fetch_proxy(format!("http://127.0.0.1:{port}"));
     for (blue, green) in [
         (issuer(), issuer().with_jwks_uri(url)),
-        (issuer(), Issuer::new("https://other.example".parse().unwrap()).also_named(SHARED)),
+        (issuer(), Issuer::new("https://other.example".parse().unwrap()).add_alias(SHARED)),
         (issuer().with_key_set_file("/blue.json"), issuer().with_key_set_file("/green.json")),
         (issuer().with_key_set_file("/blue.json"), issuer()),
         (proxied(1), proxied(2)),
@@ -238,12 +238,12 @@ async fn junk_asks_each_of_them_no_more_than_alone() {
 async fn a_migration_is_one_call_and_the_status_says_when_the_old_name_can_go() {
     let issuer = TestIssuer::start();
     let old = "https://old.example";
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).also_named(old);
+    let trusted = Issuer::new(issuer.url().parse().unwrap()).add_alias(old);
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
     let seen = || {
         let status = verifier.status().remove(0);
-        assert_eq!(status.also_named[0].name, old);
-        (status.last_seen.is_some(), status.also_named[0].last_seen.is_some())
+        assert_eq!(status.aliases[0].name, old);
+        (status.last_seen.is_some(), status.aliases[0].last_seen.is_some())
     };
     assert_eq!(seen(), (false, false));
     let new_token = issuer.token().audience("orders").mint();

@@ -63,7 +63,7 @@ pub struct Issuer {
     key_set_file: Option<PathBuf>,
     /// The API server of a pod's own cluster, which reports the name.
     api_server: Option<IssuerUrl>,
-    also_named: Vec<Arc<str>>,
+    aliases: Vec<Arc<str>>,
     /// How long a former name stays valid.
     former_for: Duration,
     fetcher: Option<Arc<dyn Fetch>>,
@@ -83,7 +83,7 @@ impl Issuer {
     /// An issuer whose name is no URL, such as `auth.openshift.io` or `rke`. Its keys cannot be
     /// discovered, so the https URL of its key set is demanded.
     ///
-    /// With the name `kubernetes/serviceaccount`, here or in [`also_named`](Self::also_named), bound tokens
+    /// With the name `kubernetes/serviceaccount`, here or in [`aliases`](Self::add_alias), bound tokens
     /// of that issuer are accepted. Tokens from Secrets, which have the same `iss` and no `exp`, are
     /// still rejected as [`Reason::LegacyToken`](crate::Reason::LegacyToken).
     #[must_use]
@@ -100,7 +100,7 @@ impl Issuer {
     /// server reports another name, the verifier follows with one warning: the new name counts at
     /// once, and the former name stays valid for 24 hours
     /// ([`accept_former_names_for`](Self::accept_former_names_for)). A process that starts after the
-    /// change does not know the former name: [`also_named`](Self::also_named) configures it. The keys
+    /// change does not know the former name: [`aliases`](Self::add_alias) configures it. The keys
     /// are the API server's own, at `/openid/v1/jwks`.
     ///
     /// A name that another cluster of the verifier is configured with outranks the same name that
@@ -168,17 +168,17 @@ impl Issuer {
     /// ```
     /// use kube_oidc::{Issuer, Verifier};
     ///
-    /// let issuer = Issuer::new("https://new.example".parse()?).also_named("https://old.example");
+    /// let issuer = Issuer::new("https://new.example".parse()?).add_alias("https://old.example");
     /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
     ///
-    /// for name in &verifier.status()[0].also_named {
+    /// for name in &verifier.status()[0].aliases {
     ///     println!("{} was last seen {:?}", name.name, name.last_seen);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn also_named(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.also_named.push(name.into());
+    pub fn add_alias(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.aliases.push(name.into());
         self
     }
 
@@ -186,7 +186,7 @@ impl Issuer {
     /// after a discovery document last named it. Defaults to 24 h, as in OpenShift. With zero it
     /// ends when the API server reports another name.
     ///
-    /// Up to 8 names are remembered. Names of [`also_named`](Self::also_named) do not end.
+    /// Up to 8 names are remembered. Names of [`aliases`](Self::add_alias) do not end.
     #[must_use]
     pub fn accept_former_names_for(mut self, duration: Duration) -> Self {
         self.former_for = duration;
@@ -203,7 +203,7 @@ impl Issuer {
             key_set: None,
             key_set_file: None,
             api_server: None,
-            also_named: Vec::new(),
+            aliases: Vec::new(),
             former_for: DEFAULT_FORMER_FOR,
             fetcher: None,
             token_review: None,
@@ -286,9 +286,9 @@ impl Issuer {
     pub(crate) fn names(&self, incidents: &Arc<Incidents>) -> Names {
         if self.api_server.is_some() {
             let learned = LearnedNames::new(self.former_for, Arc::clone(incidents));
-            Names::learned(&self.name, &self.also_named, learned)
+            Names::learned(&self.name, &self.aliases, learned)
         } else {
-            Names::configured(&self.name, &self.also_named)
+            Names::configured(&self.name, &self.aliases)
         }
     }
 
@@ -316,7 +316,7 @@ impl Issuer {
         if self.name.trim().is_empty() {
             return Err(BuildError::EmptyIssuer);
         }
-        for name in [&self.name].into_iter().chain(&self.also_named) {
+        for name in [&self.name].into_iter().chain(&self.aliases) {
             check_name(name).map_err(|source| BuildError::url(name, source))?;
         }
         if let Some(document) = &self.key_set {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::learned::{Change, LearnedNames};
-use crate::{clock::Moment, status::NameStatus};
+use crate::{clock::Moment, status::AliasStatus};
 
 /// Distinguishes an issuer from every other that this process ever trusted, also from one of the
 /// same name: an issuer that was removed and added again has another ID.
@@ -63,13 +63,13 @@ impl Held<'_> {
 }
 
 impl Names {
-    pub(super) fn configured(name: &Arc<str>, also_named: &[Arc<str>]) -> Self {
-        let names = [name].into_iter().chain(also_named);
+    pub(super) fn configured(name: &Arc<str>, aliases: &[Arc<str>]) -> Self {
+        let names = [name].into_iter().chain(aliases);
         Self { label: Arc::clone(name), configured: names.map(configured).collect(), learned: None }
     }
 
-    pub(super) fn learned(label: &Arc<str>, also_named: &[Arc<str>], names: LearnedNames) -> Self {
-        let configured = also_named.iter().map(configured).collect();
+    pub(super) fn learned(label: &Arc<str>, aliases: &[Arc<str>], names: LearnedNames) -> Self {
+        let configured = aliases.iter().map(configured).collect();
         Self { label: Arc::clone(label), configured, learned: Some(names) }
     }
 
@@ -177,7 +177,7 @@ impl Names {
     }
 
     /// The other names that the issuer has now.
-    pub(crate) fn others(&self, now: Moment) -> Vec<NameStatus> {
+    pub(crate) fn others(&self, now: Moment) -> Vec<AliasStatus> {
         let configured = self.configured.iter().map(|configured| Arc::clone(&configured.name));
         let learned = self.learned.iter().flat_map(LearnedNames::all);
         let mut names: Vec<Arc<str>> = Vec::new();
@@ -188,7 +188,7 @@ impl Names {
         }
         let status = |name: Arc<str>| {
             let held = self.find(&name, now)?;
-            Some(NameStatus {
+            Some(AliasStatus {
                 name: name.to_string(),
                 last_seen: held.seen.time(),
                 valid_for: Some(held.left).filter(|left| *left < Duration::MAX),

@@ -182,7 +182,7 @@ impl IssuerMeter {
         let usable = if status.state == KeyState::Empty { 0 } else { status.keys.len() };
         gauge!(KEYS, self.labels.clone()).set(as_f64(usable));
         describe_gauge!(NAMES, "Names of an issuer whose tokens are valid now");
-        gauge!(NAMES, self.labels.clone()).set(as_f64(1 + status.also_named.len()));
+        gauge!(NAMES, self.labels.clone()).set(as_f64(1 + status.aliases.len()));
         self.recorded.store(true, Ordering::Relaxed);
         if let Some(age) = status.age {
             describe_gauge!(

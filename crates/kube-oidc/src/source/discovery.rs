@@ -93,7 +93,7 @@ pub(super) fn jwks_uri(
             hint: if is_slash {
                 "; the two differ in a slash at the end"
             } else {
-                "; also_named(..) accepts both, if they are names of one cluster"
+                "; add_alias(..) accepts both, if they are names of one cluster"
             },
         });
     }

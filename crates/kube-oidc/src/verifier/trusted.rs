@@ -343,7 +343,7 @@ impl TrustedIssuer {
             fetches: 0,
             failures: 0,
             last_seen: self.names.last_seen(now),
-            also_named: self.names.others(now),
+            aliases: self.names.others(now),
             past_warn_after: self.past_warn_after.load(Ordering::Relaxed),
             for_api_server: self.for_api_server.load(Ordering::Relaxed),
         };

@@ -321,7 +321,7 @@ fn what_cannot_work_is_one_line_and_status_2() {
             "demo's own issuer",
         ),
         (vec![page, "--in-cluster", "--audience", "a", "--listen", &taken], "demo's own issuer"),
-        (vec!["--also-named", "https://old.example"], "--also-named needs one --issuer"),
+        (vec!["--alias", "https://old.example"], "--alias needs one --issuer"),
         (vec!["--token-review"], "--token-review is for --in-cluster"),
         (vec!["--issuer", issuer, "--audience", "a", "--token-review"], "--in-cluster"),
         (vec!["--in-cluster", "--token-review"], "KUBERNETES_SERVICE_HOST is not set"),

@@ -68,7 +68,7 @@ fn parsed() -> Vec<Case> {
         ("discovery URL as opaque name", named(document), is_document),
         (
             "discovery URL as additional name",
-            built(Issuer::new(ISSUER.parse().unwrap()).also_named(document)),
+            built(Issuer::new(ISSUER.parse().unwrap()).add_alias(document)),
             is_document,
         ),
         ("list of issuers", issuer(list), is_list),
