@@ -515,7 +515,7 @@ impl Reason {
             }
             Self::LegacyToken => {
                 "the caller should use a projected volume, and not the token of a Secret; for a \
-                 cluster whose own issuer has this name, configure Issuer::with_opaque_name()"
+                 cluster whose own issuer has this name, configure Issuer::opaque()"
             }
             Self::NoExpiry | Self::NoIssuedAt => {
                 "no kube-apiserver issues such tokens: where does it come from?"

@@ -176,7 +176,7 @@ impl Args {
         }
         if let Some(path) = &self.jwks_file {
             check_file("--jwks-file", path, |keys| {
-                let given = Issuer::with_opaque_name(issuer.name(), "").with_key_set(keys);
+                let given = Issuer::opaque(issuer.name(), "").with_key_set(keys);
                 Verifier::builder(given).audience("any").build().map(drop)
             })?;
             issuer = issuer.with_key_set_file(path);

@@ -91,14 +91,14 @@ fn urls_for_keys_are_as_safe_as_the_issuer() {
     let loopback: IssuerUrl = "http://127.0.0.1:1".parse().unwrap();
     assert!(with(Issuer::new(loopback.clone()).with_jwks_uri("http://[::1]:2/k")).is_ok());
     assert!(with(Issuer::new(loopback).with_jwks_uri("http://10.0.0.1/k")).is_err());
-    assert!(with(Issuer::with_opaque_name("rke", "http://127.0.0.1/k")).is_err());
+    assert!(with(Issuer::opaque("rke", "http://127.0.0.1/k")).is_err());
     let origin = Issuer::new(url()).with_fetch_bearer_token("t").with_credential_origin("http://a");
     assert!(matches!(with(origin), Err(BuildError::Url { .. })));
 }
 
 #[test]
 fn an_issuer_has_a_name_of_its_own() {
-    let nameless = with(Issuer::with_opaque_name(" ", "https://k.example"));
+    let nameless = with(Issuer::opaque(" ", "https://k.example"));
     assert!(matches!(nameless, Err(BuildError::EmptyIssuer)));
     let named = || Issuer::new(url()).with_cluster("blue");
     let twice = Verifier::builder(named()).issuer(named()).audience("orders").build();

@@ -267,7 +267,7 @@ async fn a_type_of_token_of_ones_own() {
 #[tokio::test]
 async fn an_issuer_that_is_no_url() {
     let issuer = TestIssuer::builder().tls().start();
-    let trusted = Issuer::with_opaque_name("auth.openshift.io", issuer.jwks_uri())
+    let trusted = Issuer::opaque("auth.openshift.io", issuer.jwks_uri())
         .with_root_certificates_pem(issuer.ca_pem());
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
     let token = issuer.token().audience("orders").claim("iss", "auth.openshift.io").mint();
@@ -353,8 +353,8 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
 async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
     const NAME: &str = "kubernetes/serviceaccount";
     let issuer = TestIssuer::builder().tls().start();
-    let opaque = Issuer::with_opaque_name(NAME, issuer.jwks_uri())
-        .with_root_certificates_pem(issuer.ca_pem());
+    let opaque =
+        Issuer::opaque(NAME, issuer.jwks_uri()).with_root_certificates_pem(issuer.ca_pem());
     let also = Issuer::new(issuer.url().parse().unwrap())
         .with_root_certificates_pem(issuer.ca_pem())
         .add_alias(NAME);

@@ -163,7 +163,7 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
         Verifier::builder(blue).issuer(green.with_cluster("green")).audience("orders").build()
     };
     let url = "https://blue.example:6443/openid/v1/jwks";
-    let named = |name| Issuer::with_opaque_name(name, url);
+    let named = |name| Issuer::opaque(name, url);
     let folder = std::env::temp_dir().join(format!("kube-oidc-place-{}", fastrand::u64(..)));
     std::fs::create_dir_all(&folder).unwrap();
     for name in ["ca.crt", "token"] {

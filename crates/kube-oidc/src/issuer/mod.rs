@@ -87,7 +87,7 @@ impl Issuer {
     /// of that issuer are accepted. Tokens from Secrets, which have the same `iss` and no `exp`, are
     /// still rejected as [`Reason::LegacyToken`](crate::Reason::LegacyToken).
     #[must_use]
-    pub fn with_opaque_name(name: &str, jwks_uri: impl Into<String>) -> Self {
+    pub fn opaque(name: &str, jwks_uri: impl Into<String>) -> Self {
         Self::named(name.into(), None).with_jwks_uri(jwks_uri)
     }
 

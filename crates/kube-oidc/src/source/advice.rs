@@ -34,7 +34,7 @@ pub(super) fn advice(
         }
         (404, _) if place == Place::ApiServer => {
             ": the API server has no discovery, since its --service-account-issuer is no https URL \
-             or it is older than Kubernetes 1.20; use with_opaque_name(..) and with_key_set_file(..)"
+             or it is older than Kubernetes 1.20; use opaque(..) and with_key_set_file(..)"
         }
         (401 | 403, Some(false)) => {
             ": no credentials were sent. A kube-apiserver demands a token \

@@ -59,14 +59,14 @@ async fn case<C: kube_oidc::Claims>(
 
 async fn legacy_names(issuer: &TestIssuer) -> Vec<Case> {
     const NAME: &str = "kubernetes/serviceaccount";
-    let named = Issuer::with_opaque_name(NAME, "").with_key_set(issuer.key_set().to_string());
+    let named = Issuer::opaque(NAME, "").with_key_set(issuer.key_set().to_string());
     let configured = Verifier::builder(named).audience("orders").build().unwrap();
     vec![
         case(
             "bound token of an issuer that is named as the legacy one and not configured",
             builder(issuer).build().unwrap(),
             minted(issuer).claim("iss", NAME),
-            ["its iss is `kubernetes/serviceaccount`", "Secret", "with_opaque_name"],
+            ["its iss is `kubernetes/serviceaccount`", "Secret", "opaque"],
         )
         .await,
         case(

@@ -54,7 +54,7 @@ fn parsed() -> Vec<Case> {
     const ISSUER: &str = "https://issuer.example";
     let issuer = |url: &str| message(url.parse::<IssuerUrl>());
     let built = |issuer: Issuer| message(Verifier::builder(issuer).audience("orders").build());
-    let named = |name: &str| built(Issuer::with_opaque_name(name, "https://keys.example"));
+    let named = |name: &str| built(Issuer::opaque(name, "https://keys.example"));
     let document = "https://issuer.example/.well-known/openid-configuration";
     let list = "https://a.example,https://b.example";
     let is_document = ["discovery document", "/.well-known/", "give the issuer"];
@@ -80,11 +80,7 @@ fn parsed() -> Vec<Case> {
             built(Issuer::new(ISSUER.parse().unwrap()).with_jwks_uri(loopback)),
             is_loopback,
         ),
-        (
-            "kubectl proxy with an opaque name",
-            built(Issuer::with_opaque_name("rke", loopback)),
-            is_loopback,
-        ),
+        ("kubectl proxy with an opaque name", built(Issuer::opaque("rke", loopback)), is_loopback),
     ]
     .map(|(input, message, words)| Case { input, message, words, secrets: vec![] })
     .into()
@@ -316,7 +312,7 @@ async fn statuses() -> Vec<Case> {
     cases.push(Case {
         input: "in_cluster without discovery",
         message: in_cluster_without_discovery().await,
-        words: ["status 404", "--service-account-issuer", "with_opaque_name(..)"],
+        words: ["status 404", "--service-account-issuer", "opaque(..)"],
         secrets: secrets(),
     });
     cases

@@ -72,7 +72,7 @@ fn no_setting_shows_a_password_or_a_query() {
         kube.proxy_url = url.parse().ok();
         for (what, text) in [
             ("jwks_uri", built(&issuer().with_jwks_uri(url))),
-            ("opaque name", built(&Issuer::with_opaque_name("rke", url))),
+            ("opaque name", built(&Issuer::opaque("rke", url))),
             ("header", set(fetcher().with_header(url, "a", "5ecre7"))),
             ("token", set(fetcher().with_bearer_token(url, "5ecre7"))),
             ("token file", set(fetcher().with_bearer_token_file(url, "/x"))),
