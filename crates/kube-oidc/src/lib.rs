@@ -113,9 +113,7 @@ pub use self::{
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     key_set::{KeySetError, SkippedKey},
-    policy::{
-        Callers, Denied, Policy, PolicyError, in_any_cluster, in_cluster_named, in_namespace,
-    },
+    policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},
     readiness::{Readiness, ReadinessError},
     status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     user_info::UserInfo,

@@ -118,7 +118,7 @@ impl Verified<ServiceAccountClaims> {
 
     /// The same claims, as those of a cluster: see [`cluster`](Self::cluster).
     #[must_use]
-    pub fn in_cluster_named(self, name: &str) -> Self {
+    pub fn with_cluster(self, name: &str) -> Self {
         let kept = self.0.kept.clone();
         let cluster = Some(name.into());
         Self(Arc::new(Inner { kept, cluster, user_prefix: None, basis: None }))

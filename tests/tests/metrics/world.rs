@@ -4,9 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::{Router, routing::any};
 use kube_client::Config;
-use kube_oidc::{
-    Issuer, Verifier, clock::ManualClock, in_cluster_named, token_review::TokenReviewConfig,
-};
+use kube_oidc::{Callers, Issuer, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
 use kube_oidc_tests::HttpServer;
 use kube_oidc_token_review::KubeReviewer;
@@ -86,7 +84,7 @@ impl World {
 
 fn service(verifier: &Verifier) -> Router {
     let layer = || OidcAuthLayer::from(verifier.clone());
-    let payments = in_cluster_named(CLUSTER).namespace("payments");
+    let payments = Callers::cluster(CLUSTER).namespace("payments");
     let policy = || AuthorizeLayer::only(payments.clone()).build().unwrap();
     let ok = || any(|| async { "ok" });
     Router::new()

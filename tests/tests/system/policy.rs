@@ -8,8 +8,8 @@ use http::{StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use tower_kube_oidc::{
-    AuthorizeError, AuthorizeLayer, Caller, Issuer, OidcAuthLayer, Policy, PolicyError,
-    ResponseFormat, Verified, Verifier, in_any_cluster, in_cluster_named, in_namespace,
+    AuthorizeError, AuthorizeLayer, Caller, Callers, Issuer, OidcAuthLayer, Policy, PolicyError,
+    ResponseFormat, Verified, Verifier, in_any_cluster, in_namespace,
 };
 
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
@@ -165,7 +165,7 @@ async fn a_name_belongs_to_a_cluster() {
     let green_claims = verifier.judge(&from_green).await.unwrap();
     assert_eq!(blue_claims.service_account(), green_claims.service_account(), "uid and all");
 
-    let named = || in_cluster_named("blue").namespace("payments").service_account("twin-of-two");
+    let named = || Callers::cluster("blue").namespace("payments").service_account("twin-of-two");
     let unnamed = || in_namespace("payments").service_account("twin-of-two");
     let any = || in_any_cluster().namespace("payments").service_account("twin-of-two");
     let yes = StatusCode::OK;

@@ -392,7 +392,7 @@ impl<'de> Members<'de> for ObjectClaim<'de> {
 /// let claims = ServiceAccountClaims::for_test("payments", "checkout")
 ///     .with_pod("checkout-7f9c", "ab196201-1a7e-4df7-88b5-736e527013b4")
 ///     .with_audience("orders");
-/// let caller = Verified::dangerous_without_verification(claims).in_cluster_named("blue");
+/// let caller = Verified::dangerous_without_verification(claims).with_cluster("blue");
 /// assert_eq!(caller.cluster(), Some("blue"));
 /// assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
 /// assert_eq!(caller.pod().unwrap().name(), "checkout-7f9c");

@@ -17,12 +17,12 @@ use crate::{
 /// Names are compared whole, letter by letter; `*` alone is any name.
 ///
 /// ```
-/// use kube_oidc::{in_cluster_named, in_namespace};
+/// use kube_oidc::{Callers, in_namespace};
 ///
 /// // a verifier of one cluster, which has no name
 /// let refunds = in_namespace("payments").service_account("refunds");
 /// // one of several clusters
-/// let batch = in_cluster_named("green").namespace("batch").bound_to_pod();
+/// let batch = Callers::cluster("green").namespace("batch").bound_to_pod();
 /// ```
 ///
 /// A namespace and a service account of the same names exist in every cluster. So a rule that
@@ -54,12 +54,6 @@ pub fn in_namespace(namespace: impl Into<String>) -> Callers {
     Callers::of(Scope::Unnamed).namespace(namespace)
 }
 
-/// Workloads of the cluster that the operator calls so:
-/// [`Issuer::with_cluster`](crate::Issuer::with_cluster).
-pub fn in_cluster_named(name: impl Into<String>) -> Callers {
-    Callers::of(Scope::Named(name.into()))
-}
-
 /// Workloads of every cluster that the verifier trusts: whoever may name things in one of them can
 /// be allowed by a name.
 pub fn in_any_cluster() -> Callers {
@@ -67,6 +61,12 @@ pub fn in_any_cluster() -> Callers {
 }
 
 impl Callers {
+    /// Workloads of the cluster with this name:
+    /// [`Issuer::with_cluster`](crate::Issuer::with_cluster).
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self::of(Scope::Named(name.into()))
+    }
+
     fn of(cluster: Scope) -> Self {
         Self {
             cluster,
@@ -268,7 +268,7 @@ impl Plain<ServiceAccountClaims> for Callers {
             return Some(match self.cluster {
                 Scope::Named(_) => "the caller's cluster has no name: Issuer::with_cluster()",
                 Scope::Unnamed | Scope::Any => {
-                    "it names no cluster, and the caller's has a name: in_cluster_named() or \
+                    "it names no cluster, and the caller's has a name: Callers::cluster() or \
                      in_any_cluster()"
                 }
             });

@@ -7,7 +7,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-pub use self::callers::{Callers, in_any_cluster, in_cluster_named, in_namespace};
+pub use self::callers::{Callers, in_any_cluster, in_namespace};
 use self::rule::{All, Any, Audience, DenyReason, Looked, Not, Plain, Rule, Truth, When};
 use crate::{
     claims::{Claims, ServiceAccountClaims},
@@ -17,15 +17,15 @@ use crate::{
 
 /// Says which callers are allowed.
 ///
-/// It begins with [`in_namespace`], [`in_cluster_named`] or [`in_any_cluster`], which name
+/// It begins with [`in_namespace`], [`Callers::cluster`] or [`in_any_cluster`], which name
 /// workloads, or with [`Policy::audience`] or [`Policy::when`]. Rules are joined with [`or`](Policy::or), [`and`](Policy::and) and
 /// [`not`](Policy::not):
 ///
 /// ```
-/// use kube_oidc::{Policy, in_cluster_named};
+/// use kube_oidc::{Callers, Policy};
 ///
-/// let payments = in_cluster_named("blue").namespace("payments");
-/// let batch = in_cluster_named("green").namespace("batch").service_account("nightly");
+/// let payments = Callers::cluster("blue").namespace("payments");
+/// let batch = Callers::cluster("green").namespace("batch").service_account("nightly");
 /// let policy = Policy::from(payments.or(batch)).and(Policy::audience("refunds"));
 /// policy.validate()?;
 /// # Ok::<(), kube_oidc::PolicyError>(())
@@ -45,7 +45,7 @@ impl Policy {
 
     /// Tokens of this cluster, by the operator's name for it: all of its workloads.
     pub fn cluster(name: impl Into<String>) -> Self {
-        in_cluster_named(name).into()
+        Callers::cluster(name).into()
     }
 
     /// Callers that a check of your own allows. The log calls it by the name.

@@ -4,7 +4,7 @@ fn caller(cluster: Option<&str>, namespace: &str, name: &str) -> Verified {
     let claims = ServiceAccountClaims::for_test(namespace, name).with_audience("refunds");
     let verified = Verified::dangerous_without_verification(claims);
     match cluster {
-        Some(cluster) => verified.in_cluster_named(cluster),
+        Some(cluster) => verified.with_cluster(cluster),
         None => verified,
     }
 }
@@ -41,7 +41,7 @@ fn names_are_compared_whole() {
 #[test]
 fn a_name_belongs_to_a_cluster() {
     let (blue, green) = (caller(Some("blue"), "ns", "sa"), caller(Some("green"), "ns", "sa"));
-    let of_blue = in_cluster_named("blue").namespace("ns").service_account("sa");
+    let of_blue = Callers::cluster("blue").namespace("ns").service_account("sa");
     assert!(allows(of_blue.clone(), &blue));
     assert!(!allows(of_blue.clone(), &green));
     assert!(!allows(of_blue, &caller(None, "ns", "sa")));
@@ -56,10 +56,10 @@ fn a_name_belongs_to_a_cluster() {
     assert!(allows(unnamed, &caller(None, "ns", "sa")));
 
     // a rule for a cluster says nothing of a caller whose cluster has no name
-    let denied = Policy::from(in_cluster_named("blue")).check(&caller(None, "ns", "sa"));
+    let denied = Policy::from(Callers::cluster("blue")).check(&caller(None, "ns", "sa"));
     assert!(denied.unwrap_err().to_string().contains("with_cluster"));
-    assert!(!allows(in_cluster_named("blue").namespace("ns").not(), &caller(None, "ns", "sa")));
-    assert!(allows(in_cluster_named("blue").namespace("ns").not(), &green));
+    assert!(!allows(Callers::cluster("blue").namespace("ns").not(), &caller(None, "ns", "sa")));
+    assert!(allows(Callers::cluster("blue").namespace("ns").not(), &green));
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn caller_is_allowed_on_its_own_node_only() {
     assert!(denied.ends_with(r#"in the namespace "logging" on the node "worker-1""#), "{denied}");
     // the same name twice is no slip, and the cluster counts too
     assert!(allows(rule.clone().on_node("worker-1"), &on("worker-1")));
-    assert!(!allows(rule, &on("worker-1").in_cluster_named("blue")));
-    let blue = in_cluster_named("blue").on_node("worker-1");
-    assert!(allows(blue.clone(), &on("worker-1").in_cluster_named("blue")));
-    assert!(!allows(blue, &on("worker-1").in_cluster_named("green")));
+    assert!(!allows(rule, &on("worker-1").with_cluster("blue")));
+    let blue = Callers::cluster("blue").on_node("worker-1");
+    assert!(allows(blue.clone(), &on("worker-1").with_cluster("blue")));
+    assert!(!allows(blue, &on("worker-1").with_cluster("green")));
 }
 
 #[test]
@@ -148,8 +148,8 @@ fn a_slip_allows_nobody_and_is_an_error() {
         (in_namespace("payments").on_node(" worker-1").into(), "name of a node"),
         (in_namespace("payments").on_node("Worker-1").into(), "name of a node"),
         (in_namespace("payments").on_node("*").into(), "name of a node"),
-        (in_cluster_named("prod-*").into(), "cluster"),
-        (in_cluster_named("blue ").into(), "cluster"),
+        (Callers::cluster("prod-*").into(), "cluster"),
+        (Callers::cluster("blue ").into(), "cluster"),
         (Policy::audience("refunds\n"), "audience"),
         (in_namespace("payments").namespace("*").into(), "named twice"),
         (in_namespace("payments").service_account("a").service_account("b").into(), "named twice"),
@@ -161,8 +161,8 @@ fn a_slip_allows_nobody_and_is_an_error() {
         (in_namespace("pay*").into(), "namespace"),
         (in_namespace("payments").service_account("a/b").into(), "service account"),
         (in_any_cluster().service_account("checkout").into(), "needs a namespace"),
-        (in_cluster_named("").into(), "cluster"),
-        (in_cluster_named("*").into(), "cluster"),
+        (Callers::cluster("").into(), "cluster"),
+        (Callers::cluster("*").into(), "cluster"),
         (Policy::cluster(" "), "cluster"),
         (Policy::audience(""), "audience"),
     ];
