@@ -82,11 +82,11 @@ pub(crate) struct Args {
 
     /// The shortest lifetime of a key set, whatever its issuer says [default: 60s]
     #[arg(long, value_name = "DURATION")]
-    min_refresh: Option<String>,
+    min_key_set_lifetime: Option<String>,
 
     /// The longest lifetime of a key set, whatever its issuer says [default: 1h]
     #[arg(long, value_name = "DURATION")]
-    max_refresh: Option<String>,
+    max_key_set_lifetime: Option<String>,
 
     /// How long a fetch of keys, and whoever waits for it, may take [default: 5s]
     #[arg(long, value_name = "DURATION")]
@@ -218,8 +218,16 @@ impl Args {
                 &self.unknown_kid_cooldown,
                 VerifierBuilder::unknown_kid_cooldown,
             ),
-            ("--min-refresh", &self.min_refresh, VerifierBuilder::min_refresh),
-            ("--max-refresh", &self.max_refresh, VerifierBuilder::max_refresh),
+            (
+                "--min-key-set-lifetime",
+                &self.min_key_set_lifetime,
+                VerifierBuilder::min_key_set_lifetime,
+            ),
+            (
+                "--max-key-set-lifetime",
+                &self.max_key_set_lifetime,
+                VerifierBuilder::max_key_set_lifetime,
+            ),
             ("--fetch-timeout", &self.fetch_timeout, VerifierBuilder::fetch_timeout),
             ("--max-stale", &self.max_stale, VerifierBuilder::max_stale),
         ];

@@ -45,9 +45,9 @@ impl Life {
         let often = Duration::from_millis(100);
         let verifier = Verifier::builder(trusted.with_root_certificates_file(&authority))
             .audience("orders")
-            .min_refresh(often)
-            .max_refresh(often)
-            .back_off(often..=often)
+            .min_key_set_lifetime(often)
+            .max_key_set_lifetime(often)
+            .backoff(often..=often)
             .fetch_timeout(fetch_timeout)
             .build()
             .unwrap();
@@ -167,9 +167,9 @@ async fn retries_come_by_the_schedule() {
     let steps = [100, 200, 400, 400, 400].map(Duration::from_millis);
     let often = Duration::from_millis(100);
     let verifier = builder(&issuer)
-        .min_refresh(often)
-        .max_refresh(often)
-        .back_off(steps[0]..=steps[4])
+        .min_key_set_lifetime(often)
+        .max_key_set_lifetime(often)
+        .backoff(steps[0]..=steps[4])
         .unknown_kid_cooldown(often)
         .build()
         .unwrap();
@@ -257,9 +257,9 @@ async fn the_log_tells_each_change_of_state_once() {
     let issuer = TestIssuer::start();
     let often = Duration::from_millis(100);
     let verifier = builder(&issuer)
-        .min_refresh(often)
-        .max_refresh(often)
-        .back_off(often..=often)
+        .min_key_set_lifetime(often)
+        .max_key_set_lifetime(often)
+        .backoff(often..=often)
         .unknown_kid_cooldown(often)
         .build()
         .unwrap();

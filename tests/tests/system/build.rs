@@ -50,28 +50,28 @@ fn durations_have_bounds() {
     assert!(ok(builder().dangerous_leeway(minutes(60))));
     assert!(!ok(builder().dangerous_leeway(minutes(60)).leeway(minutes(6))));
     let millis = Duration::from_millis;
-    assert!(ok(builder().fetch_timeout(millis(100)).min_refresh(millis(100))));
+    assert!(ok(builder().fetch_timeout(millis(100)).min_key_set_lifetime(millis(100))));
     assert!(ok(builder().unknown_kid_cooldown(millis(100))));
     assert!(!ok(builder().fetch_timeout(millis(99))));
     assert!(!ok(builder().fetch_timeout(Duration::MAX)));
-    assert!(!ok(builder().min_refresh(millis(99))));
-    assert!(!ok(builder().max_refresh(minutes(24 * 60 + 1))));
+    assert!(!ok(builder().min_key_set_lifetime(millis(99))));
+    assert!(!ok(builder().max_key_set_lifetime(minutes(24 * 60 + 1))));
     assert!(!ok(builder().unknown_kid_cooldown(Duration::ZERO)));
     assert!(!ok(builder().unknown_kid_cooldown(minutes(61))));
     assert!(ok(builder().dangerous_no_unknown_kid_cooldown()));
-    assert!(ok(builder().back_off(millis(100)..=minutes(1)).refresh_at(0.5..=0.5)));
-    assert!(!ok(builder().back_off(millis(99)..=minutes(1))));
-    assert!(!ok(builder().back_off(minutes(2)..=minutes(1))));
-    assert!(!ok(builder().back_off(minutes(1)..=minutes(61))));
+    assert!(ok(builder().backoff(millis(100)..=minutes(1)).refresh_at_fraction(0.5..=0.5)));
+    assert!(!ok(builder().backoff(millis(99)..=minutes(1))));
+    assert!(!ok(builder().backoff(minutes(2)..=minutes(1))));
+    assert!(!ok(builder().backoff(minutes(1)..=minutes(61))));
     for part in [0.0..=0.8, 0.8..=0.7, 0.8..=0.96, f64::NAN..=0.8, 0.5..=f64::NAN] {
-        assert!(!ok(builder().refresh_at(part.clone())), "{part:?}");
+        assert!(!ok(builder().refresh_at_fraction(part.clone())), "{part:?}");
     }
     // our bounds win over the default as well
-    assert!(ok(builder().default_refresh(minutes(600))));
+    assert!(ok(builder().default_key_set_lifetime(minutes(600))));
     assert!(ok(builder().max_stale(Duration::ZERO)));
     assert!(!ok(builder().max_stale(Duration::MAX)));
-    assert!(!ok(builder().min_refresh(minutes(20)).max_refresh(minutes(10))));
-    assert!(ok(builder().min_refresh(minutes(10)).max_refresh(minutes(10))));
+    assert!(!ok(builder().min_key_set_lifetime(minutes(20)).max_key_set_lifetime(minutes(10))));
+    assert!(ok(builder().min_key_set_lifetime(minutes(10)).max_key_set_lifetime(minutes(10))));
 }
 
 #[test]

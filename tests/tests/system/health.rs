@@ -138,7 +138,7 @@ async fn a_health_service_serves_with_stale_keys_and_not_without() {
     let clock = ManualClock::at(SystemTime::now());
     let verifier = Verifier::builder(trusted)
         .audience("orders")
-        .default_refresh(HOUR)
+        .default_key_set_lifetime(HOUR)
         .max_stale(3 * HOUR)
         .clock(clock.clone())
         .build()

@@ -117,7 +117,11 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
             }
             let issuer = Issuer::new(urls[first].parse().unwrap()).add_alias(urls[second]);
             let often = Duration::from_millis(100);
-            let verifier = builder(issuer).min_refresh(often).max_refresh(often).build().unwrap();
+            let verifier = builder(issuer)
+                .min_key_set_lifetime(often)
+                .max_key_set_lifetime(often)
+                .build()
+                .unwrap();
             for iss in urls {
                 let token = new.token().audience("orders").claim("iss", iss).mint();
                 assert!(is_accepted(&verifier, &token).await, "{first} {named} {iss}");

@@ -488,7 +488,8 @@ async fn an_issuer_that_hangs_or_is_gone_is_not_felt_by_known_keys() {
 fn use_outside_a_runtime_does_not_end_the_refresh_in_another() {
     let issuer = TestIssuer::start();
     let often = Duration::from_millis(100);
-    let verifier = builder(&issuer).min_refresh(often).max_refresh(often).build().unwrap();
+    let verifier =
+        builder(&issuer).min_key_set_lifetime(often).max_key_set_lifetime(often).build().unwrap();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async { verifier.judge(&token(&issuer)).await.unwrap() });

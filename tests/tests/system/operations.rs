@@ -156,7 +156,7 @@ async fn refresh_keys_asks_all_issuers_at_once() {
 }
 
 #[tokio::test]
-async fn refresh_keys_heeds_retry_after_and_not_the_back_off() {
+async fn refresh_keys_heeds_retry_after_and_not_the_backoff() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
     let good = token(&issuer);

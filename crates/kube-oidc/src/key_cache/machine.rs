@@ -325,7 +325,7 @@ impl Machine {
                     flight,
                     at: landed.began,
                     lifetime,
-                    refresh_after: lifetime.mul_f64(self.refresh_at(dice)),
+                    refresh_after: lifetime.mul_f64(self.refresh_at_fraction(dice)),
                 });
             }
             Landing::Failed { retry_after } => {
@@ -370,8 +370,8 @@ impl Machine {
     }
 
     /// Not for a whole fleet at once.
-    fn refresh_at(&self, dice: f64) -> f64 {
-        let (from, to) = self.settings.refresh_at.clone().into_inner();
+    fn refresh_at_fraction(&self, dice: f64) -> f64 {
+        let (from, to) = self.settings.refresh_at_fraction.clone().into_inner();
         from + (to - from) * dice
     }
 
@@ -439,7 +439,7 @@ impl Machine {
     /// Full jitter, anything up to a step that doubles; and beyond what was asked for, so that a
     /// fleet that was told the same does not come back at once.
     fn jitter(&self, failure: &Failure, now: Moment) -> Duration {
-        let (first, last) = self.settings.back_off.clone().into_inner();
+        let (first, last) = self.settings.backoff.clone().into_inner();
         let is_hurried = failure.is_hurried || !self.usable(now);
         let last = if is_hurried { last.min(MAX_BACK_OFF_FOR_CALLERS) } else { last };
         let step = first.saturating_mul(1 << (failure.count - 1).min(16)).min(last);

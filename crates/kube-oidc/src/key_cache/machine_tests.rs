@@ -541,7 +541,7 @@ fn fetches_that_fail_keep_the_budget() {
 }
 
 #[test]
-fn callers_who_wait_shorten_the_back_off_to_ten_seconds() {
+fn callers_who_wait_shorten_the_backoff_to_ten_seconds() {
     // without keys in any case
     let mut cache = Cache::new();
     for _ in 0..10 {
@@ -598,7 +598,7 @@ fn budget_rejects_nobody_once_the_set_is_dropped_or_a_fetch_failed() {
 }
 
 #[test]
-fn retries_back_off_from_one_second_to_sixty() {
+fn retries_backoff_from_one_second_to_sixty() {
     let mut cache = Cache::with_set();
     cache.clock.advance(secs(480));
     // two of them wait for the budget
@@ -618,7 +618,7 @@ fn retries_back_off_from_one_second_to_sixty() {
 }
 
 #[test]
-fn the_back_off_has_full_jitter_but_never_less_than_a_tenth_of_a_second() {
+fn the_backoff_has_full_jitter_but_never_less_than_a_tenth_of_a_second() {
     for (dice, first, second) in [(0.0, 100, 100), (0.05, 100, 100), (0.5, 500, 1_000)] {
         let mut cache = Cache::new();
         for expected in [first, second] {
@@ -632,7 +632,7 @@ fn the_back_off_has_full_jitter_but_never_less_than_a_tenth_of_a_second() {
 }
 
 #[test]
-fn many_failures_do_not_overflow_the_back_off() {
+fn many_failures_do_not_overflow_the_backoff() {
     let mut cache = Cache::new();
     for _ in 0..100 {
         let flight = cache.start();

@@ -15,9 +15,9 @@ pub(crate) struct Settings {
     /// How long past its lifetime a set is used while its issuer does not answer.
     pub(crate) max_stale: Duration,
     /// At which part of its lifetime a set is refreshed: somewhere in between, by the dice.
-    pub(crate) refresh_at: RangeInclusive<f64>,
+    pub(crate) refresh_at_fraction: RangeInclusive<f64>,
     /// The first and the last step of the back-off after failed fetches.
-    pub(crate) back_off: RangeInclusive<Duration>,
+    pub(crate) backoff: RangeInclusive<Duration>,
     /// As many requests as may wait for keys.
     pub(crate) max_waiting: usize,
 }
@@ -49,8 +49,8 @@ impl Default for Settings {
             unknown_kid_cooldown: Some(Duration::from_secs(10)),
             fetch_timeout: Duration::from_secs(5),
             max_stale: DAY,
-            refresh_at: 0.75..=0.85,
-            back_off: Duration::from_secs(1)..=Duration::from_secs(60),
+            refresh_at_fraction: 0.75..=0.85,
+            backoff: Duration::from_secs(1)..=Duration::from_secs(60),
             max_waiting: 1024,
         }
     }
@@ -61,10 +61,10 @@ impl Settings {
         let Freshness { min, max, .. } = self.freshness;
         let bounds = [
             ("fetch_timeout", self.fetch_timeout, MIN..=HOUR, "100 ms to 1 h"),
-            ("min_refresh", min, MIN..=max, "100 ms to max_refresh"),
-            ("max_refresh", max, MIN..=DAY, "100 ms to 24 h"),
-            ("back_off", *self.back_off.start(), MIN..=*self.back_off.end(), "100 ms or more"),
-            ("back_off", *self.back_off.end(), MIN..=HOUR, "at most 1 h"),
+            ("min_key_set_lifetime", min, MIN..=max, "100 ms to max_key_set_lifetime"),
+            ("max_key_set_lifetime", max, MIN..=DAY, "100 ms to 24 h"),
+            ("backoff", *self.backoff.start(), MIN..=*self.backoff.end(), "100 ms or more"),
+            ("backoff", *self.backoff.end(), MIN..=HOUR, "at most 1 h"),
             ("max_stale", self.max_stale, Duration::ZERO..=30 * DAY, "at most 30 days"),
         ];
         for (name, value, bounds, range) in bounds {
@@ -72,9 +72,12 @@ impl Settings {
                 return Err(BuildError::Duration { name, range });
             }
         }
-        let (from, to) = (*self.refresh_at.start(), *self.refresh_at.end());
+        let (from, to) = (*self.refresh_at_fraction.start(), *self.refresh_at_fraction.end());
         if !(0.1 <= from && from <= to && to <= 0.95) {
-            return Err(BuildError::Duration { name: "refresh_at", range: "within 0.1 to 0.95" });
+            return Err(BuildError::Duration {
+                name: "refresh_at_fraction",
+                range: "within 0.1 to 0.95",
+            });
         }
         match self.unknown_kid_cooldown {
             Some(cooldown) if !(MIN..=HOUR).contains(&cooldown) => {

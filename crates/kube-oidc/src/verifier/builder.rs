@@ -283,14 +283,14 @@ impl<C: Claims> VerifierBuilder<C> {
     /// The shortest lifetime of a key set, whatever its issuer says: 60 s unless set, at
     /// least 100 ms. Issuers that forbid caching (`no-store`, `max-age=0`) still throttle: EKS
     /// answers 429 and asks its callers to cache.
-    pub fn min_refresh(mut self, lifetime: Duration) -> Self {
+    pub fn min_key_set_lifetime(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.min = lifetime;
         self
     }
 
     /// The lifetime of a key set whose issuer says nothing about it: 10 min unless set, as panva's
     /// `jose` and Envoy have it.
-    pub fn default_refresh(mut self, lifetime: Duration) -> Self {
+    pub fn default_key_set_lifetime(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.default = lifetime;
         self
     }
@@ -299,8 +299,8 @@ impl<C: Claims> VerifierBuilder<C> {
     /// 0.75 to 0.85 unless set, each time anew, so that a fleet does not knock at once: the width
     /// is the jitter, and 0.2 of an hour is room for a dozen retries before the set is stale.
     /// Within 0.1 to 0.95.
-    pub fn refresh_at(mut self, part: RangeInclusive<f64>) -> Self {
-        self.plan.settings.refresh_at = part;
+    pub fn refresh_at_fraction(mut self, part: RangeInclusive<f64>) -> Self {
+        self.plan.settings.refresh_at_fraction = part;
         self
     }
 
@@ -312,8 +312,8 @@ impl<C: Claims> VerifierBuilder<C> {
     /// a token needs an unknown key, a step is at most 10 s. A `Retry-After` is honored beyond that:
     /// up to an hour, and up to a minute without usable keys. Retries also keep the budget of
     /// [`unknown_kid_cooldown`](Self::unknown_kid_cooldown).
-    pub fn back_off(mut self, steps: RangeInclusive<Duration>) -> Self {
-        self.plan.settings.back_off = steps;
+    pub fn backoff(mut self, steps: RangeInclusive<Duration>) -> Self {
+        self.plan.settings.backoff = steps;
         self
     }
 
@@ -321,7 +321,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// 24 h. EKS has sent `max-age=604800`, and those who obeyed it failed after a rotation. While its
     /// issuer answers, a key that was removed from the set is rejected after this time at the latest;
     /// while it does not, see [`max_stale`](Self::max_stale).
-    pub fn max_refresh(mut self, lifetime: Duration) -> Self {
+    pub fn max_key_set_lifetime(mut self, lifetime: Duration) -> Self {
         self.plan.settings.freshness.max = lifetime;
         self
     }

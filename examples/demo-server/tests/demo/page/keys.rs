@@ -70,8 +70,14 @@ fn an_issuer_that_is_down_leaves_the_keys_in_use() {
 
 #[test]
 fn without_keys_a_token_is_undecided() {
-    let demo =
-        Demo::start(&["--min-refresh", "200ms", "--max-refresh", "200ms", "--max-stale", "0s"]);
+    let demo = Demo::start(&[
+        "--min-key-set-lifetime",
+        "200ms",
+        "--max-key-set-lifetime",
+        "200ms",
+        "--max-stale",
+        "0s",
+    ]);
     demo.log_line_with("the keys of the issuer are here");
     let (good, unsigned) = (demo.mint("good"), demo.mint("unsigned"));
     demo.change("go_down");
