@@ -528,7 +528,7 @@ async fn every_name_of_an_issuer_is_an_audience_of_its_api_server() {
     let token = |audience: &str| cluster.minted(OLD).audience(audience).mint();
     let tokens: Vec<String> = [OLD, "https://also.example", NEW].map(token).into();
     let (counts, rejects) =
-        (build(issuer()), builder(issuer()).refuse_api_server_audiences().build().unwrap());
+        (build(issuer()), builder(issuer()).reject_api_server_audiences().build().unwrap());
     let accepts = builder(issuer()).dangerous_api_server_audiences().build().unwrap();
     let mut callers = Vec::new();
     for (token, expected) in tokens.iter().zip([true, true, false]) {
@@ -568,7 +568,7 @@ async fn cached_token_for_the_api_server_by_a_name_learned_later_is_counted_and_
     let token = cluster.minted(OLD).audience(NEW).mint();
     let (counts, rejects) = (
         build(cluster.in_cluster()),
-        builder(cluster.in_cluster()).refuse_api_server_audiences().build().unwrap(),
+        builder(cluster.in_cluster()).reject_api_server_audiences().build().unwrap(),
     );
     for verifier in [&counts, &rejects] {
         assert!(is_accepted(verifier, &token).await);
@@ -590,6 +590,6 @@ async fn extended_token_is_one_for_the_api_server() {
     let counts = build(cluster.in_cluster());
     assert!(is_accepted(&counts, &token).await);
     assert_eq!(counts.status()[0].for_api_server, 1);
-    let rejects = builder(cluster.in_cluster()).refuse_api_server_audiences().build().unwrap();
+    let rejects = builder(cluster.in_cluster()).reject_api_server_audiences().build().unwrap();
     assert_eq!(verdict(&rejects, &token).await, Err(Reason::ApiServerAudience));
 }

@@ -74,7 +74,7 @@ async fn a_token_past_its_warning_is_accepted_counted_and_logged() {
 
 #[tokio::test]
 async fn it_can_be_refused() {
-    let world = World::new(VerifierBuilder::refuse_past_warn_after);
+    let world = World::new(VerifierBuilder::reject_past_warn_after);
     let token = world.extended().mint();
     world.clock.advance(JUST_UNDER_AN_HOUR);
     assert_eq!(world.judge(&token).await, Ok(()));

@@ -109,8 +109,8 @@ async fn a_verifier_may_allow_fewer_algorithms() {
 async fn tokens_for_others_too_are_refused_on_request() {
     let issuer = TestIssuer::start();
     let usual = builder(&issuer).build().unwrap();
-    let single = builder(&issuer).single_audience().build().unwrap();
-    let no_api_server = builder(&issuer).refuse_api_server_audiences().build().unwrap();
+    let single = builder(&issuer).require_single_audience().build().unwrap();
+    let no_api_server = builder(&issuer).reject_api_server_audiences().build().unwrap();
     let (several, api_server) = (Some(Reason::SeveralAudiences), Some(Reason::ApiServerAudience));
     for (others, by_single, by_no_api_server) in [
         (&[][..], None, None),

@@ -34,11 +34,11 @@ pub(crate) struct Validation {
     /// Whether a token for its own issuer is for us: the API server's default audience.
     pub(crate) issuer_is_audience: bool,
     /// Whether a token must be for one audience and nobody else.
-    pub(crate) single_audience: bool,
+    pub(crate) require_single_audience: bool,
     /// Whether a token that is for the API server too is refused.
-    pub(crate) refuse_api_server_audiences: bool,
+    pub(crate) reject_api_server_audiences: bool,
     /// Whether a token that should have been replaced is refused.
-    pub(crate) refuse_past_warn_after: bool,
+    pub(crate) reject_past_warn_after: bool,
     /// Whether a token that is bound to a key of its sender is accepted without a proof.
     pub(crate) accept_sender_constrained: bool,
     /// How old a token may be, by its `iat`.
@@ -57,9 +57,9 @@ impl Default for Validation {
         Self {
             audiences: Arc::new([]),
             issuer_is_audience: false,
-            single_audience: false,
-            refuse_api_server_audiences: false,
-            refuse_past_warn_after: false,
+            require_single_audience: false,
+            reject_api_server_audiences: false,
+            reject_past_warn_after: false,
             accept_sender_constrained: false,
             max_age: None,
             max_lifetime: None,
@@ -195,7 +195,7 @@ impl Validation {
     ) -> Result<(), InvalidToken> {
         let hopeless = match self.problem(payload, None, now) {
             Some(problem) => problem,
-            None if self.refuse_api_server_audiences
+            None if self.reject_api_server_audiences
                 && candidates.all(|names| is_for_api_server(payload, Some(names))) =>
             {
                 Problem::ApiServerAudience
@@ -218,7 +218,7 @@ impl Validation {
     fn ends(&self, payload: &Payload<'_>) -> [Option<(u64, Problem)>; 3] {
         // RFC 7519, 4.1.4: "on or after which the JWT MUST NOT be accepted"
         let expired = payload.exp.seconds().saturating_add(self.leeway.as_secs());
-        let warned = payload.warn_after().filter(|_| self.refuse_past_warn_after);
+        let warned = payload.warn_after().filter(|_| self.reject_past_warn_after);
         let too_old = self.max_age.zip(payload.iat);
         [
             Some((expired, Problem::Expired)),
@@ -268,10 +268,10 @@ impl Validation {
     fn audience_problem(&self, payload: &Payload<'_>, names: Option<&Names>) -> Option<Problem> {
         if !self.is_for_us(payload) {
             Some(Problem::Audience)
-        } else if self.single_audience && payload.aud.len() > 1 {
+        } else if self.require_single_audience && payload.aud.len() > 1 {
             Some(Problem::SeveralAudiences)
         } else {
-            let refused = self.refuse_api_server_audiences && is_for_api_server(payload, names);
+            let refused = self.reject_api_server_audiences && is_for_api_server(payload, names);
             refused.then_some(Problem::ApiServerAudience)
         }
     }

@@ -155,7 +155,7 @@ fn the_lifetime_is_exact() {
 
 #[test]
 fn the_time_to_replace_it_is_exact_where_it_counts() {
-    let strict = Validation { refuse_past_warn_after: true, ..usual() };
+    let strict = Validation { reject_past_warn_after: true, ..usual() };
     assert_eq!(check(&strict, &claims(), WARN_AFTER - 1), Ok(()));
     assert_eq!(
         check(&strict, &claims(), WARN_AFTER),
@@ -197,7 +197,7 @@ fn one_audience_must_be_ours() {
 
 #[test]
 fn other_audiences_count_where_that_is_asked_for() {
-    let single = Validation { single_audience: true, ..usual() };
+    let single = Validation { require_single_audience: true, ..usual() };
     assert_eq!(check(&single, &for_audiences(&["orders"]), NBF), Ok(()));
     assert_eq!(
         check(&single, &for_audiences(&["orders", "vault"]), NBF),
@@ -205,7 +205,7 @@ fn other_audiences_count_where_that_is_asked_for() {
             found: vec!["orders".to_owned(), "vault".to_owned()]
         })
     );
-    let no_api_server = Validation { refuse_api_server_audiences: true, ..usual() };
+    let no_api_server = Validation { reject_api_server_audiences: true, ..usual() };
     let for_audiences = |audiences: &[&str]| {
         let mut claims = without("kubernetes.io");
         claims["aud"] = json!(audiences);
@@ -351,12 +351,12 @@ proptest! {
         warn_after in proptest::option::of(100_u64..300),
         leeway in 0_u64..20,
         max_age in proptest::option::of(0_u64..100),
-        refuse_past_warn_after: bool,
+        reject_past_warn_after: bool,
     ) {
         let validation = Validation {
             leeway: Duration::from_secs(leeway),
             max_age: max_age.map(Duration::from_secs),
-            refuse_past_warn_after,
+            reject_past_warn_after,
             ..usual()
         };
         let mut claims = json!({ "iss": ISSUER, "aud": "orders", "exp": exp });

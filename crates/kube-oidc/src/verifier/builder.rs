@@ -95,8 +95,8 @@ impl<C: Claims> VerifierBuilder<C> {
 
     /// Refuses tokens that are for others as well: whoever else receives such a token can replay
     /// it here, and this service can replay it there.
-    pub fn single_audience(mut self) -> Self {
-        self.plan.validation.single_audience = true;
+    pub fn require_single_audience(mut self) -> Self {
+        self.plan.validation.require_single_audience = true;
         self
     }
 
@@ -106,8 +106,8 @@ impl<C: Claims> VerifierBuilder<C> {
     /// [`is_api_server_audience`](crate::is_api_server_audience) knows, or if the token has
     /// `warnafter`, which no other token has. Other names of an API server (`--api-audiences`) are
     /// not recognized.
-    pub fn refuse_api_server_audiences(mut self) -> Self {
-        self.plan.validation.refuse_api_server_audiences = true;
+    pub fn reject_api_server_audiences(mut self) -> Self {
+        self.plan.validation.reject_api_server_audiences = true;
         self
     }
 
@@ -118,8 +118,8 @@ impl<C: Claims> VerifierBuilder<C> {
     /// what was asked for is in `warnafter`. Without this a token is accepted after that, logged, and counted:
     /// [`IssuerStatus::past_warn_after`](crate::IssuerStatus::past_warn_after). A caller that
     /// uses one does not read its token file again.
-    pub fn refuse_past_warn_after(mut self) -> Self {
-        self.plan.validation.refuse_past_warn_after = true;
+    pub fn reject_past_warn_after(mut self) -> Self {
+        self.plan.validation.reject_past_warn_after = true;
         self
     }
 

@@ -94,7 +94,7 @@ impl<C: Claims> Inner<C> {
             let is_extended = basis.warn_from.is_some();
             opens_api_server(registered.audiences(), iss, is_extended, Some(&issuer.names))
         };
-        if for_api_server && self.validation.refuse_api_server_audiences {
+        if for_api_server && self.validation.reject_api_server_audiences {
             return None;
         }
         let is_decided =

@@ -319,11 +319,11 @@ impl World {
                 .clock(clock.clone());
             let builder = if digests { builder.token_cache_digests() } else { builder };
             let builder = if strict {
-                builder.refuse_past_warn_after().max_token_age(Duration::from_secs(4_000))
+                builder.reject_past_warn_after().max_token_age(Duration::from_secs(4_000))
             } else {
                 builder
             };
-            let builder = if guarded { builder.refuse_api_server_audiences() } else { builder };
+            let builder = if guarded { builder.reject_api_server_audiences() } else { builder };
             builder.build().unwrap()
         };
         let (warm, cold) = (build(1_000), build(0));

@@ -104,7 +104,8 @@ fn thousands_of_audiences() {
     lock.refuses("2,900", many(2900, "vault"), Reason::Audience);
     // more are not: what the parser makes of 10,000 is in a test of its own (`claims/tests.rs`)
     lock.refuses("10,000", many(10_000, "orders"), Reason::TooLong);
-    let single = Lock::built(&lock.key, &[lock.key.jwk()], VerifierBuilder::single_audience);
+    let single =
+        Lock::built(&lock.key, &[lock.key.jwk()], VerifierBuilder::require_single_audience);
     single.accepts("one", single.token().mint());
     single.refuses("2,900", many(2900, "orders"), Reason::SeveralAudiences);
     // a list of one is one, and the same one twice is two

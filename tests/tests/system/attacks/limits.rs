@@ -62,7 +62,7 @@ fn the_ends_of_a_token_to_the_second() {
         ("age", Timed::new(age), 600, Reason::TooOld),
         (
             "warnafter",
-            Timed::new(VerifierBuilder::refuse_past_warn_after),
+            Timed::new(VerifierBuilder::reject_past_warn_after),
             1000,
             Reason::PastWarnAfter,
         ),

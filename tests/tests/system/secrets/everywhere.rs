@@ -158,7 +158,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
         builder(trusted(&issuer)),
         builder(trusted(&issuer)).token_cache(0),
         builder(trusted(&issuer)).token_cache_digests(),
-        builder(trusted(&issuer)).single_audience().refuse_past_warn_after(),
+        builder(trusted(&issuer)).require_single_audience().reject_past_warn_after(),
         builder(trusted(&issuer).with_token_review(reviewed)).require_token_review(),
         builder(trusted(&issuer).with_key_set(issuer.key_set().to_string())),
     ];
