@@ -79,7 +79,7 @@ pub struct AliasStatus {
 #[non_exhaustive]
 pub enum KeyState {
     /// There are none that may be used: tokens are answered with 503.
-    Empty,
+    Unavailable,
     /// They are within their lifetime.
     Fresh,
     /// They are past it, because the issuer does not answer, and in use still.
@@ -109,7 +109,7 @@ pub struct FetchFailure {
 impl fmt::Display for KeyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Empty => "empty",
+            Self::Unavailable => "unavailable",
             Self::Fresh => "fresh",
             Self::Stale => "stale",
         })

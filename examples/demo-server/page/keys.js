@@ -63,7 +63,7 @@ const counted = (count, word) => `${count} ${count === 1 ? word : `${word}s`}`;
 
 const STATES = { fresh: "fresh: within their lifetime", stale: "stale: past their lifetime, and in use still" };
 
-const OF_STATE = { fresh: "ok", stale: "undecided", empty: "refused" };
+const OF_STATE = { fresh: "ok", stale: "undecided", unavailable: "refused" };
 
 function showNotLive(why) {
   pill("strip-issuer", "undecided", why);
@@ -80,7 +80,7 @@ function show({ now, issuer, cache }) {
   power.dataset.change = issuer.is_up ? "go_down" : "come_up";
   setText(power, issuer.is_up ? "Stop the issuer" : "Start the issuer");
   if (!cache) return;
-  const isUsed = cache.state !== "empty";
+  const isUsed = cache.state !== "unavailable";
   const isTooOld = !isUsed && cache.keys.length > 0;
   pill("strip-cache", OF_STATE[cache.state],
     isTooOld ? "keys too old" : `${cache.state}, ${counted(cache.keys.length, "key")}`);
@@ -110,7 +110,7 @@ function showKeys(published, cached, isUsed) {
 function showFacts(issuer, cache, now) {
   const ago = (time) => (time === null ? "never" : fromNow(time, now));
   const facts = [
-    ["State", STATES[cache.state] ?? (cache.keys.length > 0 ? "empty: they are too old to check tokens with" : "empty: no keys to check tokens with")],
+    ["State", STATES[cache.state] ?? (cache.keys.length > 0 ? "unavailable: they are too old to check tokens with" : "unavailable: no keys to check tokens with")],
     ["Fetched", ago(cache.last_success)],
     ["Next fetch", cache.next_fetch_in === null ? "not planned" : `in ${span(cache.next_fetch_in)}`],
     ["Fetches", `${cache.fetches}, of which ${cache.failures} failed`],

@@ -163,7 +163,7 @@ async fn a_health_service_serves_with_stale_keys_and_not_without() {
         clock.advance(HOUR + HOUR / 4);
     }
     clock.advance(HOUR);
-    assert_eq!(verifier.status()[0].state, KeyState::Empty);
+    assert_eq!(verifier.status()[0].state, KeyState::Unavailable);
     assert_eq!(changes(&mut watched).await, [ServingStatus::NotServing]);
 
     on.store(true, Ordering::Relaxed);
@@ -266,7 +266,7 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     };
     let says = |line: &str, state: &str| line.starts_with(&format!("{}: {state}", issuer.url()));
 
-    assert_eq!(probe().await, (503, format!("{}: empty", issuer.url())));
+    assert_eq!(probe().await, (503, format!("{}: unavailable", issuer.url())));
     timeout(LONG, verifier.ready()).await.unwrap();
     let (status, line) = probe().await;
     assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
@@ -280,7 +280,7 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     }
     clock.advance(HOUR);
     let (status, line) = probe().await;
-    assert!(status == 503 && says(&line, "empty"), "{status} {line}");
+    assert!(status == 503 && says(&line, "unavailable"), "{status} {line}");
 
     issuer.come_up();
     clock.advance(HOUR);
@@ -378,7 +378,10 @@ async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
         assert_eq!(status, if *ready { 200 } else { 503 });
         let [of_blue, of_green] = <[String; 2]>::try_from(lines).unwrap();
         assert!(of_blue.starts_with(&format!("{} (blue): fresh", blue.url())), "{of_blue}");
-        assert!(of_green.starts_with(&format!("{} (green): empty", green.url())), "{of_green}");
+        assert!(
+            of_green.starts_with(&format!("{} (green): unavailable", green.url())),
+            "{of_green}"
+        );
     }
     green.come_up();
     verifier.refresh_keys().await.unwrap();

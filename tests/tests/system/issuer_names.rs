@@ -195,8 +195,8 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     };
     let (issuer, line, probed) = shown().await;
     assert_eq!(issuer, label);
-    assert_eq!(line, format!("{label} (one-label): empty, 0 keys"));
-    assert_eq!(probed, format!("{label} (one-label): empty\n"));
+    assert_eq!(line, format!("{label} (one-label): unavailable, 0 keys"));
+    assert_eq!(probed, format!("{label} (one-label): unavailable\n"));
     for name in [OLD, NEW] {
         cluster.report(name);
         verifier.refresh_keys().await.unwrap();

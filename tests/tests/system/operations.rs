@@ -36,9 +36,9 @@ async fn the_status_tells_the_life_of_a_key_set() {
     let status = || verifier.status().remove(0);
 
     let empty = status();
-    assert_eq!((empty.state, empty.keys.len(), empty.fetches), (KeyState::Empty, 0, 0));
+    assert_eq!((empty.state, empty.keys.len(), empty.fetches), (KeyState::Unavailable, 0, 0));
     assert_eq!((empty.last_success, empty.next_fetch, empty.last_seen), (None, None, None));
-    assert_eq!(empty.to_string(), format!("{}: empty, 0 keys", issuer.url()));
+    assert_eq!(empty.to_string(), format!("{}: unavailable, 0 keys", issuer.url()));
     assert!(!verifier.is_ready());
 
     let before = SystemTime::now() - Duration::from_secs(1);
@@ -263,7 +263,7 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
     assert_eq!(reason(&verifier, &token(&blue)).await, None);
     assert!(verifier.is_ready(), "one is enough");
     let states: Vec<KeyState> = verifier.status().iter().map(|issuer| issuer.state).collect();
-    assert_eq!(states, [KeyState::Fresh, KeyState::Empty]);
+    assert_eq!(states, [KeyState::Fresh, KeyState::Unavailable]);
     let seen: Vec<bool> =
         verifier.status().iter().map(|issuer| issuer.last_seen.is_some()).collect();
     assert_eq!(seen, [true, false]);

@@ -298,7 +298,7 @@ impl KeyCache {
         let now = Moment::now(&*shared.clock);
         let machine = shared.machine();
         status.state = match (machine.usable(now), machine.fresh(now)) {
-            (false, _) => KeyState::Empty,
+            (false, _) => KeyState::Unavailable,
             (true, true) => KeyState::Fresh,
             (true, false) => KeyState::Stale,
         };

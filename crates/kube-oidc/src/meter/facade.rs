@@ -179,7 +179,7 @@ impl IssuerMeter {
     /// Shows how the keys are now, and each counter that may count.
     pub(crate) fn record(&self, status: &IssuerStatus, fetches: bool, reviews: bool) {
         describe_gauge!(KEYS, "Keys of an issuer that may be used now");
-        let usable = if status.state == KeyState::Empty { 0 } else { status.keys.len() };
+        let usable = if status.state == KeyState::Unavailable { 0 } else { status.keys.len() };
         gauge!(KEYS, self.labels.clone()).set(as_f64(usable));
         describe_gauge!(NAMES, "Names of an issuer whose tokens are valid now");
         gauge!(NAMES, self.labels.clone()).set(as_f64(1 + status.aliases.len()));

@@ -333,7 +333,7 @@ impl TrustedIssuer {
             issuer: self.names.label().to_string(),
             reported_name: self.names.reported().map(|name| name.to_string()),
             cluster: self.cluster.as_deref().map(str::to_owned),
-            state: KeyState::Empty,
+            state: KeyState::Unavailable,
             keys: Vec::new(),
             last_success: None,
             last_error: None,

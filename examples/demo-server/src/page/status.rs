@@ -39,7 +39,7 @@ pub(super) struct PublishedKey {
 
 #[derive(Serialize)]
 struct Cache {
-    /// `fresh`, `stale` or `empty`.
+    /// `fresh`, `stale` or `unavailable`.
     state: &'static str,
     keys: Vec<CachedKey>,
     last_success: Option<u64>,
@@ -107,7 +107,7 @@ impl From<IssuerStatus> for Cache {
             state: match status.state {
                 KeyState::Fresh => "fresh",
                 KeyState::Stale => "stale",
-                _ => "empty",
+                _ => "unavailable",
             },
             keys: keys.collect(),
             last_success: status.last_success.map(seconds),

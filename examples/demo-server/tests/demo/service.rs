@@ -182,7 +182,7 @@ fn it_is_ready_when_keys_are_there_and_says_how_they_are() {
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 503);
     demo.log_line_with("could not be fetched");
-    assert!(demo.get("/readyz", &[]).body.contains(": empty"));
+    assert!(demo.get("/readyz", &[]).body.contains(": unavailable"));
     issuer.come_up();
     demo.log_line_with("the keys of the issuer are here");
     let answer = demo.get("/readyz", &[]);
@@ -203,7 +203,7 @@ fn several_clusters_are_served_and_one_being_down_does_not_touch_the_other() {
     assert_eq!(demo.whoami(&green.token().audience("orders").mint()).status, 503);
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 200);
-    assert!(answer.body.contains("(blue): fresh") && answer.body.contains("(green): empty"));
+    assert!(answer.body.contains("(blue): fresh") && answer.body.contains("(green): unavailable"));
 }
 
 #[test]

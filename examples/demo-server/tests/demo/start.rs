@@ -186,7 +186,7 @@ fn issuer_is_shown_once() {
     let issuer = TestIssuer::start();
     issuer.go_down();
     let demo = Demo::start(&["--issuer", issuer.url(), "--audience", "orders"]);
-    assert_eq!(demo.get("/readyz", &[]).body, format!("{}: empty\n", issuer.url()));
+    assert_eq!(demo.get("/readyz", &[]).body, format!("{}: unavailable\n", issuer.url()));
     let line = demo.log_line_with("could not be fetched");
     assert!(!line.contains("cluster="), "{line}");
 }

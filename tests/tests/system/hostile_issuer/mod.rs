@@ -160,7 +160,7 @@ impl Hostile {
             }
         }
         assert_said(&fresh, what, words);
-        assert_eq!(status(&fresh).state, KeyState::Empty, "{what}");
+        assert_eq!(status(&fresh).state, KeyState::Unavailable, "{what}");
         assert!(!fresh.is_ready(), "{what}");
 
         let asked = self.server.requests().len();

@@ -83,7 +83,7 @@ fn without_keys_a_token_is_undecided() {
     demo.change("go_down");
     let end = Instant::now() + Duration::from_secs(30);
     // an answer that was under way may come yet; after a failure none does
-    let is_without = |cache: &Value| cache["state"] == "empty" && cache["failures"] != 0;
+    let is_without = |cache: &Value| cache["state"] == "unavailable" && cache["failures"] != 0;
     while !is_without(&demo.status()["cache"]) {
         assert!(Instant::now() < end, "{}", demo.status());
     }
