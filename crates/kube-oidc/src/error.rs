@@ -329,7 +329,7 @@ pub enum KeysUnavailableCause {
     FetchFailed,
     /// The fetch did not end within the time that a request waits.
     #[error("the fetch takes too long")]
-    FetchSlow,
+    FetchTimedOut,
     /// As many requests as may wait for this issuer's keys are waiting.
     #[error("too many requests wait for them")]
     TooManyWaiting,
@@ -379,10 +379,10 @@ pub struct ReviewUnavailable {
 pub enum ReviewUnavailableCause {
     /// The last call to the API server failed. The log says why.
     #[error("the API server could not be asked")]
-    Failed,
+    RequestFailed,
     /// The last call to the API server timed out.
     #[error("the API server takes too long")]
-    Slow,
+    TimedOut,
     /// As many calls are in flight as may be, of the token's subject or of all.
     #[error("too many calls to the API server are in flight")]
     TooManyWaiting,

@@ -220,7 +220,7 @@ impl KeyCache {
             let until = *deadline
                 .get_or_insert_with(|| time::Instant::now() + shared.settings.fetch_timeout);
             if time::timeout_at(until, landed.changed()).await.is_err() {
-                return Err(unavailable(Duration::ZERO, KeysUnavailableCause::FetchSlow));
+                return Err(unavailable(Duration::ZERO, KeysUnavailableCause::FetchTimedOut));
             }
         }
     }

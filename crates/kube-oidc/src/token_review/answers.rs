@@ -130,7 +130,7 @@ impl Answers {
             if time::timeout_at(until, ended).await.is_err() {
                 // as it is for the request that began the call
                 let known = slot.known();
-                return known.kept_or(ReviewUnavailableCause::Slow, self.now(), &self.settings);
+                return known.kept_or(ReviewUnavailableCause::TimedOut, self.now(), &self.settings);
             }
         };
         // it goes on when its caller goes away, who could else have it begun anew without end
@@ -140,7 +140,9 @@ impl Answers {
         match verdict {
             Some(verdict) => verdict,
             // it ends without a verdict if the reviewer panics
-            None => call.await.unwrap_or_else(|_| unavailable(ReviewUnavailableCause::Failed)),
+            None => {
+                call.await.unwrap_or_else(|_| unavailable(ReviewUnavailableCause::RequestFailed))
+            }
         }
     }
 
@@ -203,8 +205,8 @@ impl Answers {
     /// Notes a failed call, of which the log has one line, however many fail.
     fn failed(&self, error: Option<&ReviewError>, token: &[u8]) -> Answer {
         let cause = match error {
-            Some(_) => ReviewUnavailableCause::Failed,
-            None => ReviewUnavailableCause::Slow,
+            Some(_) => ReviewUnavailableCause::RequestFailed,
+            None => ReviewUnavailableCause::TimedOut,
         };
         if self.health().failed(cause, self.now(), self.settings.timeout) {
             let error = error.map_or_else(|| "no answer in time".to_owned(), |error| chain(error));

@@ -122,7 +122,7 @@ impl Health {
 mod tests {
     use std::time::SystemTime;
 
-    use ReviewUnavailableCause::{Failed, Slow};
+    use ReviewUnavailableCause::{RequestFailed, TimedOut};
 
     use super::*;
     use crate::clock::ManualClock;
@@ -145,7 +145,7 @@ mod tests {
         }
 
         fn fails(&mut self) -> bool {
-            self.health.failed(Failed, self.now(), TIMEOUT)
+            self.health.failed(RequestFailed, self.now(), TIMEOUT)
         }
 
         fn is_answered(&mut self) -> bool {
@@ -175,8 +175,8 @@ mod tests {
             world.is_answered();
         }
         world.fails();
-        world.health.failed(Slow, world.now(), TIMEOUT);
-        assert_eq!(world.state(), State::Failing { cause: Slow, is_probe_due: false });
+        world.health.failed(TimedOut, world.now(), TIMEOUT);
+        assert_eq!(world.state(), State::Failing { cause: TimedOut, is_probe_due: false });
         assert_eq!(world.health.since_recovery(world.now()), None);
         world.is_answered();
         assert_eq!(world.state(), State::Answering);
@@ -251,7 +251,7 @@ mod tests {
         world.clock.advance(SECOND);
         assert!(!world.is_failing());
         world.fails();
-        assert_eq!(world.state(), State::Failing { cause: Failed, is_probe_due: false });
+        assert_eq!(world.state(), State::Failing { cause: RequestFailed, is_probe_due: false });
     }
 
     #[test]

@@ -402,7 +402,7 @@ async fn an_api_server_that_hangs_fails_closed_in_time() {
     let verdict = answers.ask(TOKEN, expected()).await;
     assert_eq!(began.elapsed(), 5 * SECOND);
     let Err(VerifyError::ReviewUnavailable(unavailable)) = verdict else { panic!("{verdict:?}") };
-    assert_eq!(unavailable.cause(), ReviewUnavailableCause::Slow);
+    assert_eq!(unavailable.cause(), ReviewUnavailableCause::TimedOut);
     assert_eq!(unavailable.retry_after(), SECOND);
 }
 

@@ -149,9 +149,9 @@ impl Hostile {
             Err(VerifyError::Unavailable(unavailable)) => unavailable.cause(),
             other => panic!("{what}: {other:?}"),
         };
-        let causes = [KeysUnavailableCause::FetchFailed, KeysUnavailableCause::FetchSlow];
+        let causes = [KeysUnavailableCause::FetchFailed, KeysUnavailableCause::FetchTimedOut];
         assert!(causes.contains(&cause), "{what}: {cause:?}");
-        if cause == KeysUnavailableCause::FetchSlow {
+        if cause == KeysUnavailableCause::FetchTimedOut {
             // who waits gives up at the same time as the fetch, or a little before
             let start = Instant::now();
             while status(&fresh).last_error.is_none() {

@@ -350,7 +350,7 @@ async fn one_that_falls_silent_is_503_in_time() {
         verifier.ready().await;
         let verdict = timeout(60 * SECOND, verifier.verify(&token)).await.unwrap();
         let Err(VerifyError::ReviewUnavailable(why)) = verdict else { panic!("{verdict:?}") };
-        assert_eq!(why.cause(), ReviewUnavailableCause::Slow, "{url} {head:?} {drips}");
+        assert_eq!(why.cause(), ReviewUnavailableCause::TimedOut, "{url} {head:?} {drips}");
     }
 }
 

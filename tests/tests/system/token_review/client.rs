@@ -53,7 +53,7 @@ async fn rejected_credentials_are_read_again_at_the_next_call() {
     verifier.verify(mint(&cluster, 0)).await.unwrap();
     cluster.require_bearer_token("new");
     fs::write(&file, "new").unwrap();
-    assert_eq!(cause(&verifier, &mint(&cluster, 1)).await, ReviewUnavailableCause::Failed);
+    assert_eq!(cause(&verifier, &mint(&cluster, 1)).await, ReviewUnavailableCause::RequestFailed);
     verifier.verify(mint(&cluster, 2)).await.unwrap();
     fs::remove_file(&file).unwrap();
     let lines = log.lines_with(&[cluster.url(), FAILED]);
@@ -67,7 +67,7 @@ async fn missing_permission_is_what_a_403_says() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
     cluster.answer(Endpoint::TokenReview, Answer::new(403, ""));
-    assert_eq!(cause(&verifier, &mint(&cluster, 0)).await, ReviewUnavailableCause::Failed);
+    assert_eq!(cause(&verifier, &mint(&cluster, 0)).await, ReviewUnavailableCause::RequestFailed);
     let lines = log.lines_with(&[cluster.url(), FAILED]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("403; this service has no permission to create tokenreviews"));
@@ -80,7 +80,10 @@ async fn outage_is_two_lines_in_the_log() {
     verifier.verify(mint(&cluster, 0)).await.unwrap();
     cluster.go_down();
     for number in 1..=200 {
-        assert_eq!(cause(&verifier, &mint(&cluster, number)).await, ReviewUnavailableCause::Failed);
+        assert_eq!(
+            cause(&verifier, &mint(&cluster, number)).await,
+            ReviewUnavailableCause::RequestFailed
+        );
         clock.advance(SECOND / 10);
     }
     cluster.come_up();
@@ -171,7 +174,7 @@ async fn informational_responses_without_end_are_not_read() {
     });
     let config = Config::new(format!("http://{address}").parse().unwrap());
     let verifier = verifier_with(&cluster, KubeReviewer::from_config(config).unwrap(), &clock);
-    assert_eq!(cause(&verifier, &mint(&cluster, 0)).await, ReviewUnavailableCause::Failed);
+    assert_eq!(cause(&verifier, &mint(&cluster, 0)).await, ReviewUnavailableCause::RequestFailed);
     // and what the buffers of the system hold
     assert!(server.join().unwrap() < 1 << 24);
 }

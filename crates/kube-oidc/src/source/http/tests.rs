@@ -200,7 +200,8 @@ mod names {
         let start = Instant::now();
         match verifier.verify(late.token()).await {
             Err(VerifyError::Unavailable(unavailable)) => {
-                let causes = [KeysUnavailableCause::FetchFailed, KeysUnavailableCause::FetchSlow];
+                let causes =
+                    [KeysUnavailableCause::FetchFailed, KeysUnavailableCause::FetchTimedOut];
                 assert!(causes.contains(&unavailable.cause()), "{unavailable}");
             }
             other => panic!("{other:?}"),
