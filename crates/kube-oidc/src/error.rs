@@ -138,7 +138,7 @@ pub enum InvalidToken {
     /// No key was asked for, because the token could not have passed anyway. Nothing of it was
     /// verified.
     #[error("it would not pass whatever its signature ({0}), so no keys were fetched for it")]
-    Hopeless(Reason),
+    RejectedEarly(Reason),
     /// Its key is one that the operator distrusts.
     #[error("its key is distrusted")]
     DistrustedKey,
@@ -287,7 +287,7 @@ impl InvalidToken {
             Self::NoExpiry => Reason::NoExpiry,
             Self::Claims(_) => Reason::Claims,
             Self::SenderConstrained => Reason::SenderConstrained,
-            Self::Hopeless(reason) => *reason,
+            Self::RejectedEarly(reason) => *reason,
             Self::DistrustedKey => Reason::DistrustedKey,
             Self::DeniedJti => Reason::DeniedJti,
             Self::UnknownKey => Reason::UnknownKey,

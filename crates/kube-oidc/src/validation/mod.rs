@@ -187,7 +187,7 @@ impl Validation {
 
     /// The same checks on a payload of which nothing is believed: whether fetching the keys of one
     /// of the issuers of these names could make the token valid.
-    pub(crate) fn check_hope<'n>(
+    pub(crate) fn check_unverified<'n>(
         &self,
         payload: &Payload<'_>,
         mut candidates: impl Iterator<Item = &'n Names>,
@@ -202,7 +202,7 @@ impl Validation {
             }
             None => return Ok(()),
         };
-        Err(InvalidToken::Hopeless(hopeless.reason()))
+        Err(InvalidToken::RejectedEarly(hopeless.reason()))
     }
 
     /// The seconds in which a payload passes the checks on times: from the first on, and before

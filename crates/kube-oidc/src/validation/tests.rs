@@ -62,9 +62,9 @@ fn with_payload<T>(claims: &Value, check: impl FnOnce(&Payload<'_>) -> T) -> T {
 fn check(validation: &Validation, claims: &Value, seconds: u64) -> Result<(), InvalidToken> {
     with_payload(claims, |payload| {
         let verdict = validation.check(payload, &names(), at(seconds));
-        let hopeless = |refusal: &InvalidToken| InvalidToken::Hopeless(refusal.reason());
+        let hopeless = |refusal: &InvalidToken| InvalidToken::RejectedEarly(refusal.reason());
         assert_eq!(
-            validation.check_hope(payload, [&names()].into_iter(), at(seconds)).err(),
+            validation.check_unverified(payload, [&names()].into_iter(), at(seconds)).err(),
             verdict.as_ref().err().map(hopeless)
         );
         verdict

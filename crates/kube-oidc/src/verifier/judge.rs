@@ -172,7 +172,7 @@ impl<'a> Unverified<'a> {
         }
         let names = issuers.candidates(&self.payload.iss, now).map(|issuer| &*issuer.names);
         if keys_may_come {
-            match inner.validation.check_hope(&self.payload, names, now.wall) {
+            match inner.validation.check_unverified(&self.payload, names, now.wall) {
                 Ok(()) => return Poll::Pending,
                 Err(hopeless) => refused = hopeless,
             }
@@ -242,7 +242,7 @@ impl<'a> Unverified<'a> {
         candidates: impl Iterator<Item = &'n Names>,
         now: Moment,
     ) -> bool {
-        inner.validation.check_hope(&self.payload, candidates, now.wall).is_ok()
+        inner.validation.check_unverified(&self.payload, candidates, now.wall).is_ok()
             && !inner.incidents.is_denied(self.payload.jti.as_deref())
             && C::keep(&self.payload, self.text).is_ok()
     }
