@@ -122,7 +122,7 @@ pub enum InvalidToken {
     LegacyToken,
     /// It has no `exp`.
     #[error("it has no exp")]
-    NoExpiry,
+    MissingExpiry,
     /// Its claims are not well formed, or not those of a service account, or do not fit the type. The
     /// text names the claim, and holds no value.
     #[error("{0}")]
@@ -154,7 +154,7 @@ pub enum InvalidToken {
     SharedKey,
     /// Its key exists, but is not for its `alg`.
     #[error("its key is not for its alg")]
-    KeyNotForAlgorithm,
+    AlgorithmMismatch,
     /// Its signature is wrong.
     #[error("its signature is wrong")]
     Signature,
@@ -214,7 +214,7 @@ pub enum InvalidToken {
     /// It is good for longer than the verifier takes, and its signature is good.
     #[error("it is good for {}, and {} is the most", Span(*.lifetime), Span(*.limit))]
     #[non_exhaustive]
-    LivesTooLong {
+    LifetimeTooLong {
         /// From its `iat` to its `exp`.
         lifetime: Duration,
         /// How long it may be.
@@ -222,7 +222,7 @@ pub enum InvalidToken {
     },
     /// It has no `iat`, and the verifier limits age or lifetime. Its signature is good.
     #[error("it has no iat, so nobody knows how old it is")]
-    NoIssuedAt,
+    MissingIssuedAt,
     /// It is for somebody else, and its signature is good.
     #[error("it is for {}, and one of {} is expected", ShownList(.found), ShownList(.expected))]
     #[non_exhaustive]
@@ -236,7 +236,7 @@ pub enum InvalidToken {
     /// for nobody else.
     #[error("it is for {}, and should be for one audience only", ShownList(.found))]
     #[non_exhaustive]
-    SeveralAudiences {
+    MultipleAudiences {
         /// Its `aud`.
         found: Vec<String>,
     },
@@ -284,7 +284,7 @@ impl InvalidToken {
             Self::Type => Reason::Type,
             Self::UnknownIssuer => Reason::UnknownIssuer,
             Self::LegacyToken => Reason::LegacyToken,
-            Self::NoExpiry => Reason::NoExpiry,
+            Self::MissingExpiry => Reason::MissingExpiry,
             Self::Claims(_) => Reason::Claims,
             Self::SenderConstrained => Reason::SenderConstrained,
             Self::RejectedEarly(reason) => *reason,
@@ -292,17 +292,17 @@ impl InvalidToken {
             Self::DeniedJti => Reason::DeniedJti,
             Self::UnknownKey => Reason::UnknownKey,
             Self::SharedKey => Reason::SharedKey,
-            Self::KeyNotForAlgorithm => Reason::KeyAlgorithm,
+            Self::AlgorithmMismatch => Reason::AlgorithmMismatch,
             Self::Signature => Reason::Signature,
             Self::Expired { .. } => Reason::Expired,
             Self::NotYetValid { .. } => Reason::NotYetValid,
             Self::IssuedInFuture { .. } => Reason::IssuedInFuture,
             Self::TooOld { .. } => Reason::TooOld,
             Self::PastWarnAfter { .. } => Reason::PastWarnAfter,
-            Self::LivesTooLong { .. } => Reason::LivesTooLong,
-            Self::NoIssuedAt => Reason::NoIssuedAt,
+            Self::LifetimeTooLong { .. } => Reason::LifetimeTooLong,
+            Self::MissingIssuedAt => Reason::MissingIssuedAt,
             Self::Audience { .. } => Reason::Audience,
-            Self::SeveralAudiences { .. } => Reason::SeveralAudiences,
+            Self::MultipleAudiences { .. } => Reason::MultipleAudiences,
             Self::ApiServerAudience { .. } => Reason::ApiServerAudience,
             Self::SubjectMismatch => Reason::SubjectMismatch,
             Self::ReviewDenied => Reason::ReviewDenied,
@@ -446,7 +446,7 @@ reasons! {
     /// The token has the issuer of tokens from Secrets, which never expire.
     LegacyToken = "legacy_token",
     /// The token has no `exp`.
-    NoExpiry = "no_expiry",
+    MissingExpiry = "missing_expiry",
     /// The token's claims are missing, malformed or of the wrong kind.
     Claims = "claims",
     /// The token is bound to a key of its sender, and the proof is not verified here.
@@ -462,7 +462,7 @@ reasons! {
     /// The operator denied the token's `jti`.
     DeniedJti = "denied_jti",
     /// The token's key is not for its `alg`.
-    KeyAlgorithm = "key_algorithm",
+    AlgorithmMismatch = "algorithm_mismatch",
     /// The signature is wrong.
     Signature = "signature",
     /// The token expired.
@@ -476,13 +476,13 @@ reasons! {
     /// The token should have been replaced.
     PastWarnAfter = "past_warn_after",
     /// The token is good for longer than the verifier takes.
-    LivesTooLong = "lives_too_long",
+    LifetimeTooLong = "lifetime_too_long",
     /// The token does not say when it was issued.
-    NoIssuedAt = "no_issued_at",
+    MissingIssuedAt = "missing_issued_at",
     /// The token is for another audience.
     Audience = "audience",
     /// The token is for this service and for others, which the verifier does not take.
-    SeveralAudiences = "several_audiences",
+    MultipleAudiences = "multiple_audiences",
     /// The token is for this service and for the API server, which the verifier does not take.
     ApiServerAudience = "api_server_audience",
     /// The issuer's keys are not here, and could not be fetched now.
@@ -517,7 +517,7 @@ impl Reason {
                 "the caller should use a projected volume, and not the token of a Secret; for a \
                  cluster whose own issuer has this name, configure Issuer::opaque()"
             }
-            Self::NoExpiry | Self::NoIssuedAt => {
+            Self::MissingExpiry | Self::MissingIssuedAt => {
                 "no kube-apiserver issues such tokens: where does it come from?"
             }
             Self::Claims | Self::SubjectMismatch => {
@@ -536,7 +536,7 @@ impl Reason {
             Self::DistrustedKey | Self::DeniedJti => {
                 "an operator said so: the caller needs a new token"
             }
-            Self::KeyAlgorithm => "the issuer's key is for another alg: is the token forged?",
+            Self::AlgorithmMismatch => "the issuer's key is for another alg: is the token forged?",
             Self::Signature => {
                 "the token was changed on its way, or forged, or another cluster uses this kid"
             }
@@ -547,14 +547,14 @@ impl Reason {
             Self::TooOld | Self::PastWarnAfter => {
                 "the caller should read its token file again, as the kubelet replaces it"
             }
-            Self::LivesTooLong => {
+            Self::LifetimeTooLong => {
                 "does the API server extend lifetimes? See \
                  --service-account-extend-token-expiration"
             }
             Self::Audience => {
                 "the caller should ask for this service's audience in its projected volume"
             }
-            Self::SeveralAudiences | Self::ApiServerAudience => {
+            Self::MultipleAudiences | Self::ApiServerAudience => {
                 "the caller should project a token for this service alone"
             }
             Self::KeysUnavailable => {

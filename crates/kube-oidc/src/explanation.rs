@@ -152,7 +152,9 @@ const fn custom_advice(reason: Reason) -> &'static str {
             "registered claims must have the types of RFC 7519, and the other claims must fit the \
              type of claims::<..>()"
         }
-        Reason::NoExpiry | Reason::NoIssuedAt => "the issuer must write this claim into its tokens",
+        Reason::MissingExpiry | Reason::MissingIssuedAt => {
+            "the issuer must write this claim into its tokens"
+        }
         Reason::UnknownIssuer => {
             "compare it with the configured issuer, every letter, a slash at the end too"
         }
@@ -161,9 +163,9 @@ const fn custom_advice(reason: Reason) -> &'static str {
             "the token was changed on its way, or forged, or another issuer uses this kid"
         }
         Reason::Expired | Reason::TooOld => "the caller should get a new token in time",
-        Reason::LivesTooLong => "the issuer should issue tokens with a shorter lifetime",
+        Reason::LifetimeTooLong => "the issuer should issue tokens with a shorter lifetime",
         Reason::Audience => "the caller should ask its issuer for a token with this audience",
-        Reason::SeveralAudiences | Reason::ApiServerAudience => {
+        Reason::MultipleAudiences | Reason::ApiServerAudience => {
             "the caller should ask its issuer for a token for this service alone"
         }
         other => other.advice(),

@@ -92,7 +92,7 @@ impl World {
                     flaws.push(if own_algorithm {
                         Reason::Signature
                     } else {
-                        Reason::KeyAlgorithm
+                        Reason::AlgorithmMismatch
                     });
                     // a forger takes a name that is known
                     if rng.u8(..4) > 0 {

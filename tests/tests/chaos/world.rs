@@ -138,7 +138,7 @@ impl World {
             Reason::UnknownKey,
             Reason::DistrustedKey,
             Reason::DeniedJti,
-            Reason::KeyAlgorithm,
+            Reason::AlgorithmMismatch,
             Reason::Signature,
             Reason::Expired,
             Reason::NotYetValid,

@@ -207,7 +207,7 @@ async fn what_is_written_can_be_wrong() {
         "kube_oidc_keys == 0",
         "`kube_oidc_token_review::KubeReviewer`",
         "kube_oidc_key_fetch_duration_seconds_bucket{le=\"1\",issuer=~\"$issuer\"}",
-        "sum by (outcome) (kube_oidc_requests_total{outcome!=\"rejected\",reason=\"no_expiry\"}) {{outcome}}",
+        "sum by (outcome) (kube_oidc_requests_total{outcome!=\"rejected\",reason=\"missing_expiry\"}) {{outcome}}",
         "kube_oidc_key_fetches_total{outcome=~\"set|failed\"} {{ $labels.cluster }} {{ $value }}",
     ] {
         assert_eq!(problems(good, &scrape), [""; 0], "{good}");

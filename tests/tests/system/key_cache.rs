@@ -231,7 +231,7 @@ async fn key_that_was_replaced_under_its_name_is_found_by_its_first_token() {
     use kube_oidc_testing::SigningAlgorithm::{EdDsa, Es256};
     for (kid, algorithm, reason) in [
         (Some("1"), Es256, Reason::Signature),
-        (Some("1"), EdDsa, Reason::KeyAlgorithm),
+        (Some("1"), EdDsa, Reason::AlgorithmMismatch),
         (None, Es256, Reason::Signature),
         (None, EdDsa, Reason::UnknownKey),
     ] {

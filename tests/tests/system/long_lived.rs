@@ -94,7 +94,7 @@ async fn age_is_limited() {
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.judge(&token).await, Err(Reason::TooOld));
     let ageless = world.minted(YEAR).without_claim("iat").mint();
-    assert_eq!(world.judge(&ageless).await, Err(Reason::NoIssuedAt));
+    assert_eq!(world.judge(&ageless).await, Err(Reason::MissingIssuedAt));
     // that it expired says more
     let old = world.minted(HOUR / 2).mint();
     assert_eq!(world.judge(&old).await, Err(Reason::Expired));
@@ -105,12 +105,12 @@ async fn lifetime_is_limited() {
     let world = World::new(|builder| builder.max_token_lifetime(HOUR));
     assert_eq!(world.judge(&world.minted(HOUR).mint()).await, Ok(()));
     let longer = world.minted(HOUR + Duration::from_secs(1)).mint();
-    assert_eq!(world.judge(&longer).await, Err(Reason::LivesTooLong));
-    assert_eq!(world.judge(&world.extended().mint()).await, Err(Reason::LivesTooLong));
+    assert_eq!(world.judge(&longer).await, Err(Reason::LifetimeTooLong));
+    assert_eq!(world.judge(&world.extended().mint()).await, Err(Reason::LifetimeTooLong));
     let ageless = world.minted(HOUR).without_claim("iat").mint();
-    assert_eq!(world.judge(&ageless).await, Err(Reason::NoIssuedAt));
+    assert_eq!(world.judge(&ageless).await, Err(Reason::MissingIssuedAt));
     let endless = world.minted(HOUR).claim("exp", 253_402_300_799_u64).mint();
-    assert_eq!(world.judge(&endless).await, Err(Reason::LivesTooLong));
+    assert_eq!(world.judge(&endless).await, Err(Reason::LifetimeTooLong));
 }
 
 #[test]

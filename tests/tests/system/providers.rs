@@ -343,7 +343,7 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
     let legacy = issuer.token().legacy("payments", "checkout").mint();
     assert_eq!(verifier.judge(&legacy).await.unwrap_err().reason(), Reason::LegacyToken);
     let endless = issuer.token().audience("orders").without_claim("exp").mint();
-    assert_eq!(verifier.judge(&endless).await.unwrap_err().reason(), Reason::NoExpiry);
+    assert_eq!(verifier.judge(&endless).await.unwrap_err().reason(), Reason::MissingExpiry);
     assert_eq!(issuer.requests().len(), 0, "neither is worth a fetch");
 }
 

@@ -79,7 +79,11 @@ async fn the_key_decides_the_algorithm_and_not_the_token() {
         // honestly signed with the same numbers: but the key says RS256
         let other = key.clone().with_algorithm(algorithm);
         let token = issuer.token().audience("orders").signed_by(&other).mint();
-        assert_eq!(reason(&verifier, &token).await, Some(Reason::KeyAlgorithm), "{algorithm:?}");
+        assert_eq!(
+            reason(&verifier, &token).await,
+            Some(Reason::AlgorithmMismatch),
+            "{algorithm:?}"
+        );
     }
     // the public key as the secret of an HMAC
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.public_bytes());
@@ -111,7 +115,7 @@ async fn tokens_for_others_too_are_refused_on_request() {
     let usual = builder(&issuer).build().unwrap();
     let single = builder(&issuer).require_single_audience().build().unwrap();
     let no_api_server = builder(&issuer).reject_api_server_audiences().build().unwrap();
-    let (several, api_server) = (Some(Reason::SeveralAudiences), Some(Reason::ApiServerAudience));
+    let (several, api_server) = (Some(Reason::MultipleAudiences), Some(Reason::ApiServerAudience));
     for (others, by_single, by_no_api_server) in [
         (&[][..], None, None),
         (&["vault"], several, None),

@@ -130,7 +130,7 @@ impl<'p> Payload<'p> {
         // a token from a Secret has no `exp`, and every other token of a cluster has one
         let exp = members.exp.ok_or_else(|| match &*iss {
             LEGACY_ISSUER => InvalidToken::LegacyToken,
-            _ => InvalidToken::NoExpiry,
+            _ => InvalidToken::MissingExpiry,
         })?;
         Ok(Self {
             iss,

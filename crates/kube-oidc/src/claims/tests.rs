@@ -210,7 +210,7 @@ fn what_may_be_missing_may_be_missing() {
 fn what_must_be_there_must_be_there() {
     for (pointer, reason) in [
         ("/iss", Reason::Claims),
-        ("/exp", Reason::NoExpiry),
+        ("/exp", Reason::MissingExpiry),
         ("/sub", Reason::SubjectMismatch),
         ("/kubernetes.io", Reason::Claims),
         ("/kubernetes.io/namespace", Reason::Claims),
@@ -510,7 +510,7 @@ fn a_legacy_token_is_told_apart_from_one_without_exp() {
         assert_eq!(Payload::parse(&text, true).unwrap().has_legacy_issuer(), is_legacy, "{iss}");
         assert!(service_account(&legacy).is_ok(), "{iss}");
     }
-    assert_eq!(service_account(&with("/exp", None)).unwrap_err(), InvalidToken::NoExpiry);
+    assert_eq!(service_account(&with("/exp", None)).unwrap_err(), InvalidToken::MissingExpiry);
 }
 
 #[test]
@@ -585,7 +585,7 @@ fn own_claims_must_fit_their_type_and_have_the_registered_ones() {
         (r#"{"iss":"i","exp":7,"scope":1}"#, Reason::Claims),
         (r#"{"iss":"i","exp":7,"scope":"read","level":256}"#, Reason::Claims),
         (r#"{"exp":7,"scope":"read"}"#, Reason::Claims),
-        (r#"{"iss":"i","scope":"read"}"#, Reason::NoExpiry),
+        (r#"{"iss":"i","scope":"read"}"#, Reason::MissingExpiry),
         (r#"{"iss":"i","exp":"7","scope":"read"}"#, Reason::Claims),
     ] {
         assert_eq!(read::<Own>(payload).unwrap_err().reason(), reason, "{payload}");

@@ -166,11 +166,11 @@ impl Validation {
             Problem::PastWarnAfter => {
                 InvalidToken::PastWarnAfter { warn_after: or_now(payload.warn_after()), now }
             }
-            Problem::LivesTooLong => InvalidToken::LivesTooLong {
+            Problem::LifetimeTooLong => InvalidToken::LifetimeTooLong {
                 lifetime: lifetime(payload).unwrap_or_default(),
                 limit: self.max_lifetime.unwrap_or_default(),
             },
-            Problem::NoIssuedAt => InvalidToken::NoIssuedAt,
+            Problem::MissingIssuedAt => InvalidToken::MissingIssuedAt,
             Problem::NotYetValid => {
                 InvalidToken::NotYetValid { not_before: or_now(payload.nbf), now, leeway }
             }
@@ -180,7 +180,7 @@ impl Validation {
             Problem::Audience => {
                 InvalidToken::Audience { found: found(), expected: Arc::clone(&self.audiences) }
             }
-            Problem::SeveralAudiences => InvalidToken::SeveralAudiences { found: found() },
+            Problem::MultipleAudiences => InvalidToken::MultipleAudiences { found: found() },
             Problem::ApiServerAudience => InvalidToken::ApiServerAudience { found: found() },
         }
     }
@@ -259,17 +259,17 @@ impl Validation {
 
     fn lifetime_problem(&self, payload: &Payload<'_>) -> Option<Problem> {
         if payload.iat.is_none() && (self.max_age.is_some() || self.max_lifetime.is_some()) {
-            return Some(Problem::NoIssuedAt);
+            return Some(Problem::MissingIssuedAt);
         }
         let too_long = self.max_lifetime.zip(lifetime(payload)).is_some_and(|(max, has)| has > max);
-        too_long.then_some(Problem::LivesTooLong)
+        too_long.then_some(Problem::LifetimeTooLong)
     }
 
     fn audience_problem(&self, payload: &Payload<'_>, names: Option<&Names>) -> Option<Problem> {
         if !self.is_for_us(payload) {
             Some(Problem::Audience)
         } else if self.require_single_audience && payload.aud.len() > 1 {
-            Some(Problem::SeveralAudiences)
+            Some(Problem::MultipleAudiences)
         } else {
             let refused = self.reject_api_server_audiences && is_for_api_server(payload, names);
             refused.then_some(Problem::ApiServerAudience)
@@ -289,12 +289,12 @@ enum Problem {
     Expired,
     TooOld,
     PastWarnAfter,
-    LivesTooLong,
-    NoIssuedAt,
+    LifetimeTooLong,
+    MissingIssuedAt,
     NotYetValid,
     IssuedInFuture,
     Audience,
-    SeveralAudiences,
+    MultipleAudiences,
     ApiServerAudience,
 }
 
@@ -304,12 +304,12 @@ impl Problem {
             Self::Expired => Reason::Expired,
             Self::TooOld => Reason::TooOld,
             Self::PastWarnAfter => Reason::PastWarnAfter,
-            Self::LivesTooLong => Reason::LivesTooLong,
-            Self::NoIssuedAt => Reason::NoIssuedAt,
+            Self::LifetimeTooLong => Reason::LifetimeTooLong,
+            Self::MissingIssuedAt => Reason::MissingIssuedAt,
             Self::NotYetValid => Reason::NotYetValid,
             Self::IssuedInFuture => Reason::IssuedInFuture,
             Self::Audience => Reason::Audience,
-            Self::SeveralAudiences => Reason::SeveralAudiences,
+            Self::MultipleAudiences => Reason::MultipleAudiences,
             Self::ApiServerAudience => Reason::ApiServerAudience,
         }
     }

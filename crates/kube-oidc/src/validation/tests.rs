@@ -135,7 +135,7 @@ fn the_age_is_exact_and_has_no_leeway() {
             limit: Duration::from_secs(600),
         })
     );
-    assert_eq!(check(&limited, &without("iat"), IAT + 599), Err(InvalidToken::NoIssuedAt));
+    assert_eq!(check(&limited, &without("iat"), IAT + 599), Err(InvalidToken::MissingIssuedAt));
 }
 
 #[test]
@@ -145,12 +145,12 @@ fn the_lifetime_is_exact() {
     assert_eq!(check(&limited(EXP - IAT), &claims(), NBF), Ok(()));
     assert_eq!(
         check(&limited(EXP - IAT - 1), &claims(), NBF),
-        Err(InvalidToken::LivesTooLong {
+        Err(InvalidToken::LifetimeTooLong {
             lifetime: Duration::from_secs(EXP - IAT),
             limit: Duration::from_secs(EXP - IAT - 1),
         })
     );
-    assert_eq!(check(&limited(EXP), &without("iat"), NBF), Err(InvalidToken::NoIssuedAt));
+    assert_eq!(check(&limited(EXP), &without("iat"), NBF), Err(InvalidToken::MissingIssuedAt));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn other_audiences_count_where_that_is_asked_for() {
     assert_eq!(check(&single, &for_audiences(&["orders"]), NBF), Ok(()));
     assert_eq!(
         check(&single, &for_audiences(&["orders", "vault"]), NBF),
-        Err(InvalidToken::SeveralAudiences {
+        Err(InvalidToken::MultipleAudiences {
             found: vec!["orders".to_owned(), "vault".to_owned()]
         })
     );
@@ -320,7 +320,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         [
             Err(Reason::Expired),
             Ok("issued 1 d ago".to_owned()),
-            Err(Reason::LivesTooLong),
+            Err(Reason::LifetimeTooLong),
             Err(Reason::Audience),
         ]
     );
@@ -328,7 +328,7 @@ fn everything_that_is_wrong_is_told_at_once() {
     // the verdict is the first of them
     assert_eq!(reason(&strict, &claims(), EXP + LEEWAY), Some(Reason::Expired));
     assert_eq!(reason(&strict, &claims(), 0), Some(Reason::NotYetValid));
-    assert_eq!(reason(&strict, &claims(), NBF), Some(Reason::LivesTooLong));
+    assert_eq!(reason(&strict, &claims(), NBF), Some(Reason::LifetimeTooLong));
 }
 
 #[test]
@@ -372,7 +372,7 @@ proptest! {
         for now in 0..400 {
             let is_timely = match reason(&validation, &claims, now) {
                 // not a matter of now
-                None | Some(Reason::NoIssuedAt) => true,
+                None | Some(Reason::MissingIssuedAt) => true,
                 Some(_) => false,
             };
             prop_assert_eq!(is_timely, (from..until).contains(&now), "at {}", now);

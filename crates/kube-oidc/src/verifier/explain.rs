@@ -69,7 +69,7 @@ impl ByKeys {
     fn reason(&self) -> Reason {
         match self {
             Self::NotHere => Reason::KeysUnavailable,
-            Self::NoneFits(NoKey::OtherAlgorithm, _) => Reason::KeyAlgorithm,
+            Self::NoneFits(NoKey::OtherAlgorithm, _) => Reason::AlgorithmMismatch,
             Self::NoneFits(..) | Self::Signed(Ok(())) => Reason::UnknownKey,
             Self::NotSigned(refusal) | Self::Signed(Err(refusal)) => refusal.reason(),
         }

@@ -424,7 +424,7 @@ pub(super) fn more_telling(one: InvalidToken, other: InvalidToken) -> InvalidTok
 
 fn refused_for(no_key: NoKey) -> InvalidToken {
     match no_key {
-        NoKey::OtherAlgorithm => InvalidToken::KeyNotForAlgorithm,
+        NoKey::OtherAlgorithm => InvalidToken::AlgorithmMismatch,
         NoKey::UnknownKid | NoKey::NoneFits | NoKey::Ambiguous => InvalidToken::UnknownKey,
     }
 }

@@ -208,7 +208,7 @@ fn a_key_takes_no_other_algorithm_of_its_family() {
                 // by a key of its own, in the name of this one
                 lock.token().signed_by(key(other)).header("kid", lock.key.kid())
             };
-            lock.refuses((pinned, other), token.clone().mint(), Reason::KeyAlgorithm);
+            lock.refuses((pinned, other), token.clone().mint(), Reason::AlgorithmMismatch);
             // and under the name of the algorithm that the key has
             let renamed = token.header("alg", pinned.name());
             lock.refuses((other, pinned), renamed.mint(), Reason::Signature);
@@ -243,7 +243,7 @@ fn rs_and_ps_are_not_confused_where_the_key_names_no_alg() {
     }
     for stranger in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {
         let token = lock.token().signed_by(key(stranger)).header("kid", rsa.kid()).mint();
-        lock.refuses(stranger, token, Reason::KeyAlgorithm);
+        lock.refuses(stranger, token, Reason::AlgorithmMismatch);
     }
 }
 
@@ -263,7 +263,7 @@ fn curves_are_not_confused() {
             let (ours, theirs) = (format!("{:?}", curve.name()), format!("{:?}", other.name()));
             // our own signature under the name of another curve's algorithm
             let renamed = honest.clone().header(&ours, theirs);
-            lock.refuses((curve, other), renamed.mint(), Reason::KeyAlgorithm);
+            lock.refuses((curve, other), renamed.mint(), Reason::AlgorithmMismatch);
             // a signature of another curve, also as short or long as ours is
             let mut signature = key(other).sign(honest.signing_input().as_bytes());
             lock.refuses((curve, other), honest.mint_with(&signature), Reason::Signature);

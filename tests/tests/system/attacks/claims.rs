@@ -107,11 +107,11 @@ fn thousands_of_audiences() {
     let single =
         Lock::built(&lock.key, &[lock.key.jwk()], VerifierBuilder::require_single_audience);
     single.accepts("one", single.token().mint());
-    single.refuses("2,900", many(2900, "orders"), Reason::SeveralAudiences);
+    single.refuses("2,900", many(2900, "orders"), Reason::MultipleAudiences);
     // a list of one is one, and the same one twice is two
     single.accepts("a list of one", many(1, "orders"));
     let twice = lock.token().claim("aud", json!(["orders", "orders"])).mint();
-    single.refuses("twice", twice, Reason::SeveralAudiences);
+    single.refuses("twice", twice, Reason::MultipleAudiences);
 }
 
 /// RFC 7519, 4.1.1 and RFC 8725, 3.8; OpenID Connect Core, 3.1.3.7: the issuer byte for byte. No

@@ -316,14 +316,17 @@ async fn keys_of_another_issuer() {
         let of = |token: String| verdict(&verifier, token.as_bytes());
         let of_kid = match (theirs.kid() == ours.kid(), theirs.algorithm() == ours.algorithm()) {
             (true, true) => Reason::Signature,
-            (true, false) => Reason::KeyAlgorithm,
+            (true, false) => Reason::AlgorithmMismatch,
             (false, _) => Reason::UnknownKey,
         };
         assert_eq!(of(token_by(&theirs).mint()), Err(of_kid));
         // without a name for the key, it is the only one of the issuer that is named
         let nameless = token_by(&theirs).without_header("kid").mint();
-        let of_none =
-            if of_kid == Reason::KeyAlgorithm { Reason::UnknownKey } else { Reason::Signature };
+        let of_none = if of_kid == Reason::AlgorithmMismatch {
+            Reason::UnknownKey
+        } else {
+            Reason::Signature
+        };
         assert_eq!(of(nameless), Err(of_none));
         // the other way round, our key signs in their name: the verdict is the same
         let borrowed = token_by(&ours).claim("iss", EVIL).mint();

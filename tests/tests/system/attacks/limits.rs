@@ -95,10 +95,10 @@ fn the_ends_of_a_token_to_the_second() {
     let lives = Timed::new(|builder| builder.max_token_lifetime(Duration::from_secs(3600)));
     lives.lock.accepts("lifetime", lives.token().mint());
     let longer = lives.token().expires_at(at(3601)).mint();
-    lives.lock.refuses("lifetime", longer, Reason::LivesTooLong);
+    lives.lock.refuses("lifetime", longer, Reason::LifetimeTooLong);
     // a lifetime is counted from iat, wherever nbf is
     let late = lives.token().claim("nbf", 0).expires_at(at(3601)).mint();
-    lives.lock.refuses("lifetime", late, Reason::LivesTooLong);
+    lives.lock.refuses("lifetime", late, Reason::LifetimeTooLong);
 }
 
 /// RFC 7519, 2: a `NumericDate` is a number, with or without a fraction. What other writers of
@@ -206,9 +206,9 @@ fn numbers_that_are_no_times() {
     let with = forge.clone().payload(&format!("\"exp\":{exp}"), format!("\"exp\":{milliseconds}"));
     timed.lock.refuses("milliseconds", with.mint(), Reason::Claims);
     let without = timed.token().without_claim("exp").mint();
-    timed.lock.refuses("no exp", without, Reason::NoExpiry);
+    timed.lock.refuses("no exp", without, Reason::MissingExpiry);
     let renamed = forge.payload("\"exp\"", "\"expires\"").mint();
-    timed.lock.refuses("another name", renamed, Reason::NoExpiry);
+    timed.lock.refuses("another name", renamed, Reason::MissingExpiry);
 }
 
 fn seconds(time: SystemTime) -> u64 {

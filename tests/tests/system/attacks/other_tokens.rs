@@ -143,12 +143,12 @@ fn tokens_that_speak_of_no_service_account() {
         (
             "security event",
             bare().without_claim("exp").claim("events", json!({})),
-            Reason::NoExpiry,
+            Reason::MissingExpiry,
         ),
         (
             "DPoP proof",
             bare().without_claim("exp").claim("htm", "GET").claim("htu", "https://orders.example"),
-            Reason::NoExpiry,
+            Reason::MissingExpiry,
         ),
         (
             "authorization request",
@@ -171,7 +171,7 @@ fn tokens_that_speak_of_no_service_account() {
         (
             "legacy under our name",
             lock.token().legacy("payments", "checkout").claim("iss", ISSUER),
-            Reason::NoExpiry,
+            Reason::MissingExpiry,
         ),
     ] {
         lock.refuses(what, token.mint(), reason);

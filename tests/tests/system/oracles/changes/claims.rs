@@ -33,7 +33,7 @@ pub(super) const CHANGES: &[Row] = &[
     ("exp is negative", EXP, Some(Reason::Claims), claim!("exp", -1)),
     ("exp in the year 9999", EXP, GOOD, claim!("exp", 253_402_300_799_u64)),
     ("exp after the year 9999", EXP, Some(Reason::Claims), claim!("exp", 253_402_300_800_u64)),
-    ("exp is missing", EXP, Some(Reason::NoExpiry), claim!("exp")),
+    ("exp is missing", EXP, Some(Reason::MissingExpiry), claim!("exp")),
     ("exp is null", EXP, Some(Reason::Claims), claim!("exp", null)),
     ("exp is true", EXP, Some(Reason::Claims), claim!("exp", true)),
     ("exp is text", EXP, Some(Reason::Claims), claim!("exp", "1900003590")),

@@ -119,7 +119,7 @@ pub(super) const CHANGES: &[Row] = &[
         });
         set(&mut draft.header, "alg", json!("HS256"))
     }),
-    ("alg of the same family", ALG | KEYS, Some(Reason::KeyAlgorithm), |draft| {
+    ("alg of the same family", ALG | KEYS, Some(Reason::AlgorithmMismatch), |draft| {
         let Some(sibling) = sibling(draft) else { return false };
         draft.key = draft.key.clone().with_algorithm(sibling);
         set(&mut draft.header, "alg", json!(sibling.name()))
@@ -130,7 +130,7 @@ pub(super) const CHANGES: &[Row] = &[
         set(draft.key_set[0].as_object_mut().unwrap(), "alg", None);
         set(&mut draft.header, "alg", json!(sibling.name()))
     }),
-    ("alg of another family", ALG, Some(Reason::KeyAlgorithm), |draft| {
+    ("alg of another family", ALG, Some(Reason::AlgorithmMismatch), |draft| {
         let other = if draft.is("RS") { "ES256" } else { "RS256" };
         set(&mut draft.header, "alg", json!(other))
     }),
@@ -149,7 +149,7 @@ pub(super) const CHANGES: &[Row] = &[
     ("kid of nobody", KID, Some(Reason::UnknownKey), header!("kid", "nobody")),
     ("kid is a number", KID, Some(Reason::Malformed), header!("kid", 7)),
     ("kid is null", KID, Some(Reason::Malformed), header!("kid", null)),
-    ("kid of another key in the set", KID | KEYS, Some(Reason::KeyAlgorithm), |draft| {
+    ("kid of another key in the set", KID | KEYS, Some(Reason::AlgorithmMismatch), |draft| {
         let kid = draft.key_set[1]["kid"].clone();
         set(&mut draft.header, "kid", kid)
     }),

@@ -43,7 +43,7 @@ pub(super) const CHANGES: &[Row] = &[
     }),
     ("key for an unknown algorithm", KEYS, Some(Reason::UnknownKey), key!("alg", "XY256")),
     ("key for encryption by its alg", KEYS, Some(Reason::UnknownKey), key!("alg", "RSA-OAEP")),
-    ("key for the algorithm of its family", KEYS, Some(Reason::KeyAlgorithm), |draft| {
+    ("key for the algorithm of its family", KEYS, Some(Reason::AlgorithmMismatch), |draft| {
         let Some(sibling) = sibling(draft) else { return false };
         set(draft.key_set[0].as_object_mut().unwrap(), "alg", json!(sibling.name()))
     }),
