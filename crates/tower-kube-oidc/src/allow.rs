@@ -143,7 +143,7 @@ impl<C: Claims> Settings<C> {
             Found::Caller(caller) => self.policy.check(caller).map_err(Rejection::Policy),
             Found::Reported => Ok(()),
             Found::OpenPath if self.and_open_paths => Ok(()),
-            Found::OpenPath => Err(Rejection::PolicyOnOpenPath),
+            Found::OpenPath => Err(Rejection::OpenPathNotAllowed),
             Found::Anonymous => Err(Rejection::NoCredentials),
             Found::Unseen => Err(NOBODY_LOOKED),
         };

@@ -59,7 +59,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Data = Bytes;
-    /// The inner body's, or [`Expired`](crate::Expired).
+    /// The inner body's, or [`TokenExpired`](crate::TokenExpired).
     type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(

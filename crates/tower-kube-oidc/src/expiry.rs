@@ -51,13 +51,13 @@ impl Expiry {
 
     /// What is answered if the service did not answer yet.
     pub(crate) fn into_answer(self) -> Response<Bytes> {
-        count_late_refusal(Rejection::ExpiredMeanwhile.reason());
+        count_late_refusal(Rejection::ExpiredInFlight.reason());
         self.refuse()
     }
 
     fn refuse(self) -> Response<Bytes> {
-        Rejection::ExpiredMeanwhile.log(true);
-        self.0.later.answer(Rejection::ExpiredMeanwhile)
+        Rejection::ExpiredInFlight.log(true);
+        self.0.later.answer(Rejection::ExpiredInFlight)
     }
 
     /// The same for the body of a response with these headers.
@@ -70,7 +70,7 @@ impl Expiry {
 
     /// How a body ends that has begun: gRPC has words for it. Elsewhere a body that just ended
     /// would seem whole, so it breaks off.
-    pub(crate) fn end(self) -> Result<HeaderMap, Expired> {
+    pub(crate) fn end(self) -> Result<HeaderMap, TokenExpired> {
         if self.0.has_trailers {
             let (mut answer, _) = self.refuse().into_parts();
             for field in [CONTENT_TYPE, CACHE_CONTROL] {
@@ -78,8 +78,8 @@ impl Expiry {
             }
             Ok(answer.headers)
         } else {
-            Rejection::ExpiredMeanwhile.log(true);
-            Err(Expired(()))
+            Rejection::ExpiredInFlight.log(true);
+            Err(TokenExpired(()))
         }
     }
 }
@@ -94,4 +94,4 @@ impl fmt::Debug for Expiry {
 /// [`OidcAuthLayer::end_streams_at_expiry`](crate::OidcAuthLayer::end_streams_at_expiry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the caller's token has expired")]
-pub struct Expired(());
+pub struct TokenExpired(());

@@ -236,7 +236,7 @@ where
         }
         let _decision = self.span.enter();
         let admission = if over {
-            self.settings.refuse(&self.request, Rejection::ExpiredMeanwhile)
+            self.settings.refuse(&self.request, Rejection::ExpiredInFlight)
         } else {
             // the service may have kept it waiting for longer than its token is good
             self.settings.readmit(&self.request)

@@ -146,7 +146,7 @@ pub use self::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,
     },
-    expiry::Expired,
+    expiry::TokenExpired,
     future::ResponseFuture,
     head::RequestHead,
     layer::OidcAuthLayer,

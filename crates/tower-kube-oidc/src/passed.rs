@@ -171,7 +171,7 @@ pub(crate) fn answer_within<C: Claims, B>(
     // a token is wanted as the layer wants it, which would have asked for it
     let passed = request.extensions().get::<Passed<C>>();
     let answering = match (&rejection, passed) {
-        (Rejection::NoCredentials | Rejection::PolicyOnOpenPath, Some(passed)) => {
+        (Rejection::NoCredentials | Rejection::OpenPathNotAllowed, Some(passed)) => {
             &passed.how.answering
         }
         _ => answering,

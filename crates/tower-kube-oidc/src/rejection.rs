@@ -27,16 +27,16 @@ pub enum Rejection {
     Token(VerifyError),
     /// The token is good for the verifier, and not for the audiences that the layer narrows it to.
     #[error("the token is for the verifier, and not for this layer's audiences")]
-    NarrowerAudience,
+    LayerAudience,
     /// The token expired during the call, where that [ends it](crate::OidcAuthLayer::end_streams_at_expiry).
     #[error("the token expired during the call")]
-    ExpiredMeanwhile,
+    ExpiredInFlight,
     /// The token is good, and a policy does not allow its workload to call.
     #[error(transparent)]
     Policy(Denied),
     /// The path is open to everybody by the layer, and not by a policy further in.
     #[error("the path is open, but not by the policy: see AuthorizeLayer::and_open_paths")]
-    PolicyOnOpenPath,
+    OpenPathNotAllowed,
     /// The service is set up wrong, so that nobody is let through.
     #[error("{0}")]
     Misconfigured(&'static str),
@@ -99,11 +99,11 @@ impl Rejection {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoCredentials | Self::PolicyOnOpenPath => "no_credentials",
+            Self::NoCredentials | Self::OpenPathNotAllowed => "no_credentials",
             Self::InvalidRequest(_) => "invalid_request",
             Self::Token(error) => error.reason().code(),
-            Self::NarrowerAudience => Reason::Audience.code(),
-            Self::ExpiredMeanwhile => Reason::Expired.code(),
+            Self::LayerAudience => Reason::Audience.code(),
+            Self::ExpiredInFlight => Reason::Expired.code(),
             Self::Policy(_) => "policy",
             Self::Misconfigured(_) => "misconfigured",
         }
@@ -139,12 +139,12 @@ impl Rejection {
     /// nothing of a token.
     pub(crate) fn told(&self) -> &'static str {
         match self {
-            Self::NoCredentials | Self::PolicyOnOpenPath => "a bearer token is needed",
+            Self::NoCredentials | Self::OpenPathNotAllowed => "a bearer token is needed",
             Self::InvalidRequest(_) => "there is not exactly one readable bearer token",
             Self::Token(VerifyError::Invalid(InvalidToken::Expired { .. }))
-            | Self::ExpiredMeanwhile => "the token has expired",
+            | Self::ExpiredInFlight => "the token has expired",
             Self::Token(VerifyError::Invalid(InvalidToken::Audience { .. }))
-            | Self::NarrowerAudience => "the token is for another audience",
+            | Self::LayerAudience => "the token is for another audience",
             Self::Token(VerifyError::Unavailable(_)) => {
                 "the keys to check the token with are not available"
             }
@@ -157,12 +157,12 @@ impl Rejection {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::NoCredentials | Self::PolicyOnOpenPath => NO_CREDENTIALS,
+            Self::NoCredentials | Self::OpenPathNotAllowed => NO_CREDENTIALS,
             Self::InvalidRequest(_) => INVALID_REQUEST,
             Self::Token(VerifyError::Unavailable(_) | VerifyError::ReviewUnavailable(_)) => {
                 UNAVAILABLE_NOW
             }
-            Self::Token(_) | Self::NarrowerAudience | Self::ExpiredMeanwhile => INVALID_TOKEN,
+            Self::Token(_) | Self::LayerAudience | Self::ExpiredInFlight => INVALID_TOKEN,
             Self::Policy(_) => DENIED,
             Self::Misconfigured(_) => MISCONFIGURED,
         }

@@ -124,7 +124,7 @@ impl<C: Claims> Settings<C> {
         if self.narrower.as_ref().is_none_or(is_for) {
             Ok(caller)
         } else {
-            Err(Rejection::NarrowerAudience)
+            Err(Rejection::LayerAudience)
         }
     }
 
@@ -150,7 +150,7 @@ impl<C: Claims> Settings<C> {
         let is_over =
             |caller| self.verifier.as_ref().is_some_and(|v| v.time_left(caller).is_zero());
         if self.manner.mode != Mode::ReportOnly && caller.is_some_and(is_over) {
-            self.refuse(request, Rejection::ExpiredMeanwhile)
+            self.refuse(request, Rejection::ExpiredInFlight)
         } else {
             Admission::Pass(None)
         }

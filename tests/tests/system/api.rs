@@ -8,9 +8,9 @@ use kube_oidc::{
     UserInfo, Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
 };
 use tower_kube_oidc::{
-    AuthorizeError, AuthorizeLayer, CallError, Caller, CallerRejection, Expired, LayerError,
-    OidcAuth, OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
-    ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenFileError,
+    AuthorizeError, AuthorizeLayer, CallError, Caller, CallerRejection, LayerError, OidcAuth,
+    OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
+    ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenExpired, TokenFileError,
 };
 
 fn value<T: Clone + Debug + Send + Sync + Unpin + 'static>() {}
@@ -60,7 +60,7 @@ fn errors_can_be_boxed() {
     error::<TokenError>();
     error::<TokenFileError>();
     error::<OriginError>();
-    error::<Expired>();
+    error::<TokenExpired>();
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl<S, ReqBody> Waiting<S, ReqBody> {
     fn check_time(&self) -> Result<(), Rejection> {
         let caller = self.request.extensions().get::<Verified>();
         if caller.is_some_and(|caller| self.verifier.time_left(caller).is_zero()) {
-            Err(Rejection::ExpiredMeanwhile)
+            Err(Rejection::ExpiredInFlight)
         } else {
             Ok(())
         }

@@ -269,6 +269,6 @@ async fn a_call_ends_when_its_token_expires_even_if_the_service_is_busy() {
         let response = response.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         let rejection = response.extensions().get::<Rejection>();
-        assert!(matches!(rejection, Some(Rejection::ExpiredMeanwhile)), "{rejection:?}");
+        assert!(matches!(rejection, Some(Rejection::ExpiredInFlight)), "{rejection:?}");
     }
 }

@@ -9,7 +9,7 @@ fn kind(rejection: &Rejection) -> &'static str {
         Rejection::InvalidRequest(_) => "invalid request",
         Rejection::Token(VerifyError::Invalid(_)) => "refused",
         Rejection::Token(VerifyError::Unavailable(_)) => "unavailable",
-        Rejection::NarrowerAudience => "narrower audience",
+        Rejection::LayerAudience => "narrower audience",
         Rejection::Policy(_) => "policy",
         Rejection::Misconfigured(_) => "misconfigured",
         _ => "another",
