@@ -599,7 +599,7 @@ pub enum BuildError {
     /// document.
     #[error("the URL `{url}` is not acceptable: {source}")]
     #[non_exhaustive]
-    Url {
+    InvalidUrl {
         /// The URL, without user name, password, and query.
         url: String,
         /// What is wrong with it.
@@ -639,11 +639,11 @@ pub enum BuildError {
     },
     /// The issuer has no cluster's name, or a blank one, beside others in the verifier.
     #[error("the issuer {} needs the name of its cluster: Issuer::with_cluster()", Shown(.0))]
-    ClusterName(String),
+    MissingClusterName(String),
     /// A duration is out of its range.
     #[error("{name} must be {range}")]
     #[non_exhaustive]
-    Duration {
+    DurationOutOfRange {
         /// The setting.
         name: &'static str,
         /// What it may be.
@@ -651,11 +651,11 @@ pub enum BuildError {
     },
     /// The root certificates are not PEM, or hold no certificate.
     #[error("the root certificates cannot be used: {0}")]
-    RootCertificates(String),
+    InvalidRootCertificates(String),
     /// A header or bearer token for fetching keys has an invalid value, which is not shown.
     #[error("invalid value of the header `{name}` for fetching keys")]
     #[non_exhaustive]
-    FetchHeader {
+    InvalidFetchHeader {
         /// The name of the header.
         name: String,
     },
@@ -665,16 +665,16 @@ pub enum BuildError {
     FetchHeaderName,
     /// The proxy for fetching keys is not a URL of an http or https proxy. The URL is not shown.
     #[error("invalid proxy for fetching keys: {0}")]
-    Proxy(String),
+    InvalidProxy(String),
     /// Every token is to be reviewed, and this issuer has no reviewer.
     #[error("the issuer {} has no reviewer: Issuer::with_token_review()", Shown(.0))]
     NoReviewer(String),
     /// An API server reviews the tokens of service accounts, and claims of another type are read.
     #[error("tokens can be reviewed only where their claims are ServiceAccountClaims")]
-    ReviewOfOtherClaims,
+    ReviewNeedsServiceAccountClaims,
     /// The token cache is to remember tokens in next to no memory.
     #[error("the token cache needs at least 64 KiB: token_cache(0) switches it off")]
-    TokenCache,
+    TokenCacheTooSmall,
     /// A fixed key set cannot be used.
     #[error(transparent)]
     KeySet(#[from] KeySetError),
@@ -685,6 +685,6 @@ pub enum BuildError {
 
 impl BuildError {
     pub(crate) fn url(url: &str, source: IssuerUrlError) -> Self {
-        Self::Url { url: shown_url(url), source }
+        Self::InvalidUrl { url: shown_url(url), source }
     }
 }

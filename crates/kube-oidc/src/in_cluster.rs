@@ -22,7 +22,7 @@ pub enum InClusterError {
     /// The address in the variables is none.
     #[error("the API server's address `{address}` cannot be used: {source}")]
     #[non_exhaustive]
-    Address {
+    InvalidAddress {
         /// The address, without user name, password, and query.
         address: String,
         /// What is wrong with it.

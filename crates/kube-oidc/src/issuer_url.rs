@@ -147,7 +147,7 @@ fn parse_strictly(text: &str) -> Result<Url, IssuerUrlError> {
         return Err(IssuerUrlError::ForbiddenCharacter);
     }
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-        return Err(IssuerUrlError::NotHttps);
+        return Err(IssuerUrlError::UnsupportedScheme);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() {
@@ -237,7 +237,7 @@ pub enum IssuerUrlError {
     TooLong,
     /// It does not begin with `https://` (or `http://`), in lower case.
     #[error("it does not begin with https://")]
-    NotHttps,
+    UnsupportedScheme,
     /// It is plain http, and its host is not a loopback one.
     #[error("it is plain http, which is accepted for loopback hosts only")]
     PlainHttp,
@@ -332,10 +332,10 @@ mod tests {
         use IssuerUrlError as E;
         for (text, error) in [
             ("", E::Empty),
-            ("not-a-url", E::NotHttps),
-            ("ftp://a.example", E::NotHttps),
-            ("HTTPS://a.example", E::NotHttps),
-            ("https:/a.example", E::NotHttps),
+            ("not-a-url", E::UnsupportedScheme),
+            ("ftp://a.example", E::UnsupportedScheme),
+            ("HTTPS://a.example", E::UnsupportedScheme),
+            ("https:/a.example", E::UnsupportedScheme),
             ("https://a.example/.well-known/openid-configuration", E::Document),
             ("https://a.example/x/.well-known/openid-configuration/", E::Document),
             ("https://a.example/.well-known/jwks.json", E::Document),

@@ -67,7 +67,7 @@ impl<C: Claims> TokenCache<C> {
             .weight_capacity(bytes as u64)
             .build();
         let Some(options) = options.ok().filter(|_| bytes >= LEAST_BYTES) else {
-            return Err(BuildError::TokenCache);
+            return Err(BuildError::TokenCacheTooSmall);
         };
         // so that as many of the least weight fit, and not one more
         let least = bytes.saturating_mul(2) / entries.saturating_mul(2).saturating_add(1);

@@ -75,7 +75,7 @@ pub enum AuthorizeError {
     /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
     /// backslash.
     #[error("the realm must be printable ASCII without quotes and backslashes")]
-    Realm,
+    InvalidRealm,
 }
 
 impl<C: Claims> AuthorizeLayer<C> {
@@ -127,7 +127,7 @@ impl<C: Claims> AuthorizeLayer<C> {
 
     fn validate(&self) -> Result<(), AuthorizeError> {
         self.0.policy.validate()?;
-        if self.0.answering.is_sound() { Ok(()) } else { Err(AuthorizeError::Realm) }
+        if self.0.answering.is_sound() { Ok(()) } else { Err(AuthorizeError::InvalidRealm) }
     }
 
     fn changed(self, change: impl FnOnce(&mut Settings<C>)) -> Self {

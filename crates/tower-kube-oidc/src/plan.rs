@@ -34,16 +34,16 @@ pub enum LayerError {
     InCluster(#[from] InClusterError),
     /// A layer that was made from a verifier cannot accept more than that does.
     #[error("the API server's audiences are to be set on the verifier that the layer is made from")]
-    SharedVerifier,
+    VerifierIsFixed,
     /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
     /// backslash.
     #[error("the realm must be printable ASCII without quotes and backslashes")]
-    Realm,
+    InvalidRealm,
     /// An open path can never be the path of a request, or is for no method.
     #[error(
         "the open path {0} must begin with a slash, be no pattern, have no query, and be for some method"
     )]
-    OpenPath(String),
+    InvalidOpenPath(String),
 }
 
 impl<C: Claims> Plan<C> {
@@ -54,17 +54,17 @@ impl<C: Claims> Plan<C> {
 
     pub(crate) fn settle(&self) -> Result<Settings<C>, LayerError> {
         if !self.manner.answering.is_sound() {
-            return Err(LayerError::Realm);
+            return Err(LayerError::InvalidRealm);
         }
         if let Some(open) = self.manner.open.iter().find(|open| !open.is_sound()) {
-            return Err(LayerError::OpenPath(format!("{open:?}")));
+            return Err(LayerError::InvalidOpenPath(format!("{open:?}")));
         }
         if let Some(audiences) = &self.audiences {
             check_audiences(audiences)?;
         }
         let (verifier, narrower) = match (&self.source, &self.audiences) {
             (Source::Shared(_), _) if self.api_server_audiences => {
-                return Err(LayerError::SharedVerifier);
+                return Err(LayerError::VerifierIsFixed);
             }
             (Source::Shared(verifier), narrower) => (verifier.clone(), narrower.clone()),
             (Source::Own { builder, issuer }, audiences) => {

@@ -68,7 +68,7 @@ impl From<BuildError> for StartError {
     fn from(error: BuildError) -> Self {
         match error {
             BuildError::NoAudience | BuildError::EmptyAudience => Self::Audience(error),
-            BuildError::ClusterName(_) => Self::ClusterNames,
+            BuildError::MissingClusterName(_) => Self::ClusterNames,
             other => Self::Verifier(other),
         }
     }

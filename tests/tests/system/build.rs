@@ -85,7 +85,7 @@ fn an_algorithm_is_demanded() {
 fn urls_for_keys_are_as_safe_as_the_issuer() {
     for bad in ["", "keys", "http://127.0.0.1/keys", "http://issuer.example/k", "ftp://k.example"] {
         let error = with(Issuer::new(url()).with_jwks_uri(bad)).unwrap_err();
-        assert!(matches!(error, BuildError::Url { .. }), "{bad}: {error}");
+        assert!(matches!(error, BuildError::InvalidUrl { .. }), "{bad}: {error}");
     }
     assert!(with(Issuer::new(url()).with_jwks_uri("https://10.0.0.1:6443/openid/v1/jwks")).is_ok());
     let loopback: IssuerUrl = "http://127.0.0.1:1".parse().unwrap();
@@ -93,7 +93,7 @@ fn urls_for_keys_are_as_safe_as_the_issuer() {
     assert!(with(Issuer::new(loopback).with_jwks_uri("http://10.0.0.1/k")).is_err());
     assert!(with(Issuer::opaque("rke", "http://127.0.0.1/k")).is_err());
     let origin = Issuer::new(url()).with_fetch_bearer_token("t").with_credential_origin("http://a");
-    assert!(matches!(with(origin), Err(BuildError::Url { .. })));
+    assert!(matches!(with(origin), Err(BuildError::InvalidUrl { .. })));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn several_issuers_have_the_names_of_their_clusters() {
         both(one().with_cluster("blue"), other().with_cluster(" ")),
         with(one().with_cluster("")),
     ] {
-        assert!(matches!(result, Err(BuildError::ClusterName(_))), "{result:?}");
+        assert!(matches!(result, Err(BuildError::MissingClusterName(_))), "{result:?}");
     }
 }
 
@@ -132,18 +132,18 @@ fn certificates_and_tokens_for_fetching_must_be_usable() {
     let certificate = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
     for pem in ["", "no certificate", certificate] {
         let error = with(Issuer::new(url()).with_root_certificates_pem(pem)).unwrap_err();
-        assert!(matches!(error, BuildError::RootCertificates(_)), "{pem:?}: {error}");
+        assert!(matches!(error, BuildError::InvalidRootCertificates(_)), "{pem:?}: {error}");
     }
     let error = with(Issuer::new(url()).with_fetch_bearer_token("a\nb")).unwrap_err();
-    assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
+    assert!(matches!(error, BuildError::InvalidFetchHeader { .. }), "{error}");
     let error = with(Issuer::new(url()).with_fetch_header("x-key", "a\nb")).unwrap_err();
-    assert!(matches!(error, BuildError::FetchHeader { .. }), "{error}");
+    assert!(matches!(error, BuildError::InvalidFetchHeader { .. }), "{error}");
     for name in ["", "a b", "x-key: value"] {
         let error = with(Issuer::new(url()).with_fetch_header(name, "v")).unwrap_err();
         assert!(matches!(error, BuildError::FetchHeaderName), "{error}");
     }
     let error = with(Issuer::new(url()).with_fetch_proxy("not a proxy")).unwrap_err();
-    assert!(matches!(error, BuildError::Proxy(_)), "{error}");
+    assert!(matches!(error, BuildError::InvalidProxy(_)), "{error}");
 }
 
 #[test]
@@ -191,14 +191,14 @@ fn a_layer_can_be_checked_before_the_first_request() {
     let empty = shared().audiences(none).build();
     assert!(matches!(empty, Err(LayerError::Verifier(BuildError::NoAudience))));
     let preset = shared().dangerous_api_server_audiences().build();
-    assert!(matches!(preset, Err(LayerError::SharedVerifier)));
+    assert!(matches!(preset, Err(LayerError::VerifierIsFixed)));
     let blank = OidcAuthLayer::new(url()).audience("").build();
     assert!(matches!(blank, Err(LayerError::Verifier(BuildError::EmptyAudience))));
     let narrower = shared().audience(" ").build();
     assert!(matches!(narrower, Err(LayerError::Verifier(BuildError::EmptyAudience))));
     for realm in ["a\"b", "a\\b", "a\nb", "ä"] {
         let layer = OidcAuthLayer::new(url()).audience("orders").realm(realm).build();
-        assert!(matches!(layer, Err(LayerError::Realm)), "{realm:?}");
+        assert!(matches!(layer, Err(LayerError::InvalidRealm)), "{realm:?}");
     }
 }
 
@@ -231,7 +231,7 @@ fn a_token_cache_has_memory_or_is_off() {
             .map(|_| ())
     };
     for (tokens, bytes) in [(1, 0), (10_000, 1), (1, (64 << 10) - 1)] {
-        assert!(matches!(build(tokens, bytes), Err(BuildError::TokenCache)));
+        assert!(matches!(build(tokens, bytes), Err(BuildError::TokenCacheTooSmall)));
     }
     for (tokens, bytes) in [(0, 0), (0, 1), (1, 64 << 10), (usize::MAX, 64 << 10), (1, usize::MAX)]
     {

@@ -233,7 +233,7 @@ fn what_is_missing_is_named() {
     }
     for address in ["https://10.96.0.1:port", "http://10.96.0.1:443", "10.96.0.1"] {
         let error = Issuer::in_cluster_at(address, &pod.folder).unwrap_err();
-        assert!(matches!(error, InClusterError::Address { .. }), "{error}");
+        assert!(matches!(error, InClusterError::InvalidAddress { .. }), "{error}");
     }
 }
 

@@ -121,7 +121,7 @@ fn limits_of_nothing_are_errors() {
         builder().max_token_age(Duration::ZERO),
         builder().max_token_lifetime(Duration::from_millis(999)),
     ] {
-        assert!(matches!(builder.build(), Err(BuildError::Duration { .. })));
+        assert!(matches!(builder.build(), Err(BuildError::DurationOutOfRange { .. })));
     }
 }
 

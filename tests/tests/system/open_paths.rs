@@ -595,7 +595,7 @@ async fn a_setting_that_opens_nothing_is_an_error() {
     let good = format!("authorization: Bearer {}\r\n", token(&issuer));
     for wrong in wrong {
         let shown = format!("{wrong:?}");
-        assert!(matches!(wrong.clone().build(), Err(LayerError::OpenPath(_))), "{shown}");
+        assert!(matches!(wrong.clone().build(), Err(LayerError::InvalidOpenPath(_))), "{shown}");
         // without build() the door is closed to everybody
         let server = HttpServer::start(app(wrong.open_path("/healthz"))).await;
         for (method, target, header) in [

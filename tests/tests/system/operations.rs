@@ -290,7 +290,7 @@ async fn issuers_come_and_go_at_run_time() {
     let twice = verifier.add_issuer(trusted(&green, "green"));
     assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))));
     let nameless = verifier.add_issuer(Issuer::new("https://other.example".parse().unwrap()));
-    assert!(matches!(nameless, Err(BuildError::ClusterName(_))));
+    assert!(matches!(nameless, Err(BuildError::MissingClusterName(_))));
     assert_eq!(verifier.status().len(), 2);
 
     assert!(verifier.remove_issuer(blue.url()));

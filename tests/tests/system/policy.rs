@@ -258,7 +258,7 @@ async fn a_slip_is_found_at_the_start_and_allows_nobody() {
     let empty = AuthorizeLayer::only(Policy::any(nothing())).build();
     assert_eq!(empty.unwrap_err(), AuthorizeError::Policy(PolicyError::Empty));
     let realm = AuthorizeLayer::only(in_namespace("payments")).realm("a\"b").build();
-    assert_eq!(realm.unwrap_err(), AuthorizeError::Realm);
+    assert_eq!(realm.unwrap_err(), AuthorizeError::InvalidRealm);
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ fn given_sets_with_a_key_in_common_are_a_build_error() {
     let twice = verifier.add_issuer(trusted(&green, "blue"));
     assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))), "{twice:?}");
     let nameless = Issuer::new(SHARED.parse().unwrap());
-    assert!(matches!(verifier.add_issuer(nameless), Err(BuildError::ClusterName(_))));
+    assert!(matches!(verifier.add_issuer(nameless), Err(BuildError::MissingClusterName(_))));
 }
 
 #[test]

@@ -197,7 +197,7 @@ async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
         }
         let given = Verifier::builder(of(&server).with_root_certificates_pem(bundle));
         let error = given.audience("orders").build().unwrap_err();
-        assert!(matches!(error, BuildError::RootCertificates(_)), "{error}");
+        assert!(matches!(error, BuildError::InvalidRootCertificates(_)), "{error}");
         assert!(!format!("{error} {error:?}").contains("hidden"), "{error:?}");
     }
     let error = error_of(of(&server).with_root_certificates_file("/no/such.pem")).await.unwrap();

@@ -138,9 +138,9 @@ impl Issuer {
         api_server: &str,
         folder: impl AsRef<Path>,
     ) -> Result<Self, InClusterError> {
-        let url: IssuerUrl = api_server
-            .parse()
-            .map_err(|source| InClusterError::Address { address: shown_url(api_server), source })?;
+        let url: IssuerUrl = api_server.parse().map_err(|source| {
+            InClusterError::InvalidAddress { address: shown_url(api_server), source }
+        })?;
         let ca_file = in_cluster::file(folder.as_ref(), "ca.crt")?;
         let token_file = in_cluster::file(folder.as_ref(), "token")?;
         let mut issuer = Self::named(url.shared_text(), Some(url.clone()));

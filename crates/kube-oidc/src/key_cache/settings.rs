@@ -69,19 +69,22 @@ impl Settings {
         ];
         for (name, value, bounds, range) in bounds {
             if !bounds.contains(&value) {
-                return Err(BuildError::Duration { name, range });
+                return Err(BuildError::DurationOutOfRange { name, range });
             }
         }
         let (from, to) = (*self.refresh_at_fraction.start(), *self.refresh_at_fraction.end());
         if !(0.1 <= from && from <= to && to <= 0.95) {
-            return Err(BuildError::Duration {
+            return Err(BuildError::DurationOutOfRange {
                 name: "refresh_at_fraction",
                 range: "within 0.1 to 0.95",
             });
         }
         match self.unknown_kid_cooldown {
             Some(cooldown) if !(MIN..=HOUR).contains(&cooldown) => {
-                Err(BuildError::Duration { name: "unknown_kid_cooldown", range: "100 ms to 1 h" })
+                Err(BuildError::DurationOutOfRange {
+                    name: "unknown_kid_cooldown",
+                    range: "100 ms to 1 h",
+                })
             }
             _ => Ok(()),
         }

@@ -231,7 +231,7 @@ fn check_name(
 ) -> Result<(), PolicyError> {
     match pattern {
         Some(name) if name != ANY_NAME && !is_name(name) => {
-            Err(PolicyError::Name { of, name: name.clone() })
+            Err(PolicyError::InvalidName { of, name: name.clone() })
         }
         _ => Ok(()),
     }
@@ -250,15 +250,15 @@ impl Plain<ServiceAccountClaims> for Callers {
             not_blank("cluster", name)?;
         }
         if let Some(of) = self.twice {
-            return Err(PolicyError::Twice(of));
+            return Err(PolicyError::Conflict(of));
         }
         check_name("namespace", self.namespace.as_ref(), is_dns_label)?;
         check_name("service account", self.service_account.as_ref(), is_dns_subdomain)?;
         if let Some(name) = self.node_name.as_ref().filter(|name| !is_dns_subdomain(name)) {
-            return Err(PolicyError::Name { of: "node", name: name.clone() });
+            return Err(PolicyError::InvalidName { of: "node", name: name.clone() });
         }
         match (&self.namespace, &self.service_account) {
-            (None, Some(name)) => Err(PolicyError::NamespaceMissing(name.clone())),
+            (None, Some(name)) => Err(PolicyError::MissingNamespace(name.clone())),
             _ => Ok(()),
         }
     }

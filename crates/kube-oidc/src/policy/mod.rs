@@ -198,7 +198,7 @@ pub enum PolicyError {
     /// such a thing.
     #[error("{} cannot be the name of a {of}", Shown(.name))]
     #[non_exhaustive]
-    Name {
+    InvalidName {
         /// What it should be the name of.
         of: &'static str,
         /// The name.
@@ -206,8 +206,8 @@ pub enum PolicyError {
     },
     /// A rule names two namespaces, service accounts, or nodes: no caller has both.
     #[error("the {0} is named twice, and differently: or() allows both")]
-    Twice(&'static str),
+    Conflict(&'static str),
     /// A service account is named without its namespace.
     #[error("the service account {} needs a namespace: namespace(\"*\") is any", Shown(.0))]
-    NamespaceMissing(String),
+    MissingNamespace(String),
 }

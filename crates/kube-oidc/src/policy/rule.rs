@@ -121,7 +121,7 @@ impl<R: fmt::Display> fmt::Display for Looked<R> {
 pub(super) fn not_blank(of: &'static str, name: &str) -> Result<(), PolicyError> {
     // white space comes with environment variables, and `*` is no pattern here
     if name.is_empty() || name.trim() != name || name.contains('*') {
-        Err(PolicyError::Name { of, name: name.to_owned() })
+        Err(PolicyError::InvalidName { of, name: name.to_owned() })
     } else {
         Ok(())
     }

@@ -81,7 +81,7 @@ impl HttpFetcher {
     ///
     /// # Errors
     ///
-    /// [`BuildError::RootCertificates`]: the bundle has no usable certificate.
+    /// [`BuildError::InvalidRootCertificates`]: the bundle has no usable certificate.
     pub fn with_root_certificates_pem(self, pem: &[u8]) -> Result<Self, BuildError> {
         Ok(self.with_additional_root_certificates_pem(pem)?.without_platform_roots())
     }
@@ -104,9 +104,9 @@ impl HttpFetcher {
     ///
     /// # Errors
     ///
-    /// [`BuildError::RootCertificates`]: the bundle has no usable certificate.
+    /// [`BuildError::InvalidRootCertificates`]: the bundle has no usable certificate.
     pub fn with_additional_root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, BuildError> {
-        self.roots.add_pem(pem).map_err(BuildError::RootCertificates)?;
+        self.roots.add_pem(pem).map_err(BuildError::InvalidRootCertificates)?;
         Ok(self)
     }
 
@@ -126,9 +126,10 @@ impl HttpFetcher {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Proxy`]: the URL is not one of an http or https proxy.
+    /// [`BuildError::InvalidProxy`]: the URL is not one of an http or https proxy.
     pub fn with_proxy(mut self, url: &str) -> Result<Self, BuildError> {
-        self.proxy = Proxy::given(url).map_err(|problem| BuildError::Proxy(problem.to_owned()))?;
+        self.proxy =
+            Proxy::given(url).map_err(|problem| BuildError::InvalidProxy(problem.to_owned()))?;
         Ok(self)
     }
 
@@ -155,7 +156,7 @@ impl HttpFetcher {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Url`], or [`BuildError::FetchHeader`]: no header can carry the token.
+    /// [`BuildError::InvalidUrl`], or [`BuildError::InvalidFetchHeader`]: no header can carry the token.
     pub fn with_bearer_token(self, url: &str, token: &str) -> Result<Self, BuildError> {
         self.with_header(url, AUTHORIZATION.as_str(), &format!("Bearer {token}"))
     }
@@ -165,7 +166,7 @@ impl HttpFetcher {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Url`]: it is neither https nor plain http on loopback.
+    /// [`BuildError::InvalidUrl`]: it is neither https nor plain http on loopback.
     pub fn with_bearer_token_file(
         self,
         url: &str,
@@ -184,11 +185,11 @@ impl HttpFetcher {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Url`], or [`BuildError::FetchHeader`]: it is no header.
+    /// [`BuildError::InvalidUrl`], or [`BuildError::InvalidFetchHeader`]: it is no header.
     pub fn with_header(self, url: &str, name: &str, value: &str) -> Result<Self, BuildError> {
         let header = HeaderName::try_from(name).map_err(|_| BuildError::FetchHeaderName)?;
         let mut value = HeaderValue::from_str(value)
-            .map_err(|_| BuildError::FetchHeader { name: header.to_string() })?;
+            .map_err(|_| BuildError::InvalidFetchHeader { name: header.to_string() })?;
         value.set_sensitive(true);
         self.with_credential(url, CredentialKind::Header(header, value))
     }

@@ -167,7 +167,7 @@ impl Settings {
             ),
         ];
         match durations.into_iter().find(|(_, duration, range, _)| !range.contains(duration)) {
-            Some((name, _, _, range)) => Err(BuildError::Duration { name, range }),
+            Some((name, _, _, range)) => Err(BuildError::DurationOutOfRange { name, range }),
             None => Ok(()),
         }
     }

@@ -401,7 +401,7 @@ impl Plan {
             return Err(BuildError::NoAlgorithm);
         }
         if self.validation.leeway > self.leeway_limit {
-            return Err(BuildError::Duration {
+            return Err(BuildError::DurationOutOfRange {
                 name: "leeway",
                 range: "at most 5 min; dangerous_leeway has no limit",
             });
@@ -411,7 +411,7 @@ impl Plan {
             ("max_token_lifetime", self.validation.max_lifetime),
         ] {
             if limit.is_some_and(|limit| limit < Duration::from_secs(1)) {
-                return Err(BuildError::Duration { name, range: "at least 1 s" });
+                return Err(BuildError::DurationOutOfRange { name, range: "at least 1 s" });
             }
         }
         self.settings.check()?;

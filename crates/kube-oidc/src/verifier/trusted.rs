@@ -223,14 +223,14 @@ impl TrustedIssuer {
         let (names, cluster) =
             (Arc::new(issuer.names(&inner.incidents)), issuer.cluster().cloned());
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
-            return Err(BuildError::ClusterName(names.label().to_string()));
+            return Err(BuildError::MissingClusterName(names.label().to_string()));
         }
         let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.clone()));
         let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock, &names, &observed)?;
         let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(&inner.clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
         if answers.is_some() && !C::KUBERNETES {
-            return Err(BuildError::ReviewOfOtherClaims);
+            return Err(BuildError::ReviewNeedsServiceAccountClaims);
         }
         if answers.is_none() && inner.require_token_review {
             return Err(BuildError::NoReviewer(names.label().to_string()));
@@ -290,7 +290,7 @@ impl TrustedIssuer {
         }
         let (Some(cluster), Some(other_cluster)) = (&self.cluster, &other.cluster) else {
             let nameless = if self.cluster.is_none() { self } else { other };
-            return Err(BuildError::ClusterName(nameless.names.label().to_string()));
+            return Err(BuildError::MissingClusterName(nameless.names.label().to_string()));
         };
         if !is_one_name {
             return Ok(());

@@ -109,8 +109,8 @@ impl ServiceAccountTokenLayer {
             let host = host.to_str().ok().and_then(|host| named.origin.of_host(host).ok());
             match host {
                 Some(origin) if origin == named.origin => {}
-                Some(origin) => return Err(TokenError::OtherOrigin(origin)),
-                None => return Err(TokenError::NoOrigin),
+                Some(origin) => return Err(TokenError::NoTokenForOrigin(origin)),
+                None => return Err(TokenError::UnknownDestination),
             }
         }
         Ok(&named.file)
@@ -122,12 +122,12 @@ impl ServiceAccountTokenLayer {
             let mut channels = self.tokens.iter().filter(|named| named.for_channel);
             match (channels.next(), channels.next()) {
                 (Some(only), None) => Ok(only),
-                _ => Err(TokenError::NoOrigin),
+                _ => Err(TokenError::UnknownDestination),
             }
         } else {
-            let origin = Origin::of(request.uri()).map_err(|_| TokenError::NoOrigin)?;
+            let origin = Origin::of(request.uri()).map_err(|_| TokenError::UnknownDestination)?;
             let named = self.tokens.iter().find(|named| named.origin == origin);
-            named.ok_or(TokenError::OtherOrigin(origin))
+            named.ok_or(TokenError::NoTokenForOrigin(origin))
         }
     }
 }
@@ -196,13 +196,13 @@ pub enum TokenError {
     File(#[from] TokenFileError),
     /// The request is for an origin that no token is named for.
     #[error("no token is named for {0}, so the request was not sent")]
-    OtherOrigin(Origin),
+    NoTokenForOrigin(Origin),
     /// The request does not say by http or https where it goes, and the layer was not made for one
     /// channel, or for several.
     #[error(
         "the request does not say where it goes, and no token or several are for channels: it was not sent"
     )]
-    NoOrigin,
+    UnknownDestination,
 }
 
 /// Why a call failed.

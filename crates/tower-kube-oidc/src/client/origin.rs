@@ -45,13 +45,13 @@ impl Scheme {
 pub enum OriginError {
     /// It is no URL with a host.
     #[error("it is no URL with a scheme and a host")]
-    Url,
+    InvalidUrl,
     /// Its scheme is neither `https` nor `http`.
     #[error("its scheme is neither https nor http")]
-    Scheme,
+    UnsupportedScheme,
     /// It says more than scheme, host and port.
     #[error("an origin is scheme, host and port, and nothing else")]
-    More,
+    NotAnOrigin,
     /// It is plain http, where everybody on the way can read the token.
     #[error("plain http shows the token to everybody on the way: Origin::dangerous_allow_http")]
     PlainHttp,
@@ -65,19 +65,20 @@ impl Origin {
     ///
     /// It is no origin: see [`OriginError`].
     pub fn dangerous_allow_http(text: &str) -> Result<Self, OriginError> {
-        let uri: Uri = text.parse().map_err(|_| OriginError::Url)?;
+        let uri: Uri = text.parse().map_err(|_| OriginError::InvalidUrl)?;
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !text.contains('#');
         let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        if !bare || user { Err(OriginError::More) } else { Self::of(&uri) }
+        if !bare || user { Err(OriginError::NotAnOrigin) } else { Self::of(&uri) }
     }
 
     /// The origin that this `Host` header would name, where the scheme is this one's.
     pub(super) fn of_host(&self, host: &str) -> Result<Self, OriginError> {
         if host.contains(['/', '?', '#', '@']) {
-            return Err(OriginError::More);
+            return Err(OriginError::NotAnOrigin);
         }
-        let uri: Uri =
-            format!("{}://{host}", self.scheme.name()).parse().map_err(|_| OriginError::Url)?;
+        let uri: Uri = format!("{}://{host}", self.scheme.name())
+            .parse()
+            .map_err(|_| OriginError::InvalidUrl)?;
         Self::of(&uri)
     }
 
@@ -86,16 +87,16 @@ impl Origin {
         let scheme = match uri.scheme_str() {
             Some("https") => Scheme::Https,
             Some("http") => Scheme::Http,
-            Some(_) => return Err(OriginError::Scheme),
-            None => return Err(OriginError::Url),
+            Some(_) => return Err(OriginError::UnsupportedScheme),
+            None => return Err(OriginError::InvalidUrl),
         };
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(OriginError::Url)?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(OriginError::InvalidUrl)?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let without_user = authority.rsplit('@').next().unwrap_or_default();
         let port = match (uri.port(), scheme) {
             (Some(port), _) => port.as_u16(),
             // what is no port would be passed over
-            (None, _) if without_user != host => return Err(OriginError::Url),
+            (None, _) if without_user != host => return Err(OriginError::InvalidUrl),
             (None, Scheme::Https) => 443,
             (None, Scheme::Http) => 80,
         };
@@ -146,18 +147,18 @@ mod tests {
     #[test]
     fn what_is_no_origin() {
         for (text, error) in [
-            ("", OriginError::Url),
-            ("orders.shop.svc", OriginError::Url),
-            ("/orders", OriginError::More),
-            ("https://", OriginError::Url),
-            ("https://orders.shop.svc:84430", OriginError::Url),
-            ("https://orders.shop.svc:", OriginError::Url),
-            ("https://svc:8443svc", OriginError::Url),
-            ("ftp://orders.shop.svc", OriginError::Scheme),
-            ("https://orders.shop.svc/v1", OriginError::More),
-            ("https://orders.shop.svc/?a", OriginError::More),
-            ("https://orders.shop.svc#a", OriginError::More),
-            ("https://me@orders.shop.svc", OriginError::More),
+            ("", OriginError::InvalidUrl),
+            ("orders.shop.svc", OriginError::InvalidUrl),
+            ("/orders", OriginError::NotAnOrigin),
+            ("https://", OriginError::InvalidUrl),
+            ("https://orders.shop.svc:84430", OriginError::InvalidUrl),
+            ("https://orders.shop.svc:", OriginError::InvalidUrl),
+            ("https://svc:8443svc", OriginError::InvalidUrl),
+            ("ftp://orders.shop.svc", OriginError::UnsupportedScheme),
+            ("https://orders.shop.svc/v1", OriginError::NotAnOrigin),
+            ("https://orders.shop.svc/?a", OriginError::NotAnOrigin),
+            ("https://orders.shop.svc#a", OriginError::NotAnOrigin),
+            ("https://me@orders.shop.svc", OriginError::NotAnOrigin),
             ("http://orders.shop.svc", OriginError::PlainHttp),
             ("http://127.0.0.1.evil.test", OriginError::PlainHttp),
             ("http://localhost.evil.test", OriginError::PlainHttp),

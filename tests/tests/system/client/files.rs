@@ -135,6 +135,6 @@ async fn a_token_for_the_api_server_is_sent_where_that_is_asked_for() {
         assert_eq!(named.seen(), [bearer(&token)]);
         // that does not make it a token for anybody
         let error = not_sent(get_url(&layer, "http://127.0.0.1").await);
-        assert!(matches!(error, TokenError::OtherOrigin(_)), "{error:?}");
+        assert!(matches!(error, TokenError::NoTokenForOrigin(_)), "{error:?}");
     }
 }

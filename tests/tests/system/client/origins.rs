@@ -76,7 +76,9 @@ async fn no_host_but_the_named_one_sees_anything() {
         let error = not_sent(get_url(&layer, &uri).await);
         volume.assert_hidden_in(&shown(&error));
         match error {
-            TokenError::OtherOrigin(origin) => assert_eq!(origin.to_string(), goes_to, "{uri}"),
+            TokenError::NoTokenForOrigin(origin) => {
+                assert_eq!(origin.to_string(), goes_to, "{uri}")
+            }
             other => panic!("{uri}: {other:?}"),
         }
     }
@@ -94,13 +96,13 @@ async fn no_host_but_the_named_one_sees_anything() {
         *request.uri_mut() = uri.parse().unwrap();
         request.headers_mut().insert(HOST, claims_to_be_named.clone());
         let error = not_sent(send(&layer, request).await);
-        assert!(matches!(error, TokenError::NoOrigin), "{uri}: {error:?}");
+        assert!(matches!(error, TokenError::UnknownDestination), "{uri}: {error:?}");
     }
     // a header that lies about where the request goes
     let mut request = request(format!("http://127.0.0.1:{s}"));
     request.headers_mut().insert(HOST, claims_to_be_named);
     let error = not_sent(send(&layer, request).await);
-    assert!(matches!(error, TokenError::OtherOrigin(_)), "{error:?}");
+    assert!(matches!(error, TokenError::NoTokenForOrigin(_)), "{error:?}");
 
     stranger.assert_untouched().await;
     assert_eq!(named.seen(), [] as [Vec<String>; 0]);
@@ -127,7 +129,7 @@ async fn the_named_host_is_known_however_it_is_written() {
         assert_eq!(named.seen(), [bearer(&token)], "{uri}");
     }
     let error = not_sent(get_url(&by_name, named.url()).await);
-    assert!(matches!(error, TokenError::OtherOrigin(_)), "{error:?}");
+    assert!(matches!(error, TokenError::NoTokenForOrigin(_)), "{error:?}");
     stranger.assert_untouched().await;
 }
 
@@ -143,7 +145,7 @@ async fn what_is_no_port_is_no_origin() {
             [text.clone(), text.replace("//", "//user@"), text.replace("//", "//127.0.0.1@")]
         {
             let error = not_sent(get_url(&layer, &text).await);
-            assert!(matches!(error, TokenError::NoOrigin), "{text}: {error:?}");
+            assert!(matches!(error, TokenError::UnknownDestination), "{text}: {error:?}");
         }
     }
 }
@@ -172,7 +174,7 @@ async fn a_redirect_to_another_host_ends_the_call() {
             let mut request = request(named.url());
             request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer own"));
             let error = not_sent(client.oneshot(request).await);
-            assert!(matches!(error, TokenError::OtherOrigin(_)), "{location}: {error:?}");
+            assert!(matches!(error, TokenError::NoTokenForOrigin(_)), "{location}: {error:?}");
             assert_eq!(named.seen(), [bearer(&token)], "{location}");
         }
     }
@@ -252,7 +254,10 @@ async fn a_host_header_that_names_somebody_else_ends_the_call() {
         let mut request = request(named.url());
         request.headers_mut().insert("host", HeaderValue::from_static(host));
         let error = not_sent(layer.layer(http()).oneshot(request).await);
-        assert!(matches!(error, TokenError::OtherOrigin(_) | TokenError::NoOrigin), "{error}");
+        assert!(
+            matches!(error, TokenError::NoTokenForOrigin(_) | TokenError::UnknownDestination),
+            "{error}"
+        );
     }
     assert!(named.seen().is_empty());
     let same = named.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -276,14 +281,17 @@ async fn a_channel_that_hides_where_it_goes_needs_a_layer_of_its_own() {
     let two_channels = two_channels.and(volume.layer().for_channel_to(there.clone()));
     for layer in [for_origin, two_channels] {
         let error = not_sent_by_grpc(grpc(HealthClient::new(layer.layer(channel.clone()))).await);
-        assert!(matches!(error, TokenError::NoOrigin), "{error:?}");
+        assert!(matches!(error, TokenError::UnknownDestination), "{error:?}");
     }
     // made for this channel, but the client says that it goes elsewhere
     let layer = volume.layer().for_channel_to(here);
     let uri: Uri = format!("http://{}", other.address).parse().unwrap();
     let client = HealthClient::with_origin(layer.layer(channel), uri);
     let error = not_sent_by_grpc(grpc(client).await);
-    assert!(matches!(&error, TokenError::OtherOrigin(origin) if *origin == there), "{error:?}");
+    assert!(
+        matches!(&error, TokenError::NoTokenForOrigin(origin) if *origin == there),
+        "{error:?}"
+    );
     stranger.assert_untouched().await;
     other.assert_untouched().await;
 }
