@@ -39,7 +39,7 @@ impl Caller {
         let ledger = format!("http://{ledger}");
         let channel = Endpoint::from_shared(ledger.clone())?.connect_lazy();
         // a channel does not tell a layer where it goes
-        let channel = token(LEDGER).for_channel_to(ledger.parse()?).layer(channel);
+        let channel = token(LEDGER).for_channel(ledger.parse()?).layer(channel);
         Ok(Self { http, ledger: HealthClient::new(channel) })
     }
 

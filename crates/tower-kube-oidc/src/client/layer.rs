@@ -72,7 +72,7 @@ use crate::service::for_waiting;
 /// recognized by the token alone.
 ///
 /// A tonic channel hides from layers where it goes, so it has a layer made for it:
-/// [`for_channel_to`](TokenForOrigin::for_channel_to).
+/// [`for_channel`](TokenForOrigin::for_channel).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ServiceAccountTokenLayer {
@@ -141,7 +141,7 @@ pub struct TokenForOrigin {
 
 impl TokenForOrigin {
     /// Sends the token to this origin, which has to be where requests really go: a tonic channel
-    /// goes where it was made for, so it wants [`for_channel_to`](Self::for_channel_to), and a
+    /// goes where it was made for, so it wants [`for_channel`](Self::for_channel), and a
     /// client that uses a proxy for plain http shows the token to the proxy.
     pub fn for_origin(self, origin: Origin) -> ServiceAccountTokenLayer {
         self.named(origin, false)
@@ -161,13 +161,13 @@ impl TokenForOrigin {
     /// let channel = ServiceBuilder::new()
     ///     .layer(
     ///         ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/orders")
-    ///             .for_channel_to(orders.parse()?),
+    ///             .for_channel(orders.parse()?),
     ///     )
     ///     .service(channel);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn for_channel_to(self, origin: Origin) -> ServiceAccountTokenLayer {
+    pub fn for_channel(self, origin: Origin) -> ServiceAccountTokenLayer {
         self.named(origin, true)
     }
 

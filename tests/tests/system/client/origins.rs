@@ -28,7 +28,7 @@ async fn a_call_over_a_channel_says_who_calls() {
     let issuer = TestIssuer::start();
     let server = grpc_callee(&issuer).await;
     let volume = Volume::holding(minted(&issuer).mint());
-    let layer = volume.layer().for_channel_to(origin(&server.url()));
+    let layer = volume.layer().for_channel(origin(&server.url()));
     let channel = channel(server.address());
     assert_eq!(
         grpc(HealthClient::new(layer.layer(channel.clone()))).await.unwrap(),
@@ -277,14 +277,14 @@ async fn a_channel_that_hides_where_it_goes_needs_a_layer_of_its_own() {
     let channel = channel(stranger.address);
 
     let for_origin = volume.layer().for_origin(here.clone());
-    let two_channels = volume.layer().for_channel_to(here.clone());
-    let two_channels = two_channels.and(volume.layer().for_channel_to(there.clone()));
+    let two_channels = volume.layer().for_channel(here.clone());
+    let two_channels = two_channels.and(volume.layer().for_channel(there.clone()));
     for layer in [for_origin, two_channels] {
         let error = not_sent_by_grpc(grpc(HealthClient::new(layer.layer(channel.clone()))).await);
         assert!(matches!(error, TokenError::UnknownDestination), "{error:?}");
     }
     // made for this channel, but the client says that it goes elsewhere
-    let layer = volume.layer().for_channel_to(here);
+    let layer = volume.layer().for_channel(here);
     let uri: Uri = format!("http://{}", other.address).parse().unwrap();
     let client = HealthClient::with_origin(layer.layer(channel), uri);
     let error = not_sent_by_grpc(grpc(client).await);

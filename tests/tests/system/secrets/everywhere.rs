@@ -418,7 +418,7 @@ async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
             Ok(response) => seen.show(&response),
             Err(error) => seen.show_error(&error),
         }
-        let layer = from_file().for_channel_to(grpc.url().parse().unwrap());
+        let layer = from_file().for_channel(grpc.url().parse().unwrap());
         let channel = Channel::from_shared(grpc.url()).unwrap().connect_lazy();
         let channel = layer.layer(channel);
         seen.show(&(&layer, &channel));
