@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use kube_oidc::{Claims, Reason, Verified, Verifier, VerifyError, explanation::Finding};
+use kube_oidc::{Claims, Reason, Verified, Verifier, VerifyError, explanation::CheckStatus};
 
 /// Judges tokens, and sees to it that what the verifier would explain is what it does.
 pub trait Judge<C: Claims> {
@@ -49,13 +49,15 @@ fn assert_explained<C: Claims>(
         Err(Reason::KeysUnavailable) => assert!(!explanation.is_accepted(), "\n{explanation}"),
         said => assert_eq!(explanation.verdict, said, "\n{explanation}"),
     }
-    let findings = || explanation.steps.iter().map(|step| step.finding);
+    let findings = || explanation.steps.iter().map(|step| step.status);
     match explanation.verdict {
-        Ok(()) => assert!(findings().all(|finding| finding == Finding::Ok), "\n{explanation}"),
+        Ok(()) => {
+            assert!(findings().all(|finding| finding == CheckStatus::Passed), "\n{explanation}")
+        }
         Err(reason) => {
             let found = findings().any(|finding| match finding {
-                Finding::Refused(found) => without_fetching(found) == without_fetching(reason),
-                Finding::Undecided => matches!(
+                CheckStatus::Failed(found) => without_fetching(found) == without_fetching(reason),
+                CheckStatus::Unknown => matches!(
                     without_fetching(reason),
                     Reason::KeysUnavailable | Reason::ReviewUnavailable
                 ),

@@ -17,7 +17,7 @@ use crate::error::Reason;
 #[non_exhaustive]
 pub struct Explanation {
     /// The checks, in order. Where a token cannot be taken apart, the last one says why.
-    pub steps: Vec<Step>,
+    pub steps: Vec<CheckResult>,
     /// What [`verify`](crate::Verifier::verify) would say with the keys that are here: whether it
     /// accepts the token, or why not. Where it would first fetch keys, it is
     /// [`Reason::KeysUnavailable`] or [`Reason::UnknownKey`]; where it would first ask the API server,
@@ -49,13 +49,13 @@ pub struct Times {
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Step {
+pub struct CheckResult {
     /// What was checked.
     pub check: Check,
     /// What came of it.
-    pub finding: Finding,
+    pub status: CheckStatus,
     /// What stands there, and what was expected.
-    pub found: String,
+    pub detail: String,
     /// Whether the verifier expects claims of a custom type, and no service account.
     pub(crate) is_custom: bool,
 }
@@ -63,13 +63,13 @@ pub struct Step {
 /// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Finding {
+pub enum CheckStatus {
     /// It passed.
-    Ok,
+    Passed,
     /// The token is refused for this reason.
-    Refused(Reason),
+    Failed(Reason),
     /// It takes keys that are not here, or an answer of the API server.
-    Undecided,
+    Unknown,
 }
 
 /// What is checked of a token.
@@ -78,7 +78,7 @@ pub enum Finding {
 pub enum Check {
     /// Three parts, base64url and JSON, an `alg` that is allowed, a fitting `typ`, registered claims
     /// that can be read, and no `cnf`.
-    Form,
+    Format,
     /// Its `iss`.
     Issuer,
     /// Its `kid`, and the keys of the issuer.
@@ -88,13 +88,13 @@ pub enum Check {
     /// Its `exp`, and how old it may be.
     Expiry,
     /// Its `nbf` and `iat`.
-    Start,
+    NotBefore,
     /// From its `iat` to its `exp`.
     Lifetime,
     /// Its `aud`.
     Audience,
     /// Its `jti`, where tokens are denied.
-    Denial,
+    Denylist,
     /// Whom it speaks of.
     Claims,
     /// What the API server said of it, where that is asked for every token.
@@ -104,42 +104,42 @@ pub enum Check {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Form => "form",
+            Self::Format => "format",
             Self::Issuer => "issuer",
             Self::Key => "key",
             Self::Signature => "signature",
             Self::Expiry => "expiry",
-            Self::Start => "start",
+            Self::NotBefore => "nbf",
             Self::Lifetime => "lifetime",
             Self::Audience => "audience",
-            Self::Denial => "denial",
+            Self::Denylist => "denylist",
             Self::Claims => "claims",
             Self::Review => "review",
         })
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for CheckStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Ok => "ok",
-            Self::Refused(_) => "REFUSED",
-            Self::Undecided => "?",
+            Self::Passed => "ok",
+            Self::Failed(_) => "FAILED",
+            Self::Unknown => "?",
         })
     }
 }
 
-impl Step {
+impl CheckResult {
     /// What to do about it, if it did not pass.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
-        match self.finding {
-            Finding::Ok => None,
-            Finding::Refused(reason) if self.is_custom => Some(custom_advice(reason)),
-            Finding::Refused(reason) => Some(reason.advice()),
+        match self.status {
+            CheckStatus::Passed => None,
+            CheckStatus::Failed(reason) if self.is_custom => Some(custom_advice(reason)),
+            CheckStatus::Failed(reason) => Some(reason.advice()),
             // what is wrong stands at another check, or nothing is
-            Finding::Undecided if matches!(self.check, Check::Signature | Check::Review) => None,
-            Finding::Undecided => Some(Reason::KeysUnavailable.advice()),
+            CheckStatus::Unknown if matches!(self.check, Check::Signature | Check::Review) => None,
+            CheckStatus::Unknown => Some(Reason::KeysUnavailable.advice()),
         }
     }
 }
@@ -187,7 +187,9 @@ impl Explanation {
     }
 
     fn is_signed(&self) -> bool {
-        let is_good = |step: &Step| step.check == Check::Signature && step.finding == Finding::Ok;
+        let is_good = |step: &CheckResult| {
+            step.check == Check::Signature && step.status == CheckStatus::Passed
+        };
         self.steps.iter().any(is_good)
     }
 }
@@ -197,7 +199,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, step) in self.steps.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
-            write!(f, "{end}{:<10} {:<8} {}", step.check, step.finding, step.found)?;
+            write!(f, "{end}{:<10} {:<8} {}", step.check, step.status, step.detail)?;
             if let Some(advice) = step.advice() {
                 write!(f, ": {advice}")?;
             }
@@ -216,10 +218,10 @@ impl fmt::Display for OneLine<'_> {
             Err(reason) => write!(f, "not accepted ({reason})")?,
         }
         let is_signed = self.0.is_signed();
-        for step in steps.iter().filter(|step| step.finding != Finding::Ok) {
-            write!(f, "; {} {}", step.check, step.finding)?;
+        for step in steps.iter().filter(|step| step.status != CheckStatus::Passed) {
+            write!(f, "; {} {}", step.check, step.status)?;
             if is_signed {
-                write!(f, " {}", step.found)?;
+                write!(f, " {}", step.detail)?;
             }
         }
         Ok(())

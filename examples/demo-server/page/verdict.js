@@ -4,15 +4,15 @@ import { byId, element, icon, rows, sentence, visible } from "./elements.js";
 import { showTimes } from "./times.js";
 
 const CHECKS = {
-  form: "Three parts, a header, an algorithm that is allowed",
+  format: "Three parts, a header, an algorithm that is allowed",
   issuer: "Whose token it says it is",
   key: "The issuer's key that it names",
   signature: "Whether that key signed it",
   expiry: "Whether it has ended",
-  start: "Whether it has begun",
+  nbf: "Whether it has begun",
   lifetime: "For how long it is good",
   audience: "Whom it is for",
-  denial: "Whether an operator took it back",
+  denylist: "Whether an operator took it back",
   claims: "Which workload it speaks of",
 };
 
@@ -50,7 +50,7 @@ export function showExplanation(token, { verdict, steps, times }) {
     setVerdict("refused", `Refused: ${verdict.reason}`, `${told}${more}`);
   }
   // without a key there is nothing to do about the signature, and the key has its own advice
-  const isTold = (step) => step.finding !== "undecided" || verdict.undecided;
+  const isTold = (step) => step.status !== "undecided" || verdict.undecided;
   byId("steps").replaceChildren(...steps.map((step) => stepRow(step, isTold(step))));
   showTimes(times);
   showContent(token, steps);
@@ -78,7 +78,7 @@ function showContent(token, steps) {
   const [header, claims] = token.length <= MAX_TOKEN_BYTES ? token.split(".").map(decode) : [];
   byId("content").hidden = !header || !claims;
   if (!header || !claims) return;
-  const isSigned = steps.some((step) => step.check === "signature" && step.finding === "ok");
+  const isSigned = steps.some((step) => step.check === "signature" && step.status === "ok");
   byId("belief").dataset.finding = isSigned ? "ok" : "undecided";
   byId("belief").replaceChildren(
     icon(isSigned ? "ok" : "undecided"),

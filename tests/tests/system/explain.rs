@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use kube_oidc::{
     Issuer, Reason, Verifier,
     clock::ManualClock,
-    explanation::{Check, Explanation, Finding},
+    explanation::{Check, CheckStatus, Explanation},
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
 use kube_oidc_tests::{HttpServer, Judge as _, Log, pinned_time};
@@ -53,15 +53,15 @@ async fn a_good_token_passes_every_check() {
     assert!(explanation.is_accepted());
     let checks: Vec<Check> = explanation.steps.iter().map(|step| step.check).collect();
     let all = [
-        Check::Form,
+        Check::Format,
         Check::Issuer,
         Check::Key,
         Check::Signature,
         Check::Expiry,
-        Check::Start,
+        Check::NotBefore,
         Check::Lifetime,
         Check::Audience,
-        Check::Denial,
+        Check::Denylist,
         Check::Claims,
     ];
     assert_eq!(checks, all);
@@ -89,9 +89,9 @@ async fn it_says_what_a_token_is_bound_to() {
     assert_eq!(told(minted().secret("kept")), ", secret \"kept\"");
     // and in its header
     let typed = world.verifier.explain(minted().header("typ", "JWT").mint());
-    assert_eq!(line(&typed, Check::Form), "form       ok       RS256, typ \"JWT\"");
+    assert_eq!(line(&typed, Check::Format), "format     ok       RS256, typ \"JWT\"");
     let untyped = world.verifier.explain(minted().without_header("typ").mint());
-    assert_eq!(line(&untyped, Check::Form), "form       ok       RS256, no typ");
+    assert_eq!(line(&untyped, Check::Format), "format     ok       RS256, no typ");
 }
 
 #[tokio::test]
@@ -126,18 +126,23 @@ async fn each_refusal_says_what_was_found_and_what_was_expected() {
             Reason::SubjectMismatch,
             vec!["sub"],
         ),
-        (world.minted().header("alg", "none").mint(), Check::Form, Reason::Algorithm, vec!["alg"]),
-        ("garbage".to_owned(), Check::Form, Reason::Malformed, vec!["three parts"]),
-        ("a".repeat(20_000), Check::Form, Reason::TooLong, vec!["20000", "16384"]),
+        (
+            world.minted().header("alg", "none").mint(),
+            Check::Format,
+            Reason::Algorithm,
+            vec!["alg"],
+        ),
+        ("garbage".to_owned(), Check::Format, Reason::Malformed, vec!["three parts"]),
+        ("a".repeat(20_000), Check::Format, Reason::TooLong, vec!["20000", "16384"]),
     ] {
         assert!(world.verifier.judge(&token).await.is_err());
         let explanation = world.verifier.explain(&token);
         assert_eq!(explanation.verdict, Err(reason));
         let step = explanation.steps.iter().find(|step| step.check == check).unwrap();
-        assert_eq!(step.finding, Finding::Refused(reason));
+        assert_eq!(step.status, CheckStatus::Failed(reason));
         let line = line(&explanation, check);
         assert!(texts.iter().all(|text| line.contains(text)), "{line}");
-        assert!(line.contains(" REFUSED ") && line.ends_with(reason.advice()), "{line}");
+        assert!(line.contains(" FAILED ") && line.ends_with(reason.advice()), "{line}");
     }
 }
 
@@ -201,7 +206,7 @@ async fn it_goes_on_after_the_first_refusal() {
     world.verifier.judge(&token).await.unwrap_err();
     let explanation = world.verifier.explain(&token);
     assert!(line(&explanation, Check::Expiry).contains("it expired 1 h 4 min ago (leeway 1 min)"));
-    assert!(line(&explanation, Check::Audience).contains("REFUSED"));
+    assert!(line(&explanation, Check::Audience).contains("FAILED"));
     assert!(line(&explanation, Check::Signature).contains("ok"));
     assert_eq!(explanation.verdict, Err(Reason::Expired), "as the verifier has it");
 }
@@ -279,6 +284,6 @@ async fn the_layer_logs_one_line_that_shows_only_what_was_signed() {
     );
     assert!(!log.text().contains("an-audience-that-was-forged"));
     assert!(
-        !log.lines_with(&["explained", "not accepted (signature); signature REFUSED"]).is_empty()
+        !log.lines_with(&["explained", "not accepted (signature); signature FAILED"]).is_empty()
     );
 }

@@ -131,7 +131,7 @@ impl Validation {
         };
         [
             (Check::Expiry, finding(self.end_problem(payload, seconds), &expires)),
-            (Check::Start, finding(self.start_problem(payload, seconds), &begins)),
+            (Check::NotBefore, finding(self.start_problem(payload, seconds), &begins)),
             (Check::Lifetime, finding(self.lifetime_problem(payload), &lives)),
             (Check::Audience, finding(self.audience_problem(payload, names), &audience)),
         ]

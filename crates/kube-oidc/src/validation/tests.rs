@@ -305,7 +305,7 @@ fn what_is_well_is_told_in_words() {
     assert_eq!(told[2].as_deref(), Ok(unknown));
     let checks = with_payload(&claims(), |payload| usual().explain(payload, None, at(NBF)))
         .map(|(check, _)| check);
-    assert_eq!(checks, [Check::Expiry, Check::Start, Check::Lifetime, Check::Audience]);
+    assert_eq!(checks, [Check::Expiry, Check::NotBefore, Check::Lifetime, Check::Audience]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     claims::Claims,
     clock::Moment,
     error::{InvalidToken, Reason},
-    explanation::{Check, Explanation, Finding, Step},
+    explanation::{Check, CheckResult, CheckStatus, Explanation},
     jws::{Compact, MAX_TOKEN_BYTES},
     key_set::{KeySet, NoKey},
     shown::{Shown, ShownList},
@@ -26,7 +26,7 @@ impl<C: Claims> Inner<C> {
             }
             Err(refusal) => {
                 let verdict = Err(refusal.reason());
-                Explanation { steps: vec![refused(Check::Form, &refusal)], verdict, times: None }
+                Explanation { steps: vec![refused(Check::Format, &refusal)], verdict, times: None }
             }
         };
         for step in &mut explanation.steps {
@@ -36,20 +36,20 @@ impl<C: Claims> Inner<C> {
     }
 }
 
-fn step(check: Check, finding: Finding, found: String) -> Step {
-    Step { check, finding, found, is_custom: false }
+fn step(check: Check, status: CheckStatus, detail: String) -> CheckResult {
+    CheckResult { check, status, detail, is_custom: false }
 }
 
-fn ok(check: Check, found: String) -> Step {
-    step(check, Finding::Ok, found)
+fn ok(check: Check, detail: String) -> CheckResult {
+    step(check, CheckStatus::Passed, detail)
 }
 
-fn refused(check: Check, refusal: &InvalidToken) -> Step {
-    step(check, Finding::Refused(refusal.reason()), refusal.to_string())
+fn refused(check: Check, refusal: &InvalidToken) -> CheckResult {
+    step(check, CheckStatus::Failed(refusal.reason()), refusal.to_string())
 }
 
-fn undecided(check: Check, found: &str) -> Step {
-    step(check, Finding::Undecided, found.to_owned())
+fn undecided(check: Check, detail: &str) -> CheckResult {
+    step(check, CheckStatus::Unknown, detail.to_owned())
 }
 
 /// What the keys of one issuer say, the more telling the greater.
@@ -87,7 +87,7 @@ impl ByKeys {
 
 impl Unverified<'_> {
     fn explain<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> Explanation {
-        let mut steps = vec![ok(Check::Form, self.form())];
+        let mut steps = vec![ok(Check::Format, self.form())];
         let issuers = inner.issuers.load();
         let candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
         steps.push(self.issuer_step(inner, &candidates, now));
@@ -96,15 +96,15 @@ impl Unverified<'_> {
         let told = asked.iter().max_by_key(|(by_keys, _)| by_keys.rank());
         steps.extend(self.key_steps(told.map(|(by_keys, issuer)| (by_keys, *issuer))));
         let names = told.map(|(_, issuer)| &*issuer.names);
-        for (check, finding) in inner.validation.explain(&self.payload, names, now.wall) {
+        for (check, status) in inner.validation.explain(&self.payload, names, now.wall) {
             steps.push(
-                finding.map_or_else(|refusal| refused(check, &refusal), |found| ok(check, found)),
+                status.map_or_else(|refusal| refused(check, &refusal), |detail| ok(check, detail)),
             );
         }
         steps.push(if inner.incidents.is_denied(self.payload.jti.as_deref()) {
-            refused(Check::Denial, &InvalidToken::DeniedJti)
+            refused(Check::Denylist, &InvalidToken::DeniedJti)
         } else {
-            ok(Check::Denial, "its jti is not denied".to_owned())
+            ok(Check::Denylist, "its jti is not denied".to_owned())
         });
         steps.push(match C::keep(&self.payload, self.text) {
             Ok(_) => ok(Check::Claims, self.whom_it_speaks_of()),
@@ -133,14 +133,14 @@ impl Unverified<'_> {
         &self,
         inner: &Inner<C>,
         verified: &Verified<C>,
-    ) -> (Step, Result<(), Reason>) {
+    ) -> (CheckResult, Result<(), Reason>) {
         match inner.review_now(self.token, verified) {
             Poll::Ready(Ok(())) => {
                 (ok(Check::Review, "the API server takes it".to_owned()), Ok(()))
             }
             Poll::Ready(Err(error)) => {
-                let finding = Finding::Refused(error.reason());
-                (step(Check::Review, finding, error.to_string()), Err(error.reason()))
+                let status = CheckStatus::Failed(error.reason());
+                (step(Check::Review, status, error.to_string()), Err(error.reason()))
             }
             Poll::Pending => {
                 let step = undecided(Check::Review, "the API server was not asked lately");
@@ -168,14 +168,14 @@ impl Unverified<'_> {
         inner: &Inner<C>,
         candidates: &[&TrustedIssuer],
         now: Moment,
-    ) -> Step {
+    ) -> CheckResult {
         let iss = Shown(&self.payload.iss);
         if candidates.is_empty() {
             let issuers = inner.issuers.load();
             let trusted: Vec<_> = issuers.iter().map(|issuer| issuer.names.shown()).collect();
-            let found = format!("{iss}, and one of {} is expected", ShownList(&trusted));
-            let finding = Finding::Refused(Reason::UnknownIssuer);
-            return step(Check::Issuer, finding, found);
+            let detail = format!("{iss}, and one of {} is expected", ShownList(&trusted));
+            let status = CheckStatus::Failed(Reason::UnknownIssuer);
+            return step(Check::Issuer, status, detail);
         }
         if !candidates.iter().any(|issuer| issuer.names.contain(&self.payload.iss, now)) {
             // the name of a pod's own cluster comes with its keys
@@ -201,7 +201,7 @@ impl Unverified<'_> {
         })
     }
 
-    fn key_steps(&self, told: Option<(&ByKeys, &TrustedIssuer)>) -> [Step; 2] {
+    fn key_steps(&self, told: Option<(&ByKeys, &TrustedIssuer)>) -> [CheckResult; 2] {
         let kid = match self.header.kid.as_deref() {
             Some(kid) => format!("kid {}", Shown(kid)),
             None => "no kid".to_owned(),
@@ -226,16 +226,16 @@ impl Unverified<'_> {
                     NoKey::OtherAlgorithm => "which is for another alg, of",
                 };
                 let known = ShownList(known);
-                let found = format!("{kid}, {why} the keys {known} of {owner}");
-                let finding = Finding::Refused(by_keys.reason());
-                [step(Check::Key, finding, found), undecided(Check::Signature, NOT_CHECKED)]
+                let detail = format!("{kid}, {why} the keys {known} of {owner}");
+                let status = CheckStatus::Failed(by_keys.reason());
+                [step(Check::Key, status, detail), undecided(Check::Signature, NOT_CHECKED)]
             }
             ByKeys::NotSigned(refusal @ InvalidToken::Signature) => {
                 [ok(Check::Key, format!("{kid} of {owner}")), refused(Check::Signature, refusal)]
             }
             ByKeys::NotSigned(refusal) | ByKeys::Signed(Err(refusal)) => {
                 let key = refused(Check::Key, refusal);
-                let key = Step { found: format!("{kid} of {owner}: {refusal}"), ..key };
+                let key = CheckResult { detail: format!("{kid} of {owner}: {refusal}"), ..key };
                 [key, undecided(Check::Signature, NOT_CHECKED)]
             }
             ByKeys::Signed(Ok(())) => {

@@ -211,11 +211,11 @@ impl<C: Claims> Verifier<C> {
     /// # use kube_oidc::Verifier;
     /// # fn f(verifier: Verifier, token: &str) {
     /// println!("{}", verifier.explain(token));
-    /// // form       ok       RS256, no typ
+    /// // format     ok       RS256, no typ
     /// // issuer     ok       "https://issuer.example"
     /// // key        ok       kid "5d0c" of the cluster "blue"
     /// // signature  ok       by this key, RS256
-    /// // expiry     REFUSED  it expired 2 h 4 min ago (leeway 1 min): the caller should read its …
+    /// // expiry     FAILED   it expired 2 h 4 min ago (leeway 1 min): the caller should read its …
     /// # }
     /// ```
     #[must_use]

@@ -246,7 +246,7 @@ impl Fetch for Published {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum CheckResult {
     Publish(usize, Option<u8>),
     Rename(usize),
     Refresh,
@@ -259,20 +259,20 @@ enum Step {
     Verify(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = CheckResult> {
     let issuer = 0..ISSUERS.len();
     prop_oneof![
-        3 => (0..REPORTED.len()).prop_map(Step::Rename),
+        3 => (0..REPORTED.len()).prop_map(CheckResult::Rename),
         4 => (issuer.clone(), prop::option::weighted(0.8, 0..16_u8))
-            .prop_map(|(issuer, keys)| Step::Publish(issuer, keys)),
-        6 => Just(Step::Refresh),
-        3 => prop_oneof![1..100_u64, 100..1_500_u64, 1_000..100_000_u64].prop_map(Step::Advance),
-        2 => (-2_000..2_000_i64).prop_map(Step::SetClock),
-        1 => issuer.clone().prop_map(Step::Remove),
-        2 => issuer.clone().prop_map(Step::Add),
-        1 => (issuer, 0..4_usize).prop_map(|(issuer, key)| Step::Distrust(issuer, key)),
-        1 => (0..TOKENS).prop_map(Step::Deny),
-        6 => (0..TOKENS).prop_map(Step::Verify),
+            .prop_map(|(issuer, keys)| CheckResult::Publish(issuer, keys)),
+        6 => Just(CheckResult::Refresh),
+        3 => prop_oneof![1..100_u64, 100..1_500_u64, 1_000..100_000_u64].prop_map(CheckResult::Advance),
+        2 => (-2_000..2_000_i64).prop_map(CheckResult::SetClock),
+        1 => issuer.clone().prop_map(CheckResult::Remove),
+        2 => issuer.clone().prop_map(CheckResult::Add),
+        1 => (issuer, 0..4_usize).prop_map(|(issuer, key)| CheckResult::Distrust(issuer, key)),
+        1 => (0..TOKENS).prop_map(CheckResult::Deny),
+        6 => (0..TOKENS).prop_map(CheckResult::Verify),
     ]
 }
 
@@ -334,38 +334,38 @@ impl World {
         Self { warm, cold, published, clock, runtime, distrusted, denied, callers }
     }
 
-    fn take(&mut self, step: &Step) {
+    fn take(&mut self, step: &CheckResult) {
         match *step {
-            Step::Publish(issuer, keys) => self.published.set(issuer, keys),
-            Step::Rename(name) => self.published.names().current = name,
-            Step::Refresh => {
+            CheckResult::Publish(issuer, keys) => self.published.set(issuer, keys),
+            CheckResult::Rename(name) => self.published.names().current = name,
+            CheckResult::Refresh => {
                 let _ = self.runtime.block_on(self.warm.refresh_keys());
             }
-            Step::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
-            Step::SetClock(by) => {
+            CheckResult::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
+            CheckResult::SetClock(by) => {
                 let wall = crate::clock::seconds(self.clock.wall()).saturating_add_signed(by);
                 self.clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(wall));
             }
-            Step::Remove(issuer) => {
+            CheckResult::Remove(issuer) => {
                 let _ = self.warm.remove_cluster(ISSUERS[issuer].1);
                 self.published.forget(issuer);
             }
-            Step::Add(issuer) => {
+            CheckResult::Add(issuer) => {
                 let _ = self.warm.add_issuer(trusted(issuer, &self.published));
             }
-            Step::Distrust(issuer, key) => {
+            CheckResult::Distrust(issuer, key) => {
                 for verifier in [&self.warm, &self.cold] {
                     verifier.distrust_key(ISSUERS[issuer].0, KIDS[key]);
                 }
                 self.distrusted.push((ISSUERS[issuer].0, KIDS[key]));
             }
-            Step::Deny(token) => {
+            CheckResult::Deny(token) => {
                 for verifier in [&self.warm, &self.cold] {
                     verifier.deny_jti(&tokens()[token].jti);
                 }
                 self.denied.push(&tokens()[token].jti);
             }
-            Step::Verify(token) => {
+            CheckResult::Verify(token) => {
                 let token = &tokens()[token];
                 let verdict = self.runtime.block_on(self.warm.verify(&token.text));
                 self.check(token, &told(Poll::Ready(verdict)));
@@ -495,10 +495,10 @@ fn told(verdict: Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> T
     })
 }
 
-fn live(steps: &[Step], manner: Manner) -> Result<usize, TestCaseError> {
+fn live(steps: &[CheckResult], manner: Manner) -> Result<usize, TestCaseError> {
     let mut world = World::new(manner);
     let mut remembered = 0;
-    world.take(&Step::Refresh);
+    world.take(&CheckResult::Refresh);
     for step in steps {
         world.take(step);
         remembered += world.compare()?;
@@ -520,7 +520,12 @@ proptest! {
 
 #[test]
 fn something_is_remembered_at_all() {
-    let steps = [Step::Verify(0), Step::Advance(60), Step::Advance(60), Step::Advance(600)];
+    let steps = [
+        CheckResult::Verify(0),
+        CheckResult::Advance(60),
+        CheckResult::Advance(60),
+        CheckResult::Advance(600),
+    ];
     let remembered: Vec<usize> = (1..=steps.len())
         .map(|length| live(&steps[..length], Manner::default()).unwrap())
         .collect();
@@ -576,10 +581,10 @@ fn as_much_is_remembered_as_was_asked_for() {
 /// One that should be replaced in 150 s is not taken after that, though it is remembered.
 #[test]
 fn what_a_verifier_limits_ends_remembered_tokens_too() {
-    let steps = [Step::Verify(1), Step::Advance(149), Step::Advance(1)];
-    let is_remembered = |steps: &[Step]| {
+    let steps = [CheckResult::Verify(1), CheckResult::Advance(149), CheckResult::Advance(1)];
+    let is_remembered = |steps: &[CheckResult]| {
         let mut world = World::new(Manner { strict: true, ..Manner::default() });
-        world.take(&Step::Refresh);
+        world.take(&CheckResult::Refresh);
         for step in steps {
             world.take(step);
         }
@@ -593,7 +598,7 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
 #[test]
 fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
     let mut world = World::new(Manner::default());
-    world.take(&Step::Refresh);
+    world.take(&CheckResult::Refresh);
     let good = &tokens()[0].text;
     assert!(matches!(world.warm.verify_now(good), Poll::Ready(Ok(_))));
     let now = Moment::now(&world.clock);

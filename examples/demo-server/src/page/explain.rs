@@ -7,7 +7,7 @@ use axum::{Json, body::Bytes, extract::State, extract::rejection::BytesRejection
 use serde::{Deserialize, Serialize};
 use tower_kube_oidc::{
     Explanation, Reason,
-    explanation::{Finding, Step, Times},
+    explanation::{CheckResult, CheckStatus, Times},
 };
 
 use super::{
@@ -82,16 +82,16 @@ impl From<Explanation> for Answer {
     }
 }
 
-impl From<Step> for ShownStep {
-    fn from(step: Step) -> Self {
-        let (finding, reason) = match step.finding {
-            Finding::Ok => ("ok", None),
-            Finding::Refused(reason) => ("refused", Some(reason.code())),
+impl From<CheckResult> for ShownStep {
+    fn from(step: CheckResult) -> Self {
+        let (finding, reason) = match step.status {
+            CheckStatus::Passed => ("ok", None),
+            CheckStatus::Failed(reason) => ("refused", Some(reason.code())),
             // a finding that is new to this page passes nothing
             _ => ("undecided", None),
         };
         let (check, advice) = (step.check.to_string(), step.advice());
-        Self { check, finding, reason, found: step.found, advice }
+        Self { check, finding, reason, found: step.detail, advice }
     }
 }
 

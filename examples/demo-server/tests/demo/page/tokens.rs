@@ -32,15 +32,15 @@ fn a_good_token_passes_every_check() {
     assert_eq!(
         checks,
         [
-            "form",
+            "format",
             "issuer",
             "key",
             "signature",
             "expiry",
-            "start",
+            "nbf",
             "lifetime",
             "audience",
-            "denial",
+            "denylist",
             "claims"
         ]
     );
@@ -73,13 +73,13 @@ fn what_is_wrong_with_a_token_is_what_was_asked_for() {
     let demo = started();
     for (kind, refused) in [
         ("expired", ("expiry", "expired")),
-        ("not_yet_valid", ("start", "not_yet_valid")),
+        ("not_yet_valid", ("nbf", "not_yet_valid")),
         ("other_audience", ("audience", "audience")),
         ("other_issuer", ("issuer", "unknown_issuer")),
         ("unknown_key", ("key", "unknown_key")),
         ("tampered", ("signature", "signature")),
-        ("unsigned", ("form", "algorithm")),
-        ("legacy", ("form", "legacy_token")),
+        ("unsigned", ("format", "algorithm")),
+        ("legacy", ("format", "legacy_token")),
     ] {
         let token = demo.mint(kind);
         assert_eq!(refusal(&demo.explain(&token)), refused, "{kind}");
