@@ -10,7 +10,7 @@ use axum_keycloak_auth::{
     layer::KeycloakAuthLayer,
 };
 use http::StatusCode;
-use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer, TokenBuilder};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer, TokenBuilder};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ pub fn issuer(key: SigningKey) -> TestIssuer {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
     });
-    issuer.answer(Endpoint::Discovery, Answer::new(200, discovery.to_string()));
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, discovery.to_string()));
     issuer
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     key::{SigningAlgorithm, SigningKey},
     port::Port,
-    server::{Answer, SeenRequest, Server, Transport},
+    server::{MockResponse, RecordedRequest, Server, Transport},
     token::TokenBuilder,
     token_review::{self, Deleted},
 };
@@ -40,7 +40,7 @@ pub enum Endpoint {
     /// The provider metadata.
     Discovery,
     /// The key set.
-    Keys,
+    Jwks,
     /// Where its cluster's API server is asked about tokens.
     TokenReview,
 }
@@ -59,12 +59,12 @@ struct Shared {
 struct State {
     /// The last one signs.
     keys: Vec<SigningKey>,
-    documents: HashMap<Endpoint, Answer>,
+    documents: HashMap<Endpoint, MockResponse>,
     /// In place of what would be served.
-    overrides: HashMap<Endpoint, Answer>,
+    overrides: HashMap<Endpoint, MockResponse>,
     bearer_token: Option<String>,
     deleted: Deleted,
-    seen: VecDeque<SeenRequest>,
+    seen: VecDeque<RecordedRequest>,
     fetches: HashMap<Endpoint, usize>,
 }
 
@@ -168,18 +168,18 @@ impl TestIssuer {
     }
 
     /// Answers so from now on, whatever it would have served.
-    pub fn answer(&self, endpoint: Endpoint, answer: Answer) {
-        self.state().overrides.insert(endpoint, answer);
+    pub fn respond_with(&self, endpoint: Endpoint, response: MockResponse) {
+        self.state().overrides.insert(endpoint, response);
     }
 
     /// Serves what it should again.
-    pub fn answer_normally(&self, endpoint: Endpoint) {
+    pub fn reset_response(&self, endpoint: Endpoint) {
         self.state().overrides.remove(&endpoint);
     }
 
     /// Goes away: connections end, and new ones are refused. On Linux nobody else is given its port
     /// meanwhile.
-    pub fn go_down(&self) {
+    pub fn stop(&self) {
         drop(self.server().take());
     }
 
@@ -188,7 +188,7 @@ impl TestIssuer {
     /// # Panics
     ///
     /// If another program has taken its port meanwhile.
-    pub fn come_up(&self) {
+    pub fn restart(&self) {
         let mut server = self.server();
         if server.is_none() {
             *server = Some(self.shared.serve(self.port.listen(), self.transport.clone()));
@@ -207,14 +207,14 @@ impl TestIssuer {
 
     /// Returns the requests that reached it, at most the last 1,000.
     #[must_use]
-    pub fn requests(&self) -> Vec<SeenRequest> {
+    pub fn received_requests(&self) -> Vec<RecordedRequest> {
         self.state().seen.iter().cloned().collect()
     }
 
     /// How many requests for its keys reached it so far.
     #[must_use]
     pub fn key_fetches(&self) -> usize {
-        self.fetches(Endpoint::Keys)
+        self.fetches(Endpoint::Jwks)
     }
 
     /// How many requests for its discovery document reached it so far.
@@ -246,7 +246,7 @@ impl TestIssuer {
     ///
     /// They did not within 30 seconds.
     pub fn wait_for_key_fetches(&self, count: usize) {
-        let fetches = |state: &State| state.fetches(Endpoint::Keys);
+        let fetches = |state: &State| state.fetches(Endpoint::Jwks);
         let state = self.state();
         let (state, waited) = self
             .shared
@@ -333,7 +333,10 @@ impl TestIssuerBuilder {
         });
         let mut state = State {
             keys: vec![SigningKey::generate(self.algorithm)],
-            documents: HashMap::from([(Endpoint::Discovery, Answer::json(discovery.to_string()))]),
+            documents: HashMap::from([(
+                Endpoint::Discovery,
+                MockResponse::json(discovery.to_string()),
+            )]),
             overrides: HashMap::new(),
             bearer_token: None,
             deleted: Deleted::default(),
@@ -373,23 +376,23 @@ impl Shared {
         Server::start(listener, transport, Arc::new(move |request| handler.answer(request)))
     }
 
-    fn answer(&self, request: SeenRequest) -> Answer {
+    fn answer(&self, request: RecordedRequest) -> MockResponse {
         let answer = self.choose(request);
         self.asked.notify_all();
         answer
     }
 
-    fn choose(&self, request: SeenRequest) -> Answer {
+    fn choose(&self, request: RecordedRequest) -> MockResponse {
         let mut state = self.state();
         let endpoint = if request.path == self.discovery_path {
             Endpoint::Discovery
         } else if request.path == self.keys_path {
-            Endpoint::Keys
+            Endpoint::Jwks
         } else if request.path == token_review::PATH {
             Endpoint::TokenReview
         } else {
             state.note(request);
-            return Answer::new(404, "not found");
+            return MockResponse::new(404, "not found");
         };
         let asked = request.body.clone();
         let authorization = request.header("authorization").map(str::to_owned);
@@ -397,9 +400,9 @@ impl Shared {
         *state.fetches.entry(endpoint).or_default() += 1;
         let wanted = state.bearer_token.as_ref().map(|token| format!("Bearer {token}"));
         match (wanted, authorization) {
-            (Some(_), None) => return Answer::new(403, r#"{"kind":"Status","code":403}"#),
+            (Some(_), None) => return MockResponse::new(403, r#"{"kind":"Status","code":403}"#),
             (Some(wanted), Some(sent)) if sent != wanted => {
-                return Answer::new(401, r#"{"kind":"Status","code":401}"#);
+                return MockResponse::new(401, r#"{"kind":"Status","code":401}"#);
             }
             _ => {}
         }
@@ -416,7 +419,7 @@ impl State {
         json!({ "keys": self.keys.iter().map(SigningKey::jwk).collect::<Vec<_>>() })
     }
 
-    fn note(&mut self, request: SeenRequest) {
+    fn note(&mut self, request: RecordedRequest) {
         if self.seen.len() == HISTORY {
             self.seen.pop_front();
         }
@@ -428,8 +431,8 @@ impl State {
     }
 
     fn publish(&mut self) {
-        let answer = Answer::json(self.key_set().to_string());
-        self.documents.insert(Endpoint::Keys, answer);
+        let answer = MockResponse::json(self.key_set().to_string());
+        self.documents.insert(Endpoint::Jwks, answer);
     }
 }
 

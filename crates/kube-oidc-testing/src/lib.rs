@@ -52,6 +52,6 @@ mod token_review;
 pub use self::{
     issuer::{Endpoint, TestIssuer, TestIssuerBuilder},
     key::{SigningAlgorithm, SigningKey},
-    server::{Answer, SeenRequest},
+    server::{MockResponse, RecordedRequest},
     token::TokenBuilder,
 };

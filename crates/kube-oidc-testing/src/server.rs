@@ -31,7 +31,7 @@ use crate::token_review;
 
 /// What an endpoint answers, the wrong way too.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct MockResponse {
     status: u16,
     headers: Vec<(String, String)>,
     body: AnswerBody,
@@ -48,7 +48,7 @@ enum AnswerBody {
     Never,
 }
 
-impl Answer {
+impl MockResponse {
     /// An answer with a status and a body, and no header of its own.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
@@ -57,7 +57,7 @@ impl Answer {
 
     /// An answer whose body begins so, and breaks off before it is whole.
     #[must_use]
-    pub fn half(body: impl Into<Bytes>) -> Self {
+    pub fn truncated(body: impl Into<Bytes>) -> Self {
         Self::with_body(200, AnswerBody::Half(body.into()))
     }
 
@@ -69,7 +69,7 @@ impl Answer {
 
     /// No answer: the request is taken, and hangs.
     #[must_use]
-    pub fn never() -> Self {
+    pub fn hang() -> Self {
         Self::with_body(200, AnswerBody::Never)
     }
 
@@ -142,7 +142,7 @@ impl Body for ServedBody {
 /// A request that reached the issuer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct SeenRequest {
+pub struct RecordedRequest {
     /// The path, with the query if there was one.
     pub path: String,
     /// The headers, with names in lower case.
@@ -153,7 +153,7 @@ pub struct SeenRequest {
     pub at: Instant,
 }
 
-impl SeenRequest {
+impl RecordedRequest {
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -161,7 +161,7 @@ impl SeenRequest {
     }
 }
 
-pub(crate) type Handler = dyn Fn(SeenRequest) -> Answer + Send + Sync;
+pub(crate) type Handler = dyn Fn(RecordedRequest) -> MockResponse + Send + Sync;
 
 /// What is between TCP and HTTP.
 #[derive(Clone)]
@@ -270,7 +270,7 @@ async fn serve_connection(
             let limit = if head.uri.path() == token_review::PATH { MAX_BODY_BYTES } else { 0 };
             let answer = match Limited::new(body, limit).collect().await {
                 Ok(body) => handler(seen(&head, body.to_bytes())),
-                Err(_) => Answer::new(413, "the body is too large"),
+                Err(_) => MockResponse::new(413, "the body is too large"),
             };
             Ok::<_, Infallible>(answer.into_response().await)
         }
@@ -282,9 +282,9 @@ async fn serve_connection(
         .await;
 }
 
-fn seen(request: &Parts, body: Bytes) -> SeenRequest {
+fn seen(request: &Parts, body: Bytes) -> RecordedRequest {
     let headers = request.headers.iter();
-    SeenRequest {
+    RecordedRequest {
         path: request.uri.to_string(),
         headers: headers
             .map(|(name, value)| {

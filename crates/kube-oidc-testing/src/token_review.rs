@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::server::Answer;
+use crate::server::MockResponse;
 
 /// Where an API server is asked.
 pub(crate) const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -31,10 +31,10 @@ impl Deleted {
 
     /// Answers a `TokenReview` in the words of a real kube-apiserver. It goes by what the token
     /// says: that the signature is good was found out before anybody asked.
-    pub(crate) fn review(&self, asked: &[u8]) -> Answer {
+    pub(crate) fn review(&self, asked: &[u8]) -> MockResponse {
         let mut review = match serde_json::from_slice::<Value>(asked) {
             Ok(review) if review.is_object() => review,
-            _ => return Answer::new(400, r#"{"kind":"Status","code":400}"#),
+            _ => return MockResponse::new(400, r#"{"kind":"Status","code":400}"#),
         };
         let wanted: Vec<&str> = review["spec"]["audiences"]
             .as_array()
@@ -45,7 +45,7 @@ impl Deleted {
         let claims = review["spec"]["token"].as_str().and_then(claims_of).unwrap_or_default();
         let status = self.status(&claims, &wanted);
         review["status"] = status;
-        Answer::new(201, review.to_string()).with_header("content-type", "application/json")
+        MockResponse::new(201, review.to_string()).with_header("content-type", "application/json")
     }
 
     fn status(&self, claims: &Value, wanted: &[&str]) -> Value {

@@ -8,8 +8,8 @@ const EVERY_MS = 2000;
 const DONE = {
   rotate: "New tokens are signed by a new key. The verifier learns of it when it next fetches.",
   drop_old_keys: "The issuer publishes its newest key only. The verifier has the old ones until it next fetches.",
-  go_down: "The issuer refuses connections. The verifier goes on with the keys that it has.",
-  come_up: "The issuer answers again.",
+  stop: "The issuer refuses connections. The verifier goes on with the keys that it has.",
+  restart: "The issuer answers again.",
   fetch: "The verifier has fetched the keys.",
 };
 
@@ -77,7 +77,7 @@ function show({ now, issuer, cache }) {
   setText(byId("live"), "");
   pill("strip-issuer", issuer.is_up ? "ok" : "refused", issuer.is_up ? "issuer up" : "issuer down");
   const power = byId("power");
-  power.dataset.change = issuer.is_up ? "go_down" : "come_up";
+  power.dataset.change = issuer.is_up ? "stop" : "restart";
   setText(power, issuer.is_up ? "Stop the issuer" : "Start the issuer");
   if (!cache) return;
   const isUsed = cache.state !== "unavailable";

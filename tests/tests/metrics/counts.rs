@@ -209,7 +209,7 @@ async fn gauges_tell_how_the_keys_are() {
     let kid = world.verifier.status()[0].keys[0].kid.clone().unwrap();
     world.verifier.distrust_key(world.issuer.url(), &kid);
     assert_eq!(gauges(), [2.0, 0.0, 0.0]);
-    world.issuer.go_down();
+    world.issuer.stop();
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
     world.clock.advance(minute);
     assert_eq!(gauges(), [2.0, 60.0, 0.0]);

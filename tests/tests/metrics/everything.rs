@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey};
 
 use crate::world::World;
 
@@ -24,9 +24,9 @@ pub(crate) async fn happens(world: &World) {
 async fn keys(world: &World) {
     let World { issuer, verifier, .. } = world;
     assert_eq!(world.ask("/whoami", Some(&world.good().mint())).await, 200);
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     verifier.refresh_keys().await.unwrap_err();
-    issuer.answer_normally(Endpoint::Keys);
+    issuer.reset_response(Endpoint::Jwks);
     for _ in 0..2 {
         verifier.refresh_keys().await.unwrap();
     }
@@ -78,7 +78,7 @@ async fn reviews(world: &World) {
     world.issuer.delete_pod("dead");
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("dead").mint())).await, 401);
     assert_eq!(world.ask("/optional/reviewed", None).await, 401);
-    world.issuer.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    world.issuer.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("unknown").mint())).await, 503);
-    world.issuer.answer_normally(Endpoint::TokenReview);
+    world.issuer.reset_response(Endpoint::TokenReview);
 }

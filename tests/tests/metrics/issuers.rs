@@ -1,7 +1,7 @@
 //! Issuers that come and go, and have several names.
 
 use kube_oidc::{Issuer, Reason, Verifier};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 
 use crate::{
     scrape::Scrape,
@@ -159,7 +159,7 @@ async fn changed_name_is_counted_and_shown_without_the_name() {
     assert_eq!(verifier.status()[0].issuer, labels[0].1, "the label of the metrics");
     for name in ["https://new.example", "https://old.example", "https://new.example"] {
         let document = format!(r#"{{"issuer":"{name}"}}"#);
-        api_server.answer(Endpoint::Discovery, Answer::new(200, document));
+        api_server.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
         verifier.refresh_keys().await.unwrap();
         assert_eq!(shown(), [2.0, 1.0], "{name}");
     }

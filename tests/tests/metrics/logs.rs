@@ -262,9 +262,9 @@ async fn spans_say_what_became_of_it() {
         ],
     );
 
-    world.issuer.go_down();
+    world.issuer.stop();
     world.verifier.refresh_keys().await.unwrap_err();
-    world.issuer.come_up();
+    world.issuer.restart();
     world.verifier.refresh_keys().await.unwrap();
     let fetches = [of_issuer("fetch_keys", "failed"), of_issuer("fetch_keys", "set")];
     assert_eq!(spans.take(), fetches);
@@ -290,7 +290,7 @@ async fn spans_say_what_became_of_it() {
     world.issuer.delete_pod("b");
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("b").mint())).await, 401);
     assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "refused")]);
-    world.issuer.answer(Endpoint::TokenReview, kube_oidc_testing::Answer::new(500, ""));
+    world.issuer.respond_with(Endpoint::TokenReview, kube_oidc_testing::MockResponse::new(500, ""));
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("c").mint())).await, 503);
     assert_eq!(spans.take(), [verified, of_issuer("review_token", "failed")]);
 }

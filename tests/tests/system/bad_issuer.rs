@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube_oidc::{Issuer, KeyState, Verifier, VerifierBuilder, VerifyError, clock::ManualClock};
-use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer};
 use kube_oidc_tests::{Judge as _, Log};
 use tokio::task::JoinSet;
 
@@ -22,7 +22,7 @@ fn token(issuer: &TestIssuer) -> String {
 /// What happens to an issuer.
 #[derive(Clone, Debug)]
 enum Trouble {
-    Answers(Answer),
+    Answers(MockResponse),
     RefusesConnections,
     /// Its certificate is of another authority than the one that is trusted.
     WrongAuthority,
@@ -58,8 +58,8 @@ impl Life {
 
     fn suffer(&self, trouble: &Trouble) {
         match trouble {
-            Trouble::Answers(answer) => self.issuer.answer(Endpoint::Keys, answer.clone()),
-            Trouble::RefusesConnections => self.issuer.go_down(),
+            Trouble::Answers(answer) => self.issuer.respond_with(Endpoint::Jwks, answer.clone()),
+            Trouble::RefusesConnections => self.issuer.stop(),
             Trouble::WrongAuthority => {
                 let other = TestIssuer::builder().tls().start();
                 std::fs::write(&self.authority, other.ca_pem()).unwrap();
@@ -69,8 +69,8 @@ impl Life {
 
     fn heal(&self, trouble: &Trouble) {
         match trouble {
-            Trouble::Answers(_) => self.issuer.answer_normally(Endpoint::Keys),
-            Trouble::RefusesConnections => self.issuer.come_up(),
+            Trouble::Answers(_) => self.issuer.reset_response(Endpoint::Jwks),
+            Trouble::RefusesConnections => self.issuer.restart(),
             Trouble::WrongAuthority => {
                 std::fs::write(&self.authority, self.issuer.ca_pem()).unwrap();
             }
@@ -101,17 +101,17 @@ impl Drop for Life {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
     let log = Log::catch();
-    let throttled = Answer::new(429, "").with_header("retry-after", "7");
+    let throttled = MockResponse::new(429, "").with_header("retry-after", "7");
     let troubles = [
-        ("no answer within", Trouble::Answers(Answer::never())),
-        ("status 500", Trouble::Answers(Answer::new(500, "oops"))),
-        ("not well formed", Trouble::Answers(Answer::new(200, "garbage"))),
-        ("could not be read", Trouble::Answers(Answer::half(r#"{"keys":["#))),
-        ("could not be read", Trouble::Answers(Answer::new(200, vec![b' '; 64 << 20]))),
-        ("no usable key", Trouble::Answers(Answer::new(200, r#"{"keys":[]}"#))),
+        ("no answer within", Trouble::Answers(MockResponse::hang())),
+        ("status 500", Trouble::Answers(MockResponse::new(500, "oops"))),
+        ("not well formed", Trouble::Answers(MockResponse::new(200, "garbage"))),
+        ("could not be read", Trouble::Answers(MockResponse::truncated(r#"{"keys":["#))),
+        ("could not be read", Trouble::Answers(MockResponse::new(200, vec![b' '; 64 << 20]))),
+        ("no usable key", Trouble::Answers(MockResponse::new(200, r#"{"keys":[]}"#))),
         (
             "no usable key",
-            Trouble::Answers(Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
+            Trouble::Answers(MockResponse::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#)),
         ),
         ("could not be read", Trouble::RefusesConnections),
         ("could not be read", Trouble::WrongAuthority),
@@ -174,11 +174,11 @@ async fn retries_come_by_the_schedule() {
         .build()
         .unwrap();
     verifier.ready().await;
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     let first = issuer.key_fetches() + 1;
     tokio::task::block_in_place(|| issuer.wait_for_key_fetches(first + steps.len()));
     let times: Vec<Instant> = issuer
-        .requests()
+        .received_requests()
         .into_iter()
         .filter(|request| request.path == "/openid/v1/jwks")
         .map(|request| request.at)
@@ -200,23 +200,23 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
     let good = token(&issuer);
     assert!(verifier.judge(&good).await.is_ok());
     let answers = [
-        Answer::new(429, "").with_header("retry-after", "0"),
-        Answer::new(500, "oops"),
-        Answer::new(200, "garbage"),
-        Answer::new(200, r#"{"keys":["#),
-        Answer::new(200, r#"{"keys":[]}"#),
-        Answer::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
-        Answer::new(200, vec![b' '; 2 * 1024 * 1024]),
-        Answer::half(r#"{"keys":["#),
-        Answer::endless(),
-        Answer::new(304, ""),
-        Answer::new(302, "").with_header("location", "/elsewhere"),
+        MockResponse::new(429, "").with_header("retry-after", "0"),
+        MockResponse::new(500, "oops"),
+        MockResponse::new(200, "garbage"),
+        MockResponse::new(200, r#"{"keys":["#),
+        MockResponse::new(200, r#"{"keys":[]}"#),
+        MockResponse::new(200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        MockResponse::new(200, vec![b' '; 2 * 1024 * 1024]),
+        MockResponse::truncated(r#"{"keys":["#),
+        MockResponse::endless(),
+        MockResponse::new(304, ""),
+        MockResponse::new(302, "").with_header("location", "/elsewhere"),
     ];
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();
     for answer in answers {
         let label = format!("{answer:.60?}");
-        issuer.answer(Endpoint::Keys, answer);
+        issuer.respond_with(Endpoint::Jwks, answer);
         let before = issuer.key_fetches();
         // an unknown key asks for a refresh, which fails: so 503, not 401
         let retry_after = loop {
@@ -234,7 +234,7 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
         assert!(retry_after >= Duration::from_secs(1), "{label}");
         assert!(verifier.judge(&good).await.is_ok(), "{label}");
         // recovery, by itself
-        issuer.answer_normally(Endpoint::Keys);
+        issuer.reset_response(Endpoint::Jwks);
         loop {
             match verifier.judge(&unknown).await.unwrap_err() {
                 VerifyError::Invalid(_) => break,
@@ -246,7 +246,7 @@ async fn bad_answers_leave_the_last_good_set_in_use() {
         }
     }
     assert!(
-        !issuer.requests().iter().any(|request| request.path == "/elsewhere"),
+        !issuer.received_requests().iter().any(|request| request.path == "/elsewhere"),
         "a redirect is not followed"
     );
 }
@@ -265,12 +265,12 @@ async fn the_log_tells_each_change_of_state_once() {
         .unwrap();
     let good = token(&issuer);
     let lines = |level: &str| log.lines_with(&[level, issuer.url()]).len();
-    issuer.answer(Endpoint::Keys, Answer::new(429, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(429, ""));
     for _ in 0..20 {
         assert!(verifier.judge(&good).await.is_err());
     }
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 0), "not there at first");
-    issuer.answer_normally(Endpoint::Keys);
+    issuer.reset_response(Endpoint::Jwks);
     verifier.ready().await;
     assert_eq!(log.lines_with(&["INFO", issuer.url(), "are here"]).len(), 1);
 
@@ -278,13 +278,13 @@ async fn the_log_tells_each_change_of_state_once() {
         let after = issuer.key_fetches() + 4;
         tokio::task::block_in_place(|| issuer.wait_for_key_fetches(after));
     };
-    for answer in [Answer::new(500, ""), Answer::new(200, "garbage")] {
-        issuer.answer(Endpoint::Keys, answer);
+    for answer in [MockResponse::new(500, ""), MockResponse::new(200, "garbage")] {
+        issuer.respond_with(Endpoint::Jwks, answer);
         some_fetches();
     }
     assert!(verifier.judge(&good).await.is_ok());
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 1), "then failing, however often");
-    issuer.answer_normally(Endpoint::Keys);
+    issuer.reset_response(Endpoint::Jwks);
     some_fetches();
     assert_eq!(log.lines_with(&["INFO", issuer.url(), "answers again"]).len(), 1);
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 1));
@@ -315,10 +315,10 @@ async fn keys_that_come_and_go_are_logged_by_name() {
     refresh().await;
     assert_eq!(changed(&[]), 2);
     // an API server that is behind lists the old set again
-    issuer.answer(Endpoint::Keys, Answer::new(200, old_set));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, old_set));
     for _ in 0..2 {
         refresh().await;
-        issuer.answer_normally(Endpoint::Keys);
+        issuer.reset_response(Endpoint::Jwks);
     }
     let again = log.lines_with(&[issuer.url(), "WARN", "lists a removed key again", &old]);
     assert_eq!(again.len(), 1);
@@ -333,13 +333,13 @@ async fn forced_fetch_that_a_cache_answers_is_logged_once() {
     let lines = || log.lines_with(&["WARN", issuer.base_url(), "a cache answered"]).len();
     verifier.refresh_keys().await.unwrap();
     assert_eq!(lines(), 0);
-    let cached = Answer::new(200, issuer.key_set().to_string()).with_header("age", "61");
-    issuer.answer(Endpoint::Keys, cached);
+    let cached = MockResponse::new(200, issuer.key_set().to_string()).with_header("age", "61");
+    issuer.respond_with(Endpoint::Jwks, cached);
     for _ in 0..3 {
         verifier.refresh_keys().await.unwrap();
         assert_eq!(lines(), 1);
     }
-    issuer.answer_normally(Endpoint::Keys);
+    issuer.reset_response(Endpoint::Jwks);
     verifier.refresh_keys().await.unwrap();
     assert_eq!(lines(), 1);
 }

@@ -246,7 +246,7 @@ async fn nothing_is_fetched_counted_or_remembered() {
     let explanation = verifier.explain(&token);
     assert_eq!(explanation.verdict, Err(Reason::KeysUnavailable));
     assert!(line(&explanation, Check::Key).contains("are not here"));
-    assert!(issuer.requests().is_empty());
+    assert!(issuer.received_requests().is_empty());
     assert_eq!(verifier.status()[0].fetches, 0);
 
     verifier.ready().await;

@@ -6,7 +6,7 @@ use kube_oidc::{
     Issuer, Verifier, VerifyError,
     source::{Fetch, FetchFuture, FetchRequest, HttpFetcher},
 };
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{Judge as _, Log};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -44,7 +44,7 @@ async fn a_certificate_of_somebody_else_is_not_trusted() {
     let with_other = trusted(&issuer).with_root_certificates_pem(other.ca_pem());
     assert!(is_unavailable(&verifier(with_other), &issuer).await);
     assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await);
-    assert_eq!(issuer.requests().len(), 0, "no request passed the handshake");
+    assert_eq!(issuer.received_requests().len(), 0, "no request passed the handshake");
     let lines =
         log.lines_with(&["ERROR ", " kube_oidc::", issuer.url(), "invalid peer certificate"]);
     assert_eq!(lines.len(), 2, "the log says why: {lines:?}");
@@ -71,13 +71,13 @@ fn with_keys_elsewhere() -> (TestIssuer, TestIssuer) {
     let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
     let document =
         format!(r#"{{"issuer":"{}","jwks_uri":"{}"}}"#, issuer.url(), elsewhere.jwks_uri());
-    issuer.answer(Endpoint::Discovery, Answer::new(200, document));
-    elsewhere.answer(Endpoint::Keys, Answer::new(200, issuer.key_set().to_string()));
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
+    elsewhere.respond_with(Endpoint::Jwks, MockResponse::new(200, issuer.key_set().to_string()));
     (issuer, elsewhere)
 }
 
 fn authorizations(issuer: &TestIssuer) -> Vec<Option<String>> {
-    let requests = issuer.requests().into_iter();
+    let requests = issuer.received_requests().into_iter();
     requests.map(|request| request.header("authorization").map(str::to_owned)).collect()
 }
 
@@ -113,7 +113,7 @@ async fn request_without_credentials_carries_none() {
     fetcher.fetch(request.clone()).await.unwrap();
     fetcher.fetch(request.clone().without_credentials()).await.unwrap();
     let sent: Vec<bool> =
-        issuer.requests().iter().map(|r| r.header("x-api-key").is_some()).collect();
+        issuer.received_requests().iter().map(|r| r.header("x-api-key").is_some()).collect();
     assert_eq!(sent, [true, false]);
     assert_eq!(authorizations(&issuer), [Some("Bearer token".to_owned()), None]);
 
@@ -148,20 +148,20 @@ async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys(
     let verifier = verifier(trusted(&issuer));
     assert!(!is_unavailable(&verifier, &issuer).await);
     // the keys are gone from where they were, so the document is read again
-    elsewhere.answer(Endpoint::Keys, Answer::new(404, ""));
+    elsewhere.respond_with(Endpoint::Jwks, MockResponse::new(404, ""));
     assert!(verifier.refresh_keys().await.is_err());
     // a document whose server is down says nothing against the keys
-    elsewhere.answer_normally(Endpoint::Keys);
-    issuer.answer(Endpoint::Discovery, Answer::new(500, ""));
+    elsewhere.reset_response(Endpoint::Jwks);
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(500, ""));
     verifier.refresh_keys().await.unwrap();
     let other = r#"{"issuer":"https://other.example","jwks_uri":"https://other.example/k"}"#;
-    issuer.answer(Endpoint::Discovery, Answer::new(200, other));
-    elsewhere.answer(Endpoint::Keys, Answer::new(200, issuer.key_set().to_string()));
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, other));
+    elsewhere.respond_with(Endpoint::Jwks, MockResponse::new(200, issuer.key_set().to_string()));
     let fetches = elsewhere.key_fetches();
     assert!(verifier.refresh_keys().await.is_err());
     assert_eq!(elsewhere.key_fetches(), fetches, "the old URL is not asked");
     // not even when the document's server is down after that
-    issuer.answer(Endpoint::Discovery, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(500, ""));
     assert!(verifier.refresh_keys().await.is_err());
     assert_eq!(elsewhere.key_fetches(), fetches);
 }
@@ -212,16 +212,17 @@ impl Fetch for Slow {
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_takes_no_credentials_along() {
     let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
-    for endpoint in [Endpoint::Discovery, Endpoint::Keys] {
+    for endpoint in [Endpoint::Discovery, Endpoint::Jwks] {
         for status in [301, 302, 303, 307, 308] {
-            let answer = Answer::new(status, "").with_header("location", elsewhere.jwks_uri());
-            issuer.answer(endpoint, answer);
+            let answer =
+                MockResponse::new(status, "").with_header("location", elsewhere.jwks_uri());
+            issuer.respond_with(endpoint, answer);
             let with_token = trusted(&issuer).with_fetch_bearer_token("for-the-issuer");
             assert!(is_unavailable(&verifier(with_token), &issuer).await, "{status}");
         }
-        issuer.answer_normally(endpoint);
+        issuer.reset_response(endpoint);
     }
-    assert_eq!(elsewhere.requests().len(), 0);
+    assert_eq!(elsewhere.received_requests().len(), 0);
 }
 
 #[tokio::test]
@@ -236,7 +237,7 @@ async fn a_jwks_uri_that_is_not_safe_is_not_read() {
     ] {
         let issuer = TestIssuer::start();
         let document = format!(r#"{{"issuer":"{}","jwks_uri":"{jwks_uri}"}}"#, issuer.url());
-        issuer.answer(Endpoint::Discovery, Answer::new(200, document));
+        issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
         assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await, "{jwks_uri}");
         assert_eq!(issuer.key_fetches(), 0);
     }
@@ -296,7 +297,7 @@ async fn a_token_file_that_cannot_be_used_fails_the_fetch_before_anything_is_sen
         }
         let verifier = verifier(trusted(&issuer).with_fetch_bearer_token_file(&path));
         assert!(is_unavailable(&verifier, &issuer).await, "{contents:?}");
-        assert_eq!(issuer.requests().len(), 0, "{contents:?}");
+        assert_eq!(issuer.received_requests().len(), 0, "{contents:?}");
         let lines = log.lines_with(&["ERROR", path.to_str().unwrap()]);
         assert_eq!(lines.len(), 1, "the log names the file: {lines:?}");
     }
@@ -331,7 +332,8 @@ async fn headers_for_fetching_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();
     let trusted = trusted(&issuer).with_fetch_header("x-api-key", "5ecre7");
     assert!(!is_unavailable(&verifier(trusted), &issuer).await);
-    let sent = |issuer: &TestIssuer| issuer.requests()[0].header("x-api-key").map(str::to_owned);
+    let sent =
+        |issuer: &TestIssuer| issuer.received_requests()[0].header("x-api-key").map(str::to_owned);
     assert_eq!(sent(&issuer).as_deref(), Some("5ecre7"));
     assert_eq!(sent(&elsewhere), None);
 }

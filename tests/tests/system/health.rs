@@ -14,7 +14,7 @@ use kube_oidc::{
     clock::ManualClock,
     source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{GrpcServer, HttpServer, Judge as _};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
@@ -61,7 +61,7 @@ fn health_client(server: &GrpcServer) -> HealthClient<Channel> {
 #[tokio::test]
 async fn a_health_service_serves_once_the_keys_are_here() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let verifier = builder(&issuer).build().unwrap();
     let (reporter, health) = health_reporter();
     for service in ["", "shop.Orders"] {
@@ -89,7 +89,7 @@ async fn a_health_service_serves_once_the_keys_are_here() {
     }
 
     // neither a request nor warm_up() starts the fetch
-    issuer.come_up();
+    issuer.restart();
     for (mut watched, service) in changes.into_iter().zip(["", "shop.Orders"]) {
         let change = timeout(LONG, watched.next()).await.expect("a change");
         assert_eq!(status(change.unwrap()), ServingStatus::Serving);
@@ -271,7 +271,7 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     let (status, line) = probe().await;
     assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
 
-    issuer.go_down();
+    issuer.stop();
     // its lifetime is an hour, and it is kept for a day beyond
     for _ in 0..2 {
         clock.advance(12 * HOUR);
@@ -282,7 +282,7 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     let (status, line) = probe().await;
     assert!(status == 503 && says(&line, "unavailable"), "{status} {line}");
 
-    issuer.come_up();
+    issuer.restart();
     clock.advance(HOUR);
     timeout(LONG, verifier.ready()).await.unwrap();
     let (status, line) = probe().await;
@@ -307,7 +307,10 @@ async fn first_probe_starts_the_first_fetch_of_each_issuer() {
 #[tokio::test]
 async fn probes_start_no_fetch_that_the_backoff_forbids() {
     let issuer = TestIssuer::start();
-    issuer.answer(Endpoint::Keys, Answer::new(500, "").with_header("retry-after", "3600"));
+    issuer.respond_with(
+        Endpoint::Jwks,
+        MockResponse::new(500, "").with_header("retry-after", "3600"),
+    );
     let clock = ManualClock::at(SystemTime::now());
     let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
     let server = serve(Readiness::any(&verifier)).await;
@@ -345,7 +348,7 @@ fn probe_outside_a_runtime_fetches_nothing_and_harms_nothing() {
 /// Two clusters, of which the second is down, and a verifier that has the keys of the first.
 async fn blue_and_green() -> (TestIssuer, TestIssuer, Verifier) {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    green.go_down();
+    green.stop();
     let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
         .issuer(trusted(&green).with_cluster("green"))
         .audience("orders")
@@ -383,7 +386,7 @@ async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
             "{of_green}"
         );
     }
-    green.come_up();
+    green.restart();
     verifier.refresh_keys().await.unwrap();
     for (readiness, _) in &modes {
         assert!(readiness.is_ready(), "{readiness:?}");
@@ -394,7 +397,7 @@ async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
 #[tokio::test]
 async fn of_a_cluster_with_several_issuers_one_is_enough() {
     let (old, new) = (TestIssuer::start(), TestIssuer::start());
-    old.go_down();
+    old.stop();
     let verifier = Verifier::builder(trusted(&old).with_cluster("blue"))
         .issuer(trusted(&new).with_cluster("blue"))
         .audience("orders")
@@ -430,7 +433,7 @@ fn a_cluster_that_nobody_knows_is_an_error() {
 #[tokio::test]
 async fn an_issuer_that_is_added_makes_nobody_unready() {
     let (blue, red) = (TestIssuer::start(), TestIssuer::start());
-    red.go_down();
+    red.stop();
     let verifier =
         Verifier::builder(trusted(&blue).with_cluster("blue")).audience("orders").build().unwrap();
     let modes =

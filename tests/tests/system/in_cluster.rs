@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, extract::Request, http::StatusCode};
 use kube_oidc::{InClusterError, Issuer, Reason, Verifier, VerifierBuilder, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{Capture, HttpServer, Judge as _};
 use tower_kube_oidc::{LayerError, OidcAuthLayer};
 
@@ -50,7 +50,7 @@ impl Pod {
     /// The API server tells this name from now on.
     fn rename(&self, name: &str) {
         let document = format!(r#"{{"issuer":"{name}","jwks_uri":"https://10.0.0.1/private"}}"#);
-        self.api_server.answer(Endpoint::Discovery, Answer::new(200, document));
+        self.api_server.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
     }
 }
 
@@ -71,7 +71,7 @@ async fn only_an_audience_has_to_be_known() {
     let caller = verifier.judge(&pod.token()).await.unwrap();
     assert_eq!((caller.issuer(), caller.namespace()), (CLUSTER, "payments"));
     let paths: Vec<String> =
-        pod.api_server.requests().into_iter().map(|request| request.path).collect();
+        pod.api_server.received_requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/.well-known/openid-configuration", "/openid/v1/jwks"]);
     let status = verifier.status().remove(0);
     assert_eq!(status.issuer, pod.api_server.base_url());
@@ -82,7 +82,7 @@ async fn only_an_audience_has_to_be_known() {
     let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
     let other = other.signed_by(&stranger).mint();
     assert_eq!(reason(&verifier, &other).await, Some(Reason::UnknownIssuer));
-    assert_eq!(pod.api_server.requests().len(), 2);
+    assert_eq!(pod.api_server.received_requests().len(), 2);
 }
 
 #[tokio::test]
@@ -197,8 +197,8 @@ async fn the_captured_refusals_of_an_api_server_are_unavailable() {
         ("jwks.bad-token-401.http", 401, "the credentials were sent and not accepted"),
     ] {
         let pod = Pod::new();
-        let refusal = Answer::new(status, Capture::read(capture).body);
-        pod.api_server.answer(Endpoint::Keys, refusal);
+        let refusal = MockResponse::new(status, Capture::read(capture).body);
+        pod.api_server.respond_with(Endpoint::Jwks, refusal);
         let verifier = pod.builder().build().unwrap();
         let error = verifier.judge(&pod.token()).await.unwrap_err();
         assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
@@ -293,5 +293,5 @@ async fn rejected_credentials_of_other_issuers_are_not_left_out() {
     let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token("wrong");
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
     verifier.refresh_keys().await.unwrap_err();
-    assert_eq!(issuer.requests().len(), 1);
+    assert_eq!(issuer.received_requests().len(), 1);
 }

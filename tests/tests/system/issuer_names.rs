@@ -9,7 +9,9 @@ use std::{
 
 use axum::{Router, body::Body, extract::Request, routing::get};
 use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, clock::ManualClock};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
+use kube_oidc_testing::{
+    Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder,
+};
 use kube_oidc_tests::{HttpServer, Judge as _, Log};
 use reqwest::Client;
 use tokio_stream::StreamExt as _;
@@ -55,7 +57,7 @@ impl Cluster {
     /// The API server reports this name from now on.
     fn report(&self, name: &str) {
         let document = format!(r#"{{"issuer":"{name}"}}"#);
-        self.api_server.answer(Endpoint::Discovery, Answer::new(200, document));
+        self.api_server.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
     }
 
     fn minted(&self, iss: &str) -> TokenBuilder {
@@ -113,7 +115,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
             for server in [&old, &new] {
                 let document =
                     format!(r#"{{"issuer":"{named}","jwks_uri":"{}"}}"#, server.jwks_uri());
-                server.answer(Endpoint::Discovery, Answer::new(200, document));
+                server.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
             }
             let issuer = Issuer::new(urls[first].parse().unwrap()).add_alias(urls[second]);
             let often = Duration::from_millis(100);
@@ -132,7 +134,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
     }
     // and no other name
     let other = format!(r#"{{"issuer":"{OLD}","jwks_uri":"{}"}}"#, new.jwks_uri());
-    new.answer(Endpoint::Discovery, Answer::new(200, other));
+    new.respond_with(Endpoint::Discovery, MockResponse::new(200, other));
     let verifier = build(Issuer::new(new.url().parse().unwrap()).add_alias(old.url()));
     let token = new.token().audience("orders").mint();
     assert_eq!(verdict(&verifier, &token).await, Err(Reason::KeysUnavailable));
@@ -208,7 +210,7 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     }
     let extended = cluster.minted(NEW).warn_after(SystemTime::now()).mint();
     assert!(is_accepted(&verifier, &extended).await);
-    cluster.api_server.go_down();
+    cluster.api_server.stop();
     verifier.refresh_keys().await.unwrap_err();
     let lines = log.lines_with(&["one-label"]);
     for event in [
@@ -428,9 +430,9 @@ async fn learned_name_never_outranks_a_configured_one() {
             };
             let verifier = verifier.build().unwrap();
             let (late, early) = if is_blue_first { (&green, &blue) } else { (&blue, &green) };
-            late.api_server.go_down();
+            late.api_server.stop();
             assert!(verifier.refresh_keys().await.is_err());
-            late.api_server.come_up();
+            late.api_server.restart();
             assert!(early.api_server.key_fetches() > 0);
             while verifier.refresh_keys().await.is_err() {}
             let greens = green.token(DEFAULT);
@@ -468,7 +470,7 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
     // an answer is enough: a cluster that is down does not touch blue's own keys
     for is_cached in [true, false] {
         assert!(verifier.remove_cluster("green"));
-        green.api_server.go_down();
+        green.api_server.stop();
         verifier.add_issuer(green.configured(DEFAULT).with_cluster("green")).unwrap();
         let fresh = blue.minted(DEFAULT).signed_by(&own_key).claim("n", 1).mint();
         let token = if is_cached { &blues } else { &fresh };
@@ -476,7 +478,7 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
             assert_eq!(verdict(&verifier, token).await, Ok(Some("blue".to_owned())));
         }
         assert!(matches!(verifier.verify_now(token), Poll::Ready(Ok(_))));
-        green.api_server.come_up();
+        green.api_server.restart();
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, body::Body, routing::get};
 use http::{Request, Response, StatusCode};
 use kube_oidc::{Issuer, KeysUnavailableCause, Reason, Verifier, VerifierBuilder, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer};
 use kube_oidc_tests::{HttpServer, Judge as _};
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
@@ -41,7 +41,7 @@ async fn at_once(verifier: &Verifier, tokens: impl IntoIterator<Item = String>) 
 async fn a_thousand_first_requests_cause_one_fetch() {
     let issuer = TestIssuer::start();
     let verifier = builder(&issuer).build().unwrap();
-    assert_eq!(issuer.requests().len(), 0, "nothing is fetched before the first use");
+    assert_eq!(issuer.received_requests().len(), 0, "nothing is fetched before the first use");
     let good = token(&issuer);
     let accepted = at_once(&verifier, (0..1_000).map(|_| good.clone())).await;
     assert_eq!(accepted, 1_000);
@@ -138,7 +138,7 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
             issuer.token().audience("orders").signed_by(&key).mint()
         })
         .collect();
-    issuer.answer(Endpoint::Keys, Answer::never());
+    issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
 
     let mut flood = JoinSet::new();
     for (index, junk) in junk.iter().enumerate() {
@@ -204,7 +204,7 @@ async fn new_key_is_rejected_without_a_fetch_once_the_budget_is_spent() {
 /// Serves this key set.
 fn serve(issuer: &TestIssuer, keys: &[serde_json::Value]) {
     let body = serde_json::json!({ "keys": keys }).to_string();
-    issuer.answer(Endpoint::Keys, Answer::new(200, body));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, body));
 }
 
 /// A key as issuers publish it that do not derive the `kid` from the key, or have none.
@@ -287,13 +287,13 @@ async fn forged_tokens_cause_one_fetch_in_a_cooldown_and_never_503() {
 
     let failing = builder(&issuer).build().unwrap();
     assert!(failing.judge(&token(&issuer)).await.is_ok());
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     for _ in 0..3 {
         let error = failing.judge(&forged().mint()).await.unwrap_err();
         assert_eq!(error.reason(), Reason::Signature, "the verdict of the cached set");
     }
     let distrusting = builder(&issuer).build().unwrap();
-    issuer.answer_normally(Endpoint::Keys);
+    issuer.reset_response(Endpoint::Jwks);
     assert!(distrusting.judge(&token(&issuer)).await.is_ok());
     let fetches = issuer.key_fetches();
     distrusting.distrust_key(issuer.url(), issuer.signing_key().kid());
@@ -348,13 +348,13 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
         assert_eq!(error.reason(), reason);
         assert!(matches!(error, VerifyError::Invalid(_)), "{error}");
     }
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
 }
 
 #[tokio::test]
 async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let verifier = builder(&issuer).build().unwrap();
     let good = token(&issuer);
     match verifier.judge(&good).await.unwrap_err() {
@@ -363,7 +363,7 @@ async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
         }
         error => panic!("{error}"),
     }
-    issuer.come_up();
+    issuer.restart();
     loop {
         match verifier.judge(&good).await {
             Ok(_) => break,
@@ -380,7 +380,7 @@ async fn another_issuers_document_is_not_believed() {
     let issuer = TestIssuer::start();
     let document =
         format!(r#"{{"issuer":"{}/","jwks_uri":"{}"}}"#, issuer.url(), issuer.jwks_uri());
-    issuer.answer(Endpoint::Discovery, Answer::new(200, document));
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
     let verifier = builder(&issuer).build().unwrap();
     let error = verifier.judge(&token(&issuer)).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
@@ -468,16 +468,16 @@ async fn an_issuer_that_hangs_or_is_gone_is_not_felt_by_known_keys() {
     assert!(verifier.judge(&good).await.is_ok());
     issuer.rotate();
     let new = token(&issuer);
-    issuer.answer(Endpoint::Keys, Answer::never());
+    issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
     let error = verifier.judge(&new).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
     assert!(matches!(verifier.judge_now(&good), std::task::Poll::Ready(Ok(_))));
-    issuer.go_down();
-    issuer.answer_normally(Endpoint::Keys);
+    issuer.stop();
+    issuer.reset_response(Endpoint::Jwks);
     let error = verifier.judge(&new).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
     assert!(matches!(verifier.judge_now(&good), std::task::Poll::Ready(Ok(_))));
-    issuer.come_up();
+    issuer.restart();
     while let Err(error) = verifier.judge(&new).await {
         let VerifyError::Unavailable(unavailable) = error else { panic!("{error}") };
         tokio::time::sleep(unavailable.retry_after()).await;

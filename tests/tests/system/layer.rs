@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{HttpServer, Log};
 use serde_json::{Value, json};
 use tower_kube_oidc::{
@@ -129,7 +129,7 @@ async fn the_table_of_answers() {
 #[tokio::test]
 async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
     let issuer = TestIssuer::start();
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders")).await;
     let minted = || issuer.token().audience("orders");
     for _ in 0..2 {

@@ -14,7 +14,7 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use http_body_util::BodyExt as _;
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, TestIssuer};
 use kube_oidc_tests::{HttpServer, Log};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -170,7 +170,7 @@ async fn only_the_very_path_is_open() {
     assert_eq!(answered.status, 401);
     let old = exchange(&server, b"GET /healthz HTTP/1.0\r\n\r\n").await;
     assert_eq!(old.body, "healthz for nobody");
-    assert_eq!(issuer.requests().len(), 0, "nobody's keys are asked for");
+    assert_eq!(issuer.received_requests().len(), 0, "nobody's keys are asked for");
 }
 
 #[tokio::test]
@@ -369,7 +369,7 @@ async fn subject(Caller(who): Caller) -> String {
 async fn no_token_is_looked_at_on_an_open_path() {
     let issuer = start_issuer();
     // if somebody asked for keys, the answer would be 503
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     let open = || layer(&issuer).open_path("/healthz").open_path("/caller").open_path("/maybe");
     let app = |layer| {
         Router::new()
@@ -405,7 +405,7 @@ async fn no_token_is_looked_at_on_an_open_path() {
             assert_eq!(send(server, "GET", b"/caller", &sent).await.status, 401);
         }
     }
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
     let request = Request::get("/caller").body(Body::empty()).unwrap();
     let response = app(open()).oneshot(request).await.unwrap();
     assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer realm=\"shop\"", "as the layer asks");
@@ -541,7 +541,7 @@ async fn a_predicate_opens_what_it_says_and_no_more() {
     let bearer = format!("authorization: Bearer {}\r\n", token(&issuer));
     let answered = send(&server, "GET", b"/public/file", &bearer).await;
     assert_eq!(answered.body, "file for nobody");
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
 }
 
 #[tokio::test]
@@ -609,7 +609,7 @@ async fn a_setting_that_opens_nothing_is_an_error() {
             assert_eq!(answered.status, 500, "{shown}: {method} {target}");
         }
     }
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
     let told = log.lines_with(&["ERROR", "set up wrong", "the open path \"/a?b\" must begin"]);
     assert_eq!(told.len(), 1, "{told:?}");
 

@@ -6,7 +6,7 @@ use kube_oidc::{
     BuildError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError,
     clock::ManualClock,
 };
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
 use serde_json::json;
 
@@ -52,7 +52,7 @@ async fn the_status_tells_the_life_of_a_key_set() {
     assert!((44..=51).contains(&minutes), "75 to 85 % of an hour: {minutes}");
     assert!(verifier.is_ready());
 
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     issuer.rotate();
     assert_eq!(reason(&verifier, &token(&issuer)).await, Some(Reason::KeysUnavailable));
     let failing = status();
@@ -85,7 +85,7 @@ async fn keys_that_are_given_are_fresh_for_ever() {
 #[tokio::test]
 async fn ready_waits_for_an_issuer_to_come_up() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let verifier = builder(&issuer).build().unwrap();
     let waits = tokio::spawn({
         let verifier = verifier.clone();
@@ -93,7 +93,7 @@ async fn ready_waits_for_an_issuer_to_come_up() {
     });
     assert_eq!(reason(&verifier, &token(&issuer)).await, Some(Reason::KeysUnavailable));
     assert!(!verifier.is_ready() && !waits.is_finished());
-    issuer.come_up();
+    issuer.restart();
     waits.await.unwrap();
     assert!(verifier.is_ready());
     assert_eq!(reason(&verifier, &token(&issuer)).await, None);
@@ -136,7 +136,7 @@ async fn refresh_keys_ends_a_key_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_keys_asks_all_issuers_at_once() {
     let (hangs, answers) = (TestIssuer::start(), TestIssuer::start());
-    hangs.answer(Endpoint::Keys, Answer::never());
+    hangs.respond_with(Endpoint::Jwks, MockResponse::hang());
     let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
     let verifier = Verifier::builder(trusted(&hangs).with_cluster("blue"))
         .issuer(trusted(&answers).with_cluster("green"))
@@ -161,12 +161,12 @@ async fn refresh_keys_heeds_retry_after_and_not_the_backoff() {
     let verifier = builder(&issuer).build().unwrap();
     let good = token(&issuer);
     assert_eq!(reason(&verifier, &good).await, None);
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     for fetches in 2..=4 {
         assert!(verifier.refresh_keys().await.is_err());
         assert_eq!(issuer.key_fetches(), fetches, "the back-off does not count");
     }
-    issuer.answer(Endpoint::Keys, Answer::new(429, "").with_header("retry-after", "7"));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(429, "").with_header("retry-after", "7"));
     let left_alone = |result: Result<(), kube_oidc::KeysUnavailable>| {
         let wait = result.unwrap_err().retry_after();
         assert!((5..=14).contains(&wait.as_secs()), "{wait:?}");
@@ -204,7 +204,7 @@ async fn distrusted_key_is_rejected_by_its_other_names_too() {
         let mut listed = leaked.jwk();
         listed["kid"] = twin.clone();
         let keys = json!({ "keys": [listed, leaked.jwk(), other.jwk()] });
-        issuer.answer(Endpoint::Keys, Answer::new(200, keys.to_string()));
+        issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, keys.to_string()));
         let verifier = builder(&issuer).build().unwrap();
         let minted = || issuer.token().audience("orders");
         let renamed = minted().header("kid", twin.as_str().unwrap_or_default()).mint();
@@ -258,7 +258,7 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
         .audience("orders")
         .build()
         .unwrap();
-    green.go_down();
+    green.stop();
     assert!(matches!(verifier.judge(&token(&green)).await, Err(VerifyError::Unavailable(_))));
     assert_eq!(reason(&verifier, &token(&blue)).await, None);
     assert!(verifier.is_ready(), "one is enough");
@@ -279,7 +279,7 @@ async fn issuers_come_and_go_at_run_time() {
     let (of_blue, of_green) = (token(&blue), token(&green));
     assert_eq!(reason(&verifier, &of_blue).await, None);
     assert_eq!(reason(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
-    assert_eq!(green.requests().len(), 0, "who is not listed is not asked");
+    assert_eq!(green.received_requests().len(), 0, "who is not listed is not asked");
 
     verifier.clone().add_issuer(trusted(&green, "green")).unwrap();
     assert_eq!(verifier.judge(&of_green).await.unwrap().cluster(), Some("green"));
@@ -311,16 +311,16 @@ async fn issuers_come_and_go_at_run_time() {
 #[tokio::test]
 async fn an_issuer_that_is_removed_while_a_token_waits_for_its_keys_accepts_it_no_more() {
     let issuer = TestIssuer::start();
-    issuer.answer(Endpoint::Keys, Answer::never());
+    issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
     let verifier = builder(&issuer).build().unwrap();
     let token = token(&issuer);
     let mut waits = std::pin::pin!(verifier.judge(&token));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(waits.as_mut().poll(&mut context).is_pending());
     assert!(verifier.remove_issuer(issuer.url()));
-    issuer.answer_normally(Endpoint::Keys);
-    issuer.go_down();
-    issuer.come_up();
+    issuer.reset_response(Endpoint::Jwks);
+    issuer.stop();
+    issuer.restart();
     assert_eq!(waits.await.unwrap_err().reason(), Reason::UnknownIssuer);
 }
 
@@ -392,7 +392,7 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
     let minted = issuer.token().audience("orders").expires_in(10 * DAY);
     let caller = verifier.judge(minted.mint()).await.unwrap();
-    issuer.go_down();
+    issuer.stop();
     clock.advance(2 * DAY);
     assert!(!verifier.is_ready());
     assert!(verifier.time_left(&caller) > 7 * DAY);

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{Judge as _, MappedFetcher};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn verifier(issuer: &TestIssuer, origin: &str) -> Verifier {
 }
 
 fn paths(issuer: &TestIssuer) -> Vec<String> {
-    issuer.requests().into_iter().map(|request| request.path).collect()
+    issuer.received_requests().into_iter().map(|request| request.path).collect()
 }
 
 #[tokio::test]
@@ -58,15 +58,15 @@ async fn self_hosted_on_aws() {
         let named = issuer.signing_key().jwk();
         let mut unnamed = named.clone();
         unnamed["kid"] = json!("");
-        Answer::new(200, json!({ "keys": [named, unnamed] }).to_string())
+        MockResponse::new(200, json!({ "keys": [named, unnamed] }).to_string())
     };
-    issuer.answer(Endpoint::Keys, pair(&issuer));
+    issuer.respond_with(Endpoint::Jwks, pair(&issuer));
     let trusted = Issuer::new(issuer.url().parse().unwrap());
     let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
     for rotated in [false, true] {
         if rotated {
             issuer.rotate();
-            issuer.answer(Endpoint::Keys, pair(&issuer));
+            issuer.respond_with(Endpoint::Jwks, pair(&issuer));
         }
         let token = || issuer.token().audience("orders");
         // a token without a name is a sign of the rotation as well
@@ -99,7 +99,7 @@ async fn key_sets_of_dot_net_and_others() {
             .into();
     for key in [dot_net, absent] {
         let document = format!("\u{feff}{}", json!({ "keys": [key] }));
-        issuer.answer(Endpoint::Keys, Answer::new(200, document));
+        issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, document));
         let trusted = Issuer::new(issuer.url().parse().unwrap());
         let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
         let token = issuer.token().audience("orders").mint();
@@ -151,14 +151,14 @@ async fn gke() {
     ] {
         for (endpoint, body) in [
             (Endpoint::Discovery, document.to_string()),
-            (Endpoint::Keys, issuer.key_set().to_string()),
+            (Endpoint::Jwks, issuer.key_set().to_string()),
         ] {
-            let answer = Answer::new(200, body);
+            let answer = MockResponse::new(200, body);
             let answer = match content_type {
                 Some(content_type) => answer.with_header("content-type", content_type),
                 None => answer,
             };
-            issuer.answer(endpoint, answer);
+            issuer.respond_with(endpoint, answer);
         }
         let judged = self::verifier(&issuer, origin).judge(&token).await;
         assert!(judged.is_ok(), "{content_type:?}: {judged:?}");
@@ -311,9 +311,9 @@ async fn one_broken_key_does_not_break_the_set() {
     });
     let list = set["keys"].as_array_mut().unwrap();
     list.extend([odd, post_quantum, json!({ "kty": "RSA", "kid": "broken" })]);
-    let answer =
-        Answer::new(200, set.to_string()).with_header("content-type", "application/octet-stream");
-    issuer.answer(Endpoint::Keys, answer);
+    let answer = MockResponse::new(200, set.to_string())
+        .with_header("content-type", "application/octet-stream");
+    issuer.respond_with(Endpoint::Jwks, answer);
 
     let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
         .audience("orders")
@@ -344,7 +344,7 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
     assert_eq!(verifier.judge(&legacy).await.unwrap_err().reason(), Reason::LegacyToken);
     let endless = issuer.token().audience("orders").without_claim("exp").mint();
     assert_eq!(verifier.judge(&endless).await.unwrap_err().reason(), Reason::MissingExpiry);
-    assert_eq!(issuer.requests().len(), 0, "neither is worth a fetch");
+    assert_eq!(issuer.received_requests().len(), 0, "neither is worth a fetch");
 }
 
 /// As kube-apiserver with `--service-account-issuer=kubernetes/serviceaccount` (`hasCorrectIssuer` in
@@ -386,12 +386,12 @@ async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
         assert!(verifier.remove_issuer(NAME));
         assert_eq!(verifier.judge(&bound).await.unwrap_err().reason(), Reason::LegacyToken);
     }
-    let requests = issuer.requests().len();
+    let requests = issuer.received_requests().len();
     let verifier = build(&other).build().unwrap();
     for token in [&bound, &secret, &secret_for_us, &endless] {
         assert_eq!(verifier.judge(token).await.unwrap_err().reason(), Reason::LegacyToken);
     }
-    assert_eq!(issuer.requests().len(), requests, "none of them is worth a fetch");
+    assert_eq!(issuer.received_requests().len(), requests, "none of them is worth a fetch");
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
         }
         assert_eq!(proxy.heads().len(), 2, "the document, and the keys");
     }
-    for request in issuer.requests() {
+    for request in issuer.received_requests() {
         assert_eq!(request.header("authorization"), Some("Bearer 5ecre7"));
         assert_eq!(request.header("proxy-authorization"), None);
     }
@@ -159,7 +159,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
         assert!(error.contains(words) && error.contains(&proxy.address), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn plain_http_never_goes_through_a_configured_proxy() {
     let (proxy, issuer) = (TestIssuer::start(), TestIssuer::start());
     let verifier = verifier(trusted(&issuer).with_fetch_proxy(proxy.base_url()));
     verifier.refresh_keys().await.unwrap();
-    assert_eq!(proxy.requests().len(), 0);
+    assert_eq!(proxy.received_requests().len(), 0);
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn proxy_of_the_environment_is_used_for_https_only() {
         verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains("of the environment variable HTTPS_PROXY"), "{error}");
-        assert_eq!(https.requests().len(), 0);
+        assert_eq!(https.received_requests().len(), 0);
         return;
     }
     let proxy = TestIssuer::start();
@@ -189,7 +189,7 @@ async fn proxy_of_the_environment_is_used_for_https_only() {
         ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let variables = names.map(|name| (name, proxy.base_url()));
     run_in_child("proxies::proxy_of_the_environment_is_used_for_https_only", &variables);
-    let requests = proxy.requests();
+    let requests = proxy.received_requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert!(requests[0].path.starts_with("127.0.0.1:"), "a tunnel: {requests:?}");
 }
@@ -204,5 +204,5 @@ async fn no_proxy_of_everything_holds_for_addresses() {
     let proxy = TestIssuer::start();
     let variables = [("HTTPS_PROXY", proxy.base_url()), ("NO_PROXY", "*")];
     run_in_child("proxies::no_proxy_of_everything_holds_for_addresses", &variables);
-    assert_eq!(proxy.requests().len(), 0);
+    assert_eq!(proxy.received_requests().len(), 0);
 }

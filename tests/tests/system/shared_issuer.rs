@@ -4,7 +4,9 @@
 use std::time::Instant;
 
 use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder, source::HttpFetcher};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
+use kube_oidc_testing::{
+    Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder,
+};
 use kube_oidc_tests::Judge as _;
 
 const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
@@ -81,14 +83,14 @@ async fn a_kid_that_both_use_for_different_keys_tells_nothing() {
 #[tokio::test]
 async fn one_that_is_down_does_not_touch_the_other() {
     let (blue, green) = (cluster(), cluster());
-    green.go_down();
+    green.stop();
     let verifier = both(&blue, &green).build().unwrap();
     let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
     assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
     // it may be green's, so this is not the token's fault
     assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::KeysUnavailable));
     assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
-    green.come_up();
+    green.restart();
     while verifier.refresh_keys().await.is_err() {}
     assert_eq!(verdict(&verifier, &of_green).await, Ok("green".to_owned()));
     assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
@@ -97,7 +99,7 @@ async fn one_that_is_down_does_not_touch_the_other() {
 #[tokio::test]
 async fn one_that_hangs_delays_no_token_whose_key_the_other_brings() {
     let (blue, green) = (cluster(), cluster());
-    green.answer(Endpoint::Keys, Answer::never());
+    green.respond_with(Endpoint::Jwks, MockResponse::hang());
     let verifier = both(&blue, &green).build().unwrap();
     let start = Instant::now();
     assert_eq!(verdict(&verifier, &minted(&blue).mint()).await, Ok("blue".to_owned()));

@@ -36,13 +36,13 @@ fn its_keys_are_new_each_time() {
 async fn its_port_is_given_to_nobody_while_it_is_down() {
     let issuer = TestIssuer::start();
     for _ in 0..2 {
-        issuer.go_down();
+        issuer.stop();
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         let taken = socket.bind(issuer.address()).unwrap_err();
         assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
         let refused = TcpStream::connect(issuer.address()).await.unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-        issuer.come_up();
+        issuer.restart();
         TcpStream::connect(issuer.address()).await.unwrap();
     }
 }
@@ -81,7 +81,7 @@ async fn body_that_is_no_review_is_neither_read_nor_kept() {
         let part = part.repeat(if path == REVIEWS { 70 } else { 1 });
         assert_eq!(post(&issuer, path, length, &part).await, "413", "{path}");
     }
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn history_of_requests_is_bounded_and_counts_are_not() {
         }
     }
     assert_eq!(issuer.key_fetches(), 1_500);
-    assert_eq!(issuer.requests().len(), 1_000);
+    assert_eq!(issuer.received_requests().len(), 1_000);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn a_key_never_comes_from_a_token() {
         // an honest token with such a header is read over it
         assert_eq!(reason(&verifier, &token.signed_by(&ours).mint()).await, None, "{header}");
     }
-    assert_eq!(attacker.requests().len(), 0);
+    assert_eq!(attacker.received_requests().len(), 0);
 }
 
 /// RFC 7515, 4.1.11 (`crit`); RFC 7797, 3 (`b64`); RFC 7516, 4.1.2 and 4.1.3 (`enc`, `zip`).
@@ -194,7 +194,7 @@ async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
             assert_eq!(reason(&custom, &token).await, constrained, "{cnf}");
         }
     }
-    assert_eq!(issuer.requests().len(), 0, "no such token is worth a fetch");
+    assert_eq!(issuer.received_requests().len(), 0, "no such token is worth a fetch");
 
     // with cached keys, and beside tokens that are accepted and cached
     let plain = issuer.token().audience("orders").mint();

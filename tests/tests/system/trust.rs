@@ -74,7 +74,7 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
             let error = error_of(issuer).await.expect(&name);
             assert!(error.contains("invalid peer certificate"), "{name}: {error}");
         }
-        assert_eq!(server.requests().len(), 0, "no token was sent");
+        assert_eq!(server.received_requests().len(), 0, "no token was sent");
 
         let known = [
             of(&server),
@@ -118,10 +118,10 @@ async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_
         let error = error_of(in_cluster().with_fetch_proxy(proxy)).await.unwrap();
         assert!(error.contains("failed to fetch through the proxy"), "{error}");
 
-        server.go_down();
+        server.stop();
         let down = error_of(in_cluster()).await.unwrap();
         assert!(WAYS_OUT.iter().all(|way| down.contains(way)), "{down}");
-        server.come_up();
+        server.restart();
         folder.write("ca.crt", TestIssuer::builder().tls().start().ca_pem());
         let unknown = error_of(in_cluster()).await.unwrap();
         assert!(unknown.contains("invalid peer certificate"), "{unknown}");
@@ -132,7 +132,7 @@ async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_
     let test =
         "trust::in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_ways_out";
     run_in_child(test, &[("HTTPS_PROXY", proxy.base_url())]);
-    let requests = proxy.requests();
+    let requests = proxy.received_requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
 }
 
@@ -202,5 +202,5 @@ async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
     }
     let error = error_of(of(&server).with_root_certificates_file("/no/such.pem")).await.unwrap();
     assert!(error.contains("failed to read `/no/such.pem`"), "{error}");
-    assert_eq!(server.requests().len(), 0);
+    assert_eq!(server.received_requests().len(), 0);
 }

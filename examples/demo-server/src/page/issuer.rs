@@ -32,8 +32,8 @@ enum Change {
     Rotate,
     /// Publish the newest key only.
     DropOldKeys,
-    GoDown,
-    ComeUp,
+    Stop,
+    Restart,
     /// Let the verifier fetch keys now.
     Fetch,
 }
@@ -73,12 +73,12 @@ impl Page {
         match change {
             Change::Rotate => self.issuer.rotate(),
             Change::DropOldKeys => self.issuer.drop_old_keys(),
-            Change::GoDown => {
-                self.issuer.go_down();
+            Change::Stop => {
+                self.issuer.stop();
                 self.is_up.store(false, Ordering::Relaxed);
             }
-            Change::ComeUp => {
-                self.issuer.come_up();
+            Change::Restart => {
+                self.issuer.restart();
                 self.is_up.store(true, Ordering::Relaxed);
             }
             Change::Fetch => {}

@@ -85,7 +85,7 @@ fn a_reviewed_route_asks_the_demos_own_issuer() {
     // the second time it is remembered, and what is bad offline is not asked about
     assert_eq!((reviews("confirmed"), reviews("failed")), (Some(1.0), Some(0.0)));
 
-    demo.change("go_down");
+    demo.change("stop");
     let fresh = demo.mint("past_warn_after");
     let answer = reviewed(&demo, &fresh);
     assert_eq!((answer.status, answer.header("retry-after")), (503, vec!["1"]));
@@ -95,7 +95,7 @@ fn a_reviewed_route_asks_the_demos_own_issuer() {
     let labels = "outcome=\"rejected\",reason=\"review_unavailable\"";
     let refusals = format!("kube_oidc_route_refusals_total{{{labels}}}");
     assert_eq!(sample(&demo, &refusals), Some(1.0));
-    demo.change("come_up");
+    demo.change("restart");
     // it is asked again after a second
     let end = Instant::now() + Duration::from_secs(30);
     while reviewed(&demo, &fresh).status != 200 {

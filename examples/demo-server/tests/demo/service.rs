@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use serde_json::{Value, json};
 
 use crate::process::{Demo, command};
@@ -101,7 +101,7 @@ fn every_other_request_is_refused_as_it_deserves() {
 #[test]
 fn it_listens_while_the_issuer_is_down_and_recovers_when_it_is_up() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let demo = Demo::start(&["--issuer", issuer.url(), "--audience", "orders"]);
     assert_eq!(demo.get("/healthz", &[]).status, 200);
     let token = issuer.token().audience("orders").mint();
@@ -110,7 +110,7 @@ fn it_listens_while_the_issuer_is_down_and_recovers_when_it_is_up() {
     assert!(response.head.contains("retry-after: "));
     assert!(demo.log_line_with("could not be fetched").contains("ERROR"));
 
-    issuer.come_up();
+    issuer.restart();
     // it says when it has found the issuer, without being asked
     demo.log_line_with("the keys of the issuer are here");
     assert_eq!(demo.whoami(&token).status, 200);
@@ -121,7 +121,7 @@ fn an_issuer_with_another_issuers_document_is_a_503_whose_cause_is_in_the_log() 
     let issuer = TestIssuer::start();
     let other = TestIssuer::start();
     let document = format!(r#"{{"issuer":"{}","jwks_uri":"{}"}}"#, other.url(), other.jwks_uri());
-    issuer.answer(Endpoint::Discovery, Answer::new(200, document));
+    issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
     let demo = with_issuer(&issuer);
     assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 503);
     let line = demo.log_line_with("another issuer");
@@ -139,7 +139,7 @@ fn a_proxy_of_the_environment_is_not_used_for_plain_http() {
     }
     let demo = Demo::spawn(command);
     assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
-    assert_eq!(proxy.requests().len(), 0);
+    assert_eq!(proxy.received_requests().len(), 0);
 }
 
 #[test]
@@ -177,13 +177,13 @@ fn keys_may_be_somewhere_else_behind_a_private_authority() {
 #[test]
 fn it_is_ready_when_keys_are_there_and_says_how_they_are() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let demo = with_issuer(&issuer);
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 503);
     demo.log_line_with("could not be fetched");
     assert!(demo.get("/readyz", &[]).body.contains(": unavailable"));
-    issuer.come_up();
+    issuer.restart();
     demo.log_line_with("the keys of the issuer are here");
     let answer = demo.get("/readyz", &[]);
     assert_eq!(answer.status, 200);
@@ -196,7 +196,7 @@ fn it_is_ready_when_keys_are_there_and_says_how_they_are() {
 #[test]
 fn several_clusters_are_served_and_one_being_down_does_not_touch_the_other() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    green.go_down();
+    green.stop();
     let (one, two) = (format!("blue={}", blue.url()), format!("green={}", green.url()));
     let demo = Demo::start(&["--issuer", &one, "--issuer", &two, "--audience", "orders"]);
     assert_eq!(demo.whoami(&blue.token().audience("orders").mint()).status, 200);
@@ -236,7 +236,7 @@ fn keys_come_from_a_file_that_may_change() {
     // an unknown key id makes it look at once
     assert_eq!(demo.whoami(&issuer.token().audience("orders").mint()).status, 200);
     assert_eq!(demo.whoami(&old).status, 401);
-    assert_eq!(issuer.requests().len(), 0);
+    assert_eq!(issuer.received_requests().len(), 0);
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 
 use crate::process::{Demo, command};
 
@@ -143,15 +143,15 @@ fn mistake_that_is_known_at_start_is_an_error_that_says_what_to_change() {
 #[test]
 fn mistake_that_only_a_fetch_shows_is_a_line_that_says_what_to_change() {
     let folder = Folder::new("fetched");
-    let html = Answer::new(200, PAGE).with_header("content-type", "text/html");
+    let html = MockResponse::new(200, PAGE).with_header("content-type", "text/html");
     for (input, keys, words) in [
         ("a sign-in page", html, ["HTML", "text/html"]),
-        ("a PEM file", Answer::new(200, PEM), ["PEM", "expected JSON"]),
-        ("a discovery document", Answer::new(200, DISCOVERY), ["discovery", "`jwks_uri`"]),
-        ("a wrong token", Answer::new(401, "5ecre7"), ["status 401", "token"]),
+        ("a PEM file", MockResponse::new(200, PEM), ["PEM", "expected JSON"]),
+        ("a discovery document", MockResponse::new(200, DISCOVERY), ["discovery", "`jwks_uri`"]),
+        ("a wrong token", MockResponse::new(401, "5ecre7"), ["status 401", "token"]),
     ] {
         let issuer = TestIssuer::start();
-        issuer.answer(Endpoint::Keys, keys);
+        issuer.respond_with(Endpoint::Jwks, keys);
         let (url, keys) = (issuer.url(), issuer.jwks_uri());
         let demo = Demo::start(&["--issuer", url, "--audience", "orders", "--jwks-uri", keys]);
         let line = demo.log_line_with("could not be fetched");
@@ -184,7 +184,7 @@ fn bad_root_certificate_is_one_warning_that_names_the_file() {
 #[test]
 fn issuer_is_shown_once() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let demo = Demo::start(&["--issuer", issuer.url(), "--audience", "orders"]);
     assert_eq!(demo.get("/readyz", &[]).body, format!("{}: unavailable\n", issuer.url()));
     let line = demo.log_line_with("could not be fetched");

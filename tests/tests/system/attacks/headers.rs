@@ -193,11 +193,11 @@ async fn a_token_does_not_choose_what_is_fetched() {
         assert_eq!(error.reason(), Reason::UnknownKey, "{kid}");
     }
     assert!(issuer.key_fetches() > 1, "unknown keys are looked for");
-    for request in issuer.requests() {
+    for request in issuer.received_requests() {
         let paths = ["/.well-known/openid-configuration", "/openid/v1/jwks"];
         assert!(paths.contains(&request.path.as_str()), "{}", request.path);
     }
-    assert_eq!(evil.requests().len(), 0);
+    assert_eq!(evil.received_requests().len(), 0);
 }
 
 /// RFC 8725, 3.10: `kid` goes into look-ups of other verifiers, be they files, SQL, LDAP or a

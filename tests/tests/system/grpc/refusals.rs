@@ -6,7 +6,7 @@ use http::{StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -62,8 +62,8 @@ async fn calls_with_a_bad_token_are_unauthenticated() {
 #[tokio::test]
 async fn calls_that_need_keys_which_are_not_here_are_unavailable() {
     let (down, failing) = (TestIssuer::start(), TestIssuer::start());
-    down.go_down();
-    failing.answer(Endpoint::Keys, Answer::new(500, ""));
+    down.stop();
+    failing.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     for issuer in [down, failing] {
         let server = serve(layer(&issuer)).await;
         let client = client(server.url());
@@ -182,7 +182,7 @@ async fn a_refusal_is_one_block_of_headers() {
 #[tokio::test]
 async fn a_handler_says_when_to_come_back_as_the_layer_would() {
     let issuer = TestIssuer::start();
-    issuer.go_down();
+    issuer.stop();
     let server = serve(layer(&issuer).dangerous_report_only()).await;
     let status = refusal(&client(server.url()), &[&good(&issuer)]).await;
     assert_eq!((status.code(), status.message()), (Code::Unavailable, NO_KEYS));

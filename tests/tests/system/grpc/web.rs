@@ -39,7 +39,7 @@ pub(super) async fn web_servers(
 #[tokio::test]
 async fn grpc_web_works_with_the_layer_on_either_side_of_the_translation() {
     let (issuer, down) = (TestIssuer::start(), TestIssuer::start());
-    down.go_down();
+    down.stop();
     let ticks = watch::Sender::new(0);
     for server in web_servers(&layer(&issuer), &ticks).await {
         let client = web_client(&server);

@@ -156,7 +156,7 @@ async fn packed_bodies_are_not_unpacked() {
         let claimed = Say::http("200 OK", &[("content-encoding", encoding)], keys);
         hostile.assert_good_answer(KEYS, encoding, claimed).await;
     }
-    for request in hostile.server.requests() {
+    for request in hostile.server.received_requests() {
         assert!(!request.to_ascii_lowercase().contains("accept-encoding"), "{request}");
     }
 }

@@ -129,7 +129,7 @@ async fn keys_in_places_that_are_not_safe() {
 }
 
 fn assert_only_own_paths(hostile: &Hostile) {
-    for request in hostile.server.requests() {
+    for request in hostile.server.received_requests() {
         let path = request.split(' ').nth(1).unwrap();
         assert!([DISCOVERY, KEYS].contains(&path), "{path}");
         assert!(!request.to_ascii_lowercase().contains("authorization"), "{request}");
@@ -152,7 +152,7 @@ async fn keys_in_places_of_another_spelling() {
         let document = with(&hostile, &json!({ "jwks_uri": place }));
         hostile.server.says(path, ok(hostile.key_set().to_string()));
         hostile.assert_good_answer(DISCOVERY, &place, ok(document)).await;
-        let last = hostile.server.requests().pop().unwrap();
+        let last = hostile.server.received_requests().pop().unwrap();
         assert!(last.starts_with(&format!("GET {path} ")), "{last}");
     }
 }
@@ -239,5 +239,5 @@ async fn a_document_that_is_turned_into_anothers() {
         hostile.tell_the_truth();
         verifier.refresh_keys().await.unwrap();
     }
-    assert_eq!(evil.server.requests().len(), 0);
+    assert_eq!(evil.server.received_requests().len(), 0);
 }

@@ -163,7 +163,7 @@ impl Hostile {
         assert_eq!(status(&fresh).state, KeyState::Unavailable, "{what}");
         assert!(!fresh.is_ready(), "{what}");
 
-        let asked = self.server.requests().len();
+        let asked = self.server.received_requests().len();
         let refreshed = living.refresh_keys().await;
         // a server that is down says nothing against the keys where they were; a document that is
         // gone or wrong ends the trust in them
@@ -189,7 +189,7 @@ impl Hostile {
 
     /// The paths that were asked for after so many requests.
     fn asked_since(&self, requests: usize) -> Vec<String> {
-        let requests = self.server.requests().split_off(requests);
+        let requests = self.server.received_requests().split_off(requests);
         requests.iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect()
     }
 

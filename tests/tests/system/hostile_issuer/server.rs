@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// The heads of the requests so far.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(super) fn received_requests(&self) -> Vec<String> {
         lock(&self.shared.requests).clone()
     }
 

@@ -89,9 +89,9 @@ async fn hints_of_when_to_come_back() {
             assert!((least..=most).contains(&next), "{retry_after:?}: {next} s");
             if least >= 3000 {
                 // nobody asks before that, not even an operator
-                let asked = hostile.server.requests().len();
+                let asked = hostile.server.received_requests().len();
                 living.refresh_keys().await.unwrap_err();
-                assert_eq!(hostile.server.requests().len(), asked, "{retry_after:?}");
+                assert_eq!(hostile.server.received_requests().len(), asked, "{retry_after:?}");
             }
         }
     }
@@ -133,9 +133,9 @@ async fn redirects_are_not_followed() {
             hostile.assert_no_answer(path, &what, answer, "not well formed").await;
         }
     }
-    for request in hostile.server.requests() {
+    for request in hostile.server.received_requests() {
         let path = request.split(' ').nth(1).unwrap();
         assert!([KEYS, DISCOVERY].contains(&path), "{path}");
     }
-    assert_eq!(elsewhere.requests().len(), 0);
+    assert_eq!(elsewhere.received_requests().len(), 0);
 }

@@ -224,7 +224,7 @@ async fn assert_rejected(
     verifier.judge(hostile.token()).await.unwrap_err();
     assert_said(&verifier, what, "invalid peer certificate: ");
     assert_said(&verifier, what, words);
-    assert_eq!(hostile.server.requests().len(), 0, "{what}: nothing was asked");
+    assert_eq!(hostile.server.received_requests().len(), 0, "{what}: nothing was asked");
 }
 
 /// The platform's authorities do not know a private one.
@@ -266,7 +266,7 @@ async fn servers_that_speak_no_tls() {
         let token = hostile.mint.token().claim("iss", url).audience("orders").mint();
         verifier.judge(token).await.unwrap_err();
         assert_said(&verifier, what, "could not be read");
-        for request in hostile.server.requests() {
+        for request in hostile.server.received_requests() {
             assert!(!request.contains("5ecre7"), "{what}: a credential in plain text");
         }
     }
@@ -424,12 +424,12 @@ async fn a_certificate_that_goes_bad_in_mid_life() {
         ("another host's", another, "certificate not valid for name \"127.0.0.1\""),
         ("of an unknown authority", unknown, "UnknownIssuer"),
     ] {
-        let asked = hostile.server.requests().len();
+        let asked = hostile.server.received_requests().len();
         hostile.server.proves_itself_by(acceptor(chain, &[]));
         living.refresh_keys().await.unwrap_err();
         assert_said(&living, what, &format!("invalid peer certificate: {words}"));
         assert_still_good(&living, &hostile.token(), what);
-        assert_eq!(hostile.server.requests().len(), asked, "{what}: nothing was asked");
+        assert_eq!(hostile.server.received_requests().len(), asked, "{what}: nothing was asked");
         hostile.server.proves_itself_by(good());
         living.refresh_keys().await.unwrap();
     }

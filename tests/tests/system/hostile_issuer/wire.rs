@@ -93,7 +93,7 @@ async fn what_is_unusual_http() {
         .says(KEYS, with("HTTP/1.1 200 OK\r\nset-cookie: session=x\r\nalt-svc: h3=\":1\""));
     verifier.refresh_keys().await.unwrap();
     verifier.refresh_keys().await.unwrap();
-    let last = hostile.server.requests().pop().unwrap().to_ascii_lowercase();
+    let last = hostile.server.received_requests().pop().unwrap().to_ascii_lowercase();
     assert!(!last.contains("cookie"), "{last}");
 }
 

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use kube_oidc::{Issuer, IssuerUrl, Verifier};
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{DeadPort, Log, is_child, output_of_child};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -296,13 +296,13 @@ async fn statuses() -> Vec<Case> {
             ["/clusters/blue/.well-known/", "lack permission for this path", "with_jwks_uri(..)"],
         ),
     ] {
-        server.answer(Endpoint::Discovery, Answer::new(status, BODY));
+        server.respond_with(Endpoint::Discovery, MockResponse::new(status, BODY));
         let message = error_of(issuer, PATIENT).await;
         cases.push(Case { input, message, words, secrets: secrets() });
     }
-    let moved = Answer::new(301, BODY)
+    let moved = MockResponse::new(301, BODY)
         .with_header("location", "https://moved.example:8443/s3cr3t-pw?q=s3cr3t-pw");
-    issuer.answer(Endpoint::Discovery, moved);
+    issuer.respond_with(Endpoint::Discovery, moved);
     cases.push(Case {
         input: "redirect",
         message: error_of(trusted(&issuer), PATIENT).await,
@@ -328,7 +328,7 @@ async fn in_cluster_without_discovery() -> String {
     let server = TestIssuer::builder().tls().start();
     std::fs::write(folder.join("ca.crt"), server.ca_pem()).unwrap();
     std::fs::write(folder.join("token"), TOKEN).unwrap();
-    server.answer(Endpoint::Discovery, Answer::new(404, BODY));
+    server.respond_with(Endpoint::Discovery, MockResponse::new(404, BODY));
     let issuer = Issuer::in_cluster_at(server.base_url(), &folder).unwrap();
     let message = error_of(issuer, PATIENT).await;
     std::fs::remove_dir_all(&folder).unwrap();
@@ -337,14 +337,14 @@ async fn in_cluster_without_discovery() -> String {
 
 async fn slow_and_unreachable() -> Vec<Case> {
     let (slow, elsewhere) = (TestIssuer::start(), TestIssuer::start());
-    slow.answer(Endpoint::Discovery, Answer::never());
+    slow.respond_with(Endpoint::Discovery, MockResponse::hang());
     let dead = DeadPort::new();
     let document = format!(
         r#"{{"issuer":"{}","jwks_uri":"http://{}/s3cr3t-pw?q=s3cr3t-pw"}}"#,
         elsewhere.url(),
         dead.address()
     );
-    elsewhere.answer(Endpoint::Discovery, Answer::new(200, document));
+    elsewhere.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
     vec![
         Case {
             input: "slow issuer",
@@ -368,7 +368,8 @@ async fn skipped_keys() -> Case {
     let mut keys: Vec<Value> =
         (0..255).map(|index| json!({ "kty": "unknown", "kid": format!("k{index:03}") })).collect();
     keys.push(issuer.key_set()["keys"][0].clone());
-    issuer.answer(Endpoint::Keys, Answer::new(200, json!({ "keys": keys }).to_string()));
+    issuer
+        .respond_with(Endpoint::Jwks, MockResponse::new(200, json!({ "keys": keys }).to_string()));
     let verifier = Verifier::builder(trusted(&issuer)).audience("orders").build().unwrap();
     verifier.refresh_keys().await.unwrap();
     Case {

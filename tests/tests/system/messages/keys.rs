@@ -3,7 +3,7 @@
 use std::fs;
 
 use kube_oidc::{Issuer, Verifier};
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use serde_json::{Value, json};
 
 use super::{Case, chain};
@@ -31,27 +31,27 @@ async fn error_of(issuer: Issuer) -> String {
 async fn responses() -> Vec<Case> {
     let sign_in = || {
         let page = format!("<!DOCTYPE html><title>Sign in</title><!-- {SECRET} -->");
-        Answer::new(200, page).with_header("content-type", "text/html; charset=utf-8")
+        MockResponse::new(200, page).with_header("content-type", "text/html; charset=utf-8")
     };
-    let gzip = || Answer::new(200, GZIP).with_header("content-encoding", "gzip");
-    let packed = Answer::new(200, &b"\x0b\x02\x80\xff\x03"[..])
+    let gzip = || MockResponse::new(200, GZIP).with_header("content-encoding", "gzip");
+    let packed = MockResponse::new(200, &b"\x0b\x02\x80\xff\x03"[..])
         .with_header("content-encoding", "br")
         .with_header("server", SECRET);
-    let plain = Answer::new(200, SECRET).with_header("content-type", "text/plain; x=5ecre7");
-    let pem = Answer::new(200, format!("-----BEGIN PUBLIC KEY-----\n{SECRET}\n"));
+    let plain = MockResponse::new(200, SECRET).with_header("content-type", "text/plain; x=5ecre7");
+    let pem = MockResponse::new(200, format!("-----BEGIN PUBLIC KEY-----\n{SECRET}\n"));
     let document = json!({ "issuer": SECRET, "jwks_uri": format!("https://{SECRET}.example") });
-    let document = Answer::new(200, document.to_string());
+    let document = MockResponse::new(200, document.to_string());
     let mut cases = Vec::new();
     for (input, endpoint, answer, words) in [
         (
             "a sign-in page for keys",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             sign_in(),
             ["from http://127.0.0.1:", "found HTML or XML", "without a sign-in"],
         ),
         (
             "a sign-in page for keys, as its server declares it",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             sign_in(),
             ["the jwks_uri of the discovery document", "content-type text/html", "sign-in page"],
         ),
@@ -63,7 +63,7 @@ async fn responses() -> Vec<Case> {
         ),
         (
             "gzip for keys",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             gzip(),
             ["from http://127.0.0.1:", "found gzip", "send no content-encoding"],
         ),
@@ -75,31 +75,31 @@ async fn responses() -> Vec<Case> {
         ),
         (
             "a packed body without a mark",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             packed,
             ["from http://127.0.0.1:", "content-encoding br", "not UTF-8"],
         ),
         (
             "plain text for keys",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             plain,
             ["from http://127.0.0.1:", "content-type text/plain", "not well formed"],
         ),
         (
             "PEM for keys",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             pem,
             ["from http://127.0.0.1:", "found PEM, expected JSON", "kubectl get --raw"],
         ),
         (
             "a discovery document for keys",
-            Endpoint::Keys,
+            Endpoint::Jwks,
             document,
             ["from http://127.0.0.1:", "found a discovery document", "the URL in its `jwks_uri`"],
         ),
     ] {
         let issuer = TestIssuer::start();
-        issuer.answer(endpoint, answer);
+        issuer.respond_with(endpoint, answer);
         let message = error_of(Issuer::new(issuer.url().parse().unwrap())).await;
         cases.push(Case { input, message, words, secrets: vec![SECRET.to_owned()] });
     }

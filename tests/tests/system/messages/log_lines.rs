@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use kube_client::Config;
 use kube_oidc::{Issuer, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::Log;
 use kube_oidc_token_review::KubeReviewer;
 
@@ -70,7 +70,7 @@ async fn changed_keys() -> Case {
 async fn failed_review(input: &'static str, status: u16, cause: &'static str) -> Case {
     let log = Log::catch();
     let issuer = TestIssuer::start();
-    issuer.answer(Endpoint::TokenReview, Answer::new(status, BODY));
+    issuer.respond_with(Endpoint::TokenReview, MockResponse::new(status, BODY));
     let reviewer = KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap()));
     let review = TokenReviewConfig::new(reviewer.unwrap());
     let verifier = build(trusted(&issuer).with_token_review(review));

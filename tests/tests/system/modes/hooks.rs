@@ -260,7 +260,7 @@ async fn what_comes_after_a_layer_is_not_told_as_its_outcome() {
     assert_eq!(take(&told), ["anonymous /caller nobody"]);
     // a request that is given up while it waits came to nothing
     let silent = start_issuer();
-    silent.answer(Endpoint::Keys, Answer::never());
+    silent.respond_with(Endpoint::Jwks, MockResponse::hang());
     let (waiting, told) = telling(self::layer(&silent));
     let waiting = self::app(waiting);
     let of_silent = good(&silent);

@@ -31,7 +31,7 @@ use http::{
 };
 use http_body_util::BodyExt as _;
 use kube_oidc::clock::ManualClock;
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{HttpServer, Log};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -207,7 +207,7 @@ fn borrowed(values: &[String]) -> Vec<&str> {
 
 /// Without keys, and never to get any.
 fn go_silent(issuer: &TestIssuer) {
-    issuer.answer(Endpoint::Keys, Answer::new(500, ""));
+    issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
 }
 
 const NAMED: &str = "x-workload-token";

@@ -22,7 +22,7 @@ async fn optional_lets_those_pass_who_bring_no_token() {
         assert_eq!(refused.header(CONTENT_TYPE), Some("application/problem+json"));
         assert_eq!(refused.reason(), Some("no_credentials"));
     }
-    assert_eq!(issuer.requests().len(), 0, "nobody asked for keys");
+    assert_eq!(issuer.received_requests().len(), 0, "nobody asked for keys");
     // what another header holds is not looked at
     let elsewhere = ask(&app, "/maybe", &[("x-workload-token", &good(&issuer))]).await;
     assert_eq!(elsewhere.body, "nobody");

@@ -145,7 +145,7 @@ async fn caches_learn_that_responses_depend_on_the_named_header() {
 #[tokio::test]
 async fn every_rejection_forbids_caches() {
     let (issuer, down) = (start_issuer(), start_issuer());
-    down.go_down();
+    down.stop();
     let (good, waits) = (good(&issuer), good(&down));
     let denied = || {
         Router::new()

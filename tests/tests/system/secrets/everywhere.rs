@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use kube_oidc_testing::{Answer, Endpoint, TokenBuilder};
+use kube_oidc_testing::{Endpoint, MockResponse, TokenBuilder};
 use kube_oidc_tests::{GrpcServer, WhoAmI};
 use kube_oidc_token_review::KubeReviewer;
 use tonic::transport::{Endpoint as Channel, Server};
@@ -319,26 +319,26 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
     let ca = issuer.ca_pem().lines().filter(|line| !line.starts_with('-')).collect::<String>();
     let ca = STANDARD.decode(ca).unwrap();
     let file = std::env::temp_dir().join(format!("kube-oidc-fetch-{}", fastrand::u64(..)));
-    let echo = |status| Answer::new(status, format!("who sent {credential} and {token}?"));
+    let echo = |status| MockResponse::new(status, format!("who sent {credential} and {token}?"));
     let elsewhere = format!("http://localhost:1/?{credential}");
     let with_status = |status: &str| {
         let kind = r#""kind":"TokenReview","apiVersion":"authentication.k8s.io/v1""#;
-        Answer::new(201, format!(r#"{{{kind},"status":{status}}}"#))
+        MockResponse::new(201, format!(r#"{{{kind},"status":{status}}}"#))
     };
     let answers = [
-        Answer::new(200, issuer.key_set().to_string()),
+        MockResponse::new(200, issuer.key_set().to_string()),
         echo(200),
         echo(401),
         echo(403),
         echo(500),
-        Answer::new(302, "").with_header("location", &elsewhere),
-        Answer::new(200, "{}").with_header("cache-control", &credential),
-        Answer::half(credential.clone()),
-        Answer::new(200, format!(r#"{{"keys":"{credential}"}}"#)),
+        MockResponse::new(302, "").with_header("location", &elsewhere),
+        MockResponse::new(200, "{}").with_header("cache-control", &credential),
+        MockResponse::truncated(credential.clone()),
+        MockResponse::new(200, format!(r#"{{"keys":"{credential}"}}"#)),
         with_status(&format!(r#"{{"error":"{token}"}}"#)),
         with_status(&format!(r#""{token}""#)),
         with_status(&format!(r#"{{"error":"no {}"}}"#, &token[40..80])),
-        Answer::new(429, token.clone()).with_header("retry-after", &credential),
+        MockResponse::new(429, token.clone()).with_header("retry-after", &credential),
     ];
     for content in
         [credential.clone(), format!("{credential}\n"), format!("{credential}\0x"), String::new()]
@@ -348,8 +348,8 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
         authenticated.root_cert = Some(vec![ca.clone()]);
         authenticated.auth_info.token_file = Some(file.to_str().unwrap().to_owned());
         for answer in &answers {
-            for endpoint in [Endpoint::Discovery, Endpoint::Keys, Endpoint::TokenReview] {
-                issuer.answer(endpoint, answer.clone());
+            for endpoint in [Endpoint::Discovery, Endpoint::Jwks, Endpoint::TokenReview] {
+                issuer.respond_with(endpoint, answer.clone());
                 let reviewer = KubeReviewer::from_config(authenticated.clone()).unwrap();
                 seen.show(&reviewer);
                 let review = TokenReviewConfig::new(reviewer).fail_closed();
@@ -375,7 +375,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
                 let ready = probe.oneshot(request).await.unwrap();
                 let body = ready.into_body().collect().await.unwrap().to_bytes();
                 seen.tell(String::from_utf8_lossy(&body));
-                issuer.answer_normally(endpoint);
+                issuer.reset_response(endpoint);
             }
         }
     }

@@ -7,7 +7,7 @@ use kube_oidc::{
     Issuer, IssuerUrl, Verifier,
     source::{Fetch as _, FetchRequest, FetchResponse, HttpFetcher},
 };
-use kube_oidc_testing::{Answer, Endpoint, TestIssuer};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::Log;
 use kube_oidc_token_review::KubeReviewer;
 use tower_kube_oidc::{OidcAuthLayer, Origin};
@@ -123,16 +123,19 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
     let log = Log::catch();
     let before = log.text().len();
     let issuer = TestIssuer::start();
-    let with_header = |name: &str| Answer::new(200, "x").with_header(name, SECRET);
+    let with_header = |name: &str| MockResponse::new(200, "x").with_header(name, SECRET);
     let document = |jwks_uri: &str| {
-        Answer::new(200, format!(r#"{{"issuer":"{}","jwks_uri":"{jwks_uri}"}}"#, issuer.url()))
+        MockResponse::new(
+            200,
+            format!(r#"{{"issuer":"{}","jwks_uri":"{jwks_uri}"}}"#, issuer.url()),
+        )
     };
     let of_issuer =
-        |name: &str| Answer::new(200, format!(r#"{{"issuer":"{name}","jwks_uri":"x"}}"#));
-    let to = |location: &str| Answer::new(302, SECRET).with_header("location", location);
+        |name: &str| MockResponse::new(200, format!(r#"{{"issuer":"{name}","jwks_uri":"x"}}"#));
+    let to = |location: &str| MockResponse::new(302, SECRET).with_header("location", location);
     for (endpoints, answer, words) in [
-        (2, Answer::new(403, SECRET).with_header("www-authenticate", SECRET), "status 403"),
-        (2, Answer::new(500, SECRET), "status 500"),
+        (2, MockResponse::new(403, SECRET).with_header("www-authenticate", SECRET), "status 403"),
+        (2, MockResponse::new(500, SECRET), "status 500"),
         (
             2,
             to("https://me:5ecre7@x.example:8443/5ecre7?5ecre7#5ecre7"),
@@ -142,19 +145,23 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
         (2, to("data:5ecre7"), "redirect"),
         (2, to("5ecre7:5ecre7"), "redirect"),
         (2, to("https://[5ecre7"), "redirect"),
-        (2, Answer::new(200, SECRET), "not well formed"),
-        (2, Answer::new(200, "<html>5ecre7"), "not well formed"),
-        (2, Answer::new(200, "5ecre7\u{0}\"'`"), "not well formed"),
-        (2, Answer::new(200, r#""5ecre7""#), "not well formed"),
+        (2, MockResponse::new(200, SECRET), "not well formed"),
+        (2, MockResponse::new(200, "<html>5ecre7"), "not well formed"),
+        (2, MockResponse::new(200, "5ecre7\u{0}\"'`"), "not well formed"),
+        (2, MockResponse::new(200, r#""5ecre7""#), "not well formed"),
         (2, with_header("content-type"), "not well formed"),
         (2, with_header("retry-after"), "not well formed"),
-        (1, Answer::new(200, r#"{"keys":"5ecre7"}"#), "not well formed"),
-        (1, Answer::new(200, r#"{"keys":[{"kty":"5ecre7","kid":1}]}"#), "key"),
-        (1, Answer::new(200, r#"{"keys":[{"kty":"RSA","n":"5ecre7","e":"AQAB"}]}"#), "key"),
-        (1, Answer::new(200, r#"{"keys":[{"kty":"RSA","alg":"5ecre7","use":"5ecre7"}]}"#), "key"),
-        (1, Answer::new(200, r#"{"5ecre7":1,"5ecre7":2}"#), "not well formed"),
-        (0, Answer::new(200, r#"{"issuer":"5ecre7"}"#), "another issuer"),
-        (0, Answer::new(200, r#"{"issuer":["5ecre7"]}"#), "not well formed"),
+        (1, MockResponse::new(200, r#"{"keys":"5ecre7"}"#), "not well formed"),
+        (1, MockResponse::new(200, r#"{"keys":[{"kty":"5ecre7","kid":1}]}"#), "key"),
+        (1, MockResponse::new(200, r#"{"keys":[{"kty":"RSA","n":"5ecre7","e":"AQAB"}]}"#), "key"),
+        (
+            1,
+            MockResponse::new(200, r#"{"keys":[{"kty":"RSA","alg":"5ecre7","use":"5ecre7"}]}"#),
+            "key",
+        ),
+        (1, MockResponse::new(200, r#"{"5ecre7":1,"5ecre7":2}"#), "not well formed"),
+        (0, MockResponse::new(200, r#"{"issuer":"5ecre7"}"#), "another issuer"),
+        (0, MockResponse::new(200, r#"{"issuer":["5ecre7"]}"#), "not well formed"),
         (0, of_issuer("https://me:5ecre7@other.example/5ecre7?5ecre7"), "https://other.example"),
         (0, document("https://me:5ecre7@keys.example/5ecre7?5ecre7"), "keys.example"),
         (0, document("http://keys.example/5ecre7?5ecre7"), "http://keys.example"),
@@ -162,11 +169,11 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
         (0, document("https://127.0.0.1:1/5ecre7?5ecre7"), "https://127.0.0.1:1"),
         (0, document(&format!("{}/5ecre7?5ecre7", issuer.base_url())), "status 404"),
     ] {
-        for (index, endpoint) in [(0, Endpoint::Discovery), (1, Endpoint::Keys)] {
+        for (index, endpoint) in [(0, Endpoint::Discovery), (1, Endpoint::Jwks)] {
             if endpoints != 2 && endpoints != index {
                 continue;
             }
-            issuer.answer(endpoint, answer.clone());
+            issuer.respond_with(endpoint, answer.clone());
             let trusted = Issuer::new(issuer.url().parse().unwrap());
             let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
             let refreshed = verifier.refresh_keys().await.unwrap_err();
@@ -176,12 +183,12 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
             assert!(!text.contains(SECRET), "{endpoint:?}, {answer:?}: {text}");
             let error = status.last_error.unwrap().error;
             assert!(error.contains(words), "{endpoint:?}, {answer:?}: {error}");
-            issuer.answer_normally(endpoint);
+            issuer.reset_response(endpoint);
         }
     }
     let numbers = [r#"{"keys":7355608}"#, r#"{"keys":[7355608]}"#, r#"{"keys":[{"kty":7355608}]}"#];
     for numbers in numbers {
-        issuer.answer(Endpoint::Keys, Answer::new(200, numbers));
+        issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, numbers));
         let trusted = Issuer::new(issuer.url().parse().unwrap());
         let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
         verifier.refresh_keys().await.unwrap_err();

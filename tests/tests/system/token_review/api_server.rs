@@ -2,7 +2,7 @@
 
 use super::*;
 use kube_oidc::{ReviewUnavailableCause, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,9 +19,9 @@ struct Bad {
 }
 
 impl Bad {
-    async fn answering(answer: Answer) -> Self {
+    async fn answering(answer: MockResponse) -> Self {
         let (cluster, clock) = (cluster(), clock());
-        cluster.answer(Endpoint::TokenReview, answer);
+        cluster.respond_with(Endpoint::TokenReview, answer);
         let review = review(reviewer(&cluster));
         let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
         let server = serve(layer(verifier)).await;
@@ -35,11 +35,11 @@ impl Bad {
 
     /// Once the API server answers as it should, all is well.
     async fn heals(&self) {
-        self.cluster.answer_normally(Endpoint::TokenReview);
+        self.cluster.reset_response(Endpoint::TokenReview);
         self.clock.advance(SECOND);
         assert_eq!(self.ask().await.why(), GOOD);
         let elsewhere = |path: &str| path != REVIEWS && path.contains("elsewhere");
-        assert!(!self.cluster.requests().iter().any(|request| elsewhere(&request.path)));
+        assert!(!self.cluster.received_requests().iter().any(|request| elsewhere(&request.path)));
     }
 }
 
@@ -75,43 +75,43 @@ fn confirmation(cluster: &TestIssuer) -> Value {
     })
 }
 
-fn json_of(value: &Value) -> Answer {
-    Answer::new(201, value.to_string()).with_header("content-type", "application/json")
+fn json_of(value: &Value) -> MockResponse {
+    MockResponse::new(201, value.to_string()).with_header("content-type", "application/json")
 }
 
 #[tokio::test]
 async fn what_is_no_answer_is_503() {
     let whole = confirmation(&cluster()).to_string();
-    let redirect = |status| Answer::new(status, "").with_header("location", "/elsewhere");
+    let redirect = |status| MockResponse::new(status, "").with_header("location", "/elsewhere");
     for answer in [
-        Answer::new(401, r#"{"kind":"Status","code":401}"#),
-        Answer::new(403, r#"{"kind":"Status","code":403}"#),
-        Answer::new(404, ""),
-        Answer::new(409, ""),
-        Answer::new(500, "oops"),
-        Answer::new(500, whole.clone()),
+        MockResponse::new(401, r#"{"kind":"Status","code":401}"#),
+        MockResponse::new(403, r#"{"kind":"Status","code":403}"#),
+        MockResponse::new(404, ""),
+        MockResponse::new(409, ""),
+        MockResponse::new(500, "oops"),
+        MockResponse::new(500, whole.clone()),
         // as it says in answers to watches; a review knows no such thing
-        Answer::new(202, whole.clone()),
-        Answer::new(204, ""),
-        Answer::new(304, ""),
+        MockResponse::new(202, whole.clone()),
+        MockResponse::new(204, ""),
+        MockResponse::new(304, ""),
         redirect(301),
         redirect(302),
         redirect(307),
         redirect(308),
-        Answer::new(200, ""),
-        Answer::new(200, "garbage"),
-        Answer::new(200, "null"),
-        Answer::new(200, "[]"),
-        Answer::new(200, format!("{whole} and more")),
-        Answer::half(whole[..whole.len() / 2].to_owned()),
-        Answer::new(200, "<html><body>Please sign in</body></html>")
+        MockResponse::new(200, ""),
+        MockResponse::new(200, "garbage"),
+        MockResponse::new(200, "null"),
+        MockResponse::new(200, "[]"),
+        MockResponse::new(200, format!("{whole} and more")),
+        MockResponse::truncated(whole[..whole.len() / 2].to_owned()),
+        MockResponse::new(200, "<html><body>Please sign in</body></html>")
             .with_header("content-type", "text/html"),
         // all of it came, and it still breaks off
-        Answer::half(whole.clone()),
-        Answer::endless(),
-        Answer::new(200, vec![b' '; 1 << 20]),
+        MockResponse::truncated(whole.clone()),
+        MockResponse::endless(),
+        MockResponse::new(200, vec![b' '; 1 << 20]),
         // its end is well formed, and too far away
-        Answer::new(200, format!("{}{whole}", " ".repeat(1 << 20))),
+        MockResponse::new(200, format!("{}{whole}", " ".repeat(1 << 20))),
     ] {
         let label = format!("{answer:.90?}");
         let bad = Bad::answering(answer).await;
@@ -125,7 +125,7 @@ async fn what_is_no_answer_is_503() {
 async fn one_that_is_busy_is_not_asked_again_and_again() {
     for status in [429, 503, 504] {
         for retry_after in [None, Some("0"), Some("3600")] {
-            let mut answer = Answer::new(status, r#"{"kind":"Status"}"#);
+            let mut answer = MockResponse::new(status, r#"{"kind":"Status"}"#);
             if let Some(seconds) = retry_after {
                 answer = answer.with_header("retry-after", seconds);
             }
@@ -193,7 +193,7 @@ async fn an_answer_that_says_a_thing_twice_is_503() {
         (r#""user":{"#, r#""user":{},"user":{"#),
     ] {
         assert_eq!(good.matches(first).count(), 1, "{first}");
-        let bad = Bad::answering(Answer::new(201, good.replace(first, second))).await;
+        let bad = Bad::answering(MockResponse::new(201, good.replace(first, second))).await;
         assert_unavailable(&bad.ask().await, second);
         bad.heals().await;
     }
@@ -244,7 +244,7 @@ async fn an_answer_that_does_not_confirm_this_token_is_401() {
         let answered = bad.ask().await;
         assert_eq!(answered.why(), expected, "{answer}");
         assert_eq!(answered.header("retry-after"), None, "{answer}");
-        bad.cluster.answer_normally(Endpoint::TokenReview);
+        bad.cluster.reset_response(Endpoint::TokenReview);
         bad.clock.advance(5 * SECOND);
         bad.heals().await;
     }
@@ -257,14 +257,14 @@ async fn an_answer_that_does_not_confirm_this_token_is_401() {
 
 #[tokio::test]
 async fn one_that_is_down_or_hangs_up_is_503() {
-    let bad = Bad::answering(Answer::new(200, "")).await;
-    bad.cluster.answer_normally(Endpoint::TokenReview);
+    let bad = Bad::answering(MockResponse::new(200, "")).await;
+    bad.cluster.reset_response(Endpoint::TokenReview);
     let other = minted(&bad.cluster).service_account("batch", "nightly").mint();
     // so that the keys are here
     assert_eq!(bad.ask().await.why(), GOOD);
-    bad.cluster.go_down();
+    bad.cluster.stop();
     assert_unavailable(&ask(&bad.server, "/", &other).await, "down");
-    bad.cluster.come_up();
+    bad.cluster.restart();
     bad.clock.advance(SECOND);
     assert_eq!(ask(&bad.server, "/", &other).await.why(), GOOD);
 
@@ -287,7 +287,7 @@ async fn one_that_is_down_or_hangs_up_is_503() {
 #[tokio::test]
 async fn one_that_hangs_is_503_in_time() {
     let (cluster, clock) = (cluster(), clock());
-    cluster.answer(Endpoint::TokenReview, Answer::never());
+    cluster.respond_with(Endpoint::TokenReview, MockResponse::hang());
     let hasty = TokenReviewConfig::new(reviewer(&cluster)).timeout(SECOND);
     let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;

@@ -3,7 +3,7 @@
 
 use super::*;
 use kube_oidc::Reason;
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::{
     CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, decoded, fixture, pinned_time,
 };
@@ -16,7 +16,7 @@ const SERVER: &str = "https://127.0.0.1:26443";
 fn capture(name: &str) -> (TestIssuer, String) {
     let api_server = TestIssuer::builder().tls().start();
     let name = format!("{name}.tokenreview.json");
-    api_server.answer(Endpoint::TokenReview, Answer::new(201, fixture(&name)));
+    api_server.respond_with(Endpoint::TokenReview, MockResponse::new(201, fixture(&name)));
     let token = decoded(&name)["spec"]["token"].as_str().unwrap().to_owned();
     (api_server, token)
 }
@@ -62,7 +62,7 @@ async fn each_captured_token_has_the_verdict_of_its_api_server() {
     for case in &CAPTURED_TOKENS {
         let Some(review) = case.review() else { continue };
         let api_server = TestIssuer::builder().tls().start();
-        api_server.answer(Endpoint::TokenReview, Answer::new(201, review.to_string()));
+        api_server.respond_with(Endpoint::TokenReview, MockResponse::new(201, review.to_string()));
         let audience = review["spec"]["audiences"][0].as_str().map(str::to_owned);
         let verifier = verifier_of(case, &api_server, &audience.unwrap_or(case.audience()));
         let verdict = verifier.judge(case.jwt()).await.map_err(|error| error.reason());
@@ -98,7 +98,7 @@ async fn another_audience_is_refused_by_whoever_looks_at_it() {
         CAPTURED_TOKENS.iter().find(|case| case.name() == "kube-apiserver-1.36/two-audiences");
     let case = case.unwrap();
     let review = fixture("kube-apiserver-1.36/pod-bound.wrong-audience.tokenreview.json");
-    api_server.answer(Endpoint::TokenReview, Answer::new(201, review));
+    api_server.respond_with(Endpoint::TokenReview, MockResponse::new(201, review));
     let verdict = verifier_of(case, &api_server, "vault").judge(case.jwt()).await;
     assert_eq!(verdict.unwrap_err().reason(), Reason::ReviewDenied);
 }
@@ -117,7 +117,7 @@ async fn it_is_sent_a_token_review_with_our_audiences_and_our_own_token() {
     api_server.require_bearer_token("token-of-the-service");
     assert_eq!(verdict(&api_server, "orders", &token).await.as_deref(), Ok(CHECKOUT));
 
-    let request = api_server.requests().pop().unwrap();
+    let request = api_server.received_requests().pop().unwrap();
     assert_eq!(request.path, REVIEWS);
     assert_eq!(request.header("authorization"), Some("Bearer token-of-the-service"));
     assert_eq!(request.header("content-type"), Some("application/json"));
@@ -167,7 +167,7 @@ async fn an_api_server_of_another_authority_is_sent_nothing() {
         .unwrap();
     let reason = verifier.judge(&token).await.unwrap_err().reason();
     assert_eq!(reason, Reason::ReviewUnavailable);
-    assert!(api_server.requests().is_empty());
+    assert!(api_server.received_requests().is_empty());
 }
 
 #[tokio::test]

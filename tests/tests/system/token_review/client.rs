@@ -9,7 +9,7 @@ use std::{
 };
 
 use kube_oidc::{ReviewUnavailableCause, VerifyError};
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::Log;
 use tokio::runtime::{Builder, Runtime};
 
@@ -66,7 +66,7 @@ async fn rejected_credentials_are_read_again_at_the_next_call() {
 async fn missing_permission_is_what_a_403_says() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
-    cluster.answer(Endpoint::TokenReview, Answer::new(403, ""));
+    cluster.respond_with(Endpoint::TokenReview, MockResponse::new(403, ""));
     assert_eq!(cause(&verifier, &mint(&cluster, 0)).await, ReviewUnavailableCause::RequestFailed);
     let lines = log.lines_with(&[cluster.url(), FAILED]);
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -78,7 +78,7 @@ async fn outage_is_two_lines_in_the_log() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
     verifier.verify(mint(&cluster, 0)).await.unwrap();
-    cluster.go_down();
+    cluster.stop();
     for number in 1..=200 {
         assert_eq!(
             cause(&verifier, &mint(&cluster, number)).await,
@@ -86,7 +86,7 @@ async fn outage_is_two_lines_in_the_log() {
         );
         clock.advance(SECOND / 10);
     }
-    cluster.come_up();
+    cluster.restart();
     clock.advance(SECOND);
     until_verified(&verifier, &mint(&cluster, 201)).await;
     for (text, level) in [(FAILED, "ERROR"), (RECOVERED, "INFO")] {
@@ -104,11 +104,11 @@ async fn throttling_api_server_does_not_fill_the_log() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
     for round in 0..20 {
-        cluster.answer(Endpoint::TokenReview, Answer::new(429, ""));
+        cluster.respond_with(Endpoint::TokenReview, MockResponse::new(429, ""));
         for number in 0..5 {
             cause(&verifier, &mint(&cluster, 10 * round + number)).await;
         }
-        cluster.answer_normally(Endpoint::TokenReview);
+        cluster.reset_response(Endpoint::TokenReview);
         clock.advance(SECOND);
         until_verified(&verifier, &mint(&cluster, 10 * round + 9)).await;
     }

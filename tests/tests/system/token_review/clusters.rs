@@ -2,7 +2,7 @@
 
 use super::*;
 use kube_oidc::{BuildError, Reason};
-use kube_oidc_testing::{Answer, Endpoint, SigningKey};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningKey};
 use kube_oidc_tests::Judge as _;
 
 /// The name that clusters share which were set up with the API server's own.
@@ -98,7 +98,8 @@ async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
     assert_asked(&green, &[&of_green, &of_green]);
     // nor does the one send the service's token for the other
     for (cluster, token) in [(&blue, "Bearer blue"), (&green, "Bearer green")] {
-        let sent = cluster.requests().into_iter().filter(|request| request.path == REVIEWS);
+        let sent =
+            cluster.received_requests().into_iter().filter(|request| request.path == REVIEWS);
         assert!(sent.into_iter().all(|request| request.header("authorization") == Some(token)));
     }
 }
@@ -113,7 +114,7 @@ async fn one_whose_api_server_is_away_does_not_touch_the_other() {
         .require_token_review()
         .build()
         .unwrap();
-    green.answer(Endpoint::TokenReview, Answer::never());
+    green.respond_with(Endpoint::TokenReview, MockResponse::hang());
     let of_green = minted(&green).mint();
     let mut waiting = Box::pin(verifier.verify(&of_green));
     let of_blue = minted(&blue).mint();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::middleware::{self, Next};
 use kube_oidc::clock::Clock as _;
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use tokio::task::JoinSet;
 
 async fn every(builder: VerifierBuilder) -> HttpServer {
@@ -170,7 +170,7 @@ async fn what_was_answered_before_a_suspend_is_asked_again() {
         let token = minted(&cluster).mint();
         assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
         if keeps {
-            cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+            cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
         } else {
             cluster.delete_pod("checkout-7f9c");
         }

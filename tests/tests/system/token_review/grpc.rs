@@ -2,7 +2,7 @@
 
 use super::*;
 use http_body_util::BodyExt as _;
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::{GrpcServer, WhoAmI};
 use tonic::{
     Code, Status,
@@ -113,7 +113,7 @@ async fn who_is_gone_is_unauthenticated_and_silence_is_unavailable() {
     assert_eq!(refused(call(&server, &gone).await), unauthenticated);
     assert_eq!(call_twin(&server, &gone).await.unwrap(), "payments/checkout");
 
-    cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     let token = minted(&cluster).mint();
     let unavailable = "the token cannot be reviewed now".to_owned();
     assert_eq!(
@@ -157,7 +157,7 @@ async fn a_refusal_is_one_block_of_headers() {
     let gone = minted(&cluster).pod("gone").mint();
     for (silent, token, status) in [(false, &gone, "16"), (true, &good, "14")] {
         if silent {
-            cluster.answer(Endpoint::TokenReview, Answer::new(403, ""));
+            cluster.respond_with(Endpoint::TokenReview, MockResponse::new(403, ""));
         }
         let answered: Response<reqwest::Body> = send_raw(&server.url(), token).await.into();
         assert_eq!(answered.status(), 200);

@@ -1,7 +1,7 @@
 //! While the API server does not answer: nobody passes, or those whom it took before, for a while.
 
 use super::*;
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 
 /// A server in front of which the API server fell silent after it took a token.
 struct Silent {
@@ -26,7 +26,7 @@ impl Silent {
         let server = serve(layer(verifier.clone())).await;
         let token = minted(&cluster).mint();
         assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
-        cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+        cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
         Self { cluster, clock, verifier, server, token }
     }
 
@@ -76,7 +76,7 @@ async fn a_kept_answer_counts_from_when_it_was_given() {
         // one that it never took is not kept
         assert_eq!(ask(&silent.server, "/", &other).await.why(), UNAVAILABLE);
     }
-    silent.cluster.answer_normally(Endpoint::TokenReview);
+    silent.cluster.reset_response(Endpoint::TokenReview);
     silent.clock.advance(SECOND);
     // the first request begins a call that is not waited for
     while silent.ask().await.why() == UNAVAILABLE {}
@@ -92,7 +92,7 @@ async fn a_kept_answer_is_asked_for_again_once_in_a_second() {
     }
     assert_eq!(silent.cluster.token_reviews(), 2);
     // now somebody else asks behind them, and the next one hears of it
-    silent.cluster.answer_normally(Endpoint::TokenReview);
+    silent.cluster.reset_response(Endpoint::TokenReview);
     silent.cluster.delete_pod("checkout-7f9c");
     silent.clock.advance(SECOND);
     while silent.ask().await.why() == GOOD {
@@ -101,7 +101,7 @@ async fn a_kept_answer_is_asked_for_again_once_in_a_second() {
     assert_eq!(silent.ask().await.why(), DENIED);
     assert_eq!(silent.cluster.token_reviews(), 3);
     // and what was kept is gone
-    silent.cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    silent.cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     silent.clock.advance(5 * SECOND);
     assert_eq!(silent.ask().await.why(), UNAVAILABLE);
 }
@@ -113,7 +113,7 @@ async fn a_kept_answer_is_not_taken_for_that_of_an_api_server_which_is_back() {
         let silent = Silent::after_a_good_answer(a_day).await;
         silent.clock.advance(60 * SECOND);
         assert_eq!(silent.ask().await.why(), GOOD);
-        silent.cluster.answer_normally(Endpoint::TokenReview);
+        silent.cluster.reset_response(Endpoint::TokenReview);
         silent.cluster.delete_pod("checkout-7f9c");
         silent.clock.advance(seconds * SECOND);
         if other_was_answered {
@@ -160,10 +160,10 @@ async fn a_kept_answer_does_not_outlive_what_an_operator_takes_back() {
     ];
     for (act, reason) in acts {
         let mut silent = Silent::after_a_good_answer(a_day).await;
-        silent.cluster.answer_normally(Endpoint::TokenReview);
+        silent.cluster.reset_response(Endpoint::TokenReview);
         silent.token = minted(&silent.cluster).claim("jti", "leaked").mint();
         assert_eq!(silent.ask().await.why(), GOOD);
-        silent.cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+        silent.cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
         silent.clock.advance(60 * SECOND);
         assert_eq!(silent.ask().await.why(), GOOD);
         act(&silent);

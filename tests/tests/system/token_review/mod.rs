@@ -87,7 +87,8 @@ fn minted(cluster: &TestIssuer) -> TokenBuilder {
 
 /// What was sent to the API server.
 fn sent(cluster: &TestIssuer) -> Vec<Value> {
-    let requests = cluster.requests().into_iter().filter(|request| request.path == REVIEWS);
+    let requests =
+        cluster.received_requests().into_iter().filter(|request| request.path == REVIEWS);
     requests.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
 }
 

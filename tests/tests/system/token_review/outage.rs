@@ -11,7 +11,7 @@ use std::{
 };
 
 use kube_oidc::token_review::{ReviewError, ReviewStatus};
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use tokio::{task::JoinSet, time::sleep};
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
@@ -102,8 +102,8 @@ async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measure
     }
 
     match outage {
-        Outage::Hangs => cluster.answer(Endpoint::TokenReview, Answer::never()),
-        Outage::Refuses => cluster.go_down(),
+        Outage::Hangs => cluster.respond_with(Endpoint::TokenReview, MockResponse::hang()),
+        Outage::Refuses => cluster.stop(),
     }
     sleep(interval).await;
     let (next, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -133,8 +133,8 @@ async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measure
     sleep(lasts).await;
 
     match outage {
-        Outage::Hangs => cluster.answer_normally(Endpoint::TokenReview),
-        Outage::Refuses => cluster.come_up(),
+        Outage::Hangs => cluster.reset_response(Endpoint::TokenReview),
+        Outage::Refuses => cluster.restart(),
     }
     let over = Instant::now();
     let new = minted(&cluster).claim("jti", "new").mint();

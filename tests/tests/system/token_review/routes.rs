@@ -3,7 +3,7 @@
 use super::*;
 use axum::{extract::Request as AxumRequest, middleware};
 use http::{Extensions, HeaderName};
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::Log;
 use std::sync::Mutex;
 
@@ -40,13 +40,13 @@ async fn only_the_route_that_demands_it_asks() {
 async fn refusals_are_those_of_the_layer() {
     let cluster = cluster();
     let server = serve(layer(asking(&cluster)).realm("shop")).await;
-    cluster.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
     assert_eq!(answered.why(), UNAVAILABLE);
     assert_eq!(answered.header("retry-after"), Some("1"));
     assert_eq!(answered.header("www-authenticate"), None);
 
-    cluster.answer_normally(Endpoint::TokenReview);
+    cluster.reset_response(Endpoint::TokenReview);
     cluster.delete_pod("checkout-7f9c");
     let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
     assert_eq!(answered.why(), DENIED);
@@ -132,7 +132,7 @@ async fn below_a_layer_that_only_reports_it_reports() {
     blue.delete_pod("gone");
     let gone = of(&blue).pod("gone").mint();
     assert_eq!(ask(&server, "/reviewed-anybody", &gone).await.why(), GOOD);
-    blue.answer(Endpoint::TokenReview, Answer::new(500, ""));
+    blue.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     assert_eq!(ask(&server, "/reviewed-anybody", &of(&blue).mint()).await.why(), GOOD);
     assert_eq!(ask(&server, "/reviewed-anybody", &of(&green).mint()).await.why(), GOOD);
     let after = log_size();

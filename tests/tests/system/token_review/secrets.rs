@@ -2,12 +2,12 @@
 
 use super::*;
 
-use kube_oidc_testing::{Answer, Endpoint};
+use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::{Hidden, Judge as _, Log};
 use serde_json::json;
 
 /// What an API server says that repeats what it was asked, in every place where it can.
-fn echoes(token: &str) -> Vec<Answer> {
+fn echoes(token: &str) -> Vec<MockResponse> {
     let piece = &token[token.len() - 30..];
     let status = |status: &Value| {
         let review = json!({
@@ -16,20 +16,20 @@ fn echoes(token: &str) -> Vec<Answer> {
             "spec": { "token": token },
             "status": status,
         });
-        Answer::new(201, review.to_string()).with_header("content-type", "application/json")
+        MockResponse::new(201, review.to_string()).with_header("content-type", "application/json")
     };
     let user = |name: &str| json!({ "username": name, "uid": name });
     vec![
-        Answer::new(500, token.to_owned()),
-        Answer::new(403, format!(r#"{{"kind":"Status","code":403,"message":"{token}"}}"#)),
-        Answer::new(429, token.to_owned()).with_header("warning", token),
-        Answer::new(302, "").with_header("location", &format!("/elsewhere?{token}")),
-        Answer::new(200, token.to_owned()),
-        Answer::new(200, format!("\"{token}\"")),
-        Answer::new(200, format!(r#"{{"kind":"{token}"}}"#)),
-        Answer::new(200, format!(r#"{{"status":{{"authenticated":"{token}"}}}}"#)),
-        Answer::half(format!(r#"{{"spec":{{"token":"{token}"#)),
-        Answer::new(200, token.repeat(1_000)),
+        MockResponse::new(500, token.to_owned()),
+        MockResponse::new(403, format!(r#"{{"kind":"Status","code":403,"message":"{token}"}}"#)),
+        MockResponse::new(429, token.to_owned()).with_header("warning", token),
+        MockResponse::new(302, "").with_header("location", &format!("/elsewhere?{token}")),
+        MockResponse::new(200, token.to_owned()),
+        MockResponse::new(200, format!("\"{token}\"")),
+        MockResponse::new(200, format!(r#"{{"kind":"{token}"}}"#)),
+        MockResponse::new(200, format!(r#"{{"status":{{"authenticated":"{token}"}}}}"#)),
+        MockResponse::truncated(format!(r#"{{"spec":{{"token":"{token}"#)),
+        MockResponse::new(200, token.repeat(1_000)),
         status(&json!({ "error": format!("not a good token: {token}") })),
         status(&json!({ "error": piece })),
         status(&json!({ "error": format!("\u{1b}{piece}") })),
@@ -85,13 +85,15 @@ async fn nothing_of_a_token_is_shown() {
             let count = if hangs { 1 } else { echoes(&"x".repeat(100)).len() + 2 };
             for index in 0..count {
                 // so that reviews are not failing, and each answer is read
-                cluster.answer_normally(Endpoint::TokenReview);
+                cluster.reset_response(Endpoint::TokenReview);
                 let _ = verifier.verify_with_review(minted(&cluster).pod("other").mint()).await;
                 let token = minted(&cluster).mint();
                 match (hangs, echoes(&token).get(index)) {
-                    (true, _) => cluster.answer(Endpoint::TokenReview, Answer::never()),
-                    (_, Some(answer)) => cluster.answer(Endpoint::TokenReview, answer.clone()),
-                    _ => cluster.answer_normally(Endpoint::TokenReview),
+                    (true, _) => cluster.respond_with(Endpoint::TokenReview, MockResponse::hang()),
+                    (_, Some(answer)) => {
+                        cluster.respond_with(Endpoint::TokenReview, answer.clone())
+                    }
+                    _ => cluster.reset_response(Endpoint::TokenReview),
                 }
                 if index == count - 1 {
                     cluster.delete_pod("checkout-7f9c");

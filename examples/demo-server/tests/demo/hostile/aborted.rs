@@ -109,7 +109,7 @@ pub(super) struct Silent(TcpListener);
 impl Silent {
     /// In the place of the demo's own.
     pub(super) fn instead_of(siege: &Siege<Own>) -> Self {
-        siege.demo.change("go_down");
+        siege.demo.change("stop");
         let listener = TcpListener::bind(siege.issuer.0).unwrap();
         set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE)).unwrap();
         Self(listener)
@@ -123,7 +123,7 @@ impl Silent {
     /// It answers again.
     pub(super) fn end(self, siege: &Siege<Own>) {
         drop(self.0);
-        siege.demo.change("come_up");
+        siege.demo.change("restart");
         // the first requests may find a failing API server, and begin the call that ends this
         let start = Instant::now();
         let answer = loop {

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_oidc_testing::{Answer, Endpoint, SigningAlgorithm, TestIssuer, TokenBuilder};
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, TestIssuer, TokenBuilder};
 
 use self::wire::Wire;
 use crate::{
@@ -97,20 +97,20 @@ impl Siege {
     /// it has and does not tell of: whoever comes with it waits until the issuer is
     /// [there again](Self::end_wait).
     fn begin_wait(&self) -> String {
-        self.issuer.answer(Endpoint::Keys, Answer::never());
+        self.issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
         self.issuer.rotate();
         self.token_of("late")
     }
 
     /// Breaks off what the issuer was asked for, so that whoever waits is answered.
     fn end_wait(&self) {
-        self.issuer.go_down();
+        self.issuer.stop();
     }
 
     /// Waits until all is well again, and another key may be waited for.
     fn recover(&self, served: &Served) {
-        self.issuer.answer_normally(Endpoint::Keys);
-        self.issuer.come_up();
+        self.issuer.reset_response(Endpoint::Jwks);
+        self.issuer.restart();
         let late = self.token_of("late");
         let deadline = Instant::now() + PATIENCE;
         while self.demo.whoami(&late).status != 200 {

@@ -50,7 +50,7 @@ fn a_rotated_key_is_seen_before_the_verifier_has_it() {
 fn an_issuer_that_is_down_leaves_the_keys_in_use() {
     let demo = started();
     let token = demo.mint("good");
-    assert_eq!(demo.change("go_down")["issuer"]["is_up"], false);
+    assert_eq!(demo.change("stop")["issuer"]["is_up"], false);
     let response = demo.post("/api/issuer", br#"{"change":"fetch"}"#);
     assert_eq!(response.status, 502);
     assert!(response.json()["error"].as_str().unwrap().contains("the old ones stay"));
@@ -63,7 +63,7 @@ fn an_issuer_that_is_down_leaves_the_keys_in_use() {
     assert_eq!(demo.explain(&token)["verdict"]["accepted"], true);
     // it may be told so twice
     for _ in 0..2 {
-        assert_eq!(demo.change("come_up")["issuer"]["is_up"], true);
+        assert_eq!(demo.change("restart")["issuer"]["is_up"], true);
     }
     assert_eq!(demo.change("fetch")["cache"]["failures"], 1);
 }
@@ -80,7 +80,7 @@ fn without_keys_a_token_is_undecided() {
     ]);
     demo.log_line_with("the keys of the issuer are here");
     let (good, unsigned) = (demo.mint("good"), demo.mint("unsigned"));
-    demo.change("go_down");
+    demo.change("stop");
     let end = Instant::now() + Duration::from_secs(30);
     // an answer that was under way may come yet; after a failure none does
     let is_without = |cache: &Value| cache["state"] == "unavailable" && cache["failures"] != 0;
