@@ -15,7 +15,7 @@ use http::{
 };
 use kube_oidc::{Claims, Verified, Verifier};
 
-use crate::{answer::Later, grpc::Flavour, meter::count_late_refusal, rejection::Rejection};
+use crate::{answer::Later, grpc::Flavour, meter::count_late_rejection, rejection::Rejection};
 
 /// How often the time of day is looked at: timers stand still while a machine is suspended.
 const LOOK: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl Expiry {
 
     /// What is answered if the service did not answer yet.
     pub(crate) fn into_answer(self) -> Response<Bytes> {
-        count_late_refusal(Rejection::ExpiredInFlight.reason());
+        count_late_rejection(Rejection::ExpiredInFlight.reason());
         self.refuse()
     }
 

@@ -3,9 +3,9 @@
 //! Labels are words of these crates: nothing that a caller chooses becomes one.
 
 #[cfg(feature = "metrics")]
-pub(crate) use self::facade::{RequestMeter, count_late_refusal, count_refusal_within};
+pub(crate) use self::facade::{RequestMeter, count_inner_rejection, count_late_rejection};
 #[cfg(not(feature = "metrics"))]
-pub(crate) use self::silent::{RequestMeter, count_late_refusal, count_refusal_within};
+pub(crate) use self::silent::{RequestMeter, count_inner_rejection, count_late_rejection};
 
 #[cfg(feature = "metrics")]
 mod facade {
@@ -14,7 +14,7 @@ mod facade {
     use metrics::{Counter, counter, describe_counter};
 
     const REQUESTS: &str = "kube_oidc_requests_total";
-    const REFUSALS: &str = "kube_oidc_route_refusals_total";
+    const REFUSALS: &str = "kube_oidc_route_rejections_total";
 
     /// Counts requests by what became of them.
     pub(crate) struct RequestMeter {
@@ -49,12 +49,12 @@ mod facade {
     }
 
     /// Counts a request that was counted as it passed, and is refused after all.
-    pub(crate) fn count_late_refusal(reason: &'static str) {
+    pub(crate) fn count_late_rejection(reason: &'static str) {
         counter!(REQUESTS, "outcome" => "rejected", "reason" => reason).increment(1);
     }
 
     /// Counts a request that a layer passed, and one further in refuses.
-    pub(crate) fn count_refusal_within(outcome: &'static str, reason: &'static str) {
+    pub(crate) fn count_inner_rejection(outcome: &'static str, reason: &'static str) {
         counter!(REFUSALS, "outcome" => outcome, "reason" => reason).increment(1);
     }
 }
@@ -69,7 +69,7 @@ mod silent {
         pub(crate) fn count(&self, _: &'static str, _: &'static str) {}
     }
 
-    pub(crate) fn count_late_refusal(_: &'static str) {}
+    pub(crate) fn count_late_rejection(_: &'static str) {}
 
-    pub(crate) fn count_refusal_within(_: &'static str, _: &'static str) {}
+    pub(crate) fn count_inner_rejection(_: &'static str, _: &'static str) {}
 }

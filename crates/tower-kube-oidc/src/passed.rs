@@ -9,7 +9,7 @@ use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 use crate::{
     answer::{Answering, ResponseFormat},
     head::RequestHead,
-    meter::count_refusal_within,
+    meter::count_inner_rejection,
     rejection::Rejection,
     token_to_review::{Reviewed, TokenToReview},
 };
@@ -157,7 +157,7 @@ pub(crate) fn enforce<C: Claims>(
     let verdict = verdict.inspect_err(|rejection| {
         rejection.log(!report_only);
         let outcome = if report_only { "would_be_rejected" } else { "rejected" };
-        count_refusal_within(outcome, rejection.reason());
+        count_inner_rejection(outcome, rejection.reason());
     });
     if report_only { Ok(()) } else { verdict }
 }

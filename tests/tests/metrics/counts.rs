@@ -35,16 +35,16 @@ const METRICS: [(&str, &str, &str); 16] = [
     ("kube_oidc_keys", "gauge", "Keys of an issuer that may be used now"),
     ("kube_oidc_requests_total", "counter", "Requests that came to the layer, by outcome"),
     (
-        "kube_oidc_route_refusals_total",
+        "kube_oidc_route_rejections_total",
         "counter",
         "Requests that a layer further in refused, by reason",
     ),
+    ("kube_oidc_token_cache_entries", "gauge", "Tokens that are remembered as verified"),
     (
         "kube_oidc_token_cache_lookups_total",
         "counter",
         "Tokens that were looked for among those already verified",
     ),
-    ("kube_oidc_token_cache_tokens", "gauge", "Tokens that are remembered as verified"),
     ("kube_oidc_token_review_duration_seconds", "histogram", "How long TokenReviews took"),
     ("kube_oidc_token_reviews_total", "counter", "TokenReviews that an API server was asked for"),
     (
@@ -93,7 +93,7 @@ fn expected(world: &World) -> BTreeMap<Series, f64> {
         ("rejected", "review_unavailable"),
     ] {
         let labels = [("outcome", outcome), ("reason", reason)];
-        all.insert(series("kube_oidc_route_refusals_total", &labels), 1.0);
+        all.insert(series("kube_oidc_route_rejections_total", &labels), 1.0);
     }
     // these fetches spent the budget, so none was for the key that the issuer does not have
     for (outcome, count) in [("set", 3.0), ("failed", 1.0)] {
@@ -204,7 +204,7 @@ async fn gauges_tell_how_the_keys_are() {
     assert_eq!(world.ask("/whoami", Some(&world.good().mint())).await, 200);
     assert_eq!(gauges(), [2.0, 0.0, 0.0]);
     let scrape = Scrape::of(&[&world.verifier]);
-    assert_eq!(scrape.value("kube_oidc_token_cache_tokens", &[]), Some(1.0));
+    assert_eq!(scrape.value("kube_oidc_token_cache_entries", &[]), Some(1.0));
     // tokens by a key that is distrusted are refused, and not answered with 503
     let kid = world.verifier.status()[0].keys[0].kid.clone().unwrap();
     world.verifier.distrust_key(world.issuer.url(), &kid);

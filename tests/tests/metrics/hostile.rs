@@ -122,7 +122,7 @@ fn series(scrape: &Scrape) -> BTreeSet<Series> {
 /// The series that a closed set of words allows, beside those that are there for each issuer.
 fn allowed() -> BTreeSet<Series> {
     let mut allowed = BTreeSet::new();
-    for name in ["kube_oidc_requests_total", "kube_oidc_route_refusals_total"] {
+    for name in ["kube_oidc_requests_total", "kube_oidc_route_rejections_total"] {
         for outcome in OUTCOMES {
             for reason in reasons().into_iter().chain(["none"]) {
                 let is_refusal = outcome.ends_with("rejected");

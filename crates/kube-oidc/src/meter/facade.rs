@@ -49,7 +49,7 @@ impl TokenCacheMeter {
 
     /// Shows how many tokens are remembered.
     pub(crate) fn record(&self, tokens: usize) {
-        const TOKENS: &str = "kube_oidc_token_cache_tokens";
+        const TOKENS: &str = "kube_oidc_token_cache_entries";
         describe_gauge!(TOKENS, "Tokens that are remembered as verified");
         gauge!(TOKENS).set(as_f64(tokens));
         self.hits.show(|| lookups("hit"));

@@ -63,7 +63,7 @@ fn requests_are_counted_by_outcome_and_reason() {
     assert_eq!(requests(&demo, "rejected", "no_credentials"), Some(1.0));
     assert_eq!(requests(&demo, "rejected", "legacy_token"), None);
     assert_eq!(sample(&demo, "kube_oidc_token_cache_lookups_total{result=\"hit\"}"), Some(2.0));
-    assert_eq!(sample(&demo, "kube_oidc_token_cache_tokens"), Some(1.0));
+    assert_eq!(sample(&demo, "kube_oidc_token_cache_entries"), Some(1.0));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_reviewed_route_asks_the_demos_own_issuer() {
     assert_eq!(demo.whoami(&fresh).status, 200);
     assert_eq!(reviews("failed"), Some(1.0));
     let labels = "outcome=\"rejected\",reason=\"review_unavailable\"";
-    let refusals = format!("kube_oidc_route_refusals_total{{{labels}}}");
+    let refusals = format!("kube_oidc_route_rejections_total{{{labels}}}");
     assert_eq!(sample(&demo, &refusals), Some(1.0));
     demo.change("restart");
     // it is asked again after a second
