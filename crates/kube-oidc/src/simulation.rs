@@ -189,7 +189,7 @@ const WINDOW: Millis = 30_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fetched {
-    Set { newest: u64 },
+    Updated { newest: u64 },
     Throttled,
     Away,
 }
@@ -358,16 +358,16 @@ impl<'a> Fleet<'a> {
     /// The key set, and before it the discovery document where that is due; and after it, where a
     /// key is looked for and nothing new came.
     fn fetch(&mut self, index: usize, flight: Flight) {
-        let mut fetched = Fetched::Set { newest: 0 };
+        let mut fetched = Fetched::Updated { newest: 0 };
         let is_due = self.instances[index].document_until <= self.now;
         if is_due {
             fetched = self.request_document(index);
         }
-        if matches!(fetched, Fetched::Set { .. }) {
+        if matches!(fetched, Fetched::Updated { .. }) {
             fetched = self.request(index);
         }
         let instance = &mut self.instances[index];
-        let is_old = matches!(fetched, Fetched::Set { newest } if newest <= instance.newest);
+        let is_old = matches!(fetched, Fetched::Updated { newest } if newest <= instance.newest);
         if is_old && !is_due && instance.machine.is_forced(flight) {
             instance.extra.retain(|sent| self.now - sent < WINDOW);
             if instance.extra.len() < 2 {
@@ -382,7 +382,7 @@ impl<'a> Fleet<'a> {
     fn request_document(&mut self, index: usize) -> Fetched {
         self.report.for_documents += 1;
         let fetched = self.request(index);
-        if matches!(fetched, Fetched::Set { .. }) {
+        if matches!(fetched, Fetched::Updated { .. }) {
             self.instances[index].document_until = self.now + LIFETIME.as_secs() * 1000;
         }
         fetched
@@ -412,7 +412,7 @@ impl<'a> Fleet<'a> {
             self.report.peak_answered = self.report.peak_answered.max(self.in_this_second.2);
             let every = self.plan.rotates_every_seconds;
             let is_behind = second % every < self.plan.behind_seconds && self.dice.bool();
-            Fetched::Set { newest: (1 + second / every).saturating_sub(is_behind.into()) }
+            Fetched::Updated { newest: (1 + second / every).saturating_sub(is_behind.into()) }
         }
     }
 
@@ -421,13 +421,14 @@ impl<'a> Fleet<'a> {
         if self.instances[index].life != life {
             return;
         }
-        if matches!(fetched, Fetched::Set { .. }) && !self.instances[index].machine.usable(now) {
+        if matches!(fetched, Fetched::Updated { .. }) && !self.instances[index].machine.usable(now)
+        {
             #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
             let late = self.now.saturating_sub(self.plan.outage.end * 1000) as f64 / 1000.0;
             self.report.slowest_start = self.report.slowest_start.max(late);
         }
         let landing = match fetched {
-            Fetched::Set { .. } => Landing::Good { lifetime: LIFETIME },
+            Fetched::Updated { .. } => Landing::Good { lifetime: LIFETIME },
             Fetched::Throttled => Landing::Failed {
                 retry_after: Some(Duration::from_secs(self.plan.retry_after_seconds)),
             },
@@ -436,7 +437,7 @@ impl<'a> Fleet<'a> {
         let dice = self.dice.f64();
         let instance = &mut self.instances[index];
         if instance.machine.land(now, flight, landing, dice)
-            && let Fetched::Set { newest } = fetched
+            && let Fetched::Updated { newest } = fetched
             && instance.newest != newest
         {
             // a replica that is behind takes the new key away again

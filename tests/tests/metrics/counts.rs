@@ -96,12 +96,12 @@ fn expected(world: &World) -> BTreeMap<Series, f64> {
         all.insert(series("kube_oidc_route_rejections_total", &labels), 1.0);
     }
     // these fetches spent the budget, so none was for the key that the issuer does not have
-    for (outcome, count) in [("set", 3.0), ("failed", 1.0)] {
+    for (outcome, count) in [("updated", 3.0), ("failed", 1.0)] {
         let labels = [issuer, cluster, ("outcome", outcome)];
         all.insert(series("kube_oidc_key_fetches_total", &labels), count);
         all.insert(series("kube_oidc_key_fetch_duration_seconds_count", &labels), count);
     }
-    for (outcome, count) in [("confirmed", 1.0), ("refused", 1.0), ("failed", 1.0)] {
+    for (outcome, count) in [("authenticated", 1.0), ("rejected", 1.0), ("failed", 1.0)] {
         let labels = [issuer, cluster, ("outcome", outcome)];
         all.insert(series("kube_oidc_token_reviews_total", &labels), count);
         all.insert(series("kube_oidc_token_review_duration_seconds_count", &labels), count);
@@ -178,8 +178,8 @@ async fn what_may_be_counted_is_there_before_it_is() {
         assert_eq!(scrape.value(name, &names), Some(0.0), "{name}");
     }
     for (name, outcomes) in [
-        ("kube_oidc_key_fetches_total", &["set", "failed"][..]),
-        ("kube_oidc_token_reviews_total", &["confirmed", "refused", "failed"]),
+        ("kube_oidc_key_fetches_total", &["updated", "failed"][..]),
+        ("kube_oidc_token_reviews_total", &["authenticated", "rejected", "failed"]),
     ] {
         for outcome in outcomes {
             let labels = [issuer, cluster, ("outcome", outcome)];

@@ -208,7 +208,7 @@ async fn what_is_written_can_be_wrong() {
         "`kube_oidc_token_review::KubeReviewer`",
         "kube_oidc_key_fetch_duration_seconds_bucket{le=\"1\",issuer=~\"$issuer\"}",
         "sum by (outcome) (kube_oidc_requests_total{outcome!=\"rejected\",reason=\"missing_expiry\"}) {{outcome}}",
-        "kube_oidc_key_fetches_total{outcome=~\"set|failed\"} {{ $labels.cluster }} {{ $value }}",
+        "kube_oidc_key_fetches_total{outcome=~\"updated|failed\"} {{ $labels.cluster }} {{ $value }}",
     ] {
         assert_eq!(problems(good, &scrape), [""; 0], "{good}");
     }
@@ -219,7 +219,7 @@ async fn what_is_written_can_be_wrong() {
         "kube_oidc_requests_total{issuer=\"a\"}",
         "kube_oidc_requests_total{outcome=\"denied\"}",
         "kube_oidc_requests_total{reason=\"expirred\"}",
-        "kube_oidc_key_fetches_total{outcome=~\"set|fail\"}",
+        "kube_oidc_key_fetches_total{outcome=~\"updated|fail\"}",
         "sum by (kid) (kube_oidc_unknown_kids_total)",
         "kube_oidc_keys {{issuers}}",
         "kube_oidc_keys {{ $labels.reason }}",

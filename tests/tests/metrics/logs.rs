@@ -266,7 +266,7 @@ async fn spans_say_what_became_of_it() {
     world.verifier.refresh_keys().await.unwrap_err();
     world.issuer.restart();
     world.verifier.refresh_keys().await.unwrap();
-    let fetches = [of_issuer("fetch_keys", "failed"), of_issuer("fetch_keys", "set")];
+    let fetches = [of_issuer("fetch_keys", "failed"), of_issuer("fetch_keys", "updated")];
     assert_eq!(spans.take(), fetches);
 
     assert_eq!(world.ask("/whoami", Some(&world.good().mint())).await, 200);
@@ -286,10 +286,10 @@ async fn spans_say_what_became_of_it() {
     }
 
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("a").mint())).await, 200);
-    assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "confirmed")]);
+    assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "authenticated")]);
     world.issuer.delete_pod("b");
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("b").mint())).await, 401);
-    assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "refused")]);
+    assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "rejected")]);
     world.issuer.respond_with(Endpoint::TokenReview, kube_oidc_testing::MockResponse::new(500, ""));
     assert_eq!(world.ask("/reviewed", Some(&world.good().pod("c").mint())).await, 503);
     assert_eq!(spans.take(), [verified, of_issuer("review_token", "failed")]);

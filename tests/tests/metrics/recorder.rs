@@ -78,8 +78,8 @@ async fn without_a_recorder_nothing_happens_and_nothing_breaks() {
         let labels = [labels[0], labels[1], ("outcome", outcome)];
         scrape.value("kube_oidc_key_fetches_total", &labels)
     };
-    assert_eq!(fetches(&scrape, "set"), Some(0.0));
+    assert_eq!(fetches(&scrape, "updated"), Some(0.0));
     verifier.refresh_keys().await.unwrap();
     let scrape = Scrape::of(&[verifier]);
-    assert_eq!(fetches(&scrape, "set"), Some(1.0));
+    assert_eq!(fetches(&scrape, "updated"), Some(1.0));
 }

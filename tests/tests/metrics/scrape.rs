@@ -6,7 +6,7 @@ use kube_oidc::Verifier;
 
 use crate::recorder::recorder;
 
-/// A name and its labels, such as `a_total{outcome="set"}`, in the order of the labels' names.
+/// A name and its labels, such as `a_total{outcome="updated"}`, in the order of the labels' names.
 pub(crate) type Series = (String, BTreeMap<String, String>);
 
 /// What a server shows at one moment.

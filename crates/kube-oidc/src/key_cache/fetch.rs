@@ -35,7 +35,7 @@ impl Shared {
         let started = time::Instant::now();
         let loaded = self.source.load(before, manner).instrument(span.clone()).await;
         airborne.down = true;
-        let outcome = if loaded.result.is_ok() { Fetched::Set } else { Fetched::Failed };
+        let outcome = if loaded.result.is_ok() { Fetched::Updated } else { Fetched::Failed };
         span.record("outcome", outcome.name());
         self.observed.meter.fetched(outcome, started.elapsed());
         self.land(airborne.flight, began, loaded, last.as_deref());

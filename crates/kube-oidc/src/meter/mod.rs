@@ -17,26 +17,26 @@ pub(crate) use self::silent::{IssuerMeter, TokenCacheMeter};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fetched {
     /// A key set.
-    Set,
+    Updated,
     Failed,
 }
 
 /// What came of asking an API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Confirmed,
-    Refused,
+    Authenticated,
+    Rejected,
     Failed,
 }
 
 impl Fetched {
     #[cfg(feature = "metrics")]
-    const ALL: [Self; 2] = [Self::Set, Self::Failed];
+    const ALL: [Self; 2] = [Self::Updated, Self::Failed];
 
     /// A word for spans and labels.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Set => "set",
+            Self::Updated => "updated",
             Self::Failed => "failed",
         }
     }
@@ -44,13 +44,13 @@ impl Fetched {
 
 impl Asked {
     #[cfg(feature = "metrics")]
-    const ALL: [Self; 3] = [Self::Confirmed, Self::Refused, Self::Failed];
+    const ALL: [Self; 3] = [Self::Authenticated, Self::Rejected, Self::Failed];
 
     /// A word for spans and labels.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Confirmed => "confirmed",
-            Self::Refused => "refused",
+            Self::Authenticated => "authenticated",
+            Self::Rejected => "rejected",
             Self::Failed => "failed",
         }
     }

@@ -49,8 +49,8 @@ impl Answer {
 
     pub(super) fn outcome(&self) -> Asked {
         match self {
-            Self::Confirmed => Asked::Confirmed,
-            Self::Refused(_) => Asked::Refused,
+            Self::Confirmed => Asked::Authenticated,
+            Self::Refused(_) => Asked::Rejected,
             Self::None(_) => Asked::Failed,
         }
     }

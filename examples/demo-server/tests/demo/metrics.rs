@@ -83,7 +83,7 @@ fn a_reviewed_route_asks_the_demos_own_issuer() {
         sample(&demo, &format!("kube_oidc_token_reviews_total{{{labels}}}"))
     };
     // the second time it is remembered, and what is bad offline is not asked about
-    assert_eq!((reviews("confirmed"), reviews("failed")), (Some(1.0), Some(0.0)));
+    assert_eq!((reviews("authenticated"), reviews("failed")), (Some(1.0), Some(0.0)));
 
     demo.change("stop");
     let fresh = demo.mint("past_warn_after");
