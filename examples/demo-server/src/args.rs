@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// Serve the page that mints and explains tokens to others than this machine too: whoever
     /// reaches it can mint a token for this service
     #[arg(long)]
-    pub(crate) dangerous_page_beyond_loopback: bool,
+    pub(crate) dangerous_expose_page: bool,
 
     /// Where the issuer's keys are, instead of asking its discovery document (`with_jwks_uri`)
     #[arg(long, value_name = "URL")]
@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// A file with the bearer token to send when fetching keys; it is read at each fetch
     /// (`with_fetch_bearer_token_file`)
     #[arg(long, value_name = "FILE")]
-    jwks_token_file: Option<PathBuf>,
+    jwks_bearer_token_file: Option<PathBuf>,
 
     /// A file with the issuer's keys, read again when it changes, instead of fetching them
     /// (`with_key_set_file`)
@@ -132,7 +132,7 @@ impl Args {
 
     /// The issuers that were asked for, with their settings.
     pub(crate) fn issuers(&self) -> Result<Vec<Issuer>, StartError> {
-        if self.is_issuer_given() && self.dangerous_page_beyond_loopback {
+        if self.is_issuer_given() && self.dangerous_expose_page {
             return Err(StartError::NoPage);
         }
         if self.in_cluster {
@@ -167,8 +167,8 @@ impl Args {
             })?;
             issuer = issuer.with_root_certificates_file(path);
         }
-        if let Some(path) = &self.jwks_token_file {
-            let token = read("--jwks-token-file", path)?;
+        if let Some(path) = &self.jwks_bearer_token_file {
+            let token = read("--jwks-bearer-token-file", path)?;
             if !is_one_word(&token) {
                 return Err(StartError::TokenFile(path.clone()));
             }
@@ -193,7 +193,7 @@ impl Args {
         let given = [
             ("--jwks-uri", self.jwks_uri.is_some()),
             ("--ca-file", self.ca_file.is_some()),
-            ("--jwks-token-file", self.jwks_token_file.is_some()),
+            ("--jwks-bearer-token-file", self.jwks_bearer_token_file.is_some()),
             ("--jwks-file", self.jwks_file.is_some()),
         ];
         match given.into_iter().find(|(_, given)| *given) {

@@ -26,7 +26,7 @@ pub(crate) enum StartError {
     #[error("{flag} {} cannot be used: {source}", .path.display())]
     Content { flag: &'static str, path: PathBuf, source: Box<BuildError> },
     #[error(
-        "--jwks-token-file {} cannot be used: it does not hold one token, and nothing else",
+        "--jwks-bearer-token-file {} cannot be used: it does not hold one token, and nothing else",
         .0.display()
     )]
     TokenFile(PathBuf),
@@ -47,7 +47,7 @@ pub(crate) enum StartError {
     TokenReview(#[from] KubeReviewerError),
     #[error("the demo's own issuer cannot be asked: {0}")]
     Reviewer(#[source] InvalidUri),
-    #[error("--dangerous-page-beyond-loopback is for the demo's own issuer: leave --issuer out")]
+    #[error("--dangerous-expose-page is for the demo's own issuer: leave --issuer out")]
     NoPage,
     #[error("--audience (OIDC_AUDIENCE): {0}")]
     Audience(BuildError),

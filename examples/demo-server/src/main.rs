@@ -62,11 +62,11 @@ async fn run(args: Args) -> Result<(), StartError> {
         .map_err(|source| StartError::Listen { address: args.listen.clone(), source })?;
     let address = listener.local_addr().map_err(StartError::Serve)?;
     let page = embedded.as_ref().and_then(|issuer| {
-        let dangerous = args.dangerous_page_beyond_loopback;
+        let dangerous = args.dangerous_expose_page;
         Page::new(verifier.clone(), Arc::clone(issuer), &audience, address, dangerous)
     });
     let has_page = page.is_some();
-    if has_page && args.dangerous_page_beyond_loopback {
+    if has_page && args.dangerous_expose_page {
         tracing::warn!("whoever reaches this address can mint tokens for this service");
     }
     let app = app::router(verifier.clone(), args.has_reviewer())

@@ -251,7 +251,7 @@ fn durations_and_a_token_file_are_flags() {
         issuer.url(),
         "--audience",
         "orders",
-        "--jwks-token-file",
+        "--jwks-bearer-token-file",
         token_file.to_str().unwrap(),
         "--unknown-kid-cooldown",
         "30s",
@@ -280,7 +280,7 @@ fn a_signal_ends_it_cleanly() {
 
 #[test]
 fn what_cannot_work_is_one_line_and_status_2() {
-    let (issuer, page) = ("https://issuer.example", "--dangerous-page-beyond-loopback");
+    let (issuer, page) = ("https://issuer.example", "--dangerous-expose-page");
     let with_password = "https://me:5ecre7@keys.example/k";
     let with_query = "http://keys.example/k?sig=5ecre7";
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -109,9 +109,18 @@ fn mistake_that_is_known_at_start_is_an_error_that_says_what_to_change() {
         (file("--jwks-file", "missing"), ["--jwks-file", "missing", "No such file"]),
         (file("--ca-file", "page.html"), ["--ca-file", "page.html", "no certificate in PEM"]),
         (file("--ca-file", "key.pem"), ["--ca-file", "key.pem", "no certificate in PEM"]),
-        (file("--jwks-token-file", "page.html"), ["--jwks-token-file", "page.html", "one token"]),
-        (file("--jwks-token-file", "empty"), ["--jwks-token-file", "empty", "one token"]),
-        (file("--jwks-token-file", "missing"), ["--jwks-token-file", "missing", "No such file"]),
+        (
+            file("--jwks-bearer-token-file", "page.html"),
+            ["--jwks-bearer-token-file", "page.html", "one token"],
+        ),
+        (
+            file("--jwks-bearer-token-file", "empty"),
+            ["--jwks-bearer-token-file", "empty", "one token"],
+        ),
+        (
+            file("--jwks-bearer-token-file", "missing"),
+            ["--jwks-bearer-token-file", "missing", "No such file"],
+        ),
         (several(ISSUER, "https://other.example"), ["--issuer", "name of its cluster", "blue="]),
         (several(ISSUER, ISSUER), [ISSUER, "twice", "cluster"]),
         (several(&named("blue"), &named("blue")), [ISSUER, "twice", "cluster"]),

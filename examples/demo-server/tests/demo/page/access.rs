@@ -52,7 +52,7 @@ fn where_others_could_reach_it_there_is_no_page() {
 
 #[test]
 fn a_flag_that_names_the_danger_serves_it_to_addresses_and_not_to_names() {
-    let demo = on_all_addresses(&["--dangerous-page-beyond-loopback"]);
+    let demo = on_all_addresses(&["--dangerous-expose-page"]);
     demo.log_line_with("whoever reaches this address can mint tokens");
     let port = demo.address.rsplit_once(':').unwrap().1;
     for host in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 7)] {
