@@ -25,13 +25,13 @@ pub struct Explanation {
     pub verdict: Result<(), Reason>,
     /// The times that stand in the token, for a drawing of them. `None`: it could not be taken
     /// apart.
-    pub times: Option<Times>,
+    pub times: Option<TokenTimes>,
 }
 
 /// The times of a token, believed or not, and the one at which they were held against the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Times {
+pub struct TokenTimes {
     /// When it was made: `iat`.
     pub issued_at: Option<SystemTime>,
     /// From when on it is good: `nbf`.

@@ -12,7 +12,7 @@ use crate::{
     claims::{NumericDate, Payload},
     clock::seconds,
     error::{InvalidToken, Reason},
-    explanation::{Check, Times},
+    explanation::{Check, TokenTimes},
     issuer::Names,
     jws::Header,
     shown::{ShownList, Span},
@@ -138,8 +138,8 @@ impl Validation {
     }
 
     /// What the checks on times go by.
-    pub(crate) fn times(&self, payload: &Payload<'_>, now: SystemTime) -> Times {
-        Times {
+    pub(crate) fn times(&self, payload: &Payload<'_>, now: SystemTime) -> TokenTimes {
+        TokenTimes {
             issued_at: payload.iat.map(NumericDate::time),
             not_before: payload.nbf.map(NumericDate::time),
             warn_after: payload.warn_after().map(NumericDate::time),

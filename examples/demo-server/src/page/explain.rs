@@ -7,7 +7,7 @@ use axum::{Json, body::Bytes, extract::State, extract::rejection::BytesRejection
 use serde::{Deserialize, Serialize};
 use tower_kube_oidc::{
     Explanation, Reason,
-    explanation::{CheckResult, CheckStatus, Times},
+    explanation::{CheckResult, CheckStatus, TokenTimes},
 };
 
 use super::{
@@ -95,8 +95,8 @@ impl From<CheckResult> for ShownStep {
     }
 }
 
-impl From<Times> for ShownTimes {
-    fn from(times: Times) -> Self {
+impl From<TokenTimes> for ShownTimes {
+    fn from(times: TokenTimes) -> Self {
         Self {
             issued_at: times.issued_at.map(seconds),
             not_before: times.not_before.map(seconds),
