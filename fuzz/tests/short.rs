@@ -63,6 +63,7 @@ fn count(target: Target, seed: u64, input: &[u8], reached: &mut BTreeMap<&str, u
     }
 }
 
+// rule: cached-equals-uncached
 #[test]
 fn nothing_in_the_corpora_and_near_them_goes_wrong() {
     let seed = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());

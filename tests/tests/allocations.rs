@@ -142,6 +142,7 @@ fn a_clone_of_a_layer_costs_none() {
     assert_eq!(count, 0);
 }
 
+// rule: cache-bytes
 #[test]
 fn token_cache_with_custom_claims_keeps_within_twice_its_bytes() {
     const BYTES: usize = 16 * 1024 * 1024;

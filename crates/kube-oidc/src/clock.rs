@@ -134,6 +134,7 @@ mod tests {
         }
     }
 
+    // rule: key-set-age
     #[test]
     fn age_is_the_greater_of_both_clocks_and_never_negative() {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));

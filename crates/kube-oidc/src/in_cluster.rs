@@ -70,6 +70,7 @@ pub(crate) fn is_api_server(url: &str) -> bool {
 mod tests {
     use super::*;
 
+    // rule: accepted-forms
     #[test]
     fn addresses_become_urls() {
         assert_eq!(url_of("10.96.0.1", "443"), "https://10.96.0.1:443");

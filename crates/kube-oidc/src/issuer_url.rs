@@ -382,6 +382,7 @@ mod tests {
         assert_eq!(issuer.transport(), Transport::HttpOnLoopback);
     }
 
+    // rule: fetch-credentials
     #[test]
     fn plain_http_endpoints_need_loopback_on_both_sides() {
         let https = Transport::Https;

@@ -191,6 +191,7 @@ mod tests {
         ));
     }
 
+    // rule: absent-key-members
     #[test]
     fn the_header_is_read_strictly() {
         let read =
@@ -221,6 +222,7 @@ mod tests {
         }
     }
 
+    // rule: empty-kid
     #[test]
     fn empty_kid_is_no_kid() {
         assert_eq!(header(r#"{"alg":"RS256","kid":""}"#).unwrap().kid, None);
@@ -254,6 +256,7 @@ mod tests {
         }
     }
 
+    // rule: key-limits
     #[test]
     fn the_kid_limit_is_exact() {
         let with_kid =

@@ -131,6 +131,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    // rule: logs-without-tokens
     #[test]
     fn foreign_text_is_escaped_and_cut() {
         assert_eq!(Shown("orders").to_string(), r#""orders""#);
@@ -145,6 +146,7 @@ mod tests {
         assert_eq!(ShownList::<&str>(&[]).to_string(), "[]");
     }
 
+    // rule: logs-without-secrets
     #[test]
     fn url_is_shown_without_its_secrets() {
         for (url, shown) in [
@@ -199,6 +201,7 @@ mod tests {
     }
 
     /// What is no control character, and yet ends a line, turns text round or hides in it.
+    // rule: logs-without-tokens
     #[test]
     fn what_no_terminal_should_read_is_escaped() {
         for (text, escaped) in [

@@ -199,6 +199,7 @@ mod tests {
         read_from(&TokenHeader::default(), &headers)
     }
 
+    // rule: token-header
     #[test]
     fn another_header_is_the_only_one_that_is_read() {
         let name = HeaderName::from_static("x-workload-token");

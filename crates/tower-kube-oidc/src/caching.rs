@@ -29,6 +29,7 @@ pub(crate) fn protect(headers: &mut HeaderMap, token_header: &HeaderName) {
 mod tests {
     use super::*;
 
+    // rule: http-caches
     #[test]
     fn token_header_is_added_to_vary_once() {
         let name = HeaderName::from_static("x-workload-token");

@@ -81,6 +81,7 @@ fn verifier_of(sites: &[Arc<Site>], mounted: &MountedKeys, clock: &ManualClock) 
 /// How many seconds a run takes unless set.
 const USUALLY: u64 = 8;
 
+// rule: cached-equals-uncached, removed-key
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
     let lasts = setting("CHAOS_SECONDS").unwrap_or(USUALLY);

@@ -136,6 +136,7 @@ fn allowed() -> BTreeSet<Series> {
     allowed
 }
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn nothing_that_somebody_chooses_becomes_a_series() {
     let world = World::new().await;

@@ -137,6 +137,7 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
     }
 }
 
+// rule: issuer-label
 #[tokio::test]
 async fn changed_name_is_counted_and_shown_without_the_name() {
     let _turn = turn().await;

@@ -161,6 +161,7 @@ async fn whatever_happens_to_the_issuer_known_keys_never_fail_nor_wait() {
     }
 }
 
+// rule: backoff
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_come_by_the_schedule() {
     let issuer = TestIssuer::start();
@@ -193,6 +194,7 @@ async fn retries_come_by_the_schedule() {
     }
 }
 
+// rule: freshness
 #[tokio::test]
 async fn bad_answers_leave_the_last_good_set_in_use() {
     let issuer = TestIssuer::start();
@@ -290,6 +292,7 @@ async fn the_log_tells_each_change_of_state_once() {
     assert_eq!((lines("ERROR"), lines("WARN")), (1, 1));
 }
 
+// rule: key-changes
 #[tokio::test]
 async fn keys_that_come_and_go_are_logged_by_name() {
     let log = Log::catch();
@@ -325,6 +328,7 @@ async fn keys_that_come_and_go_are_logged_by_name() {
 }
 
 /// RFC 9111, 5.1: a response with an `Age` comes from a cache.
+// rule: key-changes
 #[tokio::test]
 async fn forced_fetch_that_a_cache_answers_is_logged_once() {
     let log = Log::catch();

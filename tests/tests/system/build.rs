@@ -19,6 +19,7 @@ fn with(issuer: Issuer) -> Result<Verifier, BuildError> {
     Verifier::builder(issuer).audience("orders").build()
 }
 
+// rule: audience-required
 #[test]
 fn an_audience_is_demanded() {
     assert!(matches!(builder().build(), Err(BuildError::NoAudience)));
@@ -41,6 +42,7 @@ fn the_preset_is_the_api_servers_audiences() {
     );
 }
 
+// rule: leeway
 #[test]
 fn durations_have_bounds() {
     let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
@@ -107,6 +109,7 @@ fn an_issuer_has_a_name_of_its_own() {
     );
 }
 
+// rule: several-issuers
 #[test]
 fn several_issuers_have_the_names_of_their_clusters() {
     let other: IssuerUrl = "https://other.example".parse().unwrap();

@@ -258,6 +258,7 @@ async fn nothing_is_fetched_counted_or_remembered() {
     assert_eq!(issuer.key_fetches(), fetches);
 }
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn the_layer_logs_one_line_that_shows_only_what_was_signed() {
     let log = Log::catch();

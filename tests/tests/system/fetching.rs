@@ -50,6 +50,7 @@ async fn a_certificate_of_somebody_else_is_not_trusted() {
     assert_eq!(lines.len(), 2, "the log says why: {lines:?}");
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn a_guarded_key_set_needs_the_token_and_the_log_says_so() {
     let log = Log::catch();
@@ -81,6 +82,7 @@ fn authorizations(issuer: &TestIssuer) -> Vec<Option<String>> {
     requests.map(|request| request.header("authorization").map(str::to_owned)).collect()
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn credentials_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();
@@ -100,6 +102,7 @@ async fn credentials_go_to_their_origin_only() {
     assert_eq!(authorizations(&elsewhere), [None, sent.clone(), sent]);
 }
 
+// rule: anonymous-read, fetch-credentials
 #[tokio::test]
 async fn request_without_credentials_carries_none() {
     let issuer = TestIssuer::start();
@@ -123,6 +126,7 @@ async fn request_without_credentials_carries_none() {
     fetcher.fetch(request.without_credentials()).await.unwrap();
 }
 
+// rule: moved-keys
 #[tokio::test]
 async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
     // each answer fits into the time, both together do not: the document must not be forgotten
@@ -142,6 +146,7 @@ async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
     assert_eq!(issuer.discovery_fetches(), 1);
 }
 
+// rule: moved-keys
 #[tokio::test]
 async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys() {
     let (issuer, elsewhere) = with_keys_elsewhere();
@@ -167,6 +172,7 @@ async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys(
 }
 
 /// Against RFC 9112, 9.6: the response does not say so, and the connection ends a little later.
+// rule: connection-bytes
 #[tokio::test]
 async fn server_that_closes_each_connection_is_read_by_the_first_fetch() {
     let issuer = TestIssuer::start();
@@ -209,6 +215,7 @@ impl Fetch for Slow {
     }
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_takes_no_credentials_along() {
     let (issuer, elsewhere) = (TestIssuer::start(), TestIssuer::start());
@@ -225,6 +232,7 @@ async fn a_redirect_is_not_followed_and_takes_no_credentials_along() {
     assert_eq!(elsewhere.received_requests().len(), 0);
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn a_jwks_uri_that_is_not_safe_is_not_read() {
     for jwks_uri in [
@@ -327,6 +335,7 @@ async fn a_certificate_file_is_read_at_each_fetch_and_the_last_good_one_is_kept(
     assert!(is_unavailable(&self::verifier(missing), &issuer).await);
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn headers_for_fetching_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();

@@ -127,6 +127,7 @@ impl kube_oidc::source::Fetch for TwoOrigins {
     }
 }
 
+// rule: cache-key
 #[tokio::test]
 async fn no_other_byte_anywhere_is_accepted() {
     for case in &CAPTURED_TOKENS {

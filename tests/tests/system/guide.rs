@@ -66,34 +66,105 @@ fn taken_apart(text: &str) -> (Vec<Block<'_>>, Vec<&str>) {
     (blocks, prose)
 }
 
-/// The tests that a page names as `file.rs::function`, and that there are not.
-fn missing_tests(page: &str) -> (usize, Vec<String>) {
-    let named: BTreeSet<&str> = page
-        .split('`')
-        .filter(|word| word.contains(".rs::") && !word.contains(char::is_whitespace))
-        .collect();
-    let is_there = |name: &&str| {
-        let (file, function) = name.split_once("::").unwrap_or_default();
-        let place = root().join("tests/tests/system").join(file);
-        let place = if place.exists() { place } else { root().join(file) };
-        let text = fs::read_to_string(place).unwrap_or_default();
-        let function = format!("fn {function}(");
-        text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)).any(|after| {
-            after
-                .split("fn ")
-                .nth(1)
-                .is_some_and(|rest| format!("fn {rest}").starts_with(&function))
-        })
-    };
-    let missing = named.iter().filter(|name| !is_there(name)).map(|name| (*name).to_owned());
-    (named.len(), missing.collect())
+/// The rules that tests are marked with, each as the name of the rule and the test. A mark is a line
+/// `// rule: NAME, NAME` above the attribute of a test.
+fn marks(path: &str, text: &str) -> Vec<(String, String)> {
+    let file = path.strip_prefix("tests/tests/system/").unwrap_or(path);
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(names) = line.strip_prefix("// rule: ") else { continue };
+        let below = &lines[index + 1..];
+        let is_test = below
+            .first()
+            .is_some_and(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+        let function = below.iter().find_map(|line| {
+            line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?.split('(').next()
+        });
+        let function = function.filter(|_| is_test).unwrap_or("no test");
+        let test = format!("`{file}::{function}`");
+        found.extend(names.split(", ").map(|name| (name.to_owned(), test.clone())));
+    }
+    found
+}
+
+/// The page of rules with the tests of the marks, and what is wrong with rules or marks.
+fn rules_page(page: &str, marks: Vec<(String, String)>) -> (String, Vec<String>) {
+    let mut tests = BTreeMap::<String, BTreeSet<String>>::new();
+    let mut problems = Vec::new();
+    for (rule, test) in marks {
+        if test.ends_with("::no test`") {
+            problems.push(format!("{rule}: the mark in {test} is at no test"));
+        }
+        tests.entry(rule).or_default().insert(test);
+    }
+    let mut lines = Vec::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let rule = cells[0].strip_prefix("| `").and_then(|name| name.strip_suffix('`'));
+        let Some((rule, text)) = rule.zip(cells.get(1)) else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        let named = tests.remove(rule).unwrap_or_default();
+        if named.is_empty() {
+            problems.push(format!("{rule}: no test has this mark"));
+        }
+        let named = named.into_iter().collect::<Vec<_>>().join(", ");
+        lines.push(format!("| `{rule}` | {text} | {named} |"));
+    }
+    problems
+        .extend(tests.into_keys().map(|rule| format!("{rule}: docs/rules.md has no such rule")));
+    (lines.join("\n") + "\n", problems)
+}
+
+/// `UPDATE_RULES=1` writes the page.
+#[test]
+fn rules_page_names_the_tests_that_are_marked() {
+    let folders = ["crates", "examples", "fuzz", "tests"];
+    let paths = folders.iter().flat_map(|folder| files(folder, "rs"));
+    let marks: Vec<_> = paths.flat_map(|path| marks(&path, &read(&path))).collect();
+    assert!(marks.len() > 300, "only {} marks", marks.len());
+    let page = read("docs/rules.md");
+    let (generated, problems) = rules_page(&page, marks);
+    assert_eq!(problems, Vec::<String>::new());
+    if std::env::var_os("UPDATE_RULES").is_some() {
+        fs::write(root().join("docs/rules.md"), generated).unwrap();
+    } else {
+        assert!(
+            generated == page,
+            "docs/rules.md is out of date: run this test with UPDATE_RULES=1"
+        );
+    }
 }
 
 #[test]
-fn every_test_that_the_rules_name_is_there() {
-    let (named, missing) = missing_tests(&read("docs/rules.md"));
-    assert!(named > 100, "only {named} are named");
-    assert_eq!(missing, Vec::<String>::new());
+fn faulty_marks_are_found() {
+    let text = [
+        "    // rule: one, two",
+        "    #[tokio::test(flavor = \"multi_thread\")]",
+        "    async fn first() {}",
+        "// rule: one",
+        "#[test]",
+        "fn second() {}",
+        "// rule: three",
+        "fn no_test() {}",
+    ];
+    let marks = marks("tests/tests/system/file.rs", &text.join("\n"));
+    let page = "# Rules\n| `one` | text | `gone.rs::x` |\n| `none` | text |  |\n";
+    let (generated, problems) = rules_page(page, marks);
+    let expected =
+        "# Rules\n| `one` | text | `file.rs::first`, `file.rs::second` |\n| `none` | text |  |\n";
+    assert_eq!(generated, expected);
+    assert_eq!(
+        problems,
+        [
+            "three: the mark in `file.rs::no test` is at no test",
+            "none: no test has this mark",
+            "three: docs/rules.md has no such rule",
+            "two: docs/rules.md has no such rule",
+        ]
+    );
 }
 
 #[test]
@@ -113,15 +184,6 @@ fn every_dangerous_switch_is_named_where_they_are_told() {
             "dangerous_{switch}"
         );
     }
-}
-
-#[test]
-fn a_test_that_is_named_can_be_missing() {
-    let page = "`guide.rs::every_test_that_the_rules_name_is_there`, `guide.rs::missing_tests`, \
-                `nowhere.rs::x`";
-    let (named, missing) = missing_tests(page);
-    assert_eq!(named, 3);
-    assert_eq!(missing, ["guide.rs::missing_tests", "nowhere.rs::x"]);
 }
 
 /// What is wrong with the table of reason codes on a page.

@@ -58,6 +58,7 @@ fn health_client(server: &GrpcServer) -> HealthClient<Channel> {
     HealthClient::new(Channel::from_shared(server.url()).unwrap().connect_lazy())
 }
 
+// rule: readiness-fetch
 #[tokio::test]
 async fn a_health_service_serves_once_the_keys_are_here() {
     let issuer = TestIssuer::start();
@@ -172,6 +173,7 @@ async fn a_health_service_serves_with_stale_keys_and_not_without() {
     assert_eq!(changes(&mut watched).await, [ServingStatus::Serving]);
 }
 
+// rule: open-paths
 #[tokio::test]
 async fn only_the_methods_that_are_named_are_open() {
     let issuer = TestIssuer::start();
@@ -253,6 +255,7 @@ async fn serve(readiness: Readiness) -> HttpServer {
     HttpServer::start(app).await
 }
 
+// rule: readiness
 #[tokio::test]
 async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     let issuer = TestIssuer::start();
@@ -289,6 +292,7 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     assert!(status == 200 && says(&line, "fresh"), "{status} {line}");
 }
 
+// rule: readiness-fetch
 #[tokio::test]
 async fn first_probe_starts_the_first_fetch_of_each_issuer() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
@@ -304,6 +308,7 @@ async fn first_probe_starts_the_first_fetch_of_each_issuer() {
     assert_eq!((blue.key_fetches(), green.key_fetches()), (1, 1));
 }
 
+// rule: readiness-fetch
 #[tokio::test]
 async fn probes_start_no_fetch_that_the_backoff_forbids() {
     let issuer = TestIssuer::start();
@@ -365,6 +370,7 @@ fn clusters(verifier: &Verifier, names: &[&str]) -> Readiness {
     Readiness::clusters(verifier, names).unwrap()
 }
 
+// rule: readiness
 #[tokio::test]
 async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
     let (blue, green, verifier) = blue_and_green().await;
@@ -430,6 +436,7 @@ fn a_cluster_that_nobody_knows_is_an_error() {
     assert!(Readiness::clusters(&nameless, [issuer.url()]).is_err());
 }
 
+// rule: readiness
 #[tokio::test]
 async fn an_issuer_that_is_added_makes_nobody_unready() {
     let (blue, red) = (TestIssuer::start(), TestIssuer::start());

@@ -77,6 +77,7 @@ fn last_error(verifier: &Verifier) -> String {
     verifier.status()[0].last_error.clone().unwrap().error
 }
 
+// rule: hung-file
 #[test]
 fn hung_key_set_file_leaves_cached_keys_in_use() {
     let issuer = TestIssuer::start();
@@ -117,6 +118,7 @@ fn hung_key_set_file_leaves_cached_keys_in_use() {
 }
 
 /// Where the roots cannot be read again, the last ones stay in use; a token may have been replaced.
+// rule: hung-file
 #[test]
 fn hung_file_for_fetching_leaves_cached_keys_in_use() {
     let issuer = TestIssuer::builder().tls().start();
@@ -160,6 +162,7 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
     }
 }
 
+// rule: hung-file
 #[test]
 fn runtime_shuts_down_while_a_file_hangs() {
     let issuer = TestIssuer::start();
@@ -177,6 +180,7 @@ fn runtime_shuts_down_while_a_file_hangs() {
     assert!(error.contains("an earlier read has not returned"), "{error}");
 }
 
+// rule: hung-file
 #[tokio::test]
 async fn hung_read_is_the_only_one_in_flight() {
     let file = TempFile::holding("before");

@@ -239,6 +239,7 @@ fn what_is_missing_is_named() {
 
 /// An API server whose signing key was removed accepts no token that it signed, the reader's own
 /// included. Anonymous readers may still be allowed.
+// rule: anonymous-read
 #[tokio::test]
 async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allowed() {
     let pod = Pod::new();
@@ -286,6 +287,7 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
 }
 
 /// Only the pod's own token may be left out: another issuer's credentials are configured for it.
+// rule: anonymous-read
 #[tokio::test]
 async fn rejected_credentials_of_other_issuers_are_not_left_out() {
     let issuer = TestIssuer::start();

@@ -103,6 +103,7 @@ fn names_of(verifier: &Verifier) -> Vec<String> {
     [current].into_iter().chain(status.aliases.into_iter().map(|one| one.name)).collect()
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn document_that_names_any_configured_name_is_the_issuers() {
     // one cluster at two addresses, each of which is a name of its issuer
@@ -140,6 +141,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
     assert_eq!(verdict(&verifier, &token).await, Err(Reason::KeysUnavailable));
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn changed_name_is_followed_with_one_warning() {
     let log = Log::catch();
@@ -183,6 +185,7 @@ async fn changed_name_is_followed_with_one_warning() {
     assert!(changes[0].contains(OLD) && changes[0].contains(NEW), "{changes:?}");
 }
 
+// rule: issuer-label
 #[tokio::test]
 async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     let log = Log::catch();
@@ -227,6 +230,7 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
     assert!(others.is_empty(), "{others:?}");
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn first_token_of_a_new_name_is_accepted() {
     let cluster = Cluster::named(OLD);
@@ -238,6 +242,7 @@ async fn first_token_of_a_new_name_is_accepted() {
     assert_eq!(names_of(&verifier), [NEW, OLD]);
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn token_of_a_name_that_is_never_reported_starts_few_fetches() {
     let cluster = Cluster::named(OLD);
@@ -268,6 +273,7 @@ async fn token_of_a_name_that_is_never_reported_starts_few_fetches() {
     assert_eq!(cluster.api_server.key_fetches(), 2);
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn stream_ends_with_the_former_name_of_its_token() {
     let cluster = Cluster::named(OLD);
@@ -292,6 +298,7 @@ async fn stream_ends_with_the_former_name_of_its_token() {
     assert!(ended.unwrap().is_err());
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn former_name_lasts_as_long_as_set() {
     for (set, after) in [(Duration::ZERO, false), (HOUR, true)] {
@@ -307,6 +314,7 @@ async fn former_name_lasts_as_long_as_set() {
     }
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn restart_in_mid_migration_accepts_configured_names_and_the_reported_one() {
     let cluster = Cluster::named(OLD);
@@ -331,6 +339,7 @@ async fn restart_in_mid_migration_accepts_configured_names_and_the_reported_one(
     }
 }
 
+// rule: issuer-migration
 #[tokio::test]
 async fn api_servers_that_report_old_and_new_in_turn_keep_both() {
     let log = Log::catch();
@@ -351,6 +360,7 @@ async fn api_servers_that_report_old_and_new_in_turn_keep_both() {
     assert_eq!(log.lines_with(&[" WARN ", cluster.address()]).len(), 1);
 }
 
+// rule: name-flood
 #[tokio::test]
 async fn api_server_that_reports_a_new_name_each_time_fills_neither_memory_nor_log() {
     let log = Log::catch();
@@ -370,6 +380,7 @@ async fn api_server_that_reports_a_new_name_each_time_fills_neither_memory_nor_l
     assert!(lines.iter().all(|line| line.len() < 600 && !line.contains('\u{1b}')), "{lines:?}");
 }
 
+// rule: name-flood
 #[tokio::test]
 async fn clones_of_an_issuer_share_no_names() {
     let cluster = Cluster::named(OLD);
@@ -409,6 +420,7 @@ async fn each_of_several_clusters_has_the_name_that_its_own_api_server_reports()
 
 /// Green is configured with a name that the API server of blue reports as well. In both orders, and
 /// whichever responds first, green's tokens stay green's, and blue's own keys sign for blue.
+// rule: learned-name-rank
 #[tokio::test]
 async fn learned_name_never_outranks_a_configured_one() {
     for is_blue_first in [true, false] {
@@ -455,6 +467,7 @@ async fn learned_name_never_outranks_a_configured_one() {
 }
 
 /// Nothing is known of green's keys yet when blue could take them for its own.
+// rule: learned-name-rank
 #[tokio::test]
 async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
     let (blue, green) = (Cluster::named(DEFAULT), Cluster::named(DEFAULT));
@@ -482,6 +495,7 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
     }
 }
 
+// rule: learned-name-rank
 #[tokio::test]
 async fn caller_of_a_learned_name_has_no_time_left_once_the_key_is_another_clusters() {
     let (blue, green) = (Cluster::named(DEFAULT), Cluster::named(DEFAULT));
@@ -500,6 +514,7 @@ async fn caller_of_a_learned_name_has_no_time_left_once_the_key_is_another_clust
     assert_eq!(verdict(&verifier, &token).await, Ok(Some("green".to_owned())));
 }
 
+// rule: learned-name-rank
 #[tokio::test]
 async fn key_of_two_clusters_with_an_equal_claim_to_the_name_is_shared() {
     for learns in [true, false] {
@@ -522,6 +537,7 @@ async fn key_of_two_clusters_with_an_equal_claim_to_the_name_is_shared() {
     }
 }
 
+// rule: other-audiences
 #[tokio::test]
 async fn every_name_of_an_issuer_is_an_audience_of_its_api_server() {
     let cluster = Cluster::named(OLD);
@@ -564,6 +580,7 @@ async fn every_name_of_an_issuer_is_an_audience_of_its_api_server() {
     }
 }
 
+// rule: other-audiences
 #[tokio::test]
 async fn cached_token_for_the_api_server_by_a_name_learned_later_is_counted_and_rejected() {
     let cluster = Cluster::named(OLD);
@@ -585,6 +602,7 @@ async fn cached_token_for_the_api_server_by_a_name_learned_later_is_counted_and_
     assert_eq!(verdict(&rejects, &token).await, Err(Reason::ApiServerAudience));
 }
 
+// rule: other-audiences
 #[tokio::test]
 async fn extended_token_is_one_for_the_api_server() {
     let cluster = Cluster::named(OLD);

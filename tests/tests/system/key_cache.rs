@@ -48,6 +48,7 @@ async fn a_thousand_first_requests_cause_one_fetch() {
     assert_eq!((issuer.discovery_fetches(), issuer.key_fetches()), (1, 1));
 }
 
+// rule: new-key
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
     let issuer = TestIssuer::start();
@@ -63,6 +64,7 @@ async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
     assert_eq!(issuer.key_fetches(), 2);
 }
 
+// rule: fetch-budget
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_unknown_kids_cause_a_few_fetches() {
     let issuer = TestIssuer::start();
@@ -114,6 +116,7 @@ fn resident_kilobytes() -> usize {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
+// rule: waiting-requests
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit() {
     async fn greet(_: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -181,6 +184,7 @@ async fn requests_that_go_away_while_they_wait_harm_nobody() {
     }
 }
 
+// rule: new-key
 #[tokio::test]
 async fn new_key_is_rejected_without_a_fetch_once_the_budget_is_spent() {
     let issuer = TestIssuer::start();
@@ -226,6 +230,7 @@ fn signed(issuer: &TestIssuer, key: &SigningKey, kid: Option<&str>) -> String {
 }
 
 /// RFC 7517, 4.5: what a `kid` looks like is up to the issuer, and so is whether there is one.
+// rule: rotation-signs
 #[tokio::test]
 async fn key_that_was_replaced_under_its_name_is_found_by_its_first_token() {
     use kube_oidc_testing::SigningAlgorithm::{EdDsa, Es256};
@@ -256,6 +261,7 @@ async fn key_that_was_replaced_under_its_name_is_found_by_its_first_token() {
     }
 }
 
+// rule: rotation-signs
 #[tokio::test]
 async fn forged_tokens_cause_one_fetch_in_a_cooldown_and_never_503() {
     let issuer = TestIssuer::start();
@@ -315,6 +321,7 @@ async fn without_a_cooldown_a_new_key_is_found_at_once() {
     assert_eq!(issuer.discovery_fetches(), 1);
 }
 
+// rule: key-identity, removed-key
 #[tokio::test]
 async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
     let issuer = TestIssuer::start();
@@ -327,6 +334,7 @@ async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
     assert_eq!(verifier.judge(&old).await.unwrap_err().reason(), Reason::UnknownKey);
 }
 
+// rule: fetch-budget
 #[tokio::test]
 async fn only_a_token_that_could_pass_is_worth_a_fetch() {
     let issuer = TestIssuer::start();
@@ -389,6 +397,7 @@ async fn another_issuers_document_is_not_believed() {
 
 /// A server of static files whose modification times never change, as in a reproducible image: its
 /// validators are the same for each key set of this length (RFC 9110, 8.8).
+// rule: fresh-fetch
 #[tokio::test]
 async fn forced_refresh_removes_a_key_behind_validators_that_never_change() {
     let issuer = TestIssuer::start();

@@ -163,6 +163,7 @@ async fn a_realm_of_ones_own() {
     assert_eq!(answered.header("www-authenticate"), Some("Bearer realm=\"shop, a\""));
 }
 
+// rule: audience-required
 #[tokio::test]
 async fn the_default_audience_warns_once_whatever_the_number_of_routes() {
     let log = Log::catch();
@@ -206,6 +207,7 @@ async fn an_audience_replaces_the_default() {
     }
 }
 
+// rule: layer-narrows
 #[tokio::test]
 async fn a_layer_narrows_its_verifier_and_never_loosens_it() {
     let issuer = TestIssuer::start();
@@ -263,6 +265,7 @@ async fn the_routes_of_an_app_share_one_cache() {
     assert_eq!(issuer.key_fetches(), 1);
 }
 
+// rule: audience-required
 #[tokio::test]
 async fn a_wrong_setting_closes_the_door() {
     let log = Log::catch();
@@ -287,6 +290,7 @@ async fn without_the_layer_there_is_no_caller() {
     assert_eq!(ask(&server, &[]).await.status, StatusCode::INTERNAL_SERVER_ERROR);
 }
 
+// rule: layer-marks
 #[tokio::test]
 async fn a_caller_that_was_there_before_is_removed() {
     // something outside puts a made-up caller into the extensions

@@ -125,6 +125,7 @@ fn limits_of_nothing_are_errors() {
     }
 }
 
+// rule: other-audiences
 #[tokio::test]
 async fn tokens_for_the_api_server_too_are_counted() {
     let world = World::new(|builder| builder);

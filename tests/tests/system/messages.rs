@@ -19,6 +19,7 @@ struct Case {
     secrets: Vec<String>,
 }
 
+// rule: claim-errors, not-a-key-set
 #[tokio::test]
 async fn messages_name_the_cause_the_place_and_the_way_out() {
     let mut cases = Vec::new();

@@ -145,6 +145,7 @@ const CLOSED: [&str; 45] = [
     "http://healthz/admin",
 ];
 
+// rule: open-paths
 #[tokio::test]
 async fn only_the_very_path_is_open() {
     let issuer = start_issuer();
@@ -173,6 +174,7 @@ async fn only_the_very_path_is_open() {
     assert_eq!(issuer.received_requests().len(), 0, "nobody's keys are asked for");
 }
 
+// rule: open-paths
 #[tokio::test]
 async fn no_byte_can_be_added_to_the_path_or_changed_in_it() {
     let issuer = start_issuer();
@@ -292,6 +294,7 @@ async fn http_2_opens_no_other_path() {
     assert_eq!(ask_h2(&server, "OPTIONS", "*").await.unwrap().status, 401);
 }
 
+// rule: open-paths
 #[tokio::test]
 async fn open_is_for_get_and_head_unless_methods_are_named() {
     let issuer = start_issuer();
@@ -411,6 +414,7 @@ async fn no_token_is_looked_at_on_an_open_path() {
     assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer realm=\"shop\"", "as the layer asks");
 }
 
+// rule: open-paths
 #[tokio::test]
 async fn in_a_nested_router_the_whole_path_counts() {
     let issuer = start_issuer();
@@ -454,6 +458,7 @@ async fn in_a_nested_router_the_whole_path_counts() {
     }
 }
 
+// rule: open-paths
 #[tokio::test]
 async fn nested_open_path_that_was_rewritten_is_closed() {
     let issuer = start_issuer();

@@ -61,6 +61,7 @@ async fn the_status_tells_the_life_of_a_key_set() {
     assert!(failing.next_fetch.unwrap() <= Duration::from_secs(1), "the first back-off step");
 }
 
+// rule: freshness
 #[tokio::test]
 async fn keys_that_are_given_are_fresh_for_ever() {
     let issuer = TestIssuer::start();
@@ -113,6 +114,7 @@ fn warming_up_fetches_before_the_first_request() {
     assert_eq!(issuer.key_fetches(), 1);
 }
 
+// rule: removed-key, revocation
 #[tokio::test]
 async fn refresh_keys_ends_a_key_at_once() {
     let issuer = TestIssuer::start();
@@ -177,6 +179,7 @@ async fn refresh_keys_heeds_retry_after_and_not_the_backoff() {
     assert_eq!(reason(&verifier, &good).await, None, "the last good set stays in use");
 }
 
+// rule: revocation
 #[tokio::test]
 async fn a_distrusted_key_is_refused_at_once_and_the_others_are_not() {
     let issuer = TestIssuer::start();
@@ -196,6 +199,7 @@ async fn a_distrusted_key_is_refused_at_once_and_the_others_are_not() {
 }
 
 /// Of an issuer that lists a key by several names, or by a name and without one.
+// rule: empty-kid
 #[tokio::test]
 async fn distrusted_key_is_rejected_by_its_other_names_too() {
     for twin in [json!("twin"), json!(""), json!(null)] {
@@ -231,6 +235,7 @@ async fn distrusted_key_is_rejected_by_its_other_names_too() {
     }
 }
 
+// rule: revocation
 #[tokio::test]
 async fn a_denied_token_is_refused_at_once_and_the_others_are_not() {
     let issuer = TestIssuer::start();
@@ -324,6 +329,7 @@ async fn an_issuer_that_is_removed_while_a_token_waits_for_its_keys_accepts_it_n
     assert_eq!(waits.await.unwrap_err().reason(), Reason::UnknownIssuer);
 }
 
+// rule: freshness
 #[tokio::test]
 async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     let issuer = TestIssuer::start();

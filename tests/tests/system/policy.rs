@@ -51,6 +51,7 @@ async fn ok() -> &'static str {
 }
 
 /// The agent of a node serves the pods of its own node only.
+// rule: policy-by-node
 #[tokio::test]
 async fn rule_by_node_allows_pods_of_that_node() {
     let log = Log::catch();
@@ -147,6 +148,7 @@ async fn a_refusal_says_little_to_the_caller_and_the_rule_to_the_log() {
 }
 
 /// Two clusters that have a namespace, a service account and a uid of the same names.
+// rule: cluster-names
 #[tokio::test]
 async fn a_name_belongs_to_a_cluster() {
     let log = Log::catch();
@@ -305,6 +307,7 @@ async fn claims_of_ones_own_have_policies_too() {
 }
 
 /// Behind a proxy that goes by the HTTP status, a caller could choose gRPC's 200.
+// rule: response-format
 #[tokio::test]
 async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     let issuer = TestIssuer::start();

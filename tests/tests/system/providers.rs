@@ -51,6 +51,7 @@ async fn eks() {
 
 /// The tool of AWS for clusters that are not EKS (amazon-eks-pod-identity-webhook, self-hosted) lists
 /// the key twice: by its name, and by an empty one for API servers that write no name into tokens.
+// rule: empty-kid
 #[tokio::test]
 async fn self_hosted_on_aws() {
     let issuer = TestIssuer::start();
@@ -81,6 +82,7 @@ async fn self_hosted_on_aws() {
 }
 
 /// Microsoft.IdentityModel writes empty lists, and other libraries null, for what a key does not say.
+// rule: absent-key-members
 #[tokio::test]
 async fn key_sets_of_dot_net_and_others() {
     let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::Rs256).start();
@@ -131,6 +133,7 @@ async fn aks() {
     assert_eq!(error.reason(), Reason::UnknownIssuer);
 }
 
+// rule: accepted-forms
 #[tokio::test]
 async fn gke() {
     let origin = "https://container.googleapis.com";
@@ -178,6 +181,7 @@ struct WorkerClaims {
     scope: String,
 }
 
+// rule: several-issuers
 #[tokio::test]
 async fn pingone() {
     let issuer = TestIssuer::builder()
@@ -221,6 +225,7 @@ async fn pingone() {
     assert_eq!(kubernetes.judge(&token).await.unwrap_err().reason(), Reason::Claims);
 }
 
+// rule: token-type
 #[tokio::test]
 async fn a_type_of_token_of_ones_own() {
     let issuer = TestIssuer::start();
@@ -264,6 +269,7 @@ async fn a_type_of_token_of_ones_own() {
     }
 }
 
+// rule: accepted-forms
 #[tokio::test]
 async fn an_issuer_that_is_no_url() {
     let issuer = TestIssuer::builder().tls().start();
@@ -274,6 +280,7 @@ async fn an_issuer_that_is_no_url() {
     assert_eq!(verifier.judge(&token).await.unwrap().issuer(), "auth.openshift.io");
 }
 
+// rule: key-identity
 #[tokio::test]
 async fn two_issuers_have_one_kid_and_different_keys() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
@@ -333,6 +340,7 @@ async fn one_broken_key_does_not_break_the_set() {
     assert!(matches!(error, VerifyError::Invalid(_)), "{error}");
 }
 
+// rule: token-type
 #[tokio::test]
 async fn tokens_of_old_clusters_have_their_own_reason() {
     let issuer = TestIssuer::start();
@@ -349,6 +357,7 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
 
 /// As kube-apiserver with `--service-account-issuer=kubernetes/serviceaccount` (`hasCorrectIssuer` in
 /// `pkg/serviceaccount/jwt.go`).
+// rule: legacy-issuer-name
 #[tokio::test]
 async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
     const NAME: &str = "kubernetes/serviceaccount";

@@ -91,6 +91,7 @@ fn trusted(issuer: &TestIssuer) -> Issuer {
     }
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
     let issuer = TestIssuer::builder().tls().start();
@@ -120,6 +121,7 @@ async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
     }
 }
 
+// rule: root-certificates
 #[tokio::test]
 async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
     let issuer = TestIssuer::builder().tls().start();
@@ -140,6 +142,7 @@ async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
     assert!(!error.contains("hidden"), "{error}");
 }
 
+// rule: connection-bytes
 #[tokio::test]
 async fn response_of_a_proxy_is_bounded_and_not_shown() {
     let issuer = TestIssuer::builder().tls().start();
@@ -162,6 +165,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
     assert_eq!(issuer.received_requests().len(), 0);
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn plain_http_never_goes_through_a_configured_proxy() {
     let (proxy, issuer) = (TestIssuer::start(), TestIssuer::start());
@@ -170,6 +174,7 @@ async fn plain_http_never_goes_through_a_configured_proxy() {
     assert_eq!(proxy.received_requests().len(), 0);
 }
 
+// rule: fetch-credentials
 #[tokio::test]
 async fn proxy_of_the_environment_is_used_for_https_only() {
     if is_child() {
@@ -194,6 +199,7 @@ async fn proxy_of_the_environment_is_used_for_https_only() {
     assert!(requests[0].path.starts_with("127.0.0.1:"), "a tunnel: {requests:?}");
 }
 
+// rule: root-certificates
 #[tokio::test]
 async fn no_proxy_of_everything_holds_for_addresses() {
     if is_child() {

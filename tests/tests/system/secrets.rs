@@ -10,6 +10,7 @@ use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{Hidden, HttpServer, Log};
 use tower_kube_oidc::{Caller, Issuer, OidcAuthLayer};
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn nothing_of_a_token_is_shown() {
     let log = Log::catch();

@@ -41,6 +41,7 @@ async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
     verdict.map(|who| who.cluster().unwrap().to_owned()).map_err(|error| error.reason())
 }
 
+// rule: shared-issuer-name
 #[tokio::test]
 async fn a_token_is_of_the_cluster_whose_key_signed_it() {
     let (blue, green) = (cluster(), cluster());
@@ -61,6 +62,7 @@ async fn a_token_is_of_the_cluster_whose_key_signed_it() {
     assert!(blue.key_fetches() <= 3 && green.key_fetches() <= 3);
 }
 
+// rule: key-identity
 #[tokio::test]
 async fn a_kid_that_both_use_for_different_keys_tells_nothing() {
     let (blue, green) = (cluster(), cluster());
@@ -106,6 +108,7 @@ async fn one_that_hangs_delays_no_token_whose_key_the_other_brings() {
     assert!(start.elapsed().as_secs() < 4, "the fetch timeout is 5 s");
 }
 
+// rule: shared-issuer-name
 #[tokio::test]
 async fn a_key_that_both_list_is_nobodys() {
     let (blue, green) = (cluster(), cluster());
@@ -130,6 +133,7 @@ async fn a_key_that_both_list_is_nobodys() {
     assert_eq!(verdict(&verifier, &token).await, Ok("blue".to_owned()));
 }
 
+// rule: shared-issuer-name
 #[test]
 fn given_sets_with_a_key_in_common_are_a_build_error() {
     let (blue, green) = (cluster(), cluster());
@@ -219,6 +223,7 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
     }
 }
 
+// rule: fetch-budget
 #[tokio::test]
 async fn junk_asks_each_of_them_no_more_than_alone() {
     let (blue, green) = (cluster(), cluster());

@@ -17,6 +17,7 @@ fn numbers(issuer: &TestIssuer) -> BTreeSet<String> {
     keys.iter().map(number).collect()
 }
 
+// rule: test-issuer-keys
 #[test]
 fn its_keys_are_new_each_time() {
     let mut seen = BTreeSet::new();
@@ -71,6 +72,7 @@ async fn post(issuer: &TestIssuer, path: &str, length: usize, body: &str) -> Str
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
+// rule: test-issuer-history
 #[tokio::test]
 async fn body_that_is_no_review_is_neither_read_nor_kept() {
     let issuer = TestIssuer::start();
@@ -84,6 +86,7 @@ async fn body_that_is_no_review_is_neither_read_nor_kept() {
     assert_eq!(issuer.received_requests().len(), 0);
 }
 
+// rule: test-issuer-history
 #[tokio::test]
 async fn history_of_requests_is_bounded_and_counts_are_not() {
     let issuer = TestIssuer::start();
@@ -103,6 +106,7 @@ async fn history_of_requests_is_bounded_and_counts_are_not() {
     assert_eq!(issuer.received_requests().len(), 1_000);
 }
 
+// rule: test-issuer-history
 #[tokio::test]
 async fn malformed_token_review_is_answered() {
     let issuer = TestIssuer::start();

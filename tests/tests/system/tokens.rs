@@ -52,6 +52,7 @@ async fn a_key_never_comes_from_a_token() {
 }
 
 /// RFC 7515, 4.1.11 (`crit`); RFC 7797, 3 (`b64`); RFC 7516, 4.1.2 and 4.1.3 (`enc`, `zip`).
+// rule: token-type
 #[tokio::test]
 async fn a_header_that_demands_is_refused() {
     let issuer = TestIssuer::start();
@@ -109,6 +110,7 @@ async fn a_verifier_may_allow_fewer_algorithms() {
 
 /// RFC 9700, 2.3 and 4.10.2: a token that is good elsewhere too is worth stealing there. An API server
 /// is the worst place of all.
+// rule: other-audiences
 #[tokio::test]
 async fn tokens_for_others_too_are_refused_on_request() {
     let issuer = TestIssuer::start();
@@ -133,6 +135,7 @@ async fn tokens_for_others_too_are_refused_on_request() {
 }
 
 /// RFC 7519, 4.1.4: some small leeway, no more than a few minutes.
+// rule: leeway
 #[tokio::test]
 async fn the_leeway_can_be_set() {
     use std::time::{Duration, SystemTime};
@@ -170,6 +173,7 @@ async fn token_issued_this_second_is_valid_without_leeway() {
 }
 
 /// RFC 8705, 3 and RFC 9449, 7.1: a token that is bound to a key is not accepted without its proof.
+// rule: sender-constrained
 #[tokio::test]
 async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
     let issuer = TestIssuer::start();

@@ -69,6 +69,7 @@ async fn greet(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     Ok(Response::new(Body::from(who.namespace().to_owned())))
 }
 
+// rule: waiting-requests
 #[tokio::test]
 async fn requests_that_wait_for_keys_hold_no_permit_of_an_inner_limit() {
     for (limit, asking) in [(1, 100), (64, 10_000)] {
@@ -179,6 +180,7 @@ async fn the_inner_service_is_ready_when_it_is_called() {
     assert_eq!(called.load(Ordering::Relaxed), 3);
 }
 
+// rule: waiting-requests
 #[tokio::test]
 async fn a_request_that_waits_leaves_the_permit_that_was_taken_for_it() {
     let (issuer, layer, permits) = gated(0);

@@ -47,6 +47,7 @@ impl Drop for Folder {
 }
 
 /// In a process whose platform trusts the server's root.
+// rule: root-certificates
 #[tokio::test]
 async fn platform_root_is_trusted_unless_roots_are_given() {
     if is_child() {
@@ -102,6 +103,7 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
 }
 
 /// A proxy of the environment could answer in place of the API server, and would get its token.
+// rule: root-certificates
 #[tokio::test]
 async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_ways_out() {
     const WAYS_OUT: [&str; 2] = ["with_additional_root_certificates_file()", "with_fetch_proxy()"];
@@ -142,6 +144,7 @@ const NO_END: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n";
 const NO_BEGIN: &str = "-----BEGIN hidden\n";
 const OTHER: &str = "-----BEGIN OTHER-----\nAAAA\n-----END OTHER-----\n";
 
+// rule: root-certificates
 #[tokio::test]
 async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
     let log = Log::catch();
@@ -181,6 +184,7 @@ async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
     }
 }
 
+// rule: root-certificates
 #[tokio::test]
 async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
     let server = TestIssuer::builder().tls().start();

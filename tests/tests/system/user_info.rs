@@ -79,6 +79,7 @@ async fn newer_servers_say_more() {
     assert_eq!(caller.user_info().extra, expected);
 }
 
+// rule: cluster-names
 #[tokio::test]
 async fn a_prefix_tells_clusters_apart() {
     let blue = captured().with_cluster("blue").with_user_prefix("blue:");

@@ -260,6 +260,7 @@ fn a_value_of_another_kind_is_refused() {
     }
 }
 
+// rule: accepted-forms
 #[test]
 fn times_may_have_a_fraction_or_an_exponent() {
     let text = full().to_string().replace(":1795330026", ":1.795330026999e9");
@@ -336,6 +337,7 @@ fn a_member_that_stands_twice_is_refused_wherever_it_is() {
     }
 }
 
+// rule: strict-json
 #[test]
 fn custom_claims_hold_nothing_that_the_strict_reader_rejects() {
     let twice = r#"{"role":"user","role":"admin"}"#;
@@ -513,6 +515,7 @@ fn a_legacy_token_is_told_apart_from_one_without_exp() {
     assert_eq!(service_account(&with("/exp", None)).unwrap_err(), InvalidToken::MissingExpiry);
 }
 
+// rule: sender-constrained
 #[test]
 fn key_of_the_sender_is_found_wherever_it_stands() {
     let constrained = |payload: &str, kubernetes| {

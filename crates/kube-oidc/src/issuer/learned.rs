@@ -165,6 +165,7 @@ mod tests {
         names.find(name, Moment::now(clock)).map(|(left, _)| left)
     }
 
+    // rule: issuer-migration
     #[test]
     fn former_name_ends_a_day_after_it_was_named_last() {
         let (names, clock) = (LearnedNames::new(DAY, Arc::default()), clock());
@@ -208,6 +209,7 @@ mod tests {
         assert!(names.remember("old"));
     }
 
+    // rule: name-flood
     #[test]
     fn new_name_each_time_fills_neither_memory_nor_log() {
         let (names, clock) = (LearnedNames::new(DAY, Arc::default()), clock());

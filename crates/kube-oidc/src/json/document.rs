@@ -61,6 +61,7 @@ fn other_text(text: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    // rule: not-a-key-set
     #[test]
     fn byte_order_mark_is_ignored_once_and_at_the_start_only() {
         assert_eq!(document_text("\u{feff}{}".as_bytes()), Ok("{}"));

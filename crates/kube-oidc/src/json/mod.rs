@@ -601,6 +601,7 @@ mod tests {
         accepted
     }
 
+    // rule: strict-json
     #[test]
     fn members_twice_are_refused_at_every_depth_and_after_unescaping() {
         assert!(accepts(r#"{"a":1,"b":{"a":1},"c":[{"a":1},{"a":2}]}"#));
@@ -619,6 +620,7 @@ mod tests {
         assert!(!accepts(&format!("{{{body},\"m70\":0}}")));
     }
 
+    // rule: strict-json
     #[test]
     fn depth_is_bounded() {
         let nested = |n: usize| format!("{{\"a\":{}1{}}}", "[".repeat(n), "]".repeat(n));
@@ -630,6 +632,7 @@ mod tests {
         assert!(!accepts(&objects(33)));
     }
 
+    // rule: strict-json
     #[test]
     fn number_at_the_greatest_depth_is_accepted() {
         let nested = |value: &str| format!("{{\"a\":{}{value}{}}}", "[".repeat(31), "]".repeat(31));
@@ -643,6 +646,7 @@ mod tests {
         assert!(!accepts(&nested("{\"a\":1}")));
     }
 
+    // rule: strict-json
     #[test]
     fn reserved_member_names_are_rejected_at_every_depth_and_after_unescaping() {
         for name in [

@@ -119,6 +119,7 @@ mod tests {
         Change { added: added.to_owned(), removed: removed.to_owned() }
     }
 
+    // rule: key-changes
     #[test]
     fn changes_of_alternating_sets_are_logged_once_a_minute() {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
@@ -140,6 +141,7 @@ mod tests {
         assert_eq!(note(&set(&[("c", ONE)])), Some(change(r#""c""#, r#""a", "b\n""#)));
     }
 
+    // rule: key-changes
     #[test]
     fn line_names_at_most_eight_keys() {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
@@ -152,6 +154,7 @@ mod tests {
         assert!(change.added.ends_with(r#""k07", 12 more"#), "{}", change.added);
     }
 
+    // rule: key-changes
     #[test]
     fn removed_key_that_is_listed_again_is_logged_once() {
         let mut changes = KeyChanges::default();

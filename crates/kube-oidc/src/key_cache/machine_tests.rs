@@ -165,6 +165,7 @@ fn the_first_request_starts_one_flight_and_the_others_join() {
     assert!(cache.machine.is_last(flight));
 }
 
+// rule: readiness-fetch
 #[test]
 fn probe_starts_the_first_fetch_and_then_what_the_timer_would() {
     let mut cache = Cache::new();
@@ -251,6 +252,7 @@ fn a_set_fetched_by_the_timer_after_the_request_came_is_its_answer() {
     assert_eq!(cache.repeat(7), Answer::UnknownKey, "it was looked up");
 }
 
+// rule: key-set-age
 #[test]
 fn a_clock_that_is_set_back_does_not_refill_the_budget() {
     let mut cache = Cache::with_set();
@@ -262,6 +264,7 @@ fn a_clock_that_is_set_back_does_not_refill_the_budget() {
     cache.start();
 }
 
+// rule: fresh-fetch
 #[test]
 fn who_joined_an_earlier_flight_may_start_one_more() {
     let mut cache = Cache::new();
@@ -291,6 +294,7 @@ fn who_joined_a_flight_for_another_unknown_kid_may_start_one_more_within_the_bud
     }
 }
 
+// rule: new-key
 #[test]
 fn endless_unknown_key_ids_start_one_fetch_in_a_cooldown() {
     let mut cache = Cache::with_set();
@@ -311,6 +315,7 @@ fn endless_unknown_key_ids_start_one_fetch_in_a_cooldown() {
     }
 }
 
+// rule: new-key
 #[test]
 fn repeated_unknown_key_ids_leave_a_fetch_to_a_new_one() {
     for foreign in 1..=3 {
@@ -338,6 +343,7 @@ fn repeated_unknown_key_ids_leave_a_fetch_to_a_new_one() {
     }
 }
 
+// rule: new-key
 #[test]
 fn key_id_that_an_api_server_does_not_list_yet_is_looked_up_again_after_half_a_cooldown() {
     let mut cache = Cache::with_set();
@@ -353,6 +359,7 @@ fn key_id_that_an_api_server_does_not_list_yet_is_looked_up_again_after_half_a_c
     assert!(matches!(cache.due(), Due::In(wait) if wait > secs(60)), "the only one");
 }
 
+// rule: new-key
 #[test]
 fn key_ids_that_were_not_looked_up_lately_are_forgotten() {
     let mut cache = Cache::with_set();
@@ -366,6 +373,7 @@ fn key_ids_that_were_not_looked_up_lately_are_forgotten() {
     assert!(matches!(cache.repeat(7), Answer::Start(_)), "as if it were new");
 }
 
+// rule: fetch-budget
 #[test]
 fn budget_holds_after_the_very_first_fetch_too() {
     let mut cache = Cache::new();
@@ -373,6 +381,7 @@ fn budget_holds_after_the_very_first_fetch_too() {
     assert_eq!(cache.repeat(1_000), Answer::UnknownKey);
 }
 
+// rule: new-key
 #[test]
 fn refresh_serves_a_key_id_that_waits_for_the_budget() {
     let mut cache = Cache::with_set();
@@ -384,6 +393,7 @@ fn refresh_serves_a_key_id_that_waits_for_the_budget() {
     assert!(matches!(cache.due(), Due::In(wait) if wait > secs(60)));
 }
 
+// rule: fetch-budget
 #[test]
 fn refreshes_more_often_than_the_budget_allows_are_not_held_up() {
     // a file, which is read every ten seconds, beside endless unknown key IDs
@@ -407,6 +417,7 @@ fn refreshes_more_often_than_the_budget_allows_are_not_held_up() {
     assert!(ages.iter().all(|age| *age <= secs(9)), "{:?}", ages.iter().max());
 }
 
+// rule: rotation-signs
 #[test]
 fn suspicious_tokens_start_one_fetch_in_a_cooldown() {
     let mut cache = Cache::with_set();
@@ -428,6 +439,7 @@ fn suspicious_tokens_start_one_fetch_in_a_cooldown() {
     }
 }
 
+// rule: rotation-signs
 #[test]
 fn suspicious_tokens_never_take_the_last_fetch() {
     let mut cache = Cache::with_set();
@@ -441,6 +453,7 @@ fn suspicious_tokens_never_take_the_last_fetch() {
     assert!(matches!(cache.suspect(), Suspicion::Start(_)));
 }
 
+// rule: rotation-signs
 #[test]
 fn suspicious_tokens_start_nothing_while_fetches_fail() {
     let mut cache = Cache::with_set();
@@ -453,6 +466,7 @@ fn suspicious_tokens_start_nothing_while_fetches_fail() {
     assert_eq!(cache.suspect(), Suspicion::Dismiss);
 }
 
+// rule: rotation-signs
 #[test]
 fn set_that_is_newer_than_a_suspicious_token_is_its_answer() {
     let mut cache = Cache::with_set();
@@ -483,6 +497,7 @@ fn after_a_failure_requests_are_told_when_to_come_back() {
     }
 }
 
+// rule: backoff
 #[test]
 fn a_failure_is_not_the_tokens_fault_while_the_budget_is_spent() {
     let mut cache = Cache::with_set();
@@ -498,6 +513,7 @@ fn a_failure_is_not_the_tokens_fault_while_the_budget_is_spent() {
     assert!(matches!(cache.due(), Due::In(wait) if wait > secs(60)));
 }
 
+// rule: fetch-budget
 #[test]
 fn a_failure_in_between_does_not_forget_that_a_kid_was_looked_for() {
     let mut cache = Cache::with_set();
@@ -516,6 +532,7 @@ fn a_failure_in_between_does_not_forget_that_a_kid_was_looked_for() {
     assert!(!cache.machine.is_forced(flight), "an ordinary refresh");
 }
 
+// rule: fetch-budget
 #[test]
 fn fetches_that_fail_keep_the_budget() {
     // the shortest back-off of all
@@ -540,6 +557,7 @@ fn fetches_that_fail_keep_the_budget() {
     }
 }
 
+// rule: backoff
 #[test]
 fn callers_who_wait_shorten_the_backoff_to_ten_seconds() {
     // without keys in any case
@@ -597,6 +615,7 @@ fn budget_rejects_nobody_once_the_set_is_dropped_or_a_fetch_failed() {
     }
 }
 
+// rule: backoff
 #[test]
 fn retries_backoff_from_one_second_to_sixty() {
     let mut cache = Cache::with_set();
@@ -617,6 +636,7 @@ fn retries_backoff_from_one_second_to_sixty() {
     assert_eq!(cache.due(), Due::In(SECOND));
 }
 
+// rule: backoff
 #[test]
 fn the_backoff_has_full_jitter_but_never_less_than_a_tenth_of_a_second() {
     for (dice, first, second) in [(0.0, 100, 100), (0.05, 100, 100), (0.5, 500, 1_000)] {
@@ -644,6 +664,7 @@ fn many_failures_do_not_overflow_the_backoff() {
     assert_eq!(cache.due(), Due::In(secs(10)));
 }
 
+// rule: backoff
 #[test]
 fn retry_after_is_obeyed_within_bounds() {
     // with a set or without, asked for, the dice, granted: never less than what was asked for,
@@ -671,6 +692,7 @@ fn retry_after_is_obeyed_within_bounds() {
     }
 }
 
+// rule: backoff
 #[test]
 fn a_long_retry_after_is_cut_when_the_set_is_dropped() {
     let mut cache = Cache::with_set();
@@ -717,6 +739,7 @@ fn a_dropped_set_never_says_that_a_key_is_unknown() {
     assert_eq!(cache.ask_again(arrival), Answer::ComeBack(SECOND));
 }
 
+// rule: key-set-age
 #[test]
 fn a_forward_jump_past_max_stale_gets_one_fetch_before_anybody_is_sent_away() {
     for failing in [false, true] {
@@ -737,6 +760,7 @@ fn a_forward_jump_past_max_stale_gets_one_fetch_before_anybody_is_sent_away() {
     }
 }
 
+// rule: key-set-age
 #[test]
 fn a_wall_clock_set_back_does_not_keep_a_set_young() {
     let mut cache = Cache::with_set();
@@ -767,6 +791,7 @@ fn a_monotonic_clock_that_stands_still_does_not_stop_a_span() {
     cache.start_due();
 }
 
+// rule: moved-keys
 #[test]
 fn what_lands_after_it_was_given_up_is_thrown_away() {
     let mut cache = Cache::new();
@@ -1208,6 +1233,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
+    // rule: fetch-budget
     #[test]
     fn whatever_happens_fetches_keep_their_budget(
         events in prop::collection::vec(any_event(), 1..200),
@@ -1218,6 +1244,7 @@ proptest! {
         }
     }
 
+    // rule: fetch-budget
     #[test]
     fn fetches_for_callers_are_at_most_five_in_thirty_seconds(
         events in prop::collection::vec(any_event(), 1..300),

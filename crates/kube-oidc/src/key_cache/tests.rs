@@ -269,6 +269,7 @@ async fn the_issuer_decides_on_the_lifetime_within_bounds() {
     }
 }
 
+// rule: new-key
 #[tokio::test(start_paused = true)]
 async fn an_unknown_kid_gets_one_refresh_and_its_answer_from_the_new_set() {
     let source = Source::new(good(&["a"]));
@@ -286,6 +287,7 @@ async fn an_unknown_kid_gets_one_refresh_and_its_answer_from_the_new_set() {
     assert_eq!(source.count(), 3);
 }
 
+// rule: new-key
 #[tokio::test(start_paused = true)]
 async fn new_key_beside_endless_unknown_ones_is_accepted_after_a_cooldown() {
     let source = Source::new(good(&["a"]));
@@ -304,6 +306,7 @@ async fn new_key_beside_endless_unknown_ones_is_accepted_after_a_cooldown() {
     assert_eq!(source.count(), before + 1, "exactly one");
 }
 
+// rule: new-key
 #[tokio::test(start_paused = true)]
 async fn new_key_beside_a_repeated_unknown_one_is_accepted_at_once() {
     let source = Source::new(good(&["a"]));
@@ -320,6 +323,7 @@ async fn new_key_beside_a_repeated_unknown_one_is_accepted_at_once() {
     }
 }
 
+// rule: new-key
 #[tokio::test(start_paused = true)]
 async fn new_key_that_an_api_server_does_not_list_for_three_seconds_is_accepted_within_ten() {
     let source = Source::new(good(&["a"]));
@@ -339,6 +343,7 @@ async fn new_key_that_an_api_server_does_not_list_for_three_seconds_is_accepted_
     assert!(start.elapsed() < secs(10), "{:?}", start.elapsed());
 }
 
+// rule: rotation-signs
 #[tokio::test(start_paused = true)]
 async fn suspicious_tokens_take_half_of_the_permits_for_waiters() {
     let source = Source::new(good(&["a"]));
@@ -364,6 +369,7 @@ async fn suspicious_tokens_take_half_of_the_permits_for_waiters() {
     assert_eq!(source.count(), 2);
 }
 
+// rule: rotation-signs
 #[tokio::test(start_paused = true)]
 async fn suspicious_token_gets_the_set_that_replaces_its_own() {
     let source = Source::new(good(&["a"]));
@@ -414,6 +420,7 @@ async fn an_issuer_that_is_down_at_the_start_is_asked_until_it_answers() {
     }
 }
 
+// rule: backoff
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_obeyed_and_passed_on() {
     let too_many = FetchResponse::new(429, "").with_header("Retry-After", "45");
@@ -441,6 +448,7 @@ async fn a_bad_answer_keeps_the_last_set() {
     }
 }
 
+// rule: waiting-requests
 #[tokio::test(start_paused = true)]
 async fn who_finds_no_place_to_wait_is_sent_away_at_once() {
     let source = Source::new(Reply::Hang);
@@ -467,6 +475,7 @@ async fn who_finds_no_place_to_wait_is_sent_away_at_once() {
     assert_eq!(source.count(), 1);
 }
 
+// rule: waiting-requests
 #[tokio::test(start_paused = true)]
 async fn a_thousand_and_twenty_four_may_wait() {
     let source = Source::new(Reply::After(secs(1), keys(&["a"])));
@@ -555,6 +564,7 @@ async fn discovery_and_keys_together_have_one_timeout() {
 }
 
 /// Both are slow, and together slower than a fetch may take.
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn slow_document_and_slow_keys_are_read_by_two_fetches_in_turn() {
     for of in [discovered, api_server] {
@@ -607,6 +617,7 @@ fn document(jwks_uri: &str) -> Reply {
     Reply::Answer(document.with_header("Cache-Control", "max-age=3600"))
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn the_document_is_read_again_when_its_key_url_is_gone() {
     const MOVED: &str = "https://issuer.test/moved";
@@ -625,6 +636,7 @@ async fn the_document_is_read_again_when_its_key_url_is_gone() {
     }
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn key_that_is_missing_at_the_known_url_is_found_at_a_moved_one() {
     const MOVED: &str = "https://issuer.test/moved";
@@ -642,6 +654,7 @@ async fn key_that_is_missing_at_the_known_url_is_found_at_a_moved_one() {
     assert_eq!(source.urls()[5..], [MOVED]);
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn key_that_is_new_at_the_known_url_needs_no_document() {
     let source = Source::new(good(&["a"]));
@@ -653,6 +666,7 @@ async fn key_that_is_new_at_the_known_url_needs_no_document() {
     assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS]);
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn document_whose_server_is_down_leaves_the_last_url_in_use() {
     for down in [Reply::Unreachable, Reply::Hang, status(429), status(500), status(503)] {
@@ -671,6 +685,7 @@ async fn document_whose_server_is_down_leaves_the_last_url_in_use() {
     }
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn document_that_is_gone_or_wrong_ends_the_use_of_the_last_url() {
     let foreign = json!({ "issuer": "https://other.test", "jwks_uri": KEYS }).to_string();
@@ -700,6 +715,7 @@ async fn document_that_is_gone_or_wrong_ends_the_use_of_the_last_url() {
     }
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn document_that_hangs_leaves_time_to_the_keys() {
     let source = Source::new(good(&["a"]));
@@ -713,6 +729,7 @@ async fn document_that_hangs_leaves_time_to_the_keys() {
     assert_eq!((failures, has(&cache, "b")), (0, true));
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn document_that_an_abandoned_fetch_read_is_discarded() {
     const MOVED: &str = "https://issuer.test/moved";
@@ -749,6 +766,7 @@ async fn document_that_an_abandoned_fetch_read_is_discarded() {
 }
 
 /// Whatever callers send and an issuer answers, its requests are counted where they arrive.
+// rule: fetch-budget
 #[tokio::test(start_paused = true)]
 async fn issuer_gets_at_most_twelve_requests_in_thirty_seconds() {
     const MOVED: &str = "https://issuer.test/moved";
@@ -783,6 +801,7 @@ async fn issuer_gets_at_most_twelve_requests_in_thirty_seconds() {
     }
 }
 
+// rule: moved-keys
 #[tokio::test(start_paused = true)]
 async fn the_document_is_kept_while_its_key_url_only_fails() {
     let source = Source::new(good(&["a"]));
@@ -794,6 +813,7 @@ async fn the_document_is_kept_while_its_key_url_only_fails() {
     assert_eq!(source.urls(), [DOCUMENT, KEYS, KEYS, KEYS]);
 }
 
+// rule: freshness
 #[tokio::test(start_paused = true)]
 async fn validators_of_a_response_are_never_sent_back() {
     let date = "Sat, 21 Nov 2026 06:47:42 GMT";
@@ -822,6 +842,7 @@ async fn validators_of_a_response_are_never_sent_back() {
     }
 }
 
+// rule: freshness
 #[tokio::test(start_paused = true)]
 async fn not_modified_response_is_a_failure() {
     let source = Source::new(status(304));

@@ -274,6 +274,7 @@ fn each_algorithm_takes_its_signature_and_no_other() {
     }
 }
 
+// rule: accepted-forms
 #[test]
 fn high_and_low_s_are_both_good() {
     const ORDER: &str = "_____wAAAAD__________7zm-q2nF56E87nKwvxjJVE";
@@ -295,6 +296,7 @@ fn high_and_low_s_are_both_good() {
     assert!(verifies(&set, None, Algorithm::Es256, &[r, &other_s].concat()));
 }
 
+// rule: accepted-forms
 #[test]
 fn a_key_without_alg_is_for_its_family_and_no_other() {
     use Algorithm as A;
@@ -345,6 +347,7 @@ fn ed25519_has_two_names() {
     }
 }
 
+// rule: key-limits
 #[test]
 fn different_keys_of_one_kid_are_all_tried() {
     let signers: Vec<Signer> = (0..5).map(|_| Signer::ed25519()).collect();
@@ -387,6 +390,7 @@ fn a_token_without_kid_gets_the_only_key_that_fits() {
     assert_eq!(set.find(None, Algorithm::Es256).unwrap_err(), NoKey::Ambiguous);
 }
 
+// rule: empty-kid
 #[test]
 fn equal_keys_under_several_names_count_as_one_without_a_kid() {
     let (one, other) = (Signer::rsa(), Signer::ec(Algorithm::Es256));
@@ -656,6 +660,7 @@ fn the_reason_for_a_skipped_key_shows_no_more_than_a_line_of_the_issuers_text() 
     }
 }
 
+// rule: key-limits
 #[test]
 fn the_limit_of_a_kid_is_exact() {
     let (one, two) = ("k".repeat(1024), "k".repeat(1025));
@@ -667,6 +672,7 @@ fn the_limit_of_a_kid_is_exact() {
     assert_eq!(texts(&skipped), [shown]);
 }
 
+// rule: key-limits
 #[test]
 fn the_limits_of_an_rsa_key_are_exact() {
     let rsa = Signer::rsa().named("k");
@@ -753,6 +759,7 @@ fn unknown_members_and_certificates_are_ignored() {
     assert!(verifies(&set, Some("k"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa)));
 }
 
+// rule: key-limits
 #[test]
 fn two_hundred_and_fifty_six_keys_are_read_and_one_more_is_not() {
     let key = Signer::ed25519();

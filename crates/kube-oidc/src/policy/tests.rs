@@ -38,6 +38,7 @@ fn names_are_compared_whole() {
     }
 }
 
+// rule: cluster-names
 #[test]
 fn a_name_belongs_to_a_cluster() {
     let (blue, green) = (caller(Some("blue"), "ns", "sa"), caller(Some("green"), "ns", "sa"));
@@ -82,6 +83,7 @@ fn presence_audience_cluster_and_own_checks() {
     assert!(!allows(Policy::when("never", |_| false), &plain));
 }
 
+// rule: policy-by-node
 #[test]
 fn caller_is_allowed_on_its_own_node_only() {
     let on = |node: &str| {
@@ -105,6 +107,7 @@ fn caller_is_allowed_on_its_own_node_only() {
     assert!(!allows(blue, &on("worker-1").with_cluster("green")));
 }
 
+// rule: policy-by-node
 #[test]
 fn token_without_a_node_is_undecided() {
     let without = caller(None, "logging", "agent");

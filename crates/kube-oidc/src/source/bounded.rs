@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(received, b"12345678");
     }
 
+    // rule: connection-bytes
     #[tokio::test]
     async fn connection_over_its_limit_fails_for_good() {
         let (client, mut server) = duplex(64);

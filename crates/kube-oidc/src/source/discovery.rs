@@ -149,6 +149,7 @@ mod tests {
         }
     }
 
+    // rule: absent-key-members
     #[test]
     fn bad_documents_are_refused() {
         let with_keys_at =

@@ -37,6 +37,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
+    // rule: fetch-budget
     #[test]
     fn two_extra_requests_in_a_window() {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH);

@@ -119,6 +119,7 @@ mod tests {
         freshness.lifetime(&response(200, headers)).as_secs()
     }
 
+    // rule: freshness
     #[test]
     fn the_answer_decides_within_our_bounds() {
         for (headers, expected) in [

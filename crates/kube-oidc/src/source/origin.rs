@@ -59,6 +59,7 @@ impl fmt::Display for Origin {
 mod tests {
     use super::*;
 
+    // rule: not-a-key-set
     #[test]
     fn only_known_values_of_headers_are_shown() {
         for (name, value, shown) in [

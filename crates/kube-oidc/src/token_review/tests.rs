@@ -136,6 +136,7 @@ async fn a_good_answer_counts_for_an_interval_and_not_longer() {
     assert_eq!(api_server.calls(), 2);
 }
 
+// rule: review-match
 #[tokio::test]
 async fn a_bad_answer_counts_for_five_seconds() {
     let (api_server, clock) = (Scripted::new([Ok(bad()), Ok(good())]), clock());
@@ -149,6 +150,7 @@ async fn a_bad_answer_counts_for_five_seconds() {
     assert_eq!(api_server.calls(), 2);
 }
 
+// rule: review-match
 #[tokio::test]
 async fn only_an_answer_about_this_token_counts() {
     let lie = |change: fn(&mut ReviewStatus)| {
@@ -174,6 +176,7 @@ async fn only_an_answer_about_this_token_counts() {
     }
 }
 
+// rule: review-sharing
 #[tokio::test]
 async fn who_asks_at_the_same_time_shares_one_call_and_its_answer() {
     for (answer, expected) in [
@@ -200,6 +203,7 @@ async fn who_asks_at_the_same_time_shares_one_call_and_its_answer() {
     }
 }
 
+// rule: review-sharing
 #[tokio::test]
 async fn an_asker_who_goes_away_leaves_the_answer_to_the_next() {
     let api_server = Scripted::new([Ok(good())]);
@@ -224,6 +228,7 @@ async fn an_asker_who_goes_away_leaves_the_answer_to_the_next() {
     assert_eq!((api_server.calls(), answers.calls_in_flight()), (1, 0));
 }
 
+// rule: review-sharing
 #[tokio::test(start_paused = true)]
 async fn who_waits_and_is_not_polled_holds_nobody_up() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
@@ -324,6 +329,7 @@ fn a_call_that_stands_still_is_not_waited_for_without_end() {
 }
 
 /// A timer stands still in a suspend, and what comes after it was said before.
+// rule: review-interval
 #[tokio::test]
 async fn a_good_answer_that_comes_after_a_suspend_is_none() {
     for (keep, expected) in [(None, Err(Reason::ReviewUnavailable)), (Some(3600), Ok(()))] {
@@ -418,6 +424,7 @@ fn outside_a_runtime_nobody_can_be_asked() {
     assert_eq!(why.cause(), ReviewUnavailableCause::NoRuntime);
 }
 
+// rule: review-match
 #[tokio::test]
 async fn by_default_no_answer_is_kept_and_none_is_an_error_for_long() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
@@ -451,6 +458,7 @@ async fn who_waits_in_vain_goes_on_with_the_kept_answer() {
     }
 }
 
+// rule: kept-review
 #[tokio::test]
 async fn a_refusal_ends_what_was_kept() {
     let (api_server, clock) = (Scripted::new([Ok(good())]), clock());
@@ -465,6 +473,7 @@ async fn a_refusal_ends_what_was_kept() {
     assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
 }
 
+// rule: review-secrets
 #[tokio::test]
 async fn errors_of_a_review_show_no_part_of_the_response_or_the_token() {
     let mut status = good();

@@ -509,6 +509,7 @@ fn live(steps: &[CheckResult], manner: Manner) -> Result<usize, TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
+    // rule: cached-equals-uncached, learned-name-rank, removed-key
     #[test]
     fn warm_and_cold_say_the_same(
         steps in prop::collection::vec(step(), 1..40),
@@ -579,6 +580,7 @@ fn as_much_is_remembered_as_was_asked_for() {
 }
 
 /// One that should be replaced in 150 s is not taken after that, though it is remembered.
+// rule: cached-equals-uncached
 #[test]
 fn what_a_verifier_limits_ends_remembered_tokens_too() {
     let steps = [CheckResult::Verify(1), CheckResult::Advance(149), CheckResult::Advance(1)];
@@ -595,6 +597,7 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
     assert!(!is_remembered(&steps));
 }
 
+// rule: cache-key
 #[test]
 fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
     let mut world = World::new(Manner::default());

@@ -345,6 +345,7 @@ mod tests {
 
     use super::*;
 
+    // rule: client-origins
     #[tokio::test]
     async fn token_in_the_default_folder_is_rejected_by_its_place() {
         let folder = std::env::temp_dir().join(format!("kube-oidc-default-{}", std::process::id()));

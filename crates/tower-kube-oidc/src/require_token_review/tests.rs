@@ -85,6 +85,7 @@ fn is_reviewed(extensions: &Extensions) -> bool {
     extensions.get::<Reviewed>().is_some()
 }
 
+// rule: review-route
 #[tokio::test]
 async fn the_token_is_gone_once_it_was_reviewed() {
     let (issuer, inner) = (TestIssuer::start(), Keeping::default());
@@ -132,6 +133,7 @@ async fn where_nobody_can_review_no_token_is_left() {
     assert!(!has_token(&inner.last()));
 }
 
+// rule: review-route
 #[tokio::test]
 async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     let (issuer, other) = (TestIssuer::start(), TestIssuer::start());

@@ -128,6 +128,7 @@ fn an_issuer_with_another_issuers_document_is_a_503_whose_cause_is_in_the_log() 
     assert!(line.contains(other.url()), "{line}");
 }
 
+// rule: fetch-credentials
 #[test]
 fn a_proxy_of_the_environment_is_not_used_for_plain_http() {
     let proxy = TestIssuer::start();
@@ -278,6 +279,7 @@ fn a_signal_ends_it_cleanly() {
     assert!(demo.terminate().success());
 }
 
+// rule: audience-required, logs-without-secrets
 #[test]
 fn what_cannot_work_is_one_line_and_status_2() {
     let (issuer, page) = ("https://issuer.example", "--dangerous-expose-page");

@@ -10,6 +10,7 @@ use super::{ISSUER, Lock};
 
 /// RFC 7515, 4 and RFC 8259, 4: names are unique. Of two members of one name one parser takes the
 /// first, and another the last.
+// rule: strict-json
 #[test]
 fn members_twice_in_a_header() {
     let lock = Lock::new();
@@ -41,6 +42,7 @@ fn members_twice_in_a_header() {
 }
 
 /// RFC 7519, 4 and RFC 8259, 4: the same of claims.
+// rule: strict-json
 #[test]
 fn members_twice_in_a_payload() {
     let lock = Lock::new();
@@ -152,6 +154,7 @@ fn members_twice_in_a_key_set() {
 
 /// RFC 8259, 9: a parser may set limits. 32 levels are read and 33 are not, of lists, of objects
 /// and of both, in header and payload.
+// rule: strict-json
 #[test]
 fn nesting() {
     let lock = Lock::new();
@@ -250,6 +253,7 @@ fn bytes_that_are_no_unicode() {
 
 /// RFC 8259, 2 and 8.1; RFC 7515, 4 and RFC 7519, 7.2: a part is one object. This is what stands
 /// before or behind it.
+// rule: not-a-key-set
 #[test]
 fn what_is_beside_the_object() {
     let lock = Lock::new();

@@ -39,6 +39,7 @@ fn beside_a_good_key(algorithm: SigningAlgorithm, members: &Value) -> (Lock, For
 /// With an exponent of 1 the padded digest is its own signature, and everybody can write that; 3 is
 /// what Bleichenbacher's forgery of 2006 needs (CVE-2006-4339), and an even one is no key. NIST SP
 /// 800-56B, 6.2: above 65536, and odd.
+// rule: key-limits
 #[test]
 fn rsa_exponents() {
     let e = |e: &[u8]| json!({ "e": text(e) });
@@ -70,6 +71,7 @@ fn rsa_exponents() {
 
 /// RFC 7518, 3.3: 2048 bits at least. Longer than 8192 makes whoever checks work; an even modulus
 /// or one of small factors everybody can factor.
+// rule: key-limits
 #[test]
 fn rsa_moduli() {
     let n = bytes(&key(SigningAlgorithm::Rs256).jwk()["n"]);
@@ -154,6 +156,7 @@ fn points_on_no_curve() {
 /// Ed25519, of which RFC 8032, 5.1.7 says nothing. Then the neutral point and zero are a signature
 /// over every message, or over one in eight, and everybody can write that. It is RSA's exponent
 /// of 1 once more. All encodings that decoders take are listed, those of numbers beyond the field too.
+// rule: key-limits
 #[test]
 fn points_of_small_order() {
     let p = |low: u8, sign: u8| {
@@ -202,6 +205,7 @@ fn points_of_small_order() {
 
 /// RFC 7517, 4.2 to 4.4: a key says what it is for. One for encryption, or one that only signs,
 /// checks no token.
+// rule: absent-key-members
 #[test]
 fn keys_for_another_use() {
     for algorithm in [SigningAlgorithm::Rs256, SigningAlgorithm::Es256] {
@@ -268,6 +272,7 @@ fn private_members() {
 
 /// RFC 7517, 4.5: keys of one name are told apart by their algorithm, and then tried. There is an
 /// end to that, since each costs a signature check.
+// rule: key-limits
 #[test]
 fn many_keys_of_one_name() {
     let keys: Vec<SigningKey> = (0..6)

@@ -252,6 +252,7 @@ fn the_length_of_a_token() {
 /// The rest of the limits that a token meets: those of names in Kubernetes (`apimachinery`,
 /// `pkg/util/validation/validation.go`: `DNS1123LabelMaxLength`, `DNS1123SubdomainMaxLength`), and of
 /// names of keys (`pkg/serviceaccount/externaljwt/plugin/keycache.go`).
+// rule: key-limits
 #[test]
 fn the_lengths_of_names() {
     let lock = Lock::new();

@@ -9,6 +9,7 @@ use super::{ISSUER, Lock, key, token_by, verdict};
 
 /// RFC 8725, 2.8 and 3.11; RFC 7515, 4.1.9: a JWT of another kind, by the same issuer and key. Each
 /// of these says in `typ` what it is.
+// rule: token-type
 #[test]
 fn tokens_of_another_type() {
     let lock = Lock::new();
@@ -76,6 +77,7 @@ fn tokens_of_another_type() {
 
 /// RFC 9068, 2.1 and 4; RFC 8725, 3.11 and 3.12: the other way round. Who asks for access tokens gets
 /// no other token of the issuer.
+// rule: token-type
 #[test]
 fn tokens_of_another_type_where_one_is_demanded() {
     let es256 = key(SigningAlgorithm::Es256);

@@ -13,6 +13,7 @@ use super::{Lock, is_rsa, verdict};
 
 /// No bit of a token is free, in none of its parts and between them: two texts are never one
 /// token, and no other text is one. Where a signature costs little, every bit is tried.
+// rule: cache-key
 #[test]
 fn no_bit_of_a_token_is_free() {
     for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {

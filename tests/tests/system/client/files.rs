@@ -12,6 +12,7 @@ pub(super) fn with_payload(payload: &str) -> String {
     format!("eyJhbGciOiJub25lIn0.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(payload))
 }
 
+// rule: client-origins
 #[tokio::test]
 async fn a_file_without_a_good_token_is_an_error_before_anything_is_sent() {
     let issuer = TestIssuer::start();
@@ -124,6 +125,7 @@ async fn a_file_without_a_good_token_is_an_error_before_anything_is_sent() {
     assert_eq!(named.seen(), [bearer(&good)]);
 }
 
+// rule: client-origins
 #[tokio::test]
 async fn a_token_for_the_api_server_is_sent_where_that_is_asked_for() {
     let issuer = TestIssuer::start();

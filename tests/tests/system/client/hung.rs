@@ -34,6 +34,7 @@ fn cause(sent: Result<String, CallError>) -> String {
     }
 }
 
+// rule: hung-file
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn hung_token_file_leaves_the_last_token_in_use_until_it_expires() {
     let issuer = TestIssuer::start();
@@ -79,6 +80,7 @@ async fn hung_token_file_leaves_the_last_token_in_use_until_it_expires() {
     assert_eq!(recovered, new);
 }
 
+// rule: hung-file
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn calls_without_a_token_fail_together_while_the_file_hangs() {
     let volume = Volume::new();

@@ -44,6 +44,7 @@ async fn a_call_over_a_channel_says_who_calls() {
     assert_eq!(grpc(HealthClient::new(layer.layer(channel))).await.unwrap(), "payments/checkout");
 }
 
+// rule: client-origins
 #[tokio::test]
 async fn no_host_but_the_named_one_sees_anything() {
     let issuer = TestIssuer::start();
@@ -150,6 +151,7 @@ async fn what_is_no_port_is_no_origin() {
     }
 }
 
+// rule: client-origins
 #[tokio::test]
 async fn a_redirect_to_another_host_ends_the_call() {
     let issuer = TestIssuer::start();
@@ -181,6 +183,7 @@ async fn a_redirect_to_another_host_ends_the_call() {
     stranger.assert_untouched().await;
 }
 
+// rule: client-origins
 #[tokio::test]
 async fn between_named_hosts_each_is_sent_its_own_token() {
     let issuer = TestIssuer::start();
@@ -235,6 +238,7 @@ async fn an_authorization_of_the_request_is_replaced_and_the_new_one_is_hidden()
 }
 
 /// A gateway that several share may go by it.
+// rule: client-origins
 #[tokio::test]
 async fn a_host_header_that_names_somebody_else_ends_the_call() {
     let issuer = TestIssuer::start();
@@ -267,6 +271,7 @@ async fn a_host_header_that_names_somebody_else_ends_the_call() {
     assert_eq!(named.seen(), [bearer(&token)]);
 }
 
+// rule: client-origins
 #[tokio::test]
 async fn a_channel_that_hides_where_it_goes_needs_a_layer_of_its_own() {
     let issuer = TestIssuer::start();

@@ -80,6 +80,7 @@ fn number(message: Result<Option<HealthCheckResponse>, Status>) -> i32 {
     message.unwrap().expect("a message").status
 }
 
+// rule: stream-expiry
 #[tokio::test]
 async fn a_grpc_call_ends_when_its_token_expires_if_that_was_asked_for() {
     let issuer = TestIssuer::start();
@@ -158,6 +159,7 @@ async fn a_grpc_web_stream_ends_when_its_token_expires() {
     assert!(soon(outside.message()).await.is_err());
 }
 
+// rule: stream-expiry
 #[tokio::test]
 async fn an_http_answer_breaks_off_when_its_token_expires() {
     let issuer = TestIssuer::start();
@@ -247,6 +249,7 @@ async fn a_layer_that_only_reports_ends_nothing() {
     assert_eq!(number(soon(open.message()).await), 1);
 }
 
+// rule: stream-expiry
 #[tokio::test]
 async fn a_call_ends_when_its_token_expires_even_if_the_service_is_busy() {
     let issuer = TestIssuer::start();

@@ -58,6 +58,7 @@ fn request(
     request
 }
 
+// rule: response-format
 #[tokio::test]
 async fn only_what_is_surely_grpc_is_answered_so() {
     let issuer = TestIssuer::start();
@@ -115,6 +116,7 @@ async fn only_what_is_surely_grpc_is_answered_so() {
     }
 }
 
+// rule: response-format
 #[tokio::test]
 async fn the_form_of_answers_can_be_set() {
     let issuer = TestIssuer::start();

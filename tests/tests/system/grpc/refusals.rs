@@ -59,6 +59,7 @@ async fn calls_with_a_bad_token_are_unauthenticated() {
     }
 }
 
+// rule: response-format
 #[tokio::test]
 async fn calls_that_need_keys_which_are_not_here_are_unavailable() {
     let (down, failing) = (TestIssuer::start(), TestIssuer::start());

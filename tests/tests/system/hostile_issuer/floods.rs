@@ -40,6 +40,7 @@ fn flood(first: Vec<u8>, again: Vec<u8>) -> (String, mpsc::Receiver<usize>) {
     (url, sent)
 }
 
+// rule: connection-bytes
 #[tokio::test(flavor = "current_thread")]
 async fn endless_response_is_cut_off_and_leaves_other_tasks_running() {
     const TOO_MUCH: &str = "more than 2097152 bytes received";

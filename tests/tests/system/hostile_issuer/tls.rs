@@ -70,6 +70,7 @@ pub(crate) const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
 /// RFC 9110, 4.3.4 and RFC 5280, 6: who is asked must prove the name, now, by an authority that is
 /// trusted. No request is sent to anybody else, so no credential either.
+// rule: fetch-credentials
 #[tokio::test]
 async fn certificates_that_prove_nothing() {
     let trusted = authority(|_| ());
@@ -175,6 +176,7 @@ async fn certificates_that_prove_nothing() {
 
 /// Other libraries accept some of these: a common name in place of a host (RFC 9525, 2 does not), and
 /// the certificate of an authority.
+// rule: fetch-credentials
 #[tokio::test]
 async fn certificate_that_names_its_host_in_no_valid_way_is_rejected() {
     let trusted = authority(|_| ());
@@ -347,6 +349,7 @@ async fn lies_over_tls() {
 
 /// HTTP/2 is not spoken: none of its floods (CVE-2024-27316, CVE-2019-9512 and their kin) is listened
 /// to, and no log quotes what comes with an error of it (RFC 9113, 6.8).
+// rule: fetch-credentials
 #[tokio::test]
 async fn http2_is_not_spoken() {
     let trusted = authority(|_| ());
@@ -380,6 +383,7 @@ async fn http2_is_not_spoken() {
 
 /// Who goes on after its fetch is over is not listened to: the next fetch is minutes away, and
 /// until then what it says is work for nothing.
+// rule: connection-bytes
 #[tokio::test]
 async fn a_connection_ends_soon_after_its_fetch() {
     let hostile = Hostile::start().await;
@@ -404,6 +408,7 @@ async fn a_connection_ends_soon_after_its_fetch() {
 
 /// A certificate that goes bad in mid-life: the last good set stays in use, nothing is asked of who
 /// shows it, and with a good one again it goes on.
+// rule: fetch-credentials
 #[tokio::test]
 async fn a_certificate_that_goes_bad_in_mid_life() {
     let trusted = authority(|_| ());

@@ -24,6 +24,7 @@ async fn marks(issuer: &TestIssuer) -> Vec<Passed> {
     marks
 }
 
+// rule: layer-marks
 #[tokio::test]
 async fn what_was_there_before_is_gone_before_any_decision() {
     let issuer = start_issuer();
@@ -161,6 +162,7 @@ struct Worker {
     client_id: String,
 }
 
+// rule: several-issuers
 #[tokio::test]
 async fn layers_for_other_claims_say_nothing_about_these() {
     let issuer = start_issuer();
@@ -243,6 +245,7 @@ async fn claims_that_no_layer_gives_are_nobodys() {
     assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 500);
 }
 
+// rule: layer-narrows
 #[tokio::test]
 async fn two_layers_of_one_verifier_refuse_each_others_tokens() {
     let issuer = start_issuer();

@@ -35,6 +35,7 @@ async fn optional_lets_those_pass_who_bring_no_token() {
     }
 }
 
+// rule: layer-marks
 #[tokio::test]
 async fn optional_refuses_every_token_that_is_not_good() {
     let issuer = start_issuer();
@@ -54,6 +55,7 @@ async fn optional_refuses_every_token_that_is_not_good() {
     }
 }
 
+// rule: layer-marks
 #[tokio::test]
 async fn optional_without_keys_serves_those_who_need_none() {
     let issuer = start_issuer();

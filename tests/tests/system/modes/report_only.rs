@@ -7,6 +7,7 @@ fn reported<'a>(lines: &'a [String], reason: &str) -> Vec<&'a String> {
     lines.iter().filter(|l| l.contains("would be refused") && l.contains(&reason)).collect()
 }
 
+// rule: layer-marks
 #[tokio::test]
 async fn report_only_refuses_nobody_and_says_what_would_have_been() {
     let log = Log::catch();
@@ -68,6 +69,7 @@ async fn report_only_without_keys_refuses_nobody() {
     }
 }
 
+// rule: layer-marks
 #[tokio::test]
 async fn report_only_takes_the_policies_below_along() {
     let log = Log::catch();

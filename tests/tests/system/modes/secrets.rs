@@ -14,6 +14,7 @@ fn chatty(layer: OidcAuthLayer) -> OidcAuthLayer {
         })
 }
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn nothing_of_a_token_is_shown_in_any_mode() {
     async fn show(request: Request) -> String {

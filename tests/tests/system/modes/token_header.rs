@@ -4,6 +4,7 @@ use http::header::{CACHE_CONTROL, VARY};
 
 use super::*;
 
+// rule: token-header
 #[tokio::test]
 async fn a_header_that_is_named_is_the_only_one_that_is_read() {
     let issuer = start_issuer();
@@ -78,6 +79,7 @@ fn caching(answered: &Answered) -> [Vec<&str>; 2] {
     })
 }
 
+// rule: http-caches
 #[tokio::test]
 async fn caches_learn_that_responses_depend_on_the_named_header() {
     let issuer = start_issuer();
@@ -142,6 +144,7 @@ async fn caches_learn_that_responses_depend_on_the_named_header() {
     }
 }
 
+// rule: http-caches
 #[tokio::test]
 async fn every_rejection_forbids_caches() {
     let (issuer, down) = (start_issuer(), start_issuer());
@@ -176,6 +179,7 @@ async fn every_rejection_forbids_caches() {
     }
 }
 
+// rule: token-header
 #[tokio::test]
 async fn the_named_header_is_hidden_and_removed_and_the_usual_one_stays() {
     let issuer = start_issuer();

@@ -242,6 +242,7 @@ fn routes(layer: OidcAuthLayer) -> Router {
         .layer(chatty(layer))
 }
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
     let mut seen = Seen::new();
@@ -307,6 +308,7 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
     assert!(hidden.shown_in(&panics()).is_some());
 }
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
     let mut seen = Seen::new();
@@ -390,6 +392,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
     seen.assert_hides(&hidden, &words);
 }
 
+// rule: logs-without-tokens
 #[tokio::test]
 async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
     let mut seen = Seen::new();

@@ -46,6 +46,7 @@ fn set<T: Debug, E: Error + 'static>(made: Result<T, E>) -> String {
     }
 }
 
+// rule: logs-without-secrets
 #[test]
 fn no_setting_shows_a_password_or_a_query() {
     for (url, is_shown) in [
@@ -100,6 +101,7 @@ fn no_setting_shows_a_password_or_a_query() {
     }
 }
 
+// rule: logs-without-secrets
 #[test]
 fn no_setting_shows_a_credential_or_a_bundle() {
     for (text, words) in [
@@ -118,6 +120,7 @@ fn no_setting_shows_a_credential_or_a_bundle() {
 }
 
 /// What a server can say in place of keys.
+// rule: logs-without-secrets
 #[tokio::test]
 async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
     let log = Log::catch();
@@ -201,6 +204,7 @@ async fn no_byte_of_a_response_is_in_an_error_or_the_log() {
     assert!(log.contains("status 403") && !log.contains("7355608"));
 }
 
+// rule: logs-without-secrets
 #[tokio::test]
 async fn unreachable_server_shows_no_query() {
     let log = Log::catch();

@@ -76,6 +76,7 @@ async fn each_captured_token_has_the_verdict_of_its_api_server() {
     assert_eq!(reviewed, 10);
 }
 
+// rule: review-interval
 #[tokio::test]
 async fn a_deleted_pod_is_refused_though_its_signature_is_good() {
     let (api_server, token) = capture("deleted-pod");
@@ -111,6 +112,7 @@ async fn an_answer_for_another_audience_or_token_confirms_nothing() {
     assert_eq!(verdict(&api_server, "orders", &for_orders).await, Err(Reason::ReviewMismatch));
 }
 
+// rule: review-interval
 #[tokio::test]
 async fn it_is_sent_a_token_review_with_our_audiences_and_our_own_token() {
     let (api_server, token) = capture("valid-pod");

@@ -39,6 +39,7 @@ async fn cause(verifier: &Verifier, token: &str) -> ReviewUnavailableCause {
     }
 }
 
+// rule: review-credentials
 #[tokio::test]
 async fn rejected_credentials_are_read_again_at_the_next_call() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
@@ -62,6 +63,7 @@ async fn rejected_credentials_are_read_again_at_the_next_call() {
     assert!(!lines[0].contains("permission"), "{lines:?}");
 }
 
+// rule: review-credentials
 #[tokio::test]
 async fn missing_permission_is_what_a_403_says() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
@@ -73,6 +75,7 @@ async fn missing_permission_is_what_a_403_says() {
     assert!(lines[0].contains("403; this service has no permission to create tokenreviews"));
 }
 
+// rule: review-credentials
 #[tokio::test]
 async fn outage_is_two_lines_in_the_log() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
@@ -99,6 +102,7 @@ async fn outage_is_two_lines_in_the_log() {
 }
 
 /// As one that takes few requests at a time.
+// rule: review-credentials
 #[tokio::test]
 async fn throttling_api_server_does_not_fill_the_log() {
     let (log, cluster, clock) = (Log::catch(), cluster(), clock());
@@ -138,6 +142,7 @@ fn counting(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
     (address, count)
 }
 
+// rule: review-runtimes
 #[test]
 fn runtimes_share_connections_whose_responses_are_bounded_one_by_one() {
     let (cluster, clock) = (cluster(), clock());
@@ -158,6 +163,7 @@ fn runtimes_share_connections_whose_responses_are_bounded_one_by_one() {
     assert!(connections.load(Ordering::SeqCst) <= 2, "{connections:?}");
 }
 
+// rule: review-runtimes
 #[tokio::test]
 async fn informational_responses_without_end_are_not_read() {
     let (cluster, clock) = (cluster(), clock());

@@ -43,6 +43,7 @@ fn assert_asked(cluster: &TestIssuer, tokens: &[&String]) {
     assert_eq!(asked, expected);
 }
 
+// rule: review-scope
 #[tokio::test]
 async fn no_token_reaches_the_api_server_of_another_cluster() {
     let (blue, green) = (cluster(), cluster());
@@ -74,6 +75,7 @@ async fn no_token_reaches_the_api_server_of_another_cluster() {
     assert_eq!(verdict(&verifier, &of_green_too).await, Ok("green".to_owned()));
 }
 
+// rule: review-scope
 #[tokio::test]
 async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
     let (blue, green) = (sharing(), sharing());
@@ -124,6 +126,7 @@ async fn one_whose_api_server_is_away_does_not_touch_the_other() {
     }
 }
 
+// rule: review-scope
 #[test]
 fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
     let (blue, green) = (cluster(), cluster());
@@ -149,6 +152,7 @@ fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
     verifier.add_issuer(reviewed(&green, "green")).unwrap();
 }
 
+// rule: review-scope
 #[tokio::test]
 async fn a_route_that_demands_a_review_refuses_whom_nobody_can_review() {
     let (blue, green, late) = (cluster(), cluster(), cluster());

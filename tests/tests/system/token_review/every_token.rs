@@ -13,6 +13,7 @@ async fn every(builder: VerifierBuilder) -> HttpServer {
     serve(layer(builder.require_token_review().build().unwrap())).await
 }
 
+// rule: review-interval
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_with_one_token_ask_once() {
     let (cluster, clock) = (cluster(), clock());
@@ -59,6 +60,7 @@ fn fleet(cluster: &TestIssuer) -> Vec<String> {
     (0..100).map(mint).collect()
 }
 
+// rule: review-interval
 #[tokio::test]
 async fn a_deleted_pod_is_refused_within_an_interval() {
     // whether the token itself is remembered or not
@@ -160,6 +162,7 @@ async fn a_clock_that_is_set_back_prolongs_nothing() {
 }
 
 /// A machine that was suspended: its monotonic clock stood still.
+// rule: review-interval
 #[tokio::test]
 async fn what_was_answered_before_a_suspend_is_asked_again() {
     for keeps in [false, true] {
@@ -196,6 +199,7 @@ fn one_verifier_asks_from_several_runtimes_one_after_the_other() {
     }
 }
 
+// rule: review-scope
 #[tokio::test]
 async fn what_fails_the_other_checks_is_never_asked_about() {
     let (cluster, clock) = (cluster(), clock());

@@ -124,6 +124,7 @@ async fn a_kept_answer_is_not_taken_for_that_of_an_api_server_which_is_back() {
     }
 }
 
+// rule: kept-review-end
 #[tokio::test]
 async fn a_kept_answer_does_not_outlive_the_token() {
     let silent = Silent::after_a_good_answer(a_day).await;
@@ -133,6 +134,7 @@ async fn a_kept_answer_does_not_outlive_the_token() {
     assert_eq!(silent.ask().await.why(), (401, Some("expired")));
 }
 
+// rule: kept-review-end
 #[tokio::test]
 async fn a_kept_answer_does_not_outlive_the_key() {
     let silent = Silent::after_a_good_answer(a_day).await;

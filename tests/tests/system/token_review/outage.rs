@@ -162,6 +162,7 @@ async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measure
     }
 }
 
+// rule: review-probe
 #[tokio::test(flavor = "multi_thread")]
 async fn outage_slows_no_request_down_and_ends_within_a_second() {
     let hangs = tokio::spawn(measure(Outage::Hangs, SECOND, 3 * SECOND + SECOND / 2));

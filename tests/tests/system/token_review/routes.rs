@@ -57,6 +57,7 @@ async fn refusals_are_those_of_the_layer() {
     assert_eq!(problem["detail"], "the token was not accepted");
 }
 
+// rule: review-route
 #[tokio::test]
 async fn without_a_layer_around_it_nobody_passes() {
     let cluster = cluster();

@@ -38,6 +38,7 @@ fn echoes(token: &str) -> Vec<MockResponse> {
     ]
 }
 
+// rule: review-route
 #[tokio::test]
 async fn nothing_of_a_token_is_shown() {
     let log = Log::catch();

@@ -6,6 +6,7 @@ fn text_of<C: Claims>(payload: &str) -> String {
     read::<C>(payload).map(drop).unwrap_err().to_string()
 }
 
+// rule: claim-errors
 #[test]
 fn claim_at_fault_is_named_and_its_value_is_not() {
     let seconds = "seconds between 1970 and 9999";
@@ -58,6 +59,7 @@ fn claim_at_fault_is_named_and_its_value_is_not() {
     }
 }
 
+// rule: claim-errors
 #[test]
 fn claim_that_comes_twice_is_named() {
     let text = full().to_string();
@@ -121,6 +123,7 @@ enum Kinds {
     Reader { scope: String },
 }
 
+// rule: claim-errors
 #[test]
 fn custom_claim_is_named_where_its_type_names_it() {
     let payload = |own: &str| format!(r#"{{"iss":"i","exp":7{own}}}"#);

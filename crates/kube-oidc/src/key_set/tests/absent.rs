@@ -33,6 +33,7 @@ fn null_and_empty_lists_are_absent_members() {
     }
 }
 
+// rule: absent-key-members
 #[test]
 fn null_member_still_counts_as_a_member() {
     let good = Signer::ed25519();
@@ -69,6 +70,7 @@ fn member() -> impl Strategy<Value = (&'static str, Value)> {
 }
 
 proptest! {
+    // rule: absent-key-members
     #[test]
     fn null_or_empty_list_is_read_as_no_member(
         members in prop::collection::vec(member(), 0..5),

@@ -200,6 +200,7 @@ mod tests {
         assert_eq!(chosen(named, &empty).unwrap().unwrap(), PROXY);
     }
 
+    // rule: logs-without-secrets
     #[test]
     fn invalid_proxy_is_an_error_that_shows_no_part_of_it() {
         for url in [

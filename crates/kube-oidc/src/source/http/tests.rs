@@ -162,6 +162,7 @@ mod names {
     }
 
     /// RFC 6761, 6.3: plain http is accepted for `localhost`, so that name must stay on loopback.
+    // rule: fetch-credentials
     #[tokio::test]
     async fn localhost_that_resolves_elsewhere_is_not_connected_to() {
         let late = Late::start();
@@ -193,6 +194,7 @@ mod names {
 
     /// A name for which the time of a fetch is too short: nobody has keys, nobody waits for longer
     /// than that, and the next fetch asks again.
+    // rule: fetch-credentials
     #[tokio::test]
     async fn a_name_that_comes_too_late_is_no_answer_until_it_comes_in_time() {
         let late = Late::start();

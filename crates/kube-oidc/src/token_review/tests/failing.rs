@@ -141,6 +141,7 @@ impl World {
 
 const UNAVAILABLE: Result<(), Reason> = Err(Reason::ReviewUnavailable);
 
+// rule: review-failing
 #[tokio::test]
 async fn two_failed_calls_in_a_row_are_failing_for_all_tokens() {
     let world = World::keeping();
@@ -155,6 +156,7 @@ async fn two_failed_calls_in_a_row_are_failing_for_all_tokens() {
     assert_eq!(world.api_server.calls(), 0);
 }
 
+// rule: review-failing
 #[tokio::test]
 async fn response_between_two_failed_calls_is_not_failing() {
     let world = World::new(|review| review);
@@ -170,6 +172,7 @@ async fn response_between_two_failed_calls_is_not_failing() {
     assert_eq!(world.api_server.calls(), 20);
 }
 
+// rule: review-failing
 #[tokio::test]
 async fn response_of_any_kind_ends_failing() {
     for (mode, verdict) in [(Confirms, Ok(())), (Rejects, Err(Reason::ReviewDenied))] {
@@ -186,6 +189,7 @@ async fn response_of_any_kind_ends_failing() {
     }
 }
 
+// rule: review-probe
 #[tokio::test]
 async fn while_failing_one_call_begins_each_second() {
     let world = World::keeping();
@@ -205,6 +209,7 @@ async fn while_failing_one_call_begins_each_second() {
     }
 }
 
+// rule: review-probe
 #[tokio::test(start_paused = true)]
 async fn while_failing_a_lost_probe_is_given_up_after_a_second() {
     let world = World::new(|review| review);
@@ -228,6 +233,7 @@ async fn while_failing_a_lost_probe_is_given_up_after_a_second() {
     assert_eq!(world.ask_at_once("new"), Ok(()));
 }
 
+// rule: review-probe
 #[tokio::test(start_paused = true)]
 async fn slow_answers_end_failing_too() {
     let world = World::new(|review| review);
@@ -243,6 +249,7 @@ async fn slow_answers_end_failing_too() {
     assert_eq!(world.ask_at_once("token"), Ok(()));
 }
 
+// rule: review-recovery
 #[tokio::test]
 async fn overdue_tokens_are_reviewed_over_one_interval_after_recovery() {
     const TOKENS: usize = 500;
@@ -273,6 +280,7 @@ async fn overdue_tokens_are_reviewed_over_one_interval_after_recovery() {
     assert!(all >= TOKENS, "{all}");
 }
 
+// rule: review-recovery
 #[tokio::test]
 async fn token_rejected_during_the_outage_is_found_within_an_interval_of_recovery() {
     let world = World::keeping();
@@ -291,6 +299,7 @@ async fn token_rejected_during_the_outage_is_found_within_an_interval_of_recover
     }
 }
 
+// rule: review-failing
 #[tokio::test]
 async fn failure_older_than_a_minute_is_not_relied_on() {
     for (mode, verdict) in [(Confirms, Ok(())), (Rejects, Err(Reason::ReviewDenied))] {
@@ -356,6 +365,7 @@ async fn probe_of_a_stalled_runtime_is_replaced() {
 }
 
 /// As where a webhook of the API server fails for the tokens of one namespace.
+// rule: review-match
 #[tokio::test]
 async fn token_whose_calls_alone_fail_is_called_about_once_a_second() {
     let world = World::new(|review| review);
@@ -371,6 +381,7 @@ async fn token_whose_calls_alone_fail_is_called_about_once_a_second() {
     }
 }
 
+// rule: kept-review
 #[tokio::test]
 async fn kept_answer_counts_from_the_last_good_one_and_ends_with_its_limit() {
     let world = World::keeping();
@@ -390,6 +401,7 @@ async fn kept_answer_counts_from_the_last_good_one_and_ends_with_its_limit() {
     assert_eq!(world.ask_at_once("kept"), Ok(()));
 }
 
+// rule: review-permits
 #[tokio::test]
 async fn kept_answer_and_probe_need_no_permit() {
     let world = World::keeping();

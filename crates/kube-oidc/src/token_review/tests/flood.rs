@@ -41,6 +41,7 @@ async fn assert_too_many(asking: tokio::task::JoinHandle<Result<(), VerifyError>
     assert_eq!(unavailable.retry_after(), SECOND);
 }
 
+// rule: review-permits
 #[tokio::test]
 async fn one_token_takes_one_permit_however_many_requests_wait() {
     let api_server = Slow::new();
@@ -56,6 +57,7 @@ async fn one_token_takes_one_permit_however_many_requests_wait() {
     assert_eq!(answers.calls_in_flight(), 0);
 }
 
+// rule: review-permits
 #[tokio::test]
 async fn one_subject_takes_at_most_a_quarter_of_the_permits() {
     let api_server = Slow::new();

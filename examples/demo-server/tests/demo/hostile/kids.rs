@@ -38,6 +38,7 @@ fn a_flood_of_key_ids_asks_the_issuer_no_more_than_allowed() {
     siege.end();
 }
 
+// rule: fetch-budget
 #[test]
 fn a_flood_of_key_ids_is_a_503_while_the_issuer_hangs_and_a_401_once_it_has_answered() {
     let flags =
@@ -70,6 +71,7 @@ fn a_flood_of_key_ids_is_a_503_while_the_issuer_hangs_and_a_401_once_it_has_answ
     siege.end();
 }
 
+// rule: waiting-requests
 #[test]
 fn no_more_than_1024_wait_for_keys() {
     const CONNECTIONS: usize = 7;

@@ -16,6 +16,7 @@ fn lines_with<'l>(log: &'l str, tokens: &[String]) -> Vec<&'l str> {
     log.lines().filter(tells).collect()
 }
 
+// rule: logs-without-tokens
 #[test]
 fn nothing_of_a_token_is_in_a_log_that_says_everything() {
     let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start();

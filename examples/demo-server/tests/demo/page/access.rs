@@ -36,12 +36,14 @@ fn assert_absent(demo: &Demo) {
     assert_eq!(demo.get("/healthz", &[]).status, 200);
 }
 
+// rule: demo-page
 #[test]
 fn with_a_real_issuer_there_is_no_page() {
     let issuer = TestIssuer::start();
     assert_absent(&Demo::start(&["--issuer", issuer.url(), "--audience", "orders"]));
 }
 
+// rule: demo-page
 #[test]
 fn where_others_could_reach_it_there_is_no_page() {
     let demo = on_all_addresses(&[]);
@@ -74,6 +76,7 @@ fn the_start_tells_of_the_page() {
     assert!(printed.contains(&told), "{printed}");
 }
 
+// rule: demo-page
 #[test]
 fn a_host_that_is_not_this_server_is_refused() {
     let demo = started();
@@ -105,6 +108,7 @@ fn a_host_that_is_not_this_server_is_refused() {
     assert_eq!(demo.ask("GET http://evil.example/", &[&host], b"").status, 403);
 }
 
+// rule: demo-page
 #[test]
 fn another_site_is_refused() {
     let demo = started();

@@ -87,6 +87,7 @@ fn whatever_the_page_asks_for_is_there_and_of_this_server() {
     assert!(page.contains("<noscript>"));
 }
 
+// rule: demo-page
 #[test]
 fn every_answer_of_the_page_has_its_headers() {
     let demo = started();

@@ -109,6 +109,7 @@ fn keys_do_not_pile_up() {
     demo.change("rotate");
 }
 
+// rule: demo-page
 #[test]
 fn explaining_fetches_nothing_and_remembers_nothing() {
     let demo = started();

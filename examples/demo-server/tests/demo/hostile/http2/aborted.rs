@@ -36,6 +36,7 @@ fn assert_unanswered(wires: &mut [Wire], served: &Served) {
     }
 }
 
+// rule: waiting-requests
 #[test]
 fn streams_that_end_while_they_wait_for_keys_are_not_waited_for() {
     let siege = Siege::begin(&Siege::PATIENT);
