@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{key_set::SkippedKey, meter::IssuerMeter};
+use crate::meter::IssuerMeter;
 
 /// The number of unusable keys that one line describes.
 const MAX_SKIPPED: usize = 4;
@@ -26,7 +26,7 @@ impl Observed {
     }
 
     /// Logs the keys of a set that are not used: one line, whatever their number.
-    pub(crate) fn log_skipped(&self, skipped: &[SkippedKey]) {
+    pub(crate) fn log_skipped(&self, skipped: &[impl fmt::Display]) {
         if skipped.is_empty() {
             return;
         }

@@ -21,9 +21,10 @@ use super::{
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
+    error::SkippedKey,
     issuer::Names,
     issuer_url::IssuerUrl,
-    key_set::{KeySet, SkippedKey},
+    key_set::KeySet,
     observed::Observed,
     shown::{Span, chain, shown_origin, shown_url},
 };
