@@ -32,7 +32,7 @@ pub enum ResponseFormat {
     Grpc,
 }
 
-/// ResponseFormat refusals, the same way everywhere. Cloning it is cheap.
+/// Responds to rejected requests, the same way everywhere. Cloning it is cheap.
 #[derive(Clone, Default)]
 pub(crate) struct Answering(Arc<How>);
 
@@ -129,7 +129,7 @@ impl fmt::Debug for Answering {
     }
 }
 
-/// ResponseFormat a request that is handed on already.
+/// Responds to a request that is handed on already.
 pub(crate) struct Later {
     answering: Answering,
     flavour: Option<Flavour>,

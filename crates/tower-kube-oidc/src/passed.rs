@@ -162,7 +162,7 @@ pub(crate) fn enforce<C: Claims>(
     if report_only { Ok(()) } else { verdict }
 }
 
-/// ResponseFormat for a layer further in.
+/// Responds for a layer further in.
 pub(crate) fn answer_within<C: Claims, B>(
     request: &Request<B>,
     answering: &Answering,

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use kube_oidc::{Claims, IssuerStatus, Readiness, ServiceAccountClaims};
 use tower_service::Service;
 
-/// ResponseFormat a readiness probe: 200 while the keys are available, fresh or stale, and 503 before and
+/// Answers a readiness probe: 200 while the keys are available, fresh or stale, and 503 before and
 /// after, with a line for each issuer.
 ///
 /// The first probe starts the first fetch of the keys: see [`Readiness`]. With
@@ -38,7 +38,7 @@ use tower_service::Service;
 pub struct ReadinessProbe<C: Claims = ServiceAccountClaims>(Readiness<C>);
 
 impl<C: Claims> ReadinessProbe<C> {
-    /// ResponseFormat by this readiness.
+    /// Answers by this readiness.
     pub fn new(readiness: Readiness<C>) -> Self {
         Self(readiness)
     }

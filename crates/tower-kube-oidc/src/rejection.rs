@@ -10,7 +10,7 @@ use crate::bearer::NoToken;
 /// Why a request goes no further.
 ///
 /// It is for the service: `Debug` and `Display` say what an operator wants to know. Callers are
-/// told less. ResponseFormat carry it in their extensions, for layers that log or count them.
+/// told less. Responses carry it in their extensions, for layers that log or count them.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {

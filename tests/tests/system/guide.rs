@@ -82,8 +82,8 @@ fn marks(path: &str, text: &str) -> Vec<(String, String)> {
             line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?.split('(').next()
         });
         let function = function.filter(|_| is_test).unwrap_or("no test");
-        let test = format!("`{file}::{function}`");
-        found.extend(names.split(", ").map(|name| (name.to_owned(), test.clone())));
+        let place = format!("`{file}::{function}`");
+        found.extend(names.split(", ").map(|name| (name.to_owned(), place.clone())));
     }
     found
 }

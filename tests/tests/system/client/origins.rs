@@ -78,7 +78,7 @@ async fn no_host_but_the_named_one_sees_anything() {
         volume.assert_hidden_in(&shown(&error));
         match error {
             TokenError::NoTokenForOrigin(origin) => {
-                assert_eq!(origin.to_string(), goes_to, "{uri}")
+                assert_eq!(origin.to_string(), goes_to, "{uri}");
             }
             other => panic!("{uri}: {other:?}"),
         }

@@ -92,7 +92,7 @@ async fn nothing_of_a_token_is_shown() {
                 match (hangs, echoes(&token).get(index)) {
                     (true, _) => cluster.respond_with(Endpoint::TokenReview, MockResponse::hang()),
                     (_, Some(answer)) => {
-                        cluster.respond_with(Endpoint::TokenReview, answer.clone())
+                        cluster.respond_with(Endpoint::TokenReview, answer.clone());
                     }
                     _ => cluster.reset_response(Endpoint::TokenReview),
                 }
