@@ -1,6 +1,6 @@
 //! Tokens: any bytes, signed texts, and good tokens with wounds.
 
-use std::{cell::RefCell, task::Poll};
+use std::cell::RefCell;
 
 use kube_oidc::{Verified, Verifier, VerifyError};
 use kube_oidc_testing::SigningAlgorithm;
@@ -95,20 +95,20 @@ fn verdict(token: &[u8]) -> &'static str {
 }
 
 fn outcome(verifier: &Verifier, token: &[u8]) -> Result<(), &'static str> {
-    match verifier.verify_now(token) {
-        Poll::Ready(Ok(caller)) => {
+    match verifier.verify_with_cached_keys(token) {
+        Some(Ok(caller)) => {
             look_at(&caller);
             oracle::assert_hidden(token, &format!("{caller:?}"));
             Ok(())
         }
-        Poll::Ready(Err(error)) => {
+        Some(Err(error)) => {
             // what an operator reads has no part of a token, and is short
             let shown = format!("{error} {error:?}");
             assert!(shown.len() < 4_096, "{} bytes", shown.len());
             oracle::assert_hidden(token, &shown);
             Err(reason(&error))
         }
-        Poll::Pending => panic!("the keys are here"),
+        None => panic!("the keys are cached"),
     }
 }
 

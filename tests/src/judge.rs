@@ -1,7 +1,5 @@
 //! Verdicts, each held against its explanation.
 
-use std::task::Poll;
-
 use kube_oidc::{Claims, Reason, Verified, Verifier, VerifyError, explanation::CheckStatus};
 
 /// Judges tokens, and sees to it that what the verifier would explain is what it does.
@@ -12,8 +10,8 @@ pub trait Judge<C: Claims> {
         token: impl AsRef<[u8]> + Send + Sync,
     ) -> impl Future<Output = Result<Verified<C>, VerifyError>> + Send;
 
-    /// [`Verifier::verify_now`].
-    fn judge_now(&self, token: impl AsRef<[u8]>) -> Poll<Result<Verified<C>, VerifyError>>;
+    /// [`Verifier::verify_with_cached_keys`].
+    fn judge_now(&self, token: impl AsRef<[u8]>) -> Option<Result<Verified<C>, VerifyError>>;
 }
 
 impl<C: Claims> Judge<C> for Verifier<C> {
@@ -26,9 +24,9 @@ impl<C: Claims> Judge<C> for Verifier<C> {
         verdict
     }
 
-    fn judge_now(&self, token: impl AsRef<[u8]>) -> Poll<Result<Verified<C>, VerifyError>> {
-        let verdict = self.verify_now(&token);
-        if let Poll::Ready(verdict) = &verdict {
+    fn judge_now(&self, token: impl AsRef<[u8]>) -> Option<Result<Verified<C>, VerifyError>> {
+        let verdict = self.verify_with_cached_keys(&token);
+        if let Some(verdict) = &verdict {
             assert_explained(self, token.as_ref(), verdict);
         }
         verdict
@@ -52,7 +50,7 @@ fn assert_explained<C: Claims>(
     let findings = || explanation.steps.iter().map(|step| step.status);
     match explanation.verdict {
         Ok(()) => {
-            assert!(findings().all(|finding| finding == CheckStatus::Passed), "\n{explanation}")
+            assert!(findings().all(|finding| finding == CheckStatus::Passed), "\n{explanation}");
         }
         Err(reason) => {
             let found = findings().any(|finding| match finding {

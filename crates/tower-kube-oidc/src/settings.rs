@@ -96,11 +96,11 @@ impl<C: Claims> Settings<C> {
             Ok(token) => token,
             Err(no_token) => return Poll::Ready(Err(no_token.into())),
         };
-        match verifier.verify_now(token) {
-            Poll::Ready(Ok(caller)) => Poll::Ready(self.narrow(caller)),
+        match verifier.verify_with_cached_keys(token) {
+            Some(Ok(caller)) => Poll::Ready(self.narrow(caller)),
             other => match (bearer::check(token), other) {
                 (Err(no_token), _) => Poll::Ready(Err(no_token.into())),
-                (Ok(()), Poll::Ready(Err(error))) => {
+                (Ok(()), Some(Err(error))) => {
                     explain(verifier, token);
                     Poll::Ready(Err(error.into()))
                 }

@@ -32,8 +32,10 @@ impl<C: Claims> TokenToReview<C> {
     /// What is known of it. `Pending`: the API server has to be asked, see
     /// [`review`](Self::review).
     pub(crate) fn review_now(&self) -> Poll<Result<(), Rejection>> {
-        let verdict = self.0.verifier.verify_with_cached_review(&*self.0.token);
-        verdict.map(|verdict| verdict.map(|_| ()).map_err(Rejection::Token))
+        match self.0.verifier.verify_with_cached_review(&*self.0.token) {
+            Some(verdict) => Poll::Ready(verdict.map(|_| ()).map_err(Rejection::Token)),
+            None => Poll::Pending,
+        }
     }
 
     pub(crate) async fn review(self) -> Result<(), Rejection> {

@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -88,8 +87,8 @@ impl World {
             if is_loaded {
                 // new and cached, the token needs no more than the keys that are here
                 for _ in 0..2 {
-                    let verdict = self.verifier.verify_now(&token);
-                    let is_accepted = matches!(verdict, Poll::Ready(Ok(_)));
+                    let verdict = self.verifier.verify_with_cached_keys(&token);
+                    let is_accepted = matches!(verdict, Some(Ok(_)));
                     assert!(is_accepted, "wrongly refused by mounted keys: {token} {verdict:?}");
                 }
                 if mounted.hangs().is_some() {

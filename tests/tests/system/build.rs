@@ -164,7 +164,7 @@ fn a_key_set_of_jsonwebtoken_works() {
     let trusted = Issuer::new(issuer.url().parse().unwrap());
     let verifier = with(trusted.with_jsonwebtoken_key_set(&set).unwrap()).unwrap();
     let token = issuer.token().audience("orders").mint();
-    assert!(matches!(verifier.judge_now(&token), std::task::Poll::Ready(Ok(_))));
+    assert!(matches!(verifier.judge_now(&token), Some(Ok(_))));
     assert_eq!(issuer.received_requests().len(), 0);
 }
 

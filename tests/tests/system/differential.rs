@@ -3,7 +3,7 @@
 //! shows is an error too, so that the list stays true. Where it is asked for, other implementations
 //! judge the same tokens: see `oracles/README.md`.
 
-use std::{collections::BTreeMap, task::Poll, time::SystemTime};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
@@ -189,8 +189,8 @@ fn we_agree_with_jsonwebtoken_but_for_a_list_of_reasons() {
                 .signed_by(key);
             let token = change(token);
             let judge = || match verifier.judge_now(&token) {
-                Poll::Ready(verdict) => verdict.map_err(|error| error.reason()),
-                Poll::Pending => panic!("a fixed set never waits"),
+                Some(verdict) => verdict.map_err(|error| error.reason()),
+                None => panic!("a fixed set never waits"),
             };
             // the second time what was good is remembered
             let (cold, warm) = (judge(), judge());

@@ -130,17 +130,19 @@ impl<C: Claims> Verifier<C> {
         self.inner.verify_offline(token).await
     }
 
-    /// Checks a token with the keys that are here, and never waits.
+    /// Verifies a token with the cached keys, without waiting.
     ///
-    /// [`Poll::Pending`] means that the verdict needs keys that are not here: ask
-    /// [`verify`](Self::verify). Nothing is fetched by this call, but a set that is overdue is
-    /// refreshed in the background.
+    /// `None` means that the verdict needs keys that are not cached: call [`verify`](Self::verify).
+    /// This call waits for no fetch, but a key set that is overdue is refreshed in the background.
     #[must_use = "a token counts only if the verdict is looked at"]
-    pub fn verify_now(&self, token: impl AsRef<[u8]>) -> Poll<Result<Verified<C>, VerifyError>> {
+    pub fn verify_with_cached_keys(
+        &self,
+        token: impl AsRef<[u8]>,
+    ) -> Option<Result<Verified<C>, VerifyError>> {
         if self.inner.require_token_review {
             return self.verify_with_cached_review(token);
         }
-        self.inner.verify_offline_now(token.as_ref())
+        ready(self.inner.verify_offline_now(token.as_ref()))
     }
 
     /// Checks a token, and asks the API server whether it still counts, as far as its last answer
@@ -175,22 +177,22 @@ impl<C: Claims> Verifier<C> {
         Ok(verified)
     }
 
-    /// [`verify_with_review`](Self::verify_with_review), by what is known, and without waiting.
+    /// Verifies a token with the cached keys and the cached result of its review, without waiting.
     ///
-    /// [`Poll::Pending`] means that the verdict needs keys that are not here, or an answer of the
-    /// API server: ask [`verify_with_review`](Self::verify_with_review).
+    /// `None` means that the verdict needs keys that are not cached, or a call to the API server:
+    /// call [`verify_with_review`](Self::verify_with_review).
     #[must_use = "a token counts only if the verdict is looked at"]
     pub fn verify_with_cached_review(
         &self,
         token: impl AsRef<[u8]>,
-    ) -> Poll<Result<Verified<C>, VerifyError>> {
+    ) -> Option<Result<Verified<C>, VerifyError>> {
         let token = token.as_ref();
-        match self.inner.verify_offline_now(token) {
+        ready(match self.inner.verify_offline_now(token) {
             Poll::Ready(Ok(verified)) => {
                 self.inner.review_now(token, &verified).map_ok(|()| verified)
             }
             other => other,
-        }
+        })
     }
 
     /// Whether [`verify_with_review`](Self::verify_with_review) has an API server to ask about a caller's
@@ -423,6 +425,13 @@ impl<C: Claims> Verifier<C> {
 impl<C: Claims> Clone for Verifier<C> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+fn ready<T>(verdict: Poll<T>) -> Option<T> {
+    match verdict {
+        Poll::Ready(verdict) => Some(verdict),
+        Poll::Pending => None,
     }
 }
 

@@ -23,7 +23,6 @@ use std::{
         LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::SystemTime,
 };
 
@@ -175,7 +174,7 @@ impl Lock {
 #[track_caller]
 fn verdict<C: Claims>(verifier: &Verifier<C>, token: &[u8]) -> Result<(), Reason> {
     match verifier.judge_now(token) {
-        Poll::Ready(verdict) => verdict.map(|_| ()).map_err(|error| error.reason()),
-        Poll::Pending => panic!("a set that was given never waits"),
+        Some(verdict) => verdict.map(|_| ()).map_err(|error| error.reason()),
+        None => panic!("a set that was given never waits"),
     }
 }

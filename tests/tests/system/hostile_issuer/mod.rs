@@ -15,7 +15,6 @@ mod wire;
 
 use std::{
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -247,6 +246,6 @@ fn assert_said(verifier: &Verifier, what: &str, words: &str) {
 /// With the keys that are there a token is judged at once.
 fn assert_still_good(verifier: &Verifier, token: &str, what: &str) {
     let verdict = verifier.judge_now(token);
-    assert!(matches!(verdict, Poll::Ready(Ok(_))), "{what}: {verdict:?}");
+    assert!(matches!(verdict, Some(Ok(_))), "{what}: {verdict:?}");
     assert_eq!(status(verifier).state, KeyState::Fresh, "{what}");
 }
