@@ -88,9 +88,6 @@ mod packed;
 mod policy;
 mod readiness;
 mod shown;
-#[cfg(any(test, feature = "_simulation"))]
-#[doc(hidden)]
-pub mod simulation;
 pub mod source;
 mod status;
 mod sync;

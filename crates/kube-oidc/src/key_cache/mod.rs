@@ -11,11 +11,13 @@ mod fetch;
 #[cfg(test)]
 #[cfg(kube_oidc_shuttle)]
 mod interleavings;
-pub(crate) mod machine;
+mod machine;
 #[cfg(test)]
 mod machine_tests;
-pub(crate) mod missed;
+mod missed;
 mod settings;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 

@@ -1,147 +1,21 @@
-//! A fleet of key caches and one issuer under a simulated clock: see `examples/fleet.rs`.
+//! The events of a simulation, in the order of their times.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    fmt,
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{
-    clock::Moment,
-    key_cache::{
-        Settings,
+use super::{
+    super::{
         machine::{Answer, Arrival, Due, Flight, Landing, Machine},
         missed::KeyIdHash,
+        settings::Settings,
     },
+    plan::Plan,
+    report::{Refused, Report},
 };
-
-/// What is simulated. All times are in seconds.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Plan {
-    /// Where the dice begin.
-    pub seed: u64,
-    /// How many verifiers there are.
-    pub instances: usize,
-    /// For how long.
-    pub seconds: u64,
-    /// Within which time all of them start.
-    pub starts_within_seconds: u64,
-    /// How often a new key is published.
-    pub rotates_every_seconds: u64,
-    /// How long after that it signs.
-    pub signs_after_seconds: u64,
-    /// As many requests in a second as the issuer answers; the others get 429.
-    pub issuer_limit: u64,
-    /// The `Retry-After` of a 429.
-    pub retry_after_seconds: u64,
-    /// When the issuer is away.
-    pub outage: std::ops::Range<u64>,
-    /// How often each instance is asked to verify a token.
-    pub asked_every_seconds: u64,
-    /// How often each instance gets a token whose key its issuer does not have. `None`: never.
-    pub foreign_every_seconds: Option<u64>,
-    /// Whether each of those has a key ID of its own, instead of one for each instance.
-    pub endless_foreign: bool,
-    /// For how long one of two replicas of the issuer does not list a new key.
-    pub behind_seconds: u64,
-    /// When all instances restart, within `starts_within_seconds`. `None`: never.
-    pub restart_at: Option<u64>,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        const HOUR: u64 = 3600;
-        Self {
-            seed: 1,
-            instances: 10_000,
-            seconds: 7 * 24 * HOUR,
-            starts_within_seconds: 60,
-            rotates_every_seconds: 24 * HOUR,
-            signs_after_seconds: 2 * HOUR,
-            issuer_limit: 100,
-            retry_after_seconds: 7,
-            outage: 84 * HOUR..86 * HOUR,
-            asked_every_seconds: HOUR / 2,
-            foreign_every_seconds: None,
-            endless_foreign: false,
-            behind_seconds: 0,
-            restart_at: None,
-        }
-    }
-}
-
-/// What came of it.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Report {
-    /// Requests at the issuer, for key sets and for discovery documents.
-    pub requests: u64,
-    /// Those for discovery documents.
-    pub for_documents: u64,
-    /// The most of them in one second.
-    pub peak_per_second: u64,
-    /// Those that were answered with 429.
-    pub throttled: u64,
-    /// Those that came while the issuer was away.
-    pub during_outage: u64,
-    /// Good tokens that were verified.
-    pub accepted: u64,
-    /// Good tokens of which the caller heard 503 twice, or 401, in the first ten minutes.
-    pub refused_at_start: Refused,
-    /// The same, later.
-    pub refused_later: Refused,
-    /// How often an instance got a new key: at each rotation, each of them does.
-    pub new_keys_had: u64,
-    /// The longest time in seconds from when a key began to sign until the last instance had it.
-    pub slowest_rotation: f64,
-    /// The most requests of one instance in any 30 seconds.
-    pub peak_per_instance: usize,
-    /// The most responses other than 429 in one second.
-    pub peak_answered: u64,
-    /// How long after the outage the last instance had keys, in seconds.
-    pub slowest_start: f64,
-    seconds: u64,
-}
-
-/// Good tokens that were not accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refused {
-    /// With 401.
-    pub unauthorized: u64,
-    /// With 503, and again after the `Retry-After` that the caller heeded.
-    pub unavailable: u64,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with 401, {} with 503 twice", self.unauthorized, self.unavailable)
-    }
-}
-
-impl fmt::Display for Report {
-    #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mean = self.requests as f64 / self.seconds as f64;
-        writeln!(f, "| what | number |")?;
-        writeln!(f, "| --- | --- |")?;
-        writeln!(f, "| requests at the issuer | {} |", self.requests)?;
-        writeln!(f, "| for its discovery document | {} |", self.for_documents)?;
-        writeln!(f, "| mean per second | {mean:.2} |")?;
-        writeln!(f, "| peak in one second | {} |", self.peak_per_second)?;
-        writeln!(f, "| answered with 429 | {} |", self.throttled)?;
-        writeln!(f, "| while the issuer was away | {} |", self.during_outage)?;
-        writeln!(f, "| good tokens accepted | {} |", self.accepted)?;
-        writeln!(f, "| good tokens refused in the first 10 min | {} |", self.refused_at_start)?;
-        writeln!(f, "| good tokens refused later | {} |", self.refused_later)?;
-        writeln!(f, "| last to have a new key, after it signs | {:.0} s |", self.slowest_rotation)?;
-        writeln!(f, "| most requests of one verifier in 30 s | {} |", self.peak_per_instance)?;
-        writeln!(f, "| most requests answered in one second | {} |", self.peak_answered)?;
-        writeln!(f, "| last to have keys, after the outage | {:.0} s |", self.slowest_start)
-    }
-}
+use crate::clock::Moment;
 
 /// Of key sets and discovery documents: the longest that the key cache believes.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -222,9 +96,8 @@ struct Fleet<'a> {
     report: Report,
 }
 
-/// Lives through a plan.
-#[must_use]
-pub fn run(plan: &Plan) -> Report {
+/// Simulates a plan.
+pub(super) fn run(plan: &Plan) -> Report {
     let mut fleet = Fleet::new(plan);
     while let Some(Reverse((at, _, index, event))) = fleet.events.pop() {
         if at >= plan.seconds * 1000 {
@@ -491,49 +364,6 @@ impl<'a> Fleet<'a> {
             if let Some(at) = at {
                 self.at(at, index, Event::Timer);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: u64 = 3600;
-
-    /// A tenth of the fleet at an issuer that answers a tenth, for two days: as in
-    /// `docs/fleet.md` otherwise.
-    fn small() -> Plan {
-        Plan {
-            instances: 1_000,
-            issuer_limit: 10,
-            seconds: 48 * HOUR,
-            rotates_every_seconds: 12 * HOUR,
-            outage: 20 * HOUR..22 * HOUR,
-            ..Plan::default()
-        }
-    }
-
-    #[test]
-    fn a_key_that_is_published_before_it_signs_is_never_missed() {
-        for seed in 1..=3 {
-            let report = run(&Plan { seed, ..small() });
-            assert_eq!(report.refused_later, Refused::default(), "seed {seed}: {report}");
-            assert_eq!(report.refused_at_start.unauthorized, 0, "seed {seed}: {report}");
-            assert_eq!(report.new_keys_had, 3 * 1_000, "seed {seed}: {report}");
-            assert!(report.accepted > 90_000, "seed {seed}: {report}");
-            assert!(report.throttled > 0 && report.during_outage > 0, "seed {seed}: {report}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_signs_at_once_is_everywhere_within_ten_minutes() {
-        for seed in 1..=3 {
-            let report = run(&Plan { seed, signs_after_seconds: 0, ..small() });
-            assert_eq!(report.refused_later.unauthorized, 0, "seed {seed}: {report}");
-            assert_eq!(report.new_keys_had, 3 * 1_000, "seed {seed}: {report}");
-            assert!(report.slowest_rotation > 0.0, "seed {seed}: {report}");
-            assert!(report.slowest_rotation < 600.0, "seed {seed}: {report}");
         }
     }
 }
