@@ -11,7 +11,7 @@ use crate::{
     base64url::{self, Room},
     error::InvalidToken,
     json::{self, Members, Value, names},
-    key_set::MAX_KID_BYTES,
+    keys::set::MAX_KID_BYTES,
 };
 
 /// As long as a token may be, in bytes. A Kubernetes token has about 1 KiB; an ML-DSA signature adds

@@ -79,8 +79,6 @@ mod json;
 #[cfg(feature = "jsonwebtoken")]
 mod jsonwebtoken;
 mod jws;
-mod key_cache;
-mod key_set;
 mod keys;
 mod meter;
 mod observed;
@@ -88,7 +86,6 @@ mod packed;
 mod policy;
 mod readiness;
 mod shown;
-pub mod source;
 mod status;
 mod sync;
 mod token_cache;
@@ -109,6 +106,7 @@ pub use self::{
     in_cluster::InClusterError,
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
+    keys::source,
     policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},
     readiness::{Readiness, ReadinessError},
     status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},

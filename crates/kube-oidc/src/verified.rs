@@ -12,7 +12,7 @@ use crate::{
     claims::{Claims, RegisteredClaims, ServiceAccountClaims},
     clock::Moment,
     issuer::IssuerId,
-    key_set::KeyId,
+    keys::set::KeyId,
 };
 
 /// Claims of a token that passed every check. Only a [`Verifier`](crate::Verifier) makes one, but

@@ -6,7 +6,7 @@ use super::Issuer;
 use crate::{
     error::BuildError,
     issuer_url::IssuerUrl,
-    source::{Fetch, HttpFetcher},
+    keys::source::{Fetch, HttpFetcher},
 };
 
 #[derive(Clone, Default, PartialEq)]

@@ -28,12 +28,14 @@ use crate::{
     in_cluster::{self, InClusterError},
     incident::Incidents,
     issuer_url::{API_SERVER_KEYS, DISCOVERY, IssuerUrl, Transport, check_name},
-    key_cache::{KeyCache, Settings},
-    key_set::KeySet,
-    keys::Keys,
+    keys::{
+        Keys,
+        cache::{KeyCache, Settings},
+        set::KeySet,
+        source::{Fetch, KeySetFile, Remote, Source},
+    },
     observed::Observed,
     shown::shown_url,
-    source::{Fetch, KeySetFile, Remote, Source},
     token_review::TokenReviewConfig,
 };
 

@@ -20,7 +20,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::BuildError,
     issuer::Issuer,
-    key_cache::Settings,
+    keys::cache::Settings,
     token_cache::{TokenCache, TokenCacheSettings},
     validation::{API_SERVER_AUDIENCES, Validation},
 };

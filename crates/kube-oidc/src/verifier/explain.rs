@@ -10,7 +10,7 @@ use crate::{
     error::{InvalidToken, Reason},
     explanation::{Check, CheckResult, CheckStatus, Explanation},
     jws::{Compact, MAX_TOKEN_BYTES},
-    key_set::{KeySet, NoKey},
+    keys::set::{KeySet, NoKey},
     shown::{Shown, ShownList},
     verified::Verified,
 };

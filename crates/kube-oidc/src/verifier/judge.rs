@@ -13,8 +13,10 @@ use crate::{
     error::{InvalidToken, VerifyError},
     issuer::{Claim, Held, Names},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
-    key_cache::KeyCache,
-    key_set::{Fitting, Key, KeySet, NoKey},
+    keys::{
+        cache::KeyCache,
+        set::{Fitting, Key, KeySet, NoKey},
+    },
     shown::Shown,
     validation::is_for_api_server,
     verified::{Basis, Verified},

@@ -33,7 +33,7 @@ use crate::{
     explanation::Explanation,
     incident::Incidents,
     issuer::{Issuer, IssuerId},
-    key_cache::{KeyCache, Settings},
+    keys::cache::{KeyCache, Settings},
     status::IssuerStatus,
     token_cache::TokenCache,
     validation::Validation,

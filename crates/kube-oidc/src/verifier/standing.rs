@@ -11,7 +11,7 @@ use crate::{
     claims::Claims,
     clock::Moment,
     issuer::Held,
-    key_set::KeySet,
+    keys::set::KeySet,
     token_cache::REMEMBERED_FOR,
     validation::opens_api_server,
     verified::{Basis, Verified},

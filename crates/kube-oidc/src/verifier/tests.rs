@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     error::Reason,
-    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+    keys::source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
 
 const AUDIENCE: &str = "orders";

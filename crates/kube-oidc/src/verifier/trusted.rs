@@ -15,8 +15,10 @@ use crate::{
     error::BuildError,
     incident::Incidents,
     issuer::{Claim, Held, Issuer, IssuerId, KeyPlace, Names},
-    key_set::{Key, KeySet},
-    keys::Keys,
+    keys::{
+        Keys,
+        set::{Key, KeySet},
+    },
     observed::Observed,
     shown::Shown,
     status::{IssuerStatus, KeyState},

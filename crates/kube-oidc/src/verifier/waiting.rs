@@ -11,8 +11,10 @@ use crate::{
     claims::Claims,
     clock::Moment,
     error::{InvalidToken, KeysUnavailable, VerifyError},
-    key_cache::{KeyCache, Missing},
-    key_set::{KeySet, NoKey},
+    keys::{
+        cache::{KeyCache, Missing},
+        set::{KeySet, NoKey},
+    },
     verified::Verified,
 };
 

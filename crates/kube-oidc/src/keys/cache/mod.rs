@@ -43,9 +43,11 @@ use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::{KeysUnavailable, KeysUnavailableCause},
-    key_set::KeySet,
+    keys::{
+        set::KeySet,
+        source::{FetchedSet, Source},
+    },
     observed::Observed,
-    source::{FetchedSet, Source},
     status::{FetchFailure, IssuerStatus, KeyState},
     sync::{Mutex, MutexGuard, spawn, step},
 };

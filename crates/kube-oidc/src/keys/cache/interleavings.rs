@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::ManualClock,
-    source::{Fetch, FetchFuture, FetchRequest, Remote},
+    keys::source::{Fetch, FetchFuture, FetchRequest, Remote},
     sync::in_many_orders,
 };
 

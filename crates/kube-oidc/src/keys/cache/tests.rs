@@ -20,7 +20,7 @@ use crate::{
     clock::ManualClock,
     issuer::Issuer,
     issuer_url::IssuerUrl,
-    source::{
+    keys::source::{
         Discovery, Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Manner, Remote,
     },
 };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio::time;
 
 use super::{FetchError, FetchedSet, FileReader, LoadError, Loaded, Manner, Origin};
-use crate::key_set::KeySet;
+use crate::keys::set::KeySet;
 
 /// How often the file is looked at. A kubelet takes a minute to bring a changed `ConfigMap`.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use crate::{error::BuildError, source::Freshness};
+use crate::{error::BuildError, keys::source::Freshness};
 
 /// How the keys of an issuer are kept.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ use crate::{
     error::SkippedKey,
     issuer::Names,
     issuer_url::IssuerUrl,
-    key_set::KeySet,
+    keys::set::KeySet,
     observed::Observed,
     shown::{Span, chain, shown_origin, shown_url},
 };

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::PoisonError};
 
 use super::{Shared, Snapshot, changes::Change};
-use crate::{in_cluster, shown::chain, source::LoadError, status::FetchFailure};
+use crate::{in_cluster, keys::source::LoadError, shown::chain, status::FetchFailure};
 
 impl Shared {
     /// One line for each change of state, not for each fetch.

@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::{AGENT, certificates, proxy};
-use crate::source::{BoundedConnection, FetchError};
+use crate::keys::source::{BoundedConnection, FetchError};
 
 /// A connection, whatever its layers are.
 pub(super) type Stream = Pin<Box<dyn Duplex>>;

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::{
     clock::Moment,
-    key_set::{Key, KeySet},
+    keys::set::{Key, KeySet},
     shown::Shown,
 };
 

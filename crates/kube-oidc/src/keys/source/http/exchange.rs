@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 
 use super::{AGENT, connect::Stream};
-use crate::source::{FetchError, FetchResponse};
+use crate::keys::source::{FetchError, FetchResponse};
 
 /// The maximum size of the head of a response, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;

@@ -2,8 +2,7 @@
 
 use crate::{
     clock::Moment,
-    key_cache::KeyCache,
-    key_set::KeySet,
+    keys::{cache::KeyCache, set::KeySet},
     status::{IssuerStatus, KeyState},
 };
 

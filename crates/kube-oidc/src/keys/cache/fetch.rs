@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     clock::Moment,
+    keys::source::{Discovery, LoadError, LoadOutcome, Loaded, Manner},
     meter::Fetched,
-    source::{Discovery, LoadError, LoadOutcome, Loaded, Manner},
     sync::step,
 };
 

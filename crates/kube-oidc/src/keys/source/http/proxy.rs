@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use url::Url;
 
-use crate::source::FetchError;
+use crate::keys::source::FetchError;
 
 /// Which proxy https requests go through. Plain http never goes through a proxy.
 #[derive(Clone, Default)]

@@ -21,8 +21,8 @@ use tokio_rustls::TlsConnector;
 
 use super::certificates::Explaining;
 use crate::{
+    keys::source::{FetchError, FileReader},
     shown::chain,
-    source::{FetchError, FileReader},
 };
 
 const SET_UP: &str = "failed to set up TLS";
