@@ -80,13 +80,10 @@ mod json;
 mod jsonwebtoken;
 mod jws;
 mod keys;
-mod meter;
-mod observed;
+mod observe;
 mod packed;
 mod policy;
 mod readiness;
-mod shown;
-mod status;
 mod sync;
 mod token_cache;
 pub mod token_review;
@@ -95,6 +92,7 @@ mod validation;
 mod verified;
 mod verifier;
 
+use self::observe::display as shown;
 pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},
@@ -107,9 +105,9 @@ pub use self::{
     issuer::Issuer,
     issuer_url::{IssuerUrl, IssuerUrlError},
     keys::source,
+    observe::status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},
     readiness::{Readiness, ReadinessError},
-    status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     user_info::UserInfo,
     validation::{API_SERVER_AUDIENCES, is_api_server_audience},
     verified::Verified,

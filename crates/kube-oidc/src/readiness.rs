@@ -3,7 +3,7 @@
 use crate::{
     claims::{Claims, ServiceAccountClaims},
     issuer::IssuerId,
-    shown::Shown,
+    observe::display::Shown,
     verifier::Verifier,
 };
 

@@ -16,7 +16,7 @@ use quick_cache::{
 };
 
 use crate::{
-    claims::Claims, error::BuildError, jws::MAX_TOKEN_BYTES, meter::TokenCacheMeter,
+    claims::Claims, error::BuildError, jws::MAX_TOKEN_BYTES, observe::meter::TokenCacheMeter,
     verified::Verified,
 };
 

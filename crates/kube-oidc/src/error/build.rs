@@ -3,7 +3,7 @@
 use super::KeySetError;
 use crate::{
     issuer_url::IssuerUrlError,
-    shown::{Shown, shown_url},
+    observe::display::{Shown, shown_url},
 };
 
 /// Why a verifier could not be built.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
 
 use super::Reason;
-use crate::shown::{ShownList, Span};
+use crate::observe::display::{ShownList, Span};
 
 /// Why a token was refused.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::shown::Shown;
+use crate::observe::display::Shown;
 
 /// Why a key set document cannot be used at all.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, ptr, sync::Arc};
 use super::Issuer;
 #[cfg(feature = "remote-no-provider")]
 use super::fetching::HttpSettings;
-use crate::{keys::source::Fetch, shown::shown_url};
+use crate::{keys::source::Fetch, observe::display::shown_url};
 
 /// Where keys are read, and how: one URL may mean two servers by way of two proxies.
 #[derive(PartialEq)]

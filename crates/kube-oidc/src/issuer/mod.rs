@@ -34,8 +34,7 @@ use crate::{
         set::KeySet,
         source::{Fetch, KeySetFile, Remote, Source},
     },
-    observed::Observed,
-    shown::shown_url,
+    observe::{Observed, display::shown_url},
     token_review::TokenReviewConfig,
 };
 

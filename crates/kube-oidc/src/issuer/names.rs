@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::learned::{Change, LearnedNames};
-use crate::{clock::Moment, status::AliasStatus};
+use crate::{clock::Moment, observe::status::AliasStatus};
 
 /// Distinguishes an issuer from every other that this process ever trusted, also from one of the
 /// same name: an issuer that was removed and added again has another ID.

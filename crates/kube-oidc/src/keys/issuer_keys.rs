@@ -3,7 +3,7 @@
 use crate::{
     clock::Moment,
     keys::{cache::KeyCache, set::KeySet},
-    status::{IssuerStatus, KeyState},
+    observe::status::{IssuerStatus, KeyState},
 };
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     claims::{ServiceAccountClaims, is_dns_label, is_dns_subdomain},
-    shown::Shown,
+    observe::display::Shown,
     verified::Verified,
 };
 

@@ -11,7 +11,7 @@ pub use self::callers::{Callers, in_any_cluster, in_namespace};
 use self::rule::{All, Any, Audience, DenyReason, Looked, Not, Plain, Rule, Truth, When};
 use crate::{
     claims::{Claims, ServiceAccountClaims},
-    shown::Shown,
+    observe::display::Shown,
     verified::Verified,
 };
 

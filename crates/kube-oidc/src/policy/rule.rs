@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Policy, PolicyError};
-use crate::{claims::Claims, shown::Shown, verified::Verified};
+use crate::{claims::Claims, observe::display::Shown, verified::Verified};
 
 /// Whether a rule holds for a caller. `Unknown` is for a rule that cannot be decided: neither it nor
 /// its negation allows the caller (Kleene's logic).

@@ -3,8 +3,7 @@
 use super::ReviewStatus;
 use crate::{
     error::{InvalidToken, ReviewUnavailable, ReviewUnavailableCause, VerifyError},
-    meter::Asked,
-    shown::Cut,
+    observe::{display::Cut, meter::Asked},
 };
 
 /// Whether a token is accepted.

@@ -26,8 +26,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     error::{BuildError, ReviewUnavailableCause},
-    observed::Observed,
-    shown::chain,
+    observe::{Observed, display::chain},
     sync::{Mutex, MutexGuard, spawn, step},
 };
 

@@ -16,7 +16,7 @@ use super::{answer::without_token, *};
 use crate::{
     clock::{Clock as _, ManualClock},
     error::{Reason, ReviewUnavailableCause, VerifyError},
-    observed::Observed,
+    observe::Observed,
 };
 
 const TOKEN: &[u8] =

@@ -15,7 +15,7 @@ use crate::{
     explanation::{Check, TokenTimes},
     issuer::Names,
     jws::Header,
-    shown::{ShownList, Span},
+    observe::display::{ShownList, Span},
 };
 
 /// Audiences that API servers accept for themselves, beside their issuer's own name: the first is

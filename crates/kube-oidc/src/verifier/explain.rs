@@ -11,7 +11,7 @@ use crate::{
     explanation::{Check, CheckResult, CheckStatus, Explanation},
     jws::{Compact, MAX_TOKEN_BYTES},
     keys::set::{KeySet, NoKey},
-    shown::{Shown, ShownList},
+    observe::display::{Shown, ShownList},
     verified::Verified,
 };
 

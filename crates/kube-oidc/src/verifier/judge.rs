@@ -17,7 +17,7 @@ use crate::{
         cache::KeyCache,
         set::{Fitting, Key, KeySet, NoKey},
     },
-    shown::Shown,
+    observe::display::Shown,
     validation::is_for_api_server,
     verified::{Basis, Verified},
 };

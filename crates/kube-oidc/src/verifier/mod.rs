@@ -34,7 +34,7 @@ use crate::{
     incident::Incidents,
     issuer::{Issuer, IssuerId},
     keys::cache::{KeyCache, Settings},
-    status::IssuerStatus,
+    observe::status::IssuerStatus,
     token_cache::TokenCache,
     validation::Validation,
     verified::Verified,

@@ -19,9 +19,11 @@ use crate::{
         Keys,
         set::{Key, KeySet},
     },
-    observed::Observed,
-    shown::Shown,
-    status::{IssuerStatus, KeyState},
+    observe::{
+        Observed,
+        display::Shown,
+        status::{IssuerStatus, KeyState},
+    },
     token_review::Answers,
     verified::Basis,
 };

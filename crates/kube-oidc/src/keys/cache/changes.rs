@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use crate::{
     clock::Moment,
     keys::set::{Key, KeySet},
-    shown::Shown,
+    observe::display::Shown,
 };
 
 /// The number of names that one line shows.

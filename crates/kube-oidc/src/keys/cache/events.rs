@@ -3,7 +3,11 @@
 use std::{path::Path, sync::PoisonError};
 
 use super::{Shared, Snapshot, changes::Change};
-use crate::{in_cluster, keys::source::LoadError, shown::chain, status::FetchFailure};
+use crate::{
+    in_cluster,
+    keys::source::LoadError,
+    observe::{display::chain, status::FetchFailure},
+};
 
 impl Shared {
     /// One line for each change of state, not for each fetch.

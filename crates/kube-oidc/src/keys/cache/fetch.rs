@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Moment,
     keys::source::{Discovery, LoadError, LoadOutcome, Loaded, Manner},
-    meter::Fetched,
+    observe::meter::Fetched,
     sync::step,
 };
 

@@ -47,8 +47,10 @@ use crate::{
         set::KeySet,
         source::{FetchedSet, Source},
     },
-    observed::Observed,
-    status::{FetchFailure, IssuerStatus, KeyState},
+    observe::{
+        Observed,
+        status::{FetchFailure, IssuerStatus, KeyState},
+    },
     sync::{Mutex, MutexGuard, spawn, step},
 };
 

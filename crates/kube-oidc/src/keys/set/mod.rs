@@ -17,7 +17,7 @@ use crate::{
     algorithm::Algorithm,
     error::{KeySetError, SkippedKey},
     json::{self, BoundedList, Foreign, Members, Value, document_text, names},
-    status::KeyInfo,
+    observe::status::KeyInfo,
 };
 
 /// As many keys as a set may hold. Clusters have two or three; a limit bounds what a broken

@@ -13,7 +13,7 @@ use crate::{
     issuer::Names,
     issuer_url::Transport,
     json::{self, Foreign, Members, Value, document_text, names},
-    shown::{Shown, shown_origin, shown_url},
+    observe::display::{Shown, shown_origin, shown_url},
 };
 
 /// The maximum length of a name that is learned from a document, in bytes.

@@ -12,8 +12,10 @@ use crate::{
     clock::Moment,
     issuer::{Change, Names},
     issuer_url::{DISCOVERY, Transport},
-    observed::Observed,
-    shown::{Span, shown_origin},
+    observe::{
+        Observed,
+        display::{Span, shown_origin},
+    },
 };
 
 /// A discovery document, which is kept for its own lifetime.

@@ -32,7 +32,7 @@ pub(crate) use self::{
     origin::Origin,
     remote::{FetchedSet, LoadOutcome, Loaded, Manner, Remote},
 };
-use crate::{error::foreign_error, keys::set::KeySet, shown::shown_url};
+use crate::{error::foreign_error, keys::set::KeySet, observe::display::shown_url};
 
 /// Where the keys of one issuer are read again and again.
 #[derive(Debug)]

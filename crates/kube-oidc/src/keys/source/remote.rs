@@ -25,8 +25,10 @@ use crate::{
     issuer::Names,
     issuer_url::IssuerUrl,
     keys::set::KeySet,
-    observed::Observed,
-    shown::{Span, chain, shown_origin, shown_url},
+    observe::{
+        Observed,
+        display::{Span, chain, shown_origin, shown_url},
+    },
 };
 
 /// Where the keys of one issuer are fetched.

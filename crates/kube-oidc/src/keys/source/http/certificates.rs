@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use crate::shown::{Cut, chain};
+use crate::observe::display::{Cut, chain};
 
 /// Shows why a handshake failed, and what to change about the certificate of the server.
 pub(super) fn shown(error: &io::Error) -> String {

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use super::certificates::Explaining;
 use crate::{
     keys::source::{FetchError, FileReader},
-    shown::chain,
+    observe::display::chain,
 };
 
 const SET_UP: &str = "failed to set up TLS";

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     algorithm::Algorithm,
-    shown::{Cut, Span},
+    observe::display::{Cut, Span},
 };
 
 /// How an issuer's keys are: see [`Verifier::status`](crate::Verifier::status).

@@ -14,7 +14,7 @@ use metrics::{
 };
 
 use super::{Asked, Fetched};
-use crate::status::{IssuerStatus, KeyState};
+use crate::observe::status::{IssuerStatus, KeyState};
 
 /// A counter that is looked up once: at its first use, for which a recorder should be there.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::meter::IssuerMeter;
+use crate::observe::meter::IssuerMeter;
 
 /// The number of unusable keys that one line describes.
 const MAX_SKIPPED: usize = 4;
