@@ -81,13 +81,11 @@ mod jsonwebtoken;
 mod jws;
 mod keys;
 mod observe;
-mod packed;
 mod policy;
 mod readiness;
 mod sync;
 mod token_cache;
 pub mod token_review;
-mod user_info;
 mod validation;
 mod verified;
 mod verifier;
@@ -108,8 +106,7 @@ pub use self::{
     observe::status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},
     readiness::{Readiness, ReadinessError},
-    user_info::UserInfo,
     validation::{API_SERVER_AUDIENCES, is_api_server_audience},
-    verified::Verified,
+    verified::{UserInfo, Verified},
     verifier::{Verifier, VerifierBuilder},
 };

@@ -5,6 +5,7 @@ mod fault;
 mod misfit;
 mod numeric_date;
 mod object_name;
+mod packed;
 mod registered;
 mod service_account;
 #[cfg(test)]

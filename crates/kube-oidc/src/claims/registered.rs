@@ -4,8 +4,10 @@
 
 use std::{borrow::Cow, fmt, time::SystemTime};
 
-use super::{NumericDate, Payload};
-use crate::packed::{Packed, Span};
+use super::{
+    NumericDate, Payload,
+    packed::{Packed, Span},
+};
 
 /// The registered claims of a token that was verified.
 #[derive(Clone)]

@@ -10,12 +10,12 @@ use super::{
     NumericDate, Payload, RegisteredClaims,
     fault::{invalid, missing},
     object_name::{is_dns_label, is_dns_subdomain, is_uid},
+    packed::{Packed, Span},
     sealed,
 };
 use crate::{
     error::InvalidToken,
     json::{Members, Value, names},
-    packed::{Packed, Span},
 };
 
 /// The claims of a Kubernetes `ServiceAccount` token, as the API server's `TokenRequest` makes them

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{sealed::FromPayload, *};
-use crate::{error::Reason, json, packed::Span};
+use super::{packed::Span, sealed::FromPayload, *};
+use crate::{error::Reason, json};
 
 /// What a kube-apiserver of today signs for a pod, except that its names are ours.
 fn full() -> Value {

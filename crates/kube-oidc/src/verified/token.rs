@@ -1,4 +1,4 @@
-//! [`Verified`]: the proof that a token was checked.
+//! A verified token: `Verified`, the proof that a token was checked.
 
 use std::{
     fmt,
@@ -8,12 +8,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{
-    claims::{Claims, RegisteredClaims, ServiceAccountClaims},
-    clock::Moment,
-    issuer::IssuerId,
-    keys::set::KeyId,
-};
+use super::Basis;
+use crate::claims::{Claims, RegisteredClaims, ServiceAccountClaims};
 
 /// Claims of a token that passed every check. Only a [`Verifier`](crate::Verifier) makes one, but
 /// for the `dangerous_` one of the feature `test-util`.
@@ -29,25 +25,6 @@ struct Inner<C: Claims> {
     cluster: Option<Arc<str>>,
     user_prefix: Option<Arc<str>>,
     basis: Option<Basis>,
-}
-
-/// What a verdict rests on. While all of it holds, the token needs no check of its signature.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Basis {
-    pub(crate) issuer: IssuerId,
-    pub(crate) key: KeyId,
-    /// The seconds in which the token is good, leeway included.
-    pub(crate) good_from: u64,
-    pub(crate) good_until: u64,
-    /// The second from which on it should have been replaced.
-    pub(crate) warn_from: Option<u64>,
-    /// Whether it is valid for the API server as well, by this version of the issuer's names.
-    pub(crate) for_api_server: bool,
-    pub(crate) names_version: u32,
-    /// Whether an API server can be asked about it.
-    pub(crate) reviewable: bool,
-    /// When its signature was checked.
-    pub(crate) checked_at: Moment,
 }
 
 impl<C: Claims> Verified<C> {
