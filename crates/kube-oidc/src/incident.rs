@@ -8,6 +8,8 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::issuer_name::NameListener;
+
 /// Keys and tokens that are not believed any more, whatever their issuer says.
 #[derive(Default)]
 pub(crate) struct Incidents {
@@ -48,21 +50,6 @@ impl Incidents {
         self.denied.get().map(ArcSwap::load)
     }
 
-    /// Distrusts the keys of an issuer that were distrusted by a name which it has from now on: the
-    /// name may be forgotten later, and the label never is.
-    pub(crate) fn note_name(&self, label: &str, name: &str) {
-        let is_affected =
-            |issuers: &HashSet<Arc<str>>| issuers.contains(name) && !issuers.contains(label);
-        if !self.denied().is_some_and(|denied| denied.keys.values().any(is_affected)) {
-            return;
-        }
-        self.change(|denied| {
-            for issuers in denied.keys.values_mut().filter(|issuers| is_affected(issuers)) {
-                issuers.insert(label.into());
-            }
-        });
-    }
-
     /// Whether one of some keys is distrusted by a name or label that `answers_to` finds to be its
     /// issuer's.
     pub(crate) fn is_distrusted<'k>(
@@ -78,6 +65,23 @@ impl Incidents {
     pub(crate) fn is_denied(&self, jti: Option<&str>) -> bool {
         let (Some(denied), Some(jti)) = (self.denied(), jti) else { return false };
         denied.jtis.contains(jti)
+    }
+}
+
+impl NameListener for Incidents {
+    /// Distrusts the keys of an issuer that were distrusted by a name which it has from now on: the
+    /// name may be forgotten later, and the label never is.
+    fn note_name(&self, label: &str, name: &str) {
+        let is_affected =
+            |issuers: &HashSet<Arc<str>>| issuers.contains(name) && !issuers.contains(label);
+        if !self.denied().is_some_and(|denied| denied.keys.values().any(is_affected)) {
+            return;
+        }
+        self.change(|denied| {
+            for issuers in denied.keys.values_mut().filter(|issuers| is_affected(issuers)) {
+                issuers.insert(label.into());
+            }
+        });
     }
 }
 

@@ -71,10 +71,9 @@ mod claims;
 pub mod clock;
 mod error;
 pub mod explanation;
-mod in_cluster;
 mod incident;
 mod issuer;
-mod issuer_url;
+mod issuer_name;
 mod json;
 #[cfg(feature = "jsonwebtoken")]
 mod jsonwebtoken;
@@ -99,9 +98,8 @@ pub use self::{
         ReviewUnavailable, ReviewUnavailableCause, SkippedKey, VerifyError,
     },
     explanation::Explanation,
-    in_cluster::InClusterError,
-    issuer::Issuer,
-    issuer_url::{IssuerUrl, IssuerUrlError},
+    issuer::{InClusterError, Issuer},
+    issuer_name::{IssuerUrl, IssuerUrlError},
     keys::source,
     observe::status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},

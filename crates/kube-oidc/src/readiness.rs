@@ -2,7 +2,7 @@
 
 use crate::{
     claims::{Claims, ServiceAccountClaims},
-    issuer::IssuerId,
+    issuer_name::IssuerId,
     observe::display::Shown,
     verifier::Verifier,
 };

@@ -2,7 +2,7 @@
 
 use super::KeySetError;
 use crate::{
-    issuer_url::IssuerUrlError,
+    issuer_name::IssuerUrlError,
     observe::display::{Shown, shown_url},
 };
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::Issuer;
 use crate::{
     error::BuildError,
-    issuer_url::IssuerUrl,
+    issuer_name::IssuerUrl,
     keys::source::{Fetch, HttpFetcher},
 };
 

@@ -2,9 +2,8 @@
 
 #[cfg(feature = "remote-no-provider")]
 mod fetching;
+mod in_cluster;
 mod key_place;
-mod learned;
-mod names;
 
 use std::{
     fmt,
@@ -15,19 +14,16 @@ use std::{
 
 #[cfg(feature = "remote-no-provider")]
 use self::fetching::HttpSettings;
-use self::learned::{DEFAULT_FORMER_FOR, LearnedNames};
-pub(crate) use self::{
-    key_place::KeyPlace,
-    learned::Change,
-    names::{Claim, Held, IssuerId, Names},
-};
+pub use self::in_cluster::InClusterError;
+pub(crate) use self::key_place::KeyPlace;
 use crate::{
     algorithm::Algorithm,
     clock::Clock,
     error::BuildError,
-    in_cluster::{self, InClusterError},
-    incident::Incidents,
-    issuer_url::{API_SERVER_KEYS, DISCOVERY, IssuerUrl, Transport, check_name},
+    issuer_name::{
+        API_SERVER_KEYS, DEFAULT_FORMER_FOR, DISCOVERY, IssuerUrl, LearnedNames, NameListener,
+        Names, Transport, check_name, in_cluster::FOLDER,
+    },
     keys::{
         Keys,
         cache::{KeyCache, Settings},
@@ -119,7 +115,7 @@ impl Issuer {
     ///
     /// What is missing: see [`InClusterError`].
     pub fn in_cluster() -> Result<Self, InClusterError> {
-        Self::in_cluster_at(&in_cluster::api_server()?, in_cluster::FOLDER)
+        Self::in_cluster_at(&in_cluster::api_server()?, FOLDER)
     }
 
     /// The same for an API server that is elsewhere, or files that are mounted elsewhere: a folder
@@ -284,9 +280,9 @@ impl Issuer {
     }
 
     /// The names that its tokens may have in `iss`, for one verifier: clones share no state.
-    pub(crate) fn names(&self, incidents: &Arc<Incidents>) -> Names {
+    pub(crate) fn names(&self, listener: Arc<dyn NameListener>) -> Names {
         if self.api_server.is_some() {
-            let learned = LearnedNames::new(self.former_for, Arc::clone(incidents));
+            let learned = LearnedNames::new(self.former_for, listener);
             Names::learned(&self.name, &self.aliases, learned)
         } else {
             Names::configured(&self.name, &self.aliases)

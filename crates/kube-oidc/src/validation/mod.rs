@@ -13,7 +13,7 @@ use crate::{
     clock::seconds,
     error::{InvalidToken, Reason},
     explanation::{Check, TokenTimes},
-    issuer::Names,
+    issuer_name::Names,
     jws::Header,
     observe::display::{ShownList, Span},
 };

@@ -46,7 +46,7 @@ fn for_audiences(audiences: &[&str]) -> Value {
 
 /// The issuer has another name, and is an API server by it too.
 fn names() -> Names {
-    Issuer::new(ISSUER.parse().unwrap()).add_alias(OTHER_NAME).names(&Arc::default())
+    Issuer::new(ISSUER.parse().unwrap()).add_alias(OTHER_NAME).names(Arc::new(()))
 }
 
 fn at(seconds: u64) -> SystemTime {

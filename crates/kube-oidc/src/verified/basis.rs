@@ -1,6 +1,6 @@
 //! What a verdict rests on after the signature was checked.
 
-use crate::{clock::Moment, issuer::IssuerId, keys::set::KeyId};
+use crate::{clock::Moment, issuer_name::IssuerId, keys::set::KeyId};
 
 /// What a verdict rests on. While all of it holds, the token needs no check of its signature.
 #[derive(Clone, Copy, Debug)]

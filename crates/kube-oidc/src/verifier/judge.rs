@@ -11,7 +11,7 @@ use crate::{
     claims::{Claims, NumericDate, Payload},
     clock::Moment,
     error::{InvalidToken, VerifyError},
-    issuer::{Claim, Held, Names},
+    issuer_name::{Claim, Held, Names},
     jws::{Compact, Header, MAX_TOKEN_BYTES},
     keys::{
         cache::KeyCache,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     claims::Claims,
     clock::Moment,
-    issuer::Held,
+    issuer_name::Held,
     keys::set::KeySet,
     token_cache::REMEMBERED_FOR,
     validation::opens_api_server,

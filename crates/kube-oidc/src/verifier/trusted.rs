@@ -14,7 +14,8 @@ use crate::{
     clock::Moment,
     error::BuildError,
     incident::Incidents,
-    issuer::{Claim, Held, Issuer, IssuerId, KeyPlace, Names},
+    issuer::{Issuer, KeyPlace},
+    issuer_name::{Claim, Held, IssuerId, Names},
     keys::{
         Keys,
         set::{Key, KeySet},
@@ -224,8 +225,8 @@ impl Deref for TrustedIssuers {
 
 impl TrustedIssuer {
     pub(super) fn new<C: Claims>(issuer: &Issuer, inner: &Inner<C>) -> Result<Self, BuildError> {
-        let (names, cluster) =
-            (Arc::new(issuer.names(&inner.incidents)), issuer.cluster().cloned());
+        let names = Arc::new(issuer.names(inner.incidents.clone()));
+        let cluster = issuer.cluster().cloned();
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::MissingClusterName(names.label().to_string()));
         }

@@ -1,10 +1,10 @@
 //! The log lines about the keys of an issuer: one for each change of state, not for each fetch.
 
-use std::{path::Path, sync::PoisonError};
+use std::sync::PoisonError;
 
 use super::{Shared, Snapshot, changes::Change};
 use crate::{
-    in_cluster,
+    issuer_name::in_cluster::is_own_api_server,
     keys::source::LoadError,
     observe::{display::chain, status::FetchFailure},
 };
@@ -49,10 +49,7 @@ impl Shared {
             history.failures += 1;
             history.last_error = Some(FetchFailure { at: self.clock.wall(), error: error.clone() });
         }
-        if !was_failing
-            && in_cluster::is_api_server(issuer)
-            && Path::new(in_cluster::FOLDER).exists()
-        {
+        if !was_failing && is_own_api_server(issuer) {
             tracing::warn!(
                 issuer,
                 cluster,

@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     clock::ManualClock,
     issuer::Issuer,
-    issuer_url::IssuerUrl,
+    issuer_name::IssuerUrl,
     keys::source::{
         Discovery, Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Manner, Remote,
     },
@@ -592,7 +592,7 @@ fn api_server(source: &Arc<Source>) -> KeyCache {
     }
     let issuer = Issuer::in_cluster_at("https://issuer.test", &folder).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
-    let names = Arc::new(issuer.names(&Arc::default()));
+    let names = Arc::new(issuer.names(Arc::new(())));
     let observed = Arc::new(Observed::new("https://issuer.test".into(), None));
     let (document, jwks_uri) = (DOCUMENT.parse().unwrap(), KEYS.parse().unwrap());
     let fetcher = Arc::<Source>::clone(source);
@@ -603,7 +603,7 @@ fn api_server(source: &Arc<Source>) -> KeyCache {
 fn discovered(source: &Arc<Source>) -> KeyCache {
     let fetcher = Arc::<Source>::clone(source);
     let url: IssuerUrl = "https://issuer.test".parse().unwrap();
-    let names = Arc::new(Issuer::new(url.clone()).names(&Arc::default()));
+    let names = Arc::new(Issuer::new(url.clone()).names(Arc::new(())));
     let remote = Remote::discovered(&url, names, fetcher);
     cache_of(remote, TokioClock(time::Instant::now()), Settings::default())
 }

@@ -10,8 +10,7 @@ use url::Url;
 use super::{FetchResponse, LoadError, Origin, load_error::MetadataError};
 use crate::{
     clock::Moment,
-    issuer::Names,
-    issuer_url::Transport,
+    issuer_name::{Names, Transport},
     json::{self, Foreign, Members, Value, document_text, names},
     observe::display::{Shown, shown_origin, shown_url},
 };
@@ -121,8 +120,7 @@ mod tests {
     }
 
     fn read_bytes(document: &[u8]) -> Result<Url, LoadError> {
-        let names =
-            Issuer::new("https://issuer.example/a/".parse().unwrap()).names(&Arc::default());
+        let names = Issuer::new("https://issuer.example/a/".parse().unwrap()).names(Arc::new(()));
         let response = FetchResponse::new(200, document);
         jwks_uri(URL, &response, Transport::Https, &names, Moment::now(&SystemClock))
     }

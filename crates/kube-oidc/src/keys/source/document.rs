@@ -10,8 +10,7 @@ use url::Url;
 use super::{FetchResponse, LoadError, discovery, freshness::Freshness};
 use crate::{
     clock::Moment,
-    issuer::{Change, Names},
-    issuer_url::{DISCOVERY, Transport},
+    issuer_name::{Change, DISCOVERY, Names, Transport},
     observe::{
         Observed,
         display::{Span, shown_origin},

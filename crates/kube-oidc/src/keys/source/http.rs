@@ -25,7 +25,7 @@ use self::{
     roots::Roots,
 };
 use super::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, FileReader, Sent};
-use crate::{error::BuildError, issuer_url::Transport, observe::display::chain};
+use crate::{error::BuildError, issuer_name::Transport, observe::display::chain};
 
 /// How this crate introduces itself to servers and proxies.
 const AGENT: &str = concat!("kube-oidc/", env!("CARGO_PKG_VERSION"));

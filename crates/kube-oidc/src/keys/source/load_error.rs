@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use super::{FetchError, Origin};
-use crate::{error::KeySetError, issuer_url::IssuerUrlError};
+use crate::{error::KeySetError, issuer_name::IssuerUrlError};
 
 /// A fetch that brought no keys.
 #[derive(Debug, thiserror::Error)]

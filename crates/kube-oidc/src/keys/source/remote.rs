@@ -22,8 +22,7 @@ use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::SkippedKey,
-    issuer::Names,
-    issuer_url::IssuerUrl,
+    issuer_name::{IssuerUrl, Names},
     keys::set::KeySet,
     observe::{
         Observed,

@@ -1,6 +1,7 @@
 //! The names that an API server reports for its issuer, which `in_cluster` follows.
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -11,10 +12,10 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::names::LastSeen;
-use crate::{clock::Moment, incident::Incidents};
+use crate::clock::Moment;
 
 /// How long a former name stays valid after a discovery document last named it.
-pub(super) const DEFAULT_FORMER_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DEFAULT_FORMER_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many names are remembered, the current one included: an API server that reports a new name
 /// each time fills neither the memory nor the log.
@@ -22,6 +23,17 @@ const MAX_NAMES: usize = 8;
 
 /// Names that come and go within this time are not news.
 const NEWS_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// Keeps what it knows by the names of issuers, and hears of each new one.
+pub(crate) trait NameListener: fmt::Debug + Send + Sync {
+    /// The issuer with this label has this name from now on.
+    fn note_name(&self, label: &str, name: &str);
+}
+
+#[cfg(test)]
+impl NameListener for () {
+    fn note_name(&self, _label: &str, _name: &str) {}
+}
 
 /// The names of one issuer in one verifier.
 #[derive(Debug)]
@@ -36,7 +48,7 @@ pub(crate) struct LearnedNames {
     /// Held while `names` is changed.
     changing: Mutex<()>,
     /// Distrusted keys stay distrusted when a name is forgotten.
-    incidents: Arc<Incidents>,
+    listener: Arc<dyn NameListener>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,14 +77,14 @@ pub(crate) enum Change {
 }
 
 impl LearnedNames {
-    pub(super) fn new(former_for: Duration, incidents: Arc<Incidents>) -> Self {
+    pub(crate) fn new(former_for: Duration, listener: Arc<dyn NameListener>) -> Self {
         Self {
             former_for,
             names: ArcSwap::default(),
             seen: Default::default(),
             version: AtomicU32::new(0),
             changing: Mutex::default(),
-            incidents,
+            listener,
         }
     }
 
@@ -132,7 +144,7 @@ impl LearnedNames {
         if known.is_none() {
             // after the store, so that a reader of the new version finds the new name
             self.version.fetch_add(1, Ordering::Release);
-            self.incidents.note_name(label, name);
+            self.listener.note_name(label, name);
         }
         match former {
             None => Change::First,
@@ -168,7 +180,7 @@ mod tests {
     // rule: issuer-migration
     #[test]
     fn former_name_ends_a_day_after_it_was_named_last() {
-        let (names, clock) = (LearnedNames::new(DAY, Arc::default()), clock());
+        let (names, clock) = (LearnedNames::new(DAY, Arc::new(())), clock());
         let learn = |name| names.learn(LABEL, name, Moment::now(&clock));
         assert_eq!(left(&names, "old", &clock), None);
         assert_eq!(learn("old"), Change::First);
@@ -201,7 +213,7 @@ mod tests {
 
     #[test]
     fn former_name_without_time_ends_at_once() {
-        let (names, clock) = (LearnedNames::new(Duration::ZERO, Arc::default()), clock());
+        let (names, clock) = (LearnedNames::new(Duration::ZERO, Arc::new(())), clock());
         names.learn(LABEL, "old", Moment::now(&clock));
         names.learn(LABEL, "new", Moment::now(&clock));
         assert_eq!(left(&names, "old", &clock), None);
@@ -212,7 +224,7 @@ mod tests {
     // rule: name-flood
     #[test]
     fn new_name_each_time_fills_neither_memory_nor_log() {
-        let (names, clock) = (LearnedNames::new(DAY, Arc::default()), clock());
+        let (names, clock) = (LearnedNames::new(DAY, Arc::new(())), clock());
         let mut news = 0;
         for index in 0..100 {
             clock.advance(SECOND);
@@ -226,7 +238,7 @@ mod tests {
             names.names.load().iter().map(|name| name.place).collect();
         assert_eq!(places.len(), MAX_NAMES, "each name is seen for itself");
         // two names in turn are no news either
-        let names = LearnedNames::new(Duration::ZERO, Arc::default());
+        let names = LearnedNames::new(Duration::ZERO, Arc::new(()));
         for index in 0..100 {
             clock.advance(SECOND);
             let change = names.learn(LABEL, ["old", "new"][index % 2], Moment::now(&clock));

@@ -160,7 +160,7 @@ fn parse_strictly(text: &str) -> Result<Url, IssuerUrlError> {
 }
 
 /// `localhost`, 127.0.0.0/8 or `::1`, as parsed: `127.0.0.1.evil.test` is a domain like any other.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

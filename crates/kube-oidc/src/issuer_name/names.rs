@@ -63,12 +63,12 @@ impl Held<'_> {
 }
 
 impl Names {
-    pub(super) fn configured(name: &Arc<str>, aliases: &[Arc<str>]) -> Self {
+    pub(crate) fn configured(name: &Arc<str>, aliases: &[Arc<str>]) -> Self {
         let names = [name].into_iter().chain(aliases);
         Self { label: Arc::clone(name), configured: names.map(configured).collect(), learned: None }
     }
 
-    pub(super) fn learned(label: &Arc<str>, aliases: &[Arc<str>], names: LearnedNames) -> Self {
+    pub(crate) fn learned(label: &Arc<str>, aliases: &[Arc<str>], names: LearnedNames) -> Self {
         let configured = aliases.iter().map(configured).collect();
         Self { label: Arc::clone(label), configured, learned: Some(names) }
     }

@@ -7,10 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::issuer_url::IssuerUrlError;
-
-/// Where the kubelet mounts the files of a pod's service account.
-pub(crate) const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+use crate::issuer_name::IssuerUrlError;
 
 /// Why a process does not know its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +34,7 @@ pub enum InClusterError {
 }
 
 /// The address of the API server as the kubelet tells it, as a URL.
-pub(crate) fn api_server() -> Result<String, InClusterError> {
+pub(super) fn api_server() -> Result<String, InClusterError> {
     let variable = |name| {
         env::var(name).ok().filter(|value| !value.is_empty()).ok_or(InClusterError::NotInPod(name))
     };
@@ -53,17 +50,9 @@ fn url_of(host: &str, port: &str) -> String {
 }
 
 /// A file of the service account, which must be there.
-pub(crate) fn file(folder: &Path, name: &str) -> Result<PathBuf, InClusterError> {
+pub(super) fn file(folder: &Path, name: &str) -> Result<PathBuf, InClusterError> {
     let path = folder.join(name);
     if path.exists() { Ok(path) } else { Err(InClusterError::NoServiceAccount(path)) }
-}
-
-/// Whether a URL names the API server as pods see it.
-pub(crate) fn is_api_server(url: &str) -> bool {
-    let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next());
-    host.is_some_and(|host| {
-        host == "kubernetes.default.svc" || host.starts_with("kubernetes.default.svc.")
-    })
 }
 
 #[cfg(test)]
@@ -76,19 +65,5 @@ mod tests {
         assert_eq!(url_of("10.96.0.1", "443"), "https://10.96.0.1:443");
         assert_eq!(url_of("fd00:10:96::1", "443"), "https://[fd00:10:96::1]:443");
         assert_eq!(url_of("kubernetes.default.svc", "6443"), "https://kubernetes.default.svc:6443");
-    }
-
-    #[test]
-    fn the_api_server_is_known_by_its_service() {
-        for url in [
-            "https://kubernetes.default.svc",
-            "https://kubernetes.default.svc:443/x",
-            "https://kubernetes.default.svc.cluster.local",
-        ] {
-            assert!(is_api_server(url), "{url}");
-        }
-        for url in ["https://kubernetes.default.svcx", "https://a/kubernetes.default.svc", ""] {
-            assert!(!is_api_server(url), "{url}");
-        }
     }
 }
