@@ -16,12 +16,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    answer::{Answering, ResponseFormat},
     body::ResponseBody,
     call_or_answer::CallOrAnswer,
-    head::RequestHead,
     passed::{self, Found},
-    rejection::Rejection,
+    response::{Answering, Rejection, RequestHead, ResponseFormat},
 };
 
 /// Lets only those callers through that a [`Policy`] allows; it goes further in than the

@@ -10,10 +10,8 @@ use http::request::Parts;
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    answer::{Answering, ResponseFormat},
-    head::RequestHead,
     passed::{self, Passed},
-    rejection::Rejection,
+    response::{Answering, Rejection, RequestHead, ResponseFormat},
 };
 
 /// The workload that sent a request, in an axum handler behind an

@@ -7,6 +7,8 @@ use http::{
     header::{AUTHORIZATION, Entry},
 };
 
+use crate::response::Rejection;
+
 /// Why there is no token to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoToken {
@@ -14,6 +16,15 @@ pub(crate) enum NoToken {
     NoCredentials,
     /// Credentials of ours that cannot be read.
     Malformed(&'static str),
+}
+
+impl From<NoToken> for Rejection {
+    fn from(no_token: NoToken) -> Self {
+        match no_token {
+            NoToken::NoCredentials => Self::NoCredentials,
+            NoToken::Malformed(detail) => Self::InvalidRequest(detail),
+        }
+    }
 }
 
 const SCHEME: &[u8] = b"bearer";

@@ -15,7 +15,10 @@ use http::{
 };
 use kube_oidc::{Claims, Verified, Verifier};
 
-use crate::{answer::Later, grpc::Flavour, meter::count_late_rejection, rejection::Rejection};
+use crate::{
+    meter::count_late_rejection,
+    response::{Later, Rejection, grpc::Flavour},
+};
 
 /// How often the time of day is looked at: timers stand still while a machine is suspended.
 const LOOK: Duration = Duration::from_secs(10);

@@ -17,9 +17,8 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     body::ResponseBody,
-    caching,
     expiry::Expiry,
-    rejection::Rejection,
+    response::{Rejection, cache_headers},
     settings::{Admission, Settings, Verdict},
 };
 
@@ -198,7 +197,7 @@ where
             }
         };
         if let Some(name) = this.token_header {
-            caching::protect(response.headers_mut(), name);
+            cache_headers::protect(response.headers_mut(), name);
         }
         Poll::Ready(Ok(response))
     }

@@ -11,13 +11,11 @@ use kube_oidc::{Claims, Issuer, IssuerUrl, ServiceAccountClaims, Verifier};
 use tower_layer::Layer;
 
 use crate::{
-    answer::ResponseFormat,
     bearer::TokenHeader,
-    head::RequestHead,
     open::Open,
     outcome::Outcome,
     plan::{LayerError, Plan, Source},
-    rejection::Rejection,
+    response::{Rejection, RequestHead, ResponseFormat},
     service::OidcAuth,
     settings::{Manner, Mode, Settings},
 };

@@ -100,18 +100,14 @@
 )]
 
 mod allow;
-mod answer;
 #[cfg(feature = "axum")]
 mod axum;
 mod bearer;
 mod body;
-mod caching;
 mod call_or_answer;
 mod client;
 mod expiry;
 mod future;
-mod grpc;
-mod head;
 #[cfg(feature = "tonic-health")]
 mod health;
 mod layer;
@@ -121,8 +117,8 @@ mod outcome;
 mod passed;
 mod plan;
 mod readiness_probe;
-mod rejection;
 mod require_token_review;
+mod response;
 mod service;
 mod settings;
 mod span;
@@ -140,7 +136,6 @@ pub use self::health::report_health;
 pub use self::tonic::CallerExt;
 pub use self::{
     allow::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
-    answer::ResponseFormat,
     body::ResponseBody,
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
@@ -148,13 +143,12 @@ pub use self::{
     },
     expiry::TokenExpired,
     future::ResponseFuture,
-    head::RequestHead,
     layer::OidcAuthLayer,
     outcome::Outcome,
     passed::Passed,
     plan::LayerError,
     readiness_probe::ReadinessProbe,
-    rejection::Rejection,
     require_token_review::{RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer},
+    response::{Rejection, RequestHead, ResponseFormat},
     service::OidcAuth,
 };

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::Method;
 
-use crate::head::RequestHead;
+use crate::response::RequestHead;
 
 /// Requests that nobody asks for a token.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
-use crate::{head::RequestHead, rejection::Rejection};
+use crate::response::{Rejection, RequestHead};
 
 /// What an [`OidcAuthLayer`](crate::OidcAuthLayer) made of a request: see
 /// [`on_outcome`](crate::OidcAuthLayer::on_outcome).

@@ -7,10 +7,8 @@ use http::{Extensions, Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    answer::{Answering, ResponseFormat},
-    head::RequestHead,
     meter::count_inner_rejection,
-    rejection::Rejection,
+    response::{Answering, Rejection, RequestHead, ResponseFormat},
     token_to_review::{Reviewed, TokenToReview},
 };
 

@@ -7,16 +7,13 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{
-    answer::Answering,
     bearer::{self, TokenHeader},
-    caching,
     expiry::Expiry,
-    head::RequestHead,
     meter::RequestMeter,
     open::Open,
     outcome::{OnOutcome, Outcome},
     passed::{FormatOfLayer, How, Passed, Why, answering_within},
-    rejection::Rejection,
+    response::{Answering, Rejection, RequestHead, cache_headers},
     span,
     token_to_review::TokenToReview,
 };
@@ -221,7 +218,7 @@ impl<C: Claims> Settings<C> {
         let answering = answering_within(request.extensions(), &self.manner.answering);
         let mut response = answering.answer(rejection, RequestHead::of(request));
         if let Some(name) = self.manner.token_header.other_name() {
-            caching::protect(response.headers_mut(), name);
+            cache_headers::protect(response.headers_mut(), name);
         }
         Admission::Refuse(response)
     }

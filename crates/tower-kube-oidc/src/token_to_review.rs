@@ -5,7 +5,7 @@ use std::{sync::Arc, task::Poll};
 use kube_oidc::{Claims, Verifier};
 use zeroize::Zeroizing;
 
-use crate::rejection::Rejection;
+use crate::response::Rejection;
 
 /// The token of a request, and who can ask about it. It is never shown.
 pub(crate) struct TokenToReview<C: Claims>(Arc<Question<C>>);

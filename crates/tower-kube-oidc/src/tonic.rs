@@ -4,9 +4,11 @@ use ::tonic::{Code, Request, Status};
 use kube_oidc::{Claims, Verified};
 
 use crate::{
-    grpc::{PUSHBACK, milliseconds},
     passed::{self, Passed},
-    rejection::Rejection,
+    response::{
+        Rejection,
+        grpc::{PUSHBACK, milliseconds},
+    },
 };
 
 /// The workload that made a call, in a tonic handler behind an

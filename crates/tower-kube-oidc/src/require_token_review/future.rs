@@ -15,7 +15,9 @@ use tower_service::Service;
 
 use super::{Claimed, decide};
 use crate::{
-    answer::Answering, body::ResponseBody, call_or_answer::CallOrAnswer, rejection::Rejection,
+    body::ResponseBody,
+    call_or_answer::CallOrAnswer,
+    response::{Answering, Rejection},
     token_to_review::TokenToReview,
 };
 

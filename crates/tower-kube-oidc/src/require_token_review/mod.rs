@@ -17,11 +17,9 @@ use tower_service::Service;
 
 pub use self::future::RequireTokenReviewFuture;
 use crate::{
-    answer::{Answering, ResponseFormat},
     body::ResponseBody,
-    head::RequestHead,
     passed::{self, Found},
-    rejection::Rejection,
+    response::{Answering, Rejection, RequestHead, ResponseFormat},
     service::for_waiting,
     token_to_review::{Reviewed, TokenToReview},
 };

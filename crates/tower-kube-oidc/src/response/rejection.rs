@@ -5,8 +5,6 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 use kube_oidc::{Denied, InvalidToken, Reason, VerifyError};
 
-use crate::bearer::NoToken;
-
 /// Why a request goes no further.
 ///
 /// It is for the service: `Debug` and `Display` say what an operator wants to know. Callers are
@@ -40,15 +38,6 @@ pub enum Rejection {
     /// The service is set up wrong, so that nobody is let through.
     #[error("{0}")]
     Misconfigured(&'static str),
-}
-
-impl From<NoToken> for Rejection {
-    fn from(no_token: NoToken) -> Self {
-        match no_token {
-            NoToken::NoCredentials => Self::NoCredentials,
-            NoToken::Malformed(detail) => Self::InvalidRequest(detail),
-        }
-    }
 }
 
 impl From<VerifyError> for Rejection {

@@ -7,7 +7,7 @@ use http::{
     header::{CONTENT_TYPE, TE},
 };
 
-use crate::{head::RequestHead, rejection::Rejection};
+use super::{rejection::Rejection, request_head::RequestHead};
 
 /// How an answer has to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

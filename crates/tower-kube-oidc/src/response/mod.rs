@@ -1,0 +1,11 @@
+//! Rejections, and the HTTP and gRPC responses that callers get for them.
+
+pub(crate) mod cache_headers;
+pub(crate) mod grpc;
+mod problem;
+mod rejection;
+mod request_head;
+mod responder;
+
+pub(crate) use self::responder::{Answering, Later};
+pub use self::{rejection::Rejection, request_head::RequestHead, responder::ResponseFormat};
