@@ -16,7 +16,7 @@ use http::{
 use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{
-    meter::count_late_rejection,
+    metrics::count_late_rejection,
     response::{Later, Rejection, grpc::Flavour},
 };
 

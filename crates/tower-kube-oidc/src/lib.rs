@@ -111,7 +111,7 @@ mod future;
 #[cfg(feature = "tonic-health")]
 mod health;
 mod layer;
-mod meter;
+mod metrics;
 mod open;
 mod outcome;
 mod passed;

@@ -7,7 +7,7 @@ use http::{Extensions, Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    meter::count_inner_rejection,
+    metrics::count_inner_rejection,
     response::{Answering, Rejection, RequestHead, ResponseFormat},
     token_to_review::{Reviewed, TokenToReview},
 };

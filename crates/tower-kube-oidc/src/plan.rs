@@ -3,7 +3,7 @@
 use kube_oidc::{BuildError, Claims, InClusterError, IssuerUrl, Verifier, VerifierBuilder};
 
 use crate::{
-    meter::RequestMeter,
+    metrics::RequestMeter,
     settings::{Manner, Settings},
 };
 

@@ -9,7 +9,7 @@ use kube_oidc::{Claims, Verified, Verifier};
 use crate::{
     bearer::{self, TokenHeader},
     expiry::Expiry,
-    meter::RequestMeter,
+    metrics::RequestMeter,
     open::Open,
     outcome::{OnOutcome, Outcome},
     passed::{FormatOfLayer, How, Passed, Why, answering_within},

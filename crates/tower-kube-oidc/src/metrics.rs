@@ -2,16 +2,16 @@
 //!
 //! Labels are words of these crates: nothing that a caller chooses becomes one.
 
-#[cfg(feature = "metrics")]
-pub(crate) use self::facade::{RequestMeter, count_inner_rejection, count_late_rejection};
 #[cfg(not(feature = "metrics"))]
-pub(crate) use self::silent::{RequestMeter, count_inner_rejection, count_late_rejection};
+pub(crate) use self::noop::{RequestMeter, count_inner_rejection, count_late_rejection};
+#[cfg(feature = "metrics")]
+pub(crate) use self::recorder::{RequestMeter, count_inner_rejection, count_late_rejection};
 
 #[cfg(feature = "metrics")]
-mod facade {
+mod recorder {
     use std::sync::{Once, OnceLock};
 
-    use metrics::{Counter, counter, describe_counter};
+    use ::metrics::{Counter, counter, describe_counter};
 
     const REQUESTS: &str = "kube_oidc_requests_total";
     const REFUSALS: &str = "kube_oidc_route_rejections_total";
@@ -60,7 +60,7 @@ mod facade {
 }
 
 #[cfg(not(feature = "metrics"))]
-mod silent {
+mod noop {
     #[derive(Default)]
     pub(crate) struct RequestMeter {}
 
