@@ -16,8 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    body::ResponseBody,
-    call_or_answer::CallOrAnswer,
+    gate::{CallOrRespond, ResponseBody},
     passed::{self, Found},
     response::{Answering, Rejection, RequestHead, ResponseFormat},
 };
@@ -187,8 +186,8 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let state = match self.settings.check(&request) {
-            Ok(()) => CallOrAnswer::calling(self.inner.call(request)),
-            Err(rejection) => CallOrAnswer::answered(passed::answer_within::<C, _>(
+            Ok(()) => CallOrRespond::calling(self.inner.call(request)),
+            Err(rejection) => CallOrRespond::answered(passed::answer_within::<C, _>(
                 &request,
                 &self.settings.answering,
                 rejection,
@@ -203,7 +202,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct AuthorizeFuture<F> {
         #[pin]
-        state: CallOrAnswer<F>,
+        state: CallOrRespond<F>,
     }
 }
 

@@ -16,8 +16,7 @@ use tower_service::Service;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    body::ResponseBody,
-    expiry::Expiry,
+    gate::{Expiry, ResponseBody},
     response::{Rejection, cache_headers},
     settings::{Admission, Settings, Verdict},
 };

@@ -103,11 +103,9 @@ mod allow;
 #[cfg(feature = "axum")]
 mod axum;
 mod bearer;
-mod body;
-mod call_or_answer;
 mod client;
-mod expiry;
 mod future;
+mod gate;
 #[cfg(feature = "tonic-health")]
 mod health;
 mod layer;
@@ -136,13 +134,12 @@ pub use self::health::report_health;
 pub use self::tonic::CallerExt;
 pub use self::{
     allow::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
-    body::ResponseBody,
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,
     },
-    expiry::TokenExpired,
     future::ResponseFuture,
+    gate::{ResponseBody, TokenExpired},
     layer::OidcAuthLayer,
     outcome::Outcome,
     passed::Passed,

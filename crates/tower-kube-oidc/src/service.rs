@@ -11,8 +11,8 @@ use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
 use crate::{
-    body::ResponseBody,
     future::ResponseFuture,
+    gate::{ResponseBody, swap_unready_clone},
     passed,
     settings::{Admission, Settings},
     span,
@@ -54,7 +54,7 @@ where
                 Poll::Ready(verdict) => self.settings.admit(&mut request, verdict),
                 Poll::Pending => {
                     drop(decision);
-                    let inner = for_waiting(&mut self.inner);
+                    let inner = swap_unready_clone(&mut self.inner);
                     return ResponseFuture::waiting(request, inner, &self.settings, span);
                 }
             },
@@ -67,14 +67,6 @@ where
             Admission::Refuse(response) => ResponseFuture::answered(response),
         }
     }
-}
-
-/// The inner service for a request that has to wait: a clone that was not polled ready, so that it
-/// holds no permit meanwhile. The one that is ready is let go, with a permit that it may hold: it
-/// could be the very one that the clone will need.
-pub(crate) fn for_waiting<S: Clone>(inner: &mut S) -> S {
-    *inner = inner.clone();
-    inner.clone()
 }
 
 impl<S: Clone, C: Claims> Clone for OidcAuth<S, C> {

@@ -8,7 +8,7 @@ use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{
     bearer::{self, TokenHeader},
-    expiry::Expiry,
+    gate::Expiry,
     metrics::RequestMeter,
     open::Open,
     outcome::{OnOutcome, Outcome},

@@ -20,7 +20,7 @@ use super::{
     origin::Origin,
     token_file::{TokenFile, TokenFileError},
 };
-use crate::service::for_waiting;
+use crate::gate::swap_unready_clone;
 
 /// Sends the token of this pod's service account with each request: the calling side of an
 /// [`OidcAuthLayer`](crate::OidcAuthLayer), for tower HTTP clients and tonic channels.
@@ -260,7 +260,7 @@ where
             Some(Err(error)) => CallFuture::failed(error.into()),
             None => {
                 let file = Arc::clone(file);
-                let inner = for_waiting(&mut self.inner);
+                let inner = swap_unready_clone(&mut self.inner);
                 CallFuture::waiting(Box::pin(async move { file.header().await }), inner, request)
             }
         }

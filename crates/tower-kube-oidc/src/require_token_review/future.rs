@@ -15,8 +15,7 @@ use tower_service::Service;
 
 use super::{Claimed, decide};
 use crate::{
-    body::ResponseBody,
-    call_or_answer::CallOrAnswer,
+    gate::{CallOrRespond, ResponseBody},
     response::{Answering, Rejection},
     token_to_review::TokenToReview,
 };
@@ -35,7 +34,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, ReqBody, F> {
-        Decided { #[pin] future: CallOrAnswer<F> },
+        Decided { #[pin] future: CallOrRespond<F> },
         Waiting { waiting: Option<Box<Waiting<S, ReqBody>>> },
     }
 }
@@ -45,11 +44,11 @@ where
     S: Service<Request<ReqBody>>,
 {
     pub(super) fn calling(future: S::Future) -> Self {
-        Self { state: State::Decided { future: CallOrAnswer::calling(future) } }
+        Self { state: State::Decided { future: CallOrRespond::calling(future) } }
     }
 
     pub(super) fn answered(response: Response<Bytes>) -> Self {
-        Self { state: State::Decided { future: CallOrAnswer::answered(response) } }
+        Self { state: State::Decided { future: CallOrRespond::answered(response) } }
     }
 
     pub(super) fn waiting(
@@ -136,10 +135,10 @@ where
                         }
                         Poll::Ready(Ok(())) => {
                             let Waiting { mut service, request, .. } = *ready;
-                            CallOrAnswer::calling(service.call(request))
+                            CallOrRespond::calling(service.call(request))
                         }
                         Poll::Ready(Err(Stopped::Refused(response))) => {
-                            CallOrAnswer::answered(*response)
+                            CallOrRespond::answered(*response)
                         }
                         Poll::Ready(Err(Stopped::Failed(error))) => {
                             return Poll::Ready(Err(error));

@@ -17,10 +17,9 @@ use tower_service::Service;
 
 pub use self::future::RequireTokenReviewFuture;
 use crate::{
-    body::ResponseBody,
+    gate::{ResponseBody, swap_unready_clone},
     passed::{self, Found},
     response::{Answering, Rejection, RequestHead, ResponseFormat},
-    service::for_waiting,
     token_to_review::{Reviewed, TokenToReview},
 };
 
@@ -174,7 +173,8 @@ where
                 Err(response) => RequireTokenReviewFuture::answered(*response),
             },
             Looked::Ask(token) => {
-                let (service, answering) = (for_waiting(&mut self.inner), self.answering.clone());
+                let (service, answering) =
+                    (swap_unready_clone(&mut self.inner), self.answering.clone());
                 RequireTokenReviewFuture::waiting(token, service, request, answering)
             }
         }

@@ -1,4 +1,4 @@
-//! [`CallOrAnswer`]: the future of a layer that has decided.
+//! [`CallOrRespond`]: the future of a layer that has decided.
 
 use std::{
     future::Future,
@@ -10,19 +10,19 @@ use bytes::Bytes;
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::body::ResponseBody;
+use super::body::ResponseBody;
 
 pin_project! {
     /// Calls the service, or answers instead.
     #[derive(Debug)]
     #[project = Projection]
-    pub(crate) enum CallOrAnswer<F> {
+    pub(crate) enum CallOrRespond<F> {
         Calling { #[pin] future: F },
         Answered { response: Option<Box<Response<Bytes>>> },
     }
 }
 
-impl<F> CallOrAnswer<F> {
+impl<F> CallOrRespond<F> {
     pub(crate) fn calling(future: F) -> Self {
         Self::Calling { future }
     }
@@ -32,7 +32,7 @@ impl<F> CallOrAnswer<F> {
     }
 }
 
-impl<F, ResBody, E> Future for CallOrAnswer<F>
+impl<F, ResBody, E> Future for CallOrRespond<F>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
 {

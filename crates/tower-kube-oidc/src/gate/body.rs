@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::expiry::Expiry;
+use super::expiry::Expiry;
 
 pin_project! {
     /// The body of an answer: the inner service's own, or that of a refusal.
