@@ -16,8 +16,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
+    context::{self, Found},
     gate::{CallOrRespond, ResponseBody},
-    passed::{self, Found},
     response::{Answering, Rejection, RequestHead, ResponseFormat},
 };
 
@@ -136,7 +136,7 @@ impl<C: Claims> AuthorizeLayer<C> {
 
 impl<C: Claims> Settings<C> {
     fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
-        let verdict = match passed::found(request.extensions()) {
+        let verdict = match context::found(request.extensions()) {
             Found::Caller(caller) => self.policy.check(caller).map_err(Rejection::Policy),
             Found::Reported => Ok(()),
             Found::OpenPath if self.and_open_paths => Ok(()),
@@ -144,7 +144,7 @@ impl<C: Claims> Settings<C> {
             Found::Anonymous => Err(Rejection::NoCredentials),
             Found::Unseen => Err(NOBODY_LOOKED),
         };
-        passed::enforce::<C>(request.extensions(), verdict)
+        context::enforce::<C>(request.extensions(), verdict)
     }
 }
 
@@ -187,7 +187,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let state = match self.settings.check(&request) {
             Ok(()) => CallOrRespond::calling(self.inner.call(request)),
-            Err(rejection) => CallOrRespond::answered(passed::answer_within::<C, _>(
+            Err(rejection) => CallOrRespond::answered(context::answer_within::<C, _>(
                 &request,
                 &self.settings.answering,
                 rejection,

@@ -10,7 +10,7 @@ use http::request::Parts;
 use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 
 use crate::{
-    passed::{self, Passed},
+    context::{self, Passed},
     response::{Answering, Rejection, RequestHead, ResponseFormat},
 };
 
@@ -55,8 +55,8 @@ impl<S: Sync, C: Claims> FromRequestParts<S> for Caller<C> {
                 let passed = parts.extensions.get::<Passed<C>>();
                 let answering =
                     passed.map(|passed| passed.how.answering.clone()).unwrap_or_default();
-                let answering = passed::answering_within(&parts.extensions, &answering);
-                CallerRejection::new(passed::why_no_caller(passed), &answering, parts)
+                let answering = context::answering_within(&parts.extensions, &answering);
+                CallerRejection::new(context::why_no_caller(passed), &answering, parts)
             },
         )
     }
@@ -66,7 +66,7 @@ impl<S: Sync, C: Claims> OptionalFromRequestParts<S> for Caller<C> {
     type Rejection = CallerRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, CallerRejection> {
-        match passed::caller(&parts.extensions) {
+        match context::caller(&parts.extensions) {
             Ok(caller) => Ok(caller.cloned().map(Self)),
             Err(nobody) => {
                 let answering = Answering::default().or_format(ResponseFormat::Http);

@@ -104,6 +104,7 @@ mod allow;
 mod axum;
 mod bearer;
 mod client;
+mod context;
 mod future;
 mod gate;
 #[cfg(feature = "tonic-health")]
@@ -112,7 +113,6 @@ mod layer;
 mod metrics;
 mod open;
 mod outcome;
-mod passed;
 mod plan;
 mod readiness_probe;
 mod require_token_review;
@@ -120,7 +120,6 @@ mod response;
 mod service;
 mod settings;
 mod span;
-mod token_to_review;
 #[cfg(feature = "tonic")]
 mod tonic;
 
@@ -138,11 +137,11 @@ pub use self::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,
     },
+    context::Passed,
     future::ResponseFuture,
     gate::{ResponseBody, TokenExpired},
     layer::OidcAuthLayer,
     outcome::Outcome,
-    passed::Passed,
     plan::LayerError,
     readiness_probe::ReadinessProbe,
     require_token_review::{RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer},

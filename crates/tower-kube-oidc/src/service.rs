@@ -11,9 +11,9 @@ use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
 use crate::{
+    context,
     future::ResponseFuture,
     gate::{ResponseBody, swap_unready_clone},
-    passed,
     settings::{Admission, Settings},
     span,
 };
@@ -47,7 +47,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let span = span::of_decision();
         let decision = span.enter();
-        passed::clear::<C>(request.extensions_mut());
+        context::clear::<C>(request.extensions_mut());
         let admission = match self.settings.admit_open(&mut request) {
             Some(admission) => admission,
             None => match self.settings.judge(request.headers_mut()) {

@@ -8,14 +8,13 @@ use kube_oidc::{Claims, Verified, Verifier};
 
 use crate::{
     bearer::{self, TokenHeader},
+    context::{FormatOfLayer, How, Passed, TokenToReview, Why, answering_within},
     gate::Expiry,
     metrics::RequestMeter,
     open::Open,
     outcome::{OnOutcome, Outcome},
-    passed::{FormatOfLayer, How, Passed, Why, answering_within},
     response::{Answering, Rejection, RequestHead, cache_headers},
     span,
-    token_to_review::TokenToReview,
 };
 
 /// The settled settings of a layer, shared by the services that it made.

@@ -4,7 +4,7 @@ use ::tonic::{Code, Request, Status};
 use kube_oidc::{Claims, Verified};
 
 use crate::{
-    passed::{self, Passed},
+    context::{self, Passed},
     response::{
         Rejection,
         grpc::{PUSHBACK, milliseconds},
@@ -61,11 +61,11 @@ pub trait CallerExt {
 impl<T> CallerExt for Request<T> {
     fn caller_with<C: Claims>(&self) -> Result<&Verified<C>, Status> {
         self.optional_caller_with()?
-            .ok_or_else(|| status(&passed::why_no_caller(self.extensions().get::<Passed<C>>())))
+            .ok_or_else(|| status(&context::why_no_caller(self.extensions().get::<Passed<C>>())))
     }
 
     fn optional_caller_with<C: Claims>(&self) -> Result<Option<&Verified<C>>, Status> {
-        passed::caller(self.extensions()).map_err(|nobody| status(&nobody))
+        context::caller(self.extensions()).map_err(|nobody| status(&nobody))
     }
 }
 

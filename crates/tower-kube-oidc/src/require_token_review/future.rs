@@ -15,9 +15,9 @@ use tower_service::Service;
 
 use super::{Claimed, decide};
 use crate::{
+    context::TokenToReview,
     gate::{CallOrRespond, ResponseBody},
     response::{Answering, Rejection},
-    token_to_review::TokenToReview,
 };
 
 pin_project! {

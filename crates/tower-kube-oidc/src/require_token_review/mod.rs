@@ -17,10 +17,9 @@ use tower_service::Service;
 
 pub use self::future::RequireTokenReviewFuture;
 use crate::{
+    context::{self, Found, Reviewed, TokenToReview},
     gate::{ResponseBody, swap_unready_clone},
-    passed::{self, Found},
     response::{Answering, Rejection, RequestHead, ResponseFormat},
-    token_to_review::{Reviewed, TokenToReview},
 };
 
 /// Lets only those callers through whose token the API server still takes: for the few routes that
@@ -107,7 +106,7 @@ fn look<B>(request: &mut Request<B>) -> Looked {
     if request.extensions().get::<Reviewed>().is_some() {
         return Looked::Known(Ok(()));
     }
-    Looked::Known(match (passed::found::<Claimed>(request.extensions()), token) {
+    Looked::Known(match (context::found::<Claimed>(request.extensions()), token) {
         (Found::Caller(_), Some(token)) => match token.review_now() {
             Poll::Ready(verdict) => verdict,
             Poll::Pending => return Looked::Ask(token),
@@ -127,13 +126,13 @@ fn decide<B>(
     verdict: Result<(), Rejection>,
     answering: &Answering,
 ) -> Result<(), Box<Response<Bytes>>> {
-    match passed::enforce::<Claimed>(request.extensions(), verdict) {
+    match context::enforce::<Claimed>(request.extensions(), verdict) {
         Ok(()) => {
             request.extensions_mut().insert(Reviewed);
             Ok(())
         }
         Err(rejection) => {
-            Err(Box::new(passed::answer_within::<Claimed, _>(request, answering, rejection)))
+            Err(Box::new(context::answer_within::<Claimed, _>(request, answering, rejection)))
         }
     }
 }
