@@ -100,9 +100,9 @@
 )]
 
 mod allow;
-#[cfg(feature = "axum")]
-mod axum;
 mod bearer;
+#[cfg(any(feature = "axum", feature = "tonic"))]
+mod caller;
 mod client;
 mod context;
 mod future;
@@ -120,17 +120,15 @@ mod response;
 mod service;
 mod settings;
 mod span;
-#[cfg(feature = "tonic")]
-mod tonic;
 
 pub use kube_oidc::{self, *};
 
+#[cfg(feature = "tonic")]
+pub use self::caller::CallerExt;
 #[cfg(feature = "axum")]
-pub use self::axum::{Caller, CallerRejection};
+pub use self::caller::{Caller, CallerRejection};
 #[cfg(feature = "tonic-health")]
 pub use self::health::report_health;
-#[cfg(feature = "tonic")]
-pub use self::tonic::CallerExt;
 pub use self::{
     allow::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
     client::{
