@@ -107,14 +107,12 @@ mod client;
 mod context;
 mod future;
 mod gate;
-#[cfg(feature = "tonic-health")]
 mod health;
 mod layer;
 mod metrics;
 mod open;
 mod outcome;
 mod plan;
-mod readiness_probe;
 mod require_token_review;
 mod response;
 mod service;
@@ -138,10 +136,10 @@ pub use self::{
     context::Passed,
     future::ResponseFuture,
     gate::{ResponseBody, TokenExpired},
+    health::ReadinessProbe,
     layer::OidcAuthLayer,
     outcome::Outcome,
     plan::LayerError,
-    readiness_probe::ReadinessProbe,
     require_token_review::{RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer},
     response::{Rejection, RequestHead, ResponseFormat},
     service::OidcAuth,
