@@ -100,24 +100,16 @@
 )]
 
 mod allow;
-mod bearer;
+mod auth;
 #[cfg(any(feature = "axum", feature = "tonic"))]
 mod caller;
 mod client;
 mod context;
-mod future;
 mod gate;
 mod health;
-mod layer;
 mod metrics;
-mod open;
-mod outcome;
-mod plan;
 mod require_token_review;
 mod response;
-mod service;
-mod settings;
-mod span;
 
 pub use kube_oidc::{self, *};
 
@@ -129,18 +121,14 @@ pub use self::caller::{Caller, CallerRejection};
 pub use self::health::report_health;
 pub use self::{
     allow::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
+    auth::{LayerError, OidcAuth, OidcAuthLayer, Outcome, ResponseFuture},
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,
     },
     context::Passed,
-    future::ResponseFuture,
     gate::{ResponseBody, TokenExpired},
     health::ReadinessProbe,
-    layer::OidcAuthLayer,
-    outcome::Outcome,
-    plan::LayerError,
     require_token_review::{RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer},
     response::{Rejection, RequestHead, ResponseFormat},
-    service::OidcAuth,
 };

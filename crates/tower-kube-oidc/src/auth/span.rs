@@ -3,7 +3,7 @@
 use kube_oidc::{Claims, Verified};
 use tracing::{Span, field};
 
-use crate::outcome::Outcome;
+use super::outcome::Outcome;
 
 /// As many characters of a subject as are noted: `system:serviceaccount:`, a namespace of 63, a
 /// name of 253 and the colon between.

@@ -2,10 +2,8 @@
 
 use kube_oidc::{BuildError, Claims, InClusterError, IssuerUrl, Verifier, VerifierBuilder};
 
-use crate::{
-    metrics::RequestMeter,
-    settings::{Manner, Settings},
-};
+use super::{decide::Settings, options::Manner};
+use crate::metrics::RequestMeter;
 
 pub(crate) struct Plan<C: Claims> {
     pub(crate) source: Source<C>,

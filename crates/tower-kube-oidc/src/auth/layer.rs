@@ -10,15 +10,16 @@ use http::{HeaderName, Method, Response};
 use kube_oidc::{Claims, Issuer, IssuerUrl, ServiceAccountClaims, Verifier};
 use tower_layer::Layer;
 
-use crate::{
+use super::{
     bearer::TokenHeader,
-    open::Open,
+    config::{LayerError, Plan, Source},
+    decide::Settings,
+    open_path::Open,
+    options::{Manner, Mode},
     outcome::Outcome,
-    plan::{LayerError, Plan, Source},
-    response::{Rejection, RequestHead, ResponseFormat},
     service::OidcAuth,
-    settings::{Manner, Mode, Settings},
 };
+use crate::response::{Rejection, RequestHead, ResponseFormat};
 
 /// Lets only requests through that carry a good token of the issuer, and puts
 /// [`Verified`](crate::Verified) claims into their extensions.

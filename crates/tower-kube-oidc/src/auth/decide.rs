@@ -1,4 +1,4 @@
-//! What the service around each route works by: it judges a request, and lets it pass or not.
+//! The decision about a request: what its token is worth, and whether the request passes.
 
 use std::task::Poll;
 
@@ -6,15 +6,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use kube_oidc::{Claims, Verified, Verifier};
 
+use super::{
+    bearer,
+    open_path::Open,
+    options::{Manner, Mode},
+    outcome::Outcome,
+    span,
+};
 use crate::{
-    bearer::{self, TokenHeader},
     context::{FormatOfLayer, How, Passed, TokenToReview, Why, answering_within},
     gate::Expiry,
     metrics::RequestMeter,
-    open::Open,
-    outcome::{OnOutcome, Outcome},
-    response::{Answering, Rejection, RequestHead, cache_headers},
-    span,
+    response::{Rejection, RequestHead, cache_headers},
 };
 
 /// The settled settings of a layer, shared by the services that it made.
@@ -25,28 +28,6 @@ pub(crate) struct Settings<C: Claims> {
     pub(crate) narrower: Option<Vec<String>>,
     pub(crate) manner: Manner<C>,
     pub(crate) meter: RequestMeter,
-}
-
-/// How a layer deals with requests, whatever it expects of tokens.
-pub(crate) struct Manner<C: Claims> {
-    pub(crate) mode: Mode,
-    pub(crate) token_header: TokenHeader,
-    pub(crate) remove_token_header: bool,
-    pub(crate) open: Vec<Open>,
-    pub(crate) end_streams: bool,
-    pub(crate) on_outcome: Option<OnOutcome<C>>,
-    pub(crate) answering: Answering,
-}
-
-/// Who has to bring a good token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mode {
-    #[default]
-    Required,
-    /// Whoever brings a token at all.
-    Optional,
-    /// Nobody: it is looked at only.
-    ReportOnly,
 }
 
 /// What is done with a request.
@@ -247,31 +228,3 @@ fn explain<C: Claims>(verifier: &Verifier<C>, token: &[u8]) {
 
 const MISCONFIGURED: Rejection =
     Rejection::Misconfigured("the OIDC layer is set up wrong: the log said how");
-
-impl<C: Claims> Clone for Manner<C> {
-    fn clone(&self) -> Self {
-        Self {
-            mode: self.mode,
-            token_header: self.token_header.clone(),
-            remove_token_header: self.remove_token_header,
-            open: self.open.clone(),
-            end_streams: self.end_streams,
-            on_outcome: self.on_outcome.clone(),
-            answering: self.answering.clone(),
-        }
-    }
-}
-
-impl<C: Claims> Default for Manner<C> {
-    fn default() -> Self {
-        Self {
-            mode: Mode::default(),
-            token_header: TokenHeader::default(),
-            remove_token_header: false,
-            open: Vec::new(),
-            end_streams: false,
-            on_outcome: None,
-            answering: Answering::default(),
-        }
-    }
-}

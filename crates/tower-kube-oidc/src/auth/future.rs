@@ -15,10 +15,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 use tracing::{Instrument as _, Span};
 
+use super::decide::{Admission, Settings, Verdict};
 use crate::{
     gate::{Expiry, ResponseBody},
     response::{Rejection, cache_headers},
-    settings::{Admission, Settings, Verdict},
 };
 
 pin_project! {

@@ -10,12 +10,14 @@ use http::{Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
+use super::{
+    decide::{Admission, Settings},
+    future::ResponseFuture,
+    span,
+};
 use crate::{
     context,
-    future::ResponseFuture,
     gate::{ResponseBody, swap_unready_clone},
-    settings::{Admission, Settings},
-    span,
 };
 
 /// Calls the inner service for requests with a good token: see
