@@ -99,8 +99,8 @@
     allow(rustdoc::broken_intra_doc_links)
 )]
 
-mod allow;
 mod auth;
+mod authorize;
 #[cfg(any(feature = "axum", feature = "tonic"))]
 mod caller;
 mod client;
@@ -120,8 +120,8 @@ pub use self::caller::{Caller, CallerRejection};
 #[cfg(feature = "tonic-health")]
 pub use self::health::report_health;
 pub use self::{
-    allow::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
     auth::{LayerError, OidcAuth, OidcAuthLayer, Outcome, ResponseFuture},
+    authorize::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,

@@ -2,24 +2,16 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{Arc, Once},
-    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use kube_oidc::{Claims, Policy, PolicyError, ServiceAccountClaims};
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
-use tower_service::Service;
 
-use crate::{
-    context::{self, Found},
-    gate::{CallOrRespond, ResponseBody},
-    response::{Answering, Rejection, RequestHead, ResponseFormat},
-};
+use super::{decide::Settings, service::Authorize};
+use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
 
 /// Lets only those callers through that a [`Policy`] allows; it goes further in than the
 /// [`OidcAuthLayer`](crate::OidcAuthLayer) that says who they are.
@@ -53,14 +45,6 @@ use crate::{
 /// and lets everybody through.
 #[must_use]
 pub struct AuthorizeLayer<C: Claims = ServiceAccountClaims>(Arc<Settings<C>>);
-
-struct Settings<C: Claims> {
-    policy: Policy<C>,
-    and_open_paths: bool,
-    answering: Answering,
-    /// Done once the log was told of a slip, if there is one.
-    told: Once,
-}
 
 /// Why an [`AuthorizeLayer`] cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,24 +118,6 @@ impl<C: Claims> AuthorizeLayer<C> {
     }
 }
 
-impl<C: Claims> Settings<C> {
-    fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
-        let verdict = match context::found(request.extensions()) {
-            Found::Caller(caller) => self.policy.check(caller).map_err(Rejection::Policy),
-            Found::Reported => Ok(()),
-            Found::OpenPath if self.and_open_paths => Ok(()),
-            Found::OpenPath => Err(Rejection::OpenPathNotAllowed),
-            Found::Anonymous => Err(Rejection::NoCredentials),
-            Found::Unseen => Err(NOBODY_LOOKED),
-        };
-        context::enforce::<C>(request.extensions(), verdict)
-    }
-}
-
-const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
-    "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
-);
-
 impl<S, C: Claims> Layer<S> for AuthorizeLayer<C> {
     type Service = Authorize<S, C>;
 
@@ -161,66 +127,7 @@ impl<S, C: Claims> Layer<S> for AuthorizeLayer<C> {
                 tracing::error!(%error, policy = %self.0.policy, "a policy has a slip in it");
             }
         });
-        Authorize { inner, settings: Arc::clone(&self.0) }
-    }
-}
-
-/// Calls the inner service for callers that a policy allows: see [`AuthorizeLayer`].
-pub struct Authorize<S, C: Claims = ServiceAccountClaims> {
-    inner: S,
-    settings: Arc<Settings<C>>,
-}
-
-impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, C>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    C: Claims,
-{
-    type Response = Response<ResponseBody<ResBody>>;
-    type Error = S::Error;
-    type Future = AuthorizeFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let state = match self.settings.check(&request) {
-            Ok(()) => CallOrRespond::calling(self.inner.call(request)),
-            Err(rejection) => CallOrRespond::answered(context::answer_within::<C, _>(
-                &request,
-                &self.settings.answering,
-                rejection,
-            )),
-        };
-        AuthorizeFuture { state }
-    }
-}
-
-pin_project! {
-    /// The future of [`Authorize`].
-    #[derive(Debug)]
-    pub struct AuthorizeFuture<F> {
-        #[pin]
-        state: CallOrRespond<F>,
-    }
-}
-
-impl<F, ResBody, E> Future for AuthorizeFuture<F>
-where
-    F: Future<Output = Result<Response<ResBody>, E>>,
-{
-    type Output = Result<Response<ResponseBody<ResBody>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().state.poll(cx)
-    }
-}
-
-impl<C: Claims> Clone for Settings<C> {
-    fn clone(&self) -> Self {
-        let (policy, answering) = (self.policy.clone(), self.answering.clone());
-        Self { policy, and_open_paths: self.and_open_paths, answering, told: Once::new() }
+        Authorize::new(inner, Arc::clone(&self.0))
     }
 }
 
@@ -230,23 +137,8 @@ impl<C: Claims> Clone for AuthorizeLayer<C> {
     }
 }
 
-impl<S: Clone, C: Claims> Clone for Authorize<S, C> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), settings: Arc::clone(&self.settings) }
-    }
-}
-
 impl<C: Claims> fmt::Debug for AuthorizeLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AuthorizeLayer").field(&self.0.policy).finish()
-    }
-}
-
-impl<S: fmt::Debug, C: Claims> fmt::Debug for Authorize<S, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorize")
-            .field("inner", &self.inner)
-            .field("policy", &self.settings.policy)
-            .finish()
     }
 }

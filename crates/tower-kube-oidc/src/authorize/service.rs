@@ -1,0 +1,71 @@
+//! [`Authorize`]: the service that the layer makes.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use kube_oidc::{Claims, ServiceAccountClaims};
+use tower_service::Service;
+
+use super::{decide::Settings, future::AuthorizeFuture};
+use crate::{
+    context,
+    gate::{CallOrRespond, ResponseBody},
+};
+
+/// Calls the inner service for callers that a policy allows: see
+/// [`AuthorizeLayer`](crate::AuthorizeLayer).
+pub struct Authorize<S, C: Claims = ServiceAccountClaims> {
+    inner: S,
+    settings: Arc<Settings<C>>,
+}
+
+impl<S, C: Claims> Authorize<S, C> {
+    pub(crate) fn new(inner: S, settings: Arc<Settings<C>>) -> Self {
+        Self { inner, settings }
+    }
+}
+
+impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, C>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    C: Claims,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = AuthorizeFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let state = match self.settings.check(&request) {
+            Ok(()) => CallOrRespond::calling(self.inner.call(request)),
+            Err(rejection) => CallOrRespond::answered(context::answer_within::<C, _>(
+                &request,
+                &self.settings.answering,
+                rejection,
+            )),
+        };
+        AuthorizeFuture::new(state)
+    }
+}
+
+impl<S: Clone, C: Claims> Clone for Authorize<S, C> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), settings: Arc::clone(&self.settings) }
+    }
+}
+
+impl<S: fmt::Debug, C: Claims> fmt::Debug for Authorize<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorize")
+            .field("inner", &self.inner)
+            .field("policy", &self.settings.policy)
+            .finish()
+    }
+}
