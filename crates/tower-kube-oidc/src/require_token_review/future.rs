@@ -1,4 +1,4 @@
-//! The future of [`RequireTokenReview`](super::RequireTokenReview).
+//! The future of [`RequireTokenReview`](crate::RequireTokenReview).
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use kube_oidc::{Verified, Verifier};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Claimed, decide};
+use super::decide::{Claimed, decide};
 use crate::{
     context::TokenToReview,
     gate::{CallOrRespond, ResponseBody},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 pin_project! {
-    /// The future of [`RequireTokenReview`](super::RequireTokenReview).
+    /// The future of [`RequireTokenReview`](crate::RequireTokenReview).
     pub struct RequireTokenReviewFuture<S, ReqBody>
     where
         S: Service<Request<ReqBody>>,

@@ -2,19 +2,25 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     sync::{Arc, Mutex},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::Extensions;
+use http::{Extensions, Request, Response};
 use kube_oidc::{
     Issuer, Verified, Verifier,
     token_review::{ReviewFuture, ReviewRequest, Reviewer},
 };
 use kube_oidc_testing::TestIssuer;
 use tower::ServiceExt as _;
+use tower_layer::Layer as _;
+use tower_service::Service;
 
-use super::*;
-use crate::{OidcAuthLayer, Passed};
+use super::{decide::Claimed, layer::RequireTokenReviewLayer};
+use crate::{
+    OidcAuthLayer, Passed,
+    context::{Reviewed, TokenToReview},
+};
 
 /// Says yes to whoever the tests ask about, and no to all others.
 #[derive(Debug)]
