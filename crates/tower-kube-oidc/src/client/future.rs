@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    layer::{BoxError, CallError, TokenError},
+    error::{BoxError, CallError, TokenError, client},
     token_file::TokenFileError,
 };
 
@@ -115,10 +115,6 @@ where
             state.set(State::Calling { future });
         }
     }
-}
-
-pub(super) fn client(error: impl Into<BoxError>) -> CallError {
-    CallError::Client(error.into())
 }
 
 impl<S: Service<Request<B>>, B> fmt::Debug for CallFuture<S, B> {

@@ -1,7 +1,6 @@
 //! [`ServiceAccountTokenLayer`]: puts the token into requests, and only into those it is for.
 
 use std::{
-    error::Error,
     path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
@@ -16,9 +15,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    future::{CallFuture, client},
+    error::{BoxError, CallError, TokenError, client},
+    future::CallFuture,
     origin::Origin,
-    token_file::{TokenFile, TokenFileError},
+    token_file::TokenFile,
 };
 use crate::gate::swap_unready_clone;
 
@@ -186,38 +186,6 @@ impl TokenForOrigin {
         Self { file: self.file.by_clock(Arc::new(clock)) }
     }
 }
-
-/// Why a request was not sent.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenError {
-    /// There is no token to send.
-    #[error(transparent)]
-    File(#[from] TokenFileError),
-    /// The request is for an origin that no token is named for.
-    #[error("no token is named for {0}, so the request was not sent")]
-    NoTokenForOrigin(Origin),
-    /// The request does not say by http or https where it goes, and the layer was not made for one
-    /// channel, or for several.
-    #[error(
-        "the request does not say where it goes, and no token or several are for channels: it was not sent"
-    )]
-    UnknownDestination,
-}
-
-/// Why a call failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// Nothing was sent.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The client's own error.
-    #[error(transparent)]
-    Client(BoxError),
-}
-
-pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 impl<S> Layer<S> for ServiceAccountTokenLayer {
     type Service = ServiceAccountToken<S>;
