@@ -93,9 +93,9 @@ pub(crate) struct Header<'h> {
 impl<'h> Header<'h> {
     /// Reads a header. `alg` must be in `allowed`.
     pub(crate) fn parse(text: &'h str, allowed: &[Algorithm]) -> Result<Self, InvalidToken> {
-        let malformed =
-            |_: &_, _: &_| InvalidToken::Malformed("its header is not a well-formed JSON object");
-        let members = json::parse_part(text, HeaderMembers::default, malformed)?;
+        let mut members = HeaderMembers::default();
+        json::parse_object(text, &mut members)
+            .map_err(|_| InvalidToken::Malformed("its header is not a well-formed JSON object"))?;
         if members.demanding {
             return Err(InvalidToken::Malformed("its header has crit, b64, zip or enc"));
         }

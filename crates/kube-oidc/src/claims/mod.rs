@@ -125,8 +125,10 @@ impl<'p> Payload<'p> {
 
     /// Reads a payload. `kubernetes` says whether the `kubernetes.io` claim is read as well.
     pub(crate) fn parse(text: &'p str, kubernetes: bool) -> Result<Self, InvalidToken> {
-        let none = || PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
-        let members = json::parse_part(text, none, fault::malformed)?;
+        let mut members =
+            PayloadMembers { read_kubernetes: kubernetes, ..PayloadMembers::default() };
+        json::parse_object(text, &mut members)
+            .map_err(|malformed| fault::malformed(&malformed, &members))?;
         let iss = members.iss.ok_or_else(|| missing("iss"))?;
         // a token from a Secret has no `exp`, and every other token of a cluster has one
         let exp = members.exp.ok_or_else(|| match &*iss {
@@ -164,6 +166,7 @@ struct PayloadMembers<'p> {
 
 names!(PayloadName {
     Aud = "aud",
+    Cnf = "cnf",
     Exp = "exp",
     Iat = "iat",
     Iss = "iss",
@@ -171,8 +174,6 @@ names!(PayloadName {
     Kubernetes = "kubernetes.io",
     Nbf = "nbf",
     Sub = "sub",
-    // last, as tokens of service accounts have none
-    Cnf = "cnf",
 });
 
 impl<'de> Members<'de> for PayloadMembers<'de> {

@@ -8,7 +8,6 @@
 //! [RFC 8725, 2.4 and RFC 7515, 4]: https://www.rfc-editor.org/rfc/rfc7515#section-4
 
 mod document;
-mod plain;
 mod reserved;
 
 use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData, ops::Deref};
@@ -18,7 +17,6 @@ use serde::de::{
 };
 
 pub(crate) use self::document::{Foreign, document_text};
-use self::plain::Plain;
 use crate::shown::Cut;
 
 /// How deep arrays and objects may nest. A Kubernetes token needs 3.
@@ -42,12 +40,6 @@ pub(crate) trait Members<'de> {
 
 /// A name of a member that counts: see [`names`].
 pub(crate) trait Name: Copy + 'static {
-    /// All of them.
-    const ALL: &'static [Self];
-
-    /// All of them as they stand in plain JSON: with quotes, and the colon behind.
-    const QUOTED: &'static [&'static str];
-
     fn of(text: &str) -> Option<Self>;
 
     fn text(self) -> &'static str;
@@ -56,18 +48,13 @@ pub(crate) trait Name: Copy + 'static {
     fn bit(self) -> u32;
 }
 
-/// Makes an enum of the names of members that count, at most 32. They are read fastest in this
-/// order.
+/// Makes an enum of the names of members that count, at most 32.
 macro_rules! names {
     ($names:ident { $($name:ident = $text:literal),* $(,)? }) => {
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum $names { $($name),* }
 
         impl $crate::json::Name for $names {
-            const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            const QUOTED: &'static [&'static str] = &[$(concat!("\"", $text, "\":")),*];
-
             fn of(text: &str) -> Option<Self> {
                 match text {
                     $($text => Some(Self::$name),)*
@@ -80,7 +67,7 @@ macro_rules! names {
             }
 
             fn bit(self) -> u32 {
-                const { assert!(<$names as $crate::json::Name>::ALL.len() <= 32) };
+                const { assert!([$($text),*].len() <= 32) };
                 1 << self as u32
             }
         }
@@ -128,39 +115,6 @@ pub(crate) fn parse_object<'de, M: Members<'de>>(
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let object = Object { members, depth: 1 };
     object.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(Malformed)
-}
-
-/// The same for a part of a token, which comes with every request. `none` are the members of
-/// which none was read yet. `error` gets those that were read until it failed.
-pub(crate) fn parse_part<'de, M: Members<'de>, E>(
-    text: &'de str,
-    none: impl Fn() -> M,
-    error: impl FnOnce(&Malformed, &M) -> E,
-) -> Result<M, E> {
-    if let Some(members) = parse_plain(text, none()) {
-        return Ok(members);
-    }
-    parse_other(text, none(), error)
-}
-
-#[cold]
-#[inline(never)]
-fn parse_other<'de, M: Members<'de>, E>(
-    text: &'de str,
-    mut members: M,
-    error: impl FnOnce(&Malformed, &M) -> E,
-) -> Result<M, E> {
-    match parse_object(text, &mut members) {
-        Ok(()) => Ok(members),
-        Err(malformed) => Err(error(&malformed, &members)),
-    }
-}
-
-fn parse_plain<'de, M: Members<'de>>(text: &'de str, mut members: M) -> Option<M> {
-    let mut plain = Plain::new(text)?;
-    let object = Object { members: &mut members, depth: 1 };
-    object.deserialize(&mut plain).and_then(|()| plain.end()).ok()?;
-    Some(members)
 }
 
 /// Why a text is not what was expected. The library's own words may quote all of the text.
@@ -220,7 +174,7 @@ impl<'de, M: Members<'de>> DeserializeSeed<'de> for Object<'_, M> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_struct("", M::Name::QUOTED, self)
+        deserializer.deserialize_map(self)
     }
 }
 
@@ -290,12 +244,6 @@ impl<'de, N: Name> Visitor<'de> for NameSeed<N> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
-    }
-
-    /// The number of a name that counts.
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        let name = usize::try_from(number).ok().and_then(|number| N::ALL.get(number));
-        name.copied().map(Either::Known).ok_or_else(|| E::custom("no such name"))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -473,10 +421,6 @@ struct SkipMembers;
 enum NoName {}
 
 impl Name for NoName {
-    const ALL: &'static [Self] = &[];
-
-    const QUOTED: &'static [&'static str] = &[];
-
     fn of(_: &str) -> Option<Self> {
         None
     }
@@ -596,9 +540,7 @@ mod tests {
     use super::*;
 
     fn accepts(text: &str) -> bool {
-        let accepted = parse_object(text, &mut SkipMembers).is_ok();
-        assert_eq!(parse_part(text, || SkipMembers, |_, _| ()).is_ok(), accepted, "{text:.80}");
-        accepted
+        parse_object(text, &mut SkipMembers).is_ok()
     }
 
     // rule: strict-json
@@ -660,8 +602,7 @@ mod tests {
                 let longer = format!("{{\"x\":0,\"{name}\":{value}}}");
                 for object in [object.clone(), longer, format!("{{\"y\":[1,{object}]}}")] {
                     assert!(!accepts(&object), "{object}");
-                    let place = |error: &Malformed, _: &SkipMembers| error.place();
-                    let error = parse_part(&object, || SkipMembers, place).map(drop).unwrap_err();
+                    let error = parse_object(&object, &mut SkipMembers).unwrap_err().place();
                     assert!(error.contains("begins with `$serde_json::private::`"), "{error}");
                 }
             }
@@ -688,6 +629,20 @@ mod tests {
             "{'a':1}",
             "{\"a\":1,}",
             "{a:1}",
+            "{1:1}",
+            "{null:1}",
+            "{[]:1}",
+            "{:1}",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1\"b\":2}",
+            "{\"a\":[\"b\"\"c\"]}",
+            "{\"a\":[1,]}",
+            "{\"a\":[}}",
+            "{\"a\":tru}",
+            "{\"a\":\"b}",
+            "{]",
         ] {
             assert!(!accepts(text), "{text:?}");
         }
