@@ -70,8 +70,6 @@ mod base64url;
 mod claims;
 pub mod clock;
 mod error;
-pub mod explanation;
-mod incident;
 mod issuer;
 mod issuer_name;
 mod json;
@@ -81,11 +79,8 @@ mod jws;
 mod keys;
 mod observe;
 mod policy;
-mod readiness;
 mod sync;
-mod token_cache;
 pub mod token_review;
-mod validation;
 mod verified;
 mod verifier;
 
@@ -97,14 +92,15 @@ pub use self::{
         BuildError, InvalidToken, KeySetError, KeysUnavailable, KeysUnavailableCause, Reason,
         ReviewUnavailable, ReviewUnavailableCause, SkippedKey, VerifyError,
     },
-    explanation::Explanation,
     issuer::{InClusterError, Issuer},
     issuer_name::{IssuerUrl, IssuerUrlError},
     keys::source,
     observe::status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
     policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},
-    readiness::{Readiness, ReadinessError},
-    validation::{API_SERVER_AUDIENCES, is_api_server_audience},
     verified::{UserInfo, Verified},
-    verifier::{Verifier, VerifierBuilder},
+    verifier::{
+        API_SERVER_AUDIENCES, Readiness, ReadinessError, Verifier, VerifierBuilder,
+        explanation::{self, Explanation},
+        is_api_server_audience,
+    },
 };

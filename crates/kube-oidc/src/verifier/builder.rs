@@ -12,7 +12,9 @@ use arc_swap::ArcSwap;
 
 use super::{
     Inner, Verifier,
+    token_cache::{TokenCache, TokenCacheSettings},
     trusted::{TrustedIssuer, TrustedIssuers},
+    validation::{API_SERVER_AUDIENCES, Validation},
 };
 use crate::{
     algorithm::Algorithm,
@@ -21,8 +23,6 @@ use crate::{
     error::BuildError,
     issuer::Issuer,
     keys::cache::Settings,
-    token_cache::{TokenCache, TokenCacheSettings},
-    validation::{API_SERVER_AUDIENCES, Validation},
 };
 
 /// A longer leeway needs a method that says `dangerous`.
@@ -423,7 +423,7 @@ impl Plan {
             settings: self.settings,
             allowed,
             validation,
-            incidents: Arc::default(),
+            denylist: Arc::default(),
             tokens: TokenCache::new(&self.token_cache)?,
             require_token_review: self.require_token_review,
             clock: self.clock,

@@ -2,13 +2,17 @@
 
 use std::task::Poll;
 
-use super::{Inner, judge::Unverified, trusted::TrustedIssuer};
+use super::{
+    Inner,
+    explanation::{Check, CheckResult, CheckStatus, Explanation},
+    judge::Unverified,
+    trusted::TrustedIssuer,
+};
 use crate::{
     base64url::Room,
     claims::Claims,
     clock::Moment,
     error::{InvalidToken, Reason},
-    explanation::{Check, CheckResult, CheckStatus, Explanation},
     jws::{Compact, MAX_TOKEN_BYTES},
     keys::set::{KeySet, NoKey},
     observe::display::{Shown, ShownList},
@@ -101,7 +105,7 @@ impl Unverified<'_> {
                 status.map_or_else(|refusal| refused(check, &refusal), |detail| ok(check, detail)),
             );
         }
-        steps.push(if inner.incidents.is_denied(self.payload.jti.as_deref()) {
+        steps.push(if inner.denylist.is_denied(self.payload.jti.as_deref()) {
             refused(Check::Denylist, &InvalidToken::DeniedJti)
         } else {
             ok(Check::Denylist, "its jti is not denied".to_owned())

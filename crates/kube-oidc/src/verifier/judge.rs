@@ -5,6 +5,7 @@ use std::task::Poll;
 use super::{
     Inner,
     trusted::{Noted, Rival, TrustedIssuer, TrustedIssuers},
+    validation::is_for_api_server,
 };
 use crate::{
     base64url::Room,
@@ -18,7 +19,6 @@ use crate::{
         set::{Fitting, Key, KeySet, NoKey},
     },
     observe::display::Shown,
-    validation::is_for_api_server,
     verified::{Basis, Verified},
 };
 
@@ -214,7 +214,7 @@ impl<'a> Unverified<'a> {
     ) -> Judged<C> {
         let is_replaced = matches!(no_key, NoKey::OtherAlgorithm | NoKey::NoneFits);
         let kid = self.header.kid.as_deref();
-        let is_suspicious = is_replaced && !issuer.is_distrusted(&inner.incidents, kid);
+        let is_suspicious = is_replaced && !issuer.is_distrusted(&inner.denylist, kid);
         Judged::NotSigned { refusal: refused_for(no_key), is_suspicious }
     }
 
@@ -231,7 +231,7 @@ impl<'a> Unverified<'a> {
                 let signer = || fitting.signer(self.signing_input, self.signature);
                 issuer.keys.cache().is_some_and(KeyCache::may_rotate)
                     && signer().is_some_and(|key| {
-                        !issuer.is_distrusted(&inner.incidents, keys.names_of(key))
+                        !issuer.is_distrusted(&inner.denylist, keys.names_of(key))
                     })
             })
         })
@@ -245,7 +245,7 @@ impl<'a> Unverified<'a> {
         now: Moment,
     ) -> bool {
         inner.validation.check_unverified(&self.payload, candidates, now.wall).is_ok()
-            && !inner.incidents.is_denied(self.payload.jti.as_deref())
+            && !inner.denylist.is_denied(self.payload.jti.as_deref())
             && C::keep(&self.payload, self.text).is_ok()
     }
 
@@ -296,13 +296,13 @@ impl<'a> Unverified<'a> {
     ) -> Result<Signer<'k>, InvalidToken> {
         // the name of a pod's own cluster may have been learned since
         let name = issuer.names.find(&self.payload.iss, now).ok_or(InvalidToken::UnknownIssuer)?;
-        if issuer.is_distrusted(&inner.incidents, fitting.kid()) {
+        if issuer.is_distrusted(&inner.denylist, fitting.kid()) {
             return Err(InvalidToken::DistrustedKey);
         }
         let key =
             fitting.signer(self.signing_input, self.signature).ok_or(InvalidToken::Signature)?;
         // an issuer may list the key by other names too, or without one
-        if issuer.is_distrusted(&inner.incidents, fitting.set().names_of(key)) {
+        if issuer.is_distrusted(&inner.denylist, fitting.set().names_of(key)) {
             return Err(InvalidToken::DistrustedKey);
         }
         let shared =
@@ -344,7 +344,7 @@ impl<'a> Unverified<'a> {
         // read before the names are: names that are learned in between are looked at again
         let names_version = issuer.names.version();
         inner.validation.check(&self.payload, &issuer.names, now.wall)?;
-        if inner.incidents.is_denied(self.payload.jti.as_deref()) {
+        if inner.denylist.is_denied(self.payload.jti.as_deref()) {
             return Err(InvalidToken::DeniedJti);
         }
         let kept = C::keep(&self.payload, self.text)?;

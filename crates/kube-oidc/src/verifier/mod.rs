@@ -1,13 +1,18 @@
 //! [`Verifier`]: token in, claims out.
 
 mod builder;
+mod denylist;
 mod explain;
+pub mod explanation;
 mod judge;
+mod readiness;
 mod review;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod token_cache;
 mod trusted;
+mod validation;
 mod waiting;
 
 use std::{
@@ -20,9 +25,17 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
-pub use self::builder::VerifierBuilder;
+pub use self::{
+    builder::VerifierBuilder,
+    readiness::{Readiness, ReadinessError},
+    validation::{API_SERVER_AUDIENCES, is_api_server_audience},
+};
 use self::{
+    denylist::Denylist,
+    explanation::Explanation,
+    token_cache::TokenCache,
     trusted::{TrustedIssuer, TrustedIssuers},
+    validation::Validation,
     waiting::next_of,
 };
 use crate::{
@@ -30,14 +43,10 @@ use crate::{
     claims::{Claims, ServiceAccountClaims},
     clock::{Clock, Moment},
     error::{BuildError, InvalidToken, KeysUnavailable, VerifyError},
-    explanation::Explanation,
-    incident::Incidents,
     issuer::Issuer,
     issuer_name::IssuerId,
     keys::cache::{KeyCache, Settings},
     observe::status::IssuerStatus,
-    token_cache::TokenCache,
-    validation::Validation,
     verified::Verified,
 };
 
@@ -91,7 +100,7 @@ struct Inner<C: Claims> {
     settings: Settings,
     allowed: Arc<[Algorithm]>,
     validation: Validation,
-    incidents: Arc<Incidents>,
+    denylist: Arc<Denylist>,
     tokens: TokenCache<C>,
     require_token_review: bool,
     clock: Arc<dyn Clock>,
@@ -340,13 +349,13 @@ impl<C: Claims> Verifier<C> {
     /// Needs no fetch. It is needed beside the removal of a leaked key where an API server of several,
     /// or a cache, may list the key again.
     pub fn distrust_key(&self, issuer: &str, kid: &str) {
-        let incidents = &self.inner.incidents;
+        let denylist = &self.inner.denylist;
         // first by the name, so that an issuer which learns it meanwhile finds it
-        incidents.distrust_key(issuer, kid);
+        denylist.distrust_key(issuer, kid);
         // a learned name may be forgotten, and the label never is
         for known in self.inner.issuers.load().iter() {
             if known.names.ever_answered_to(issuer) {
-                incidents.distrust_key(known.names.label(), kid);
+                denylist.distrust_key(known.names.label(), kid);
             }
         }
     }
@@ -397,7 +406,7 @@ impl<C: Claims> Verifier<C> {
     /// Refuses the token of this `jti`, from now on and for as long as this verifier lives: for a
     /// token that leaked.
     pub fn deny_jti(&self, jti: &str) {
-        self.inner.incidents.deny_jti(jti);
+        self.inner.denylist.deny_jti(jti);
     }
 
     /// Shows how the keys of each issuer are now, and how many tokens are remembered, to the

@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     Inner,
+    token_cache::REMEMBERED_FOR,
     trusted::{TrustedIssuer, TrustedIssuers},
+    validation::opens_api_server,
 };
 use crate::{
     claims::Claims,
     clock::Moment,
     issuer_name::Held,
     keys::set::KeySet,
-    token_cache::REMEMBERED_FOR,
-    validation::opens_api_server,
     verified::{Basis, Verified},
 };
 
@@ -69,13 +69,13 @@ impl<C: Claims> Inner<C> {
         let iss = registered.issuer();
         let issuer = issuers.by_id(basis.issuer)?;
         let name = issuer.names.find(iss, now)?;
-        if self.incidents.is_denied(registered.jti()) {
+        if self.denylist.is_denied(registered.jti()) {
             return None;
         }
         let is_alone = issuers.len() == 1;
         let is_good = |keys: &KeySet| {
             keys.by_id(basis.key).is_some_and(|key| {
-                !issuer.is_distrusted(&self.incidents, keys.names_of(key))
+                !issuer.is_distrusted(&self.denylist, keys.names_of(key))
                     && (is_alone || issuers.rival(issuer, name.claim, iss, key, now).is_none())
             })
         };

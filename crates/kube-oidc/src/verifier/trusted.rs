@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
+use super::{Inner, denylist::Denylist};
 use crate::{
     claims::Claims,
     clock::Moment,
     error::BuildError,
-    incident::Incidents,
     issuer::{Issuer, KeyPlace},
     issuer_name::{Claim, Held, IssuerId, Names},
     keys::{
@@ -28,8 +28,6 @@ use crate::{
     token_review::Answers,
     verified::Basis,
 };
-
-use super::Inner;
 
 /// An issuer, and its keys.
 pub(super) struct TrustedIssuer {
@@ -225,7 +223,7 @@ impl Deref for TrustedIssuers {
 
 impl TrustedIssuer {
     pub(super) fn new<C: Claims>(issuer: &Issuer, inner: &Inner<C>) -> Result<Self, BuildError> {
-        let names = Arc::new(issuer.names(inner.incidents.clone()));
+        let names = Arc::new(issuer.names(inner.denylist.clone()));
         let cluster = issuer.cluster().cloned();
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::MissingClusterName(names.label().to_string()));
@@ -258,10 +256,10 @@ impl TrustedIssuer {
     /// Whether one of some keys of this issuer is distrusted, by name.
     pub(super) fn is_distrusted<'k>(
         &self,
-        incidents: &Incidents,
+        denylist: &Denylist,
         kids: impl IntoIterator<Item = &'k str>,
     ) -> bool {
-        incidents.is_distrusted(kids, |name| self.names.ever_answered_to(name))
+        denylist.is_distrusted(kids, |name| self.names.ever_answered_to(name))
     }
 
     /// Counts a token that is accepted.

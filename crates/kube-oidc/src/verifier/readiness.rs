@@ -1,10 +1,10 @@
 //! [`Readiness`]: whether a service should get requests, by the keys that are here.
 
+use super::Verifier;
 use crate::{
     claims::{Claims, ServiceAccountClaims},
     issuer_name::IssuerId,
     observe::display::Shown,
-    verifier::Verifier,
 };
 
 /// Whether the keys of some issuers are available, fresh or stale: for a readiness probe.

@@ -1,4 +1,4 @@
-//! What an operator takes back in an incident, at once.
+//! The denylist: keys and tokens that an operator takes back in an incident, at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use crate::issuer_name::NameListener;
 
 /// Keys and tokens that are not believed any more, whatever their issuer says.
 #[derive(Default)]
-pub(crate) struct Incidents {
+pub(crate) struct Denylist {
     /// Not there until there is one: nobody pays for what nobody uses.
     denied: OnceLock<ArcSwap<Denied>>,
 }
@@ -24,7 +24,7 @@ struct Denied {
     jtis: HashSet<Arc<str>>,
 }
 
-impl Incidents {
+impl Denylist {
     /// Distrusts a key of an issuer, by a name of the issuer or by its label.
     pub(crate) fn distrust_key(&self, issuer: &str, kid: &str) {
         self.change(|denied| {
@@ -68,7 +68,7 @@ impl Incidents {
     }
 }
 
-impl NameListener for Incidents {
+impl NameListener for Denylist {
     /// Distrusts the keys of an issuer that were distrusted by a name which it has from now on: the
     /// name may be forgotten later, and the label never is.
     fn note_name(&self, label: &str, name: &str) {
@@ -85,11 +85,11 @@ impl NameListener for Incidents {
     }
 }
 
-impl fmt::Debug for Incidents {
+impl fmt::Debug for Denylist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let denied = self.denied();
         let denied = denied.as_deref();
-        f.debug_struct("Incidents")
+        f.debug_struct("Denylist")
             .field("distrusted_keys", &denied.map_or(0, |denied| denied.keys.len()))
             .field("denied_jtis", &denied.map_or(0, |denied| denied.jtis.len()))
             .finish_non_exhaustive()

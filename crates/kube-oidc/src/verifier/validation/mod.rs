@@ -8,11 +8,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::explanation::{Check, TokenTimes};
 use crate::{
     claims::{NumericDate, Payload},
     clock::seconds,
     error::{InvalidToken, Reason},
-    explanation::{Check, TokenTimes},
     issuer_name::Names,
     jws::Header,
     observe::display::{ShownList, Span},
