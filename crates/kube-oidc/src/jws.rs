@@ -8,9 +8,11 @@ use serde::de::MapAccess;
 
 use crate::{
     algorithm::Algorithm,
-    base64url::{self, Room},
+    encoding::{
+        base64url::{self, Room},
+        json::{self, Members, Value, names},
+    },
     error::InvalidToken,
-    json::{self, Members, Value, names},
     keys::set::MAX_KID_BYTES,
 };
 

@@ -66,13 +66,12 @@
 //! [RFC 9964]: https://www.rfc-editor.org/rfc/rfc9964
 
 mod algorithm;
-mod base64url;
 mod claims;
 pub mod clock;
+mod encoding;
 mod error;
 mod issuer;
 mod issuer_name;
-mod json;
 #[cfg(feature = "jsonwebtoken")]
 mod jsonwebtoken;
 mod jws;
@@ -84,7 +83,6 @@ pub mod token_review;
 mod verified;
 mod verifier;
 
-use self::observe::display as shown;
 pub use self::{
     algorithm::Algorithm,
     claims::{Claims, NodeRef, ObjectRef, RegisteredClaims, ServiceAccountClaims},

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Payload, RegisteredClaims, misfit::misfit, sealed};
-use crate::{error::InvalidToken, json::MAX_DEPTH};
+use crate::{encoding::json::MAX_DEPTH, error::InvalidToken};
 
 /// Custom claims, the registered claims, and how much memory they hold.
 #[doc(hidden)]

@@ -5,8 +5,8 @@ use super::{
     service_account::{KubernetesClaim, KubernetesName, ObjectClaim},
 };
 use crate::{
+    encoding::json::{Malformed, Name as _},
     error::InvalidToken,
-    json::{Malformed, Name as _},
 };
 
 const STRING: &str = "a string";

@@ -25,8 +25,8 @@ pub use self::{
     service_account::{NodeRef, ObjectRef, ServiceAccountClaims},
 };
 use crate::{
+    encoding::json::{self, Members, TextOrList, Texts, Value, names},
     error::InvalidToken,
-    json::{self, Members, TextOrList, Texts, Value, names},
 };
 
 /// What a [`Verifier`](crate::Verifier) can make of a token.

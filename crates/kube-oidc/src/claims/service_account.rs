@@ -14,8 +14,8 @@ use super::{
     sealed,
 };
 use crate::{
+    encoding::json::{Members, Value, names},
     error::InvalidToken,
-    json::{Members, Value, names},
 };
 
 /// The claims of a Kubernetes `ServiceAccount` token, as the API server's `TokenRequest` makes them

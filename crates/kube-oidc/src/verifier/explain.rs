@@ -9,9 +9,9 @@ use super::{
     trusted::TrustedIssuer,
 };
 use crate::{
-    base64url::Room,
     claims::Claims,
     clock::Moment,
+    encoding::base64url::Room,
     error::{InvalidToken, Reason},
     jws::{Compact, MAX_TOKEN_BYTES},
     keys::set::{KeySet, NoKey},

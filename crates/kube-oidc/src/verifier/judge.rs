@@ -8,9 +8,9 @@ use super::{
     validation::is_for_api_server,
 };
 use crate::{
-    base64url::Room,
     claims::{Claims, NumericDate, Payload},
     clock::Moment,
+    encoding::base64url::Room,
     error::{InvalidToken, VerifyError},
     issuer_name::{Claim, Held, Names},
     jws::{Compact, Header, MAX_TOKEN_BYTES},

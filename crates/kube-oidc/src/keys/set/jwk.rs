@@ -10,8 +10,10 @@ use serde::de::MapAccess;
 use super::key::{Key, MAX_KID_BYTES, Material};
 use crate::{
     algorithm::{Algorithm, Family},
-    base64url,
-    json::{self, Members, Nullable, Text, TextOrList, Texts, Value, names},
+    encoding::{
+        base64url,
+        json::{self, Members, Nullable, Text, TextOrList, Texts, Value, names},
+    },
 };
 
 /// RSA modulus lengths that are used, in bits: below is broken, above costs whoever checks.

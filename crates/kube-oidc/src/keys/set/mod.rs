@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 pub(crate) use self::key::{Key, KeyId, MAX_KID_BYTES};
 use crate::{
     algorithm::Algorithm,
+    encoding::json::{self, BoundedList, Foreign, Members, Value, document_text, names},
     error::{KeySetError, SkippedKey},
-    json::{self, BoundedList, Foreign, Members, Value, document_text, names},
     observe::status::KeyInfo,
 };
 

@@ -20,7 +20,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::base64url;
+use crate::encoding::base64url;
 
 /// What a kube-apiserver v1.20 answered: its signing key stands in the set twice.
 const APISERVER_JWKS: &str = r#"{"keys":[{"use":"sig","kty":"RSA","kid":"BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY","alg":"RS256","n":"4ahGTWIye063P_DOy3NILE51ied1Dg-7PQFdImNxQD46sYMGUHM6BA-7zNLsWu7bHODsxF_VVGOctsdBEFsY2888DjKZDJRnM5K7P3snAHKWVaInvgF8tZAtDBIgxYpqJwox8cucEZR3txyt7taM8zPgmFvqHZMG-_-gu-DRFM0qhUl5AT5au24V2CSnqNm3UEBL7jgywU2Khhw1cuLFO2D69K0aSe3moxEebDSKMs3pNu808SksYuErTVfiKi3HH9ndtBV2LbD3YHgUeOABY_Cyt2rt5HV7hntRcgC1qXEz9P2yE4OajhfguEM_v_KJuaz5nbcsYE0yfLCiiftVpQ","e":"AQAB"},{"use":"sig","kty":"RSA","kid":"BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY","alg":"RS256","n":"4ahGTWIye063P_DOy3NILE51ied1Dg-7PQFdImNxQD46sYMGUHM6BA-7zNLsWu7bHODsxF_VVGOctsdBEFsY2888DjKZDJRnM5K7P3snAHKWVaInvgF8tZAtDBIgxYpqJwox8cucEZR3txyt7taM8zPgmFvqHZMG-_-gu-DRFM0qhUl5AT5au24V2CSnqNm3UEBL7jgywU2Khhw1cuLFO2D69K0aSe3moxEebDSKMs3pNu808SksYuErTVfiKi3HH9ndtBV2LbD3YHgUeOABY_Cyt2rt5HV7hntRcgC1qXEz9P2yE4OajhfguEM_v_KJuaz5nbcsYE0yfLCiiftVpQ","e":"AQAB"},{"use":"sig","kty":"RSA","kid":"D7EQo_aUMxO4C-vTeHSlqBm66sjYac8ag9MIg6ke44A","alg":"RS256","n":"pLSXCfH4TMDCNbb7EKtoRHqR21Q7hSyx04Zp35j2wrDrV4nsygxwdDX1RqVZJWF0gqTXoBCQo77c0D4w8Cll3bHnF-SmIrUJT_Q3N0UgFGvFaGiSkluM_BGXhp1sZBnk-TfPS3TBAF9nhg4GqcXf1i-Ww7iiKFwx_qa5PyeqeigPF3w0IlUTALUroHr1wWjSNr6w6Qfyop-dHJkTC5IU9OohEByxYzLzI0J8ImTRN9hlyLvC28_4-ufZkwkqEzpwXNV32OI9u2ST8eF2SQ9OHGfuZURGZPxmH78lRmE9nQGa2uMYTnQpgCrhWl7P9-3-4PNdPCK8tbwwNPvlzON3uw","e":"AQAB"}]}"#;

@@ -10,8 +10,8 @@ use url::Url;
 use super::{FetchResponse, LoadError, Origin, load_error::MetadataError};
 use crate::{
     clock::Moment,
+    encoding::json::{self, Foreign, Members, Value, document_text, names},
     issuer_name::{Names, Transport},
-    json::{self, Foreign, Members, Value, document_text, names},
     observe::display::{Shown, shown_origin, shown_url},
 };
 

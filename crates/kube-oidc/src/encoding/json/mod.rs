@@ -17,7 +17,7 @@ use serde::de::{
 };
 
 pub(crate) use self::document::{Foreign, document_text};
-use crate::shown::Cut;
+use crate::observe::display::Cut;
 
 /// How deep arrays and objects may nest. A Kubernetes token needs 3.
 pub(crate) const MAX_DEPTH: u8 = 32;
@@ -54,7 +54,7 @@ macro_rules! names {
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum $names { $($name),* }
 
-        impl $crate::json::Name for $names {
+        impl $crate::encoding::json::Name for $names {
             fn of(text: &str) -> Option<Self> {
                 match text {
                     $($text => Some(Self::$name),)*
