@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::RESERVED_NAME;
+use super::malformed::RESERVED_NAME;
 
 /// A `serde_json::Value` takes the text under such a name as JSON, unseen by a strict reader.
 const RESERVED: &str = "$serde_json::private::";
