@@ -32,10 +32,10 @@ pub enum ResponseFormat {
 
 /// Responds to rejected requests, the same way everywhere. Cloning it is cheap.
 #[derive(Clone, Default)]
-pub(crate) struct Answering(Arc<How>);
+pub(crate) struct Answering(Arc<ResponderConfig>);
 
 #[derive(Clone, Default)]
-struct How {
+struct ResponderConfig {
     realm: Realm,
     format: Option<ResponseFormat>,
     map: Option<MapRejection>,
