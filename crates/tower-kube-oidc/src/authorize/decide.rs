@@ -10,7 +10,7 @@ use crate::{
     response::{Answering, Rejection},
 };
 
-pub(crate) struct Settings<C: Claims> {
+pub(crate) struct AuthorizeSettings<C: Claims> {
     pub(crate) policy: Policy<C>,
     pub(crate) and_open_paths: bool,
     pub(crate) answering: Answering,
@@ -18,7 +18,7 @@ pub(crate) struct Settings<C: Claims> {
     pub(crate) told: Once,
 }
 
-impl<C: Claims> Settings<C> {
+impl<C: Claims> AuthorizeSettings<C> {
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
         let verdict = match context::found(request.extensions()) {
             Found::Caller(caller) => self.policy.check(caller).map_err(Rejection::Policy),
@@ -36,7 +36,7 @@ const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
     "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
 );
 
-impl<C: Claims> Clone for Settings<C> {
+impl<C: Claims> Clone for AuthorizeSettings<C> {
     fn clone(&self) -> Self {
         let (policy, answering) = (self.policy.clone(), self.answering.clone());
         Self { policy, and_open_paths: self.and_open_paths, answering, told: Once::new() }

@@ -10,7 +10,7 @@ use http::Response;
 use kube_oidc::{Claims, Policy, PolicyError, ServiceAccountClaims};
 use tower_layer::Layer;
 
-use super::{decide::Settings, service::Authorize};
+use super::{decide::AuthorizeSettings, service::Authorize};
 use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
 
 /// Lets only those callers through that a [`Policy`] allows; it goes further in than the
@@ -44,7 +44,7 @@ use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
 /// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too,
 /// and lets everybody through.
 #[must_use]
-pub struct AuthorizeLayer<C: Claims = ServiceAccountClaims>(Arc<Settings<C>>);
+pub struct AuthorizeLayer<C: Claims = ServiceAccountClaims>(Arc<AuthorizeSettings<C>>);
 
 /// Why an [`AuthorizeLayer`] cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,12 @@ impl<C: Claims> AuthorizeLayer<C> {
     /// Allows the callers that the policy allows, and nobody else.
     pub fn only(policy: impl Into<Policy<C>>) -> Self {
         let (policy, answering) = (policy.into(), Answering::default());
-        Self(Arc::new(Settings { policy, and_open_paths: false, answering, told: Once::new() }))
+        Self(Arc::new(AuthorizeSettings {
+            policy,
+            and_open_paths: false,
+            answering,
+            told: Once::new(),
+        }))
     }
 
     /// Lets requests pass as well whose path the layer further out has opened, so that a probe's
@@ -111,8 +116,8 @@ impl<C: Claims> AuthorizeLayer<C> {
         if self.0.answering.is_sound() { Ok(()) } else { Err(AuthorizeError::InvalidRealm) }
     }
 
-    fn changed(self, change: impl FnOnce(&mut Settings<C>)) -> Self {
-        let mut settings = Settings::clone(&self.0);
+    fn changed(self, change: impl FnOnce(&mut AuthorizeSettings<C>)) -> Self {
+        let mut settings = AuthorizeSettings::clone(&self.0);
         change(&mut settings);
         Self(Arc::new(settings))
     }

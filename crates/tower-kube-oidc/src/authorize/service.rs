@@ -10,7 +10,7 @@ use http::{Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
-use super::{decide::Settings, future::AuthorizeFuture};
+use super::{decide::AuthorizeSettings, future::AuthorizeFuture};
 use crate::{
     context,
     gate::{CallOrRespond, ResponseBody},
@@ -20,11 +20,11 @@ use crate::{
 /// [`AuthorizeLayer`](crate::AuthorizeLayer).
 pub struct Authorize<S, C: Claims = ServiceAccountClaims> {
     inner: S,
-    settings: Arc<Settings<C>>,
+    settings: Arc<AuthorizeSettings<C>>,
 }
 
 impl<S, C: Claims> Authorize<S, C> {
-    pub(crate) fn new(inner: S, settings: Arc<Settings<C>>) -> Self {
+    pub(crate) fn new(inner: S, settings: Arc<AuthorizeSettings<C>>) -> Self {
         Self { inner, settings }
     }
 }
