@@ -50,7 +50,7 @@ export function showExplanation(token, { verdict, steps, times }) {
     setVerdict("refused", `Refused: ${verdict.reason}`, `${told}${more}`);
   }
   // without a key there is nothing to do about the signature, and the key has its own advice
-  const isTold = (step) => step.status !== "undecided" || verdict.undecided;
+  const isTold = (step) => step.finding !== "undecided" || verdict.undecided;
   byId("steps").replaceChildren(...steps.map((step) => stepRow(step, isTold(step))));
   showTimes(times);
   showContent(token, steps);
@@ -78,7 +78,7 @@ function showContent(token, steps) {
   const [header, claims] = token.length <= MAX_TOKEN_BYTES ? token.split(".").map(decode) : [];
   byId("content").hidden = !header || !claims;
   if (!header || !claims) return;
-  const isSigned = steps.some((step) => step.check === "signature" && step.status === "ok");
+  const isSigned = steps.some((step) => step.check === "signature" && step.finding === "ok");
   byId("belief").dataset.finding = isSigned ? "ok" : "undecided";
   byId("belief").replaceChildren(
     icon(isSigned ? "ok" : "undecided"),
