@@ -80,7 +80,7 @@ impl Issuer {
     /// An issuer whose name is no URL, such as `auth.openshift.io` or `rke`. Its keys cannot be
     /// discovered, so the https URL of its key set is demanded.
     ///
-    /// With the name `kubernetes/serviceaccount`, here or in [`aliases`](Self::add_alias), bound tokens
+    /// With the name `kubernetes/serviceaccount`, here or in [`add_alias`](Self::add_alias), bound tokens
     /// of that issuer are accepted. Tokens from Secrets, which have the same `iss` and no `exp`, are
     /// still rejected as [`Reason::LegacyToken`](crate::Reason::LegacyToken).
     #[must_use]
@@ -97,7 +97,7 @@ impl Issuer {
     /// server reports another name, the verifier follows with one warning: the new name counts at
     /// once, and the former name stays valid for 24 hours
     /// ([`accept_former_names_for`](Self::accept_former_names_for)). A process that starts after the
-    /// change does not know the former name: [`aliases`](Self::add_alias) configures it. The keys
+    /// change does not know the former name: [`add_alias`](Self::add_alias) configures it. The keys
     /// are the API server's own, at `/openid/v1/jwks`.
     ///
     /// A name that another cluster of the verifier is configured with outranks the same name that
@@ -183,7 +183,7 @@ impl Issuer {
     /// after a discovery document last named it. Defaults to 24 h, as in OpenShift. With zero it
     /// ends when the API server reports another name.
     ///
-    /// Up to 8 names are remembered. Names of [`aliases`](Self::add_alias) do not end.
+    /// Up to 8 names are remembered. Names of [`add_alias`](Self::add_alias) do not end.
     #[must_use]
     pub fn accept_former_names_for(mut self, duration: Duration) -> Self {
         self.former_for = duration;

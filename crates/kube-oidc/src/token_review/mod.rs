@@ -110,7 +110,7 @@ impl fmt::Debug for ReviewRequest<'_> {
     }
 }
 
-/// What an API server answers: the `status` of a `TokenReviewConfig`. What is missing there is empty here.
+/// What an API server answers: the `status` of a `TokenReview`. What is missing there is empty here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReviewStatus {
