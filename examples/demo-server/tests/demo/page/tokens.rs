@@ -22,6 +22,28 @@ fn found<'a>(explained: &'a Value, check: &str) -> &'a str {
     step["found"].as_str().unwrap()
 }
 
+/// The script names members of the answer as texts, which no compiler compares.
+#[test]
+fn page_reads_members_that_the_server_sends() {
+    const SCRIPT: &str = include_str!("../../../page/verdict.js");
+    let demo = started();
+    let explained = demo.explain(&demo.mint("good"));
+    for (object, sent) in [("step.", &explained["steps"][0]), ("verdict.", &explained["verdict"])] {
+        let members = SCRIPT
+            .split(object)
+            .skip(1)
+            .filter_map(|rest| rest.split(|letter: char| !letter.is_ascii_lowercase()).next());
+        // those of an element of the page
+        let members = members.filter(|member| !["dataset", "replace"].contains(member));
+        let missing: Vec<_> = members.filter(|member| sent.get(member).is_none()).collect();
+        assert!(missing.is_empty(), "{object}{missing:?} of {sent}");
+    }
+    let checks = explained["steps"].as_array().unwrap().iter();
+    for check in checks.filter_map(|step| step["check"].as_str()) {
+        assert!(SCRIPT.contains(&format!("\n  {check}: ")), "{check}");
+    }
+}
+
 #[test]
 fn a_good_token_passes_every_check() {
     let demo = started();
