@@ -11,9 +11,10 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Inner, Verifier,
+    Verifier,
+    state::State,
     token_cache::{TokenCache, TokenCacheSettings},
-    trusted::{TrustedIssuer, TrustedIssuers},
+    trusted::TrustedIssuers,
     validation::{API_SERVER_AUDIENCES, Validation},
 };
 use crate::{
@@ -385,12 +386,12 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// No audience, or a setting that cannot work: see [`BuildError`].
     pub fn build(self) -> Result<Verifier<C>, BuildError> {
-        Ok(Verifier { inner: Arc::new(self.plan.build()?) })
+        Ok(Verifier { state: Arc::new(self.plan.build()?) })
     }
 }
 
 impl Plan {
-    fn build<C: Claims>(self) -> Result<Inner<C>, BuildError> {
+    fn build<C: Claims>(self) -> Result<State<C>, BuildError> {
         if self.audiences.is_empty() {
             return Err(BuildError::NoAudience);
         }
@@ -417,7 +418,7 @@ impl Plan {
         self.settings.check()?;
         let allowed: Arc<[Algorithm]> = self.algorithms.into();
         let validation = Validation { audiences: self.audiences.into(), ..self.validation };
-        let inner = Inner {
+        let state = State {
             issuers: ArcSwap::default(),
             changing: Mutex::default(),
             settings: self.settings,
@@ -430,10 +431,10 @@ impl Plan {
         };
         let mut issuers = Vec::with_capacity(self.issuers.len());
         for issuer in &self.issuers {
-            issuers.push(Arc::new(TrustedIssuer::new(issuer, &inner)?));
+            issuers.push(Arc::new(state.trust(issuer)?));
         }
-        inner.issuers.store(Arc::new(TrustedIssuers::new(issuers)?));
-        Ok(inner)
+        state.issuers.store(Arc::new(TrustedIssuers::new(issuers)?));
+        Ok(state)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::task::Poll;
 
 use super::{
-    Inner,
     explanation::{Check, CheckResult, CheckStatus, Explanation},
-    judge::Unverified,
+    state::State,
     trusted::TrustedIssuer,
+    unverified::Unverified,
 };
 use crate::{
     claims::Claims,
@@ -19,7 +19,7 @@ use crate::{
     verified::Verified,
 };
 
-impl<C: Claims> Inner<C> {
+impl<C: Claims> State<C> {
     pub(super) fn explain(&self, token: &[u8], now: Moment) -> Explanation {
         let needed = if token.len() <= MAX_TOKEN_BYTES { Compact::room_for(token) } else { 0 };
         let mut room = vec![0; needed];
@@ -90,22 +90,22 @@ impl ByKeys {
 }
 
 impl Unverified<'_> {
-    fn explain<C: Claims>(&self, inner: &Inner<C>, now: Moment) -> Explanation {
+    fn explain<C: Claims>(&self, state: &State<C>, now: Moment) -> Explanation {
         let mut steps = vec![ok(Check::Format, self.form())];
-        let issuers = inner.issuers.load();
+        let issuers = state.issuers.load();
         let candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
-        steps.push(self.issuer_step(inner, &candidates, now));
+        steps.push(self.issuer_step(state, &candidates, now));
         let asked: Vec<_> =
-            candidates.iter().map(|issuer| (self.ask_keys(inner, issuer, now), *issuer)).collect();
+            candidates.iter().map(|issuer| (self.ask_keys(state, issuer, now), *issuer)).collect();
         let told = asked.iter().max_by_key(|(by_keys, _)| by_keys.rank());
         steps.extend(self.key_steps(told.map(|(by_keys, issuer)| (by_keys, *issuer))));
         let names = told.map(|(_, issuer)| &*issuer.names);
-        for (check, status) in inner.validation.explain(&self.payload, names, now.wall) {
+        for (check, status) in state.validation.explain(&self.payload, names, now.wall) {
             steps.push(
                 status.map_or_else(|refusal| refused(check, &refusal), |detail| ok(check, detail)),
             );
         }
-        steps.push(if inner.denylist.is_denied(self.payload.jti.as_deref()) {
+        steps.push(if state.denylist.is_denied(self.payload.jti.as_deref()) {
             refused(Check::Denylist, &InvalidToken::DeniedJti)
         } else {
             ok(Check::Denylist, "its jti is not denied".to_owned())
@@ -114,9 +114,9 @@ impl Unverified<'_> {
             Ok(_) => ok(Check::Claims, self.whom_it_speaks_of()),
             Err(refusal) => refused(Check::Claims, &refusal),
         });
-        let verdict = match self.judge_now(inner, now) {
-            Poll::Ready(Ok(verified)) if inner.require_token_review => {
-                let (step, verdict) = self.review_step(inner, &verified);
+        let verdict = match self.judge_now(state, now) {
+            Poll::Ready(Ok(verified)) if state.require_token_review => {
+                let (step, verdict) = self.review_step(state, &verified);
                 steps.push(step);
                 verdict
             }
@@ -128,17 +128,17 @@ impl Unverified<'_> {
             }
             Poll::Pending => Err(told.map_or(Reason::UnknownKey, |(by_keys, _)| by_keys.reason())),
         };
-        let times = Some(inner.validation.times(&self.payload, now.wall));
+        let times = Some(state.validation.times(&self.payload, now.wall));
         Explanation { steps, verdict, times }
     }
 
     /// What the API server said when it was asked for the last time.
     fn review_step<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         verified: &Verified<C>,
     ) -> (CheckResult, Result<(), Reason>) {
-        match inner.review_now(self.token, verified) {
+        match state.review_now(self.token, verified) {
             Poll::Ready(Ok(())) => {
                 (ok(Check::Review, "the API server takes it".to_owned()), Ok(()))
             }
@@ -169,13 +169,13 @@ impl Unverified<'_> {
 
     fn issuer_step<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         candidates: &[&TrustedIssuer],
         now: Moment,
     ) -> CheckResult {
         let iss = Shown(&self.payload.iss);
         if candidates.is_empty() {
-            let issuers = inner.issuers.load();
+            let issuers = state.issuers.load();
             let trusted: Vec<_> = issuers.iter().map(|issuer| issuer.names.shown()).collect();
             let detail = format!("{iss}, and one of {} is expected", ShownList(&trusted));
             let status = CheckStatus::Failed(Reason::UnknownIssuer);
@@ -188,7 +188,7 @@ impl Unverified<'_> {
         ok(Check::Issuer, iss.to_string())
     }
 
-    fn ask_keys<C: Claims>(&self, inner: &Inner<C>, issuer: &TrustedIssuer, now: Moment) -> ByKeys {
+    fn ask_keys<C: Claims>(&self, state: &State<C>, issuer: &TrustedIssuer, now: Moment) -> ByKeys {
         let known = |keys: &KeySet| {
             keys.describe().into_iter().filter_map(|key| key.kid).collect::<Vec<_>>()
         };
@@ -196,7 +196,7 @@ impl Unverified<'_> {
             let Some(keys) = keys else { return ByKeys::NotHere };
             match self.find(keys) {
                 Err(no_key) => ByKeys::NoneFits(no_key, known(keys)),
-                Ok(fitting) => match self.signer(inner, issuer, fitting, now) {
+                Ok(fitting) => match self.signer(state, issuer, fitting, now) {
                     Err(refusal) => ByKeys::NotSigned(refusal),
                     Ok(signer) if signer.shared => ByKeys::Signed(Err(InvalidToken::SharedKey)),
                     Ok(_) => ByKeys::Signed(Ok(())),

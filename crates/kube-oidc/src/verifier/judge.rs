@@ -3,17 +3,18 @@
 use std::task::Poll;
 
 use super::{
-    Inner,
+    state::State,
     trusted::{Noted, Rival, TrustedIssuer, TrustedIssuers},
+    unverified::Unverified,
     validation::is_for_api_server,
 };
 use crate::{
-    claims::{Claims, NumericDate, Payload},
+    claims::{Claims, NumericDate},
     clock::Moment,
     encoding::base64url::Room,
     error::{InvalidToken, VerifyError},
-    issuer_name::{Claim, Held, Names},
-    jws::{Compact, Header, MAX_TOKEN_BYTES},
+    issuer_name::{Claim, Held},
+    jws::{Compact, MAX_TOKEN_BYTES},
     keys::{
         cache::KeyCache,
         set::{Fitting, Key, KeySet, NoKey},
@@ -25,19 +26,6 @@ use crate::{
 /// Room for the decoded parts of an ordinary token, on the stack.
 const ROOM: usize = 2048;
 
-/// A token that was taken apart, of which nothing is believed.
-pub(super) struct Unverified<'a> {
-    pub(super) token: &'a [u8],
-    signing_input: &'a [u8],
-    signature: &'a [u8],
-    pub(super) header: Header<'a>,
-    pub(super) payload: Payload<'a>,
-    /// The payload as text.
-    pub(super) text: &'a str,
-    /// Whether it is only explained: then nothing is fetched, counted, logged or remembered.
-    pub(super) rehearsed: bool,
-}
-
 /// A key that signed a token, and whose it is.
 pub(super) struct Signer<'a> {
     issuer: &'a TrustedIssuer,
@@ -47,7 +35,7 @@ pub(super) struct Signer<'a> {
     pub(super) shared: bool,
 }
 
-impl<C: Claims> Inner<C> {
+impl<C: Claims> State<C> {
     /// What came of a token before, if all that it rests on still holds.
     pub(super) fn recall(&self, token: &[u8], now: Moment) -> Option<Verified<C>> {
         self.tokens.get(token).filter(|verified| self.still_holds(verified, now))
@@ -58,7 +46,7 @@ impl<C: Claims> Inner<C> {
         &self,
         token: &[u8],
     ) -> Poll<Result<Verified<C>, VerifyError>> {
-        let now = Moment::now(&*self.clock);
+        let now = self.now();
         if let Some(verified) = self.recall(token, now) {
             self.tokens.meter.hit();
             return Poll::Ready(Ok(verified));
@@ -113,37 +101,17 @@ impl<C: Claims> Inner<C> {
     }
 }
 
-impl<'a> Unverified<'a> {
-    /// Takes a token apart, and does every check that needs no key.
-    pub(super) fn open<C: Claims>(
-        inner: &Inner<C>,
-        token: &'a [u8],
-        room: &mut Room<'a>,
-    ) -> Result<Self, InvalidToken> {
-        let compact = Compact::parse(token)?;
-        let header = Header::parse(compact.decode_header(room)?, &inner.allowed)?;
-        inner.validation.check_type(&header)?;
-        let text = compact.decode_payload(room)?;
-        let payload = Payload::parse(text, C::KUBERNETES)?;
-        if payload.has_legacy_issuer() && !inner.issuers.load().are_configured_with(&payload.iss) {
-            return Err(InvalidToken::LegacyToken);
-        }
-        inner.validation.check_bearer(&payload)?;
-        let signature = compact.decode_signature(room)?;
-        let signing_input = compact.signing_input;
-        Ok(Self { token, signing_input, signature, header, payload, text, rehearsed: false })
-    }
-
+impl Unverified<'_> {
     /// Judges with the keys that are here. A token that could not pass is refused rather than
     /// sent to wait for keys.
     pub(super) fn judge_now<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         now: Moment,
     ) -> Poll<Result<Verified<C>, VerifyError>> {
         let mut refused = InvalidToken::UnknownIssuer;
         let (mut keys_may_come, mut may_have_rotated) = (false, false);
-        let issuers = inner.issuers.load();
+        let issuers = state.issuers.load();
         for issuer in issuers.candidates(&self.payload.iss, now) {
             if issuers.is_outranked_by_unknown(issuer, &self.payload.iss, now) {
                 // its key may be the other cluster's
@@ -153,9 +121,9 @@ impl<'a> Unverified<'a> {
             let judge = |keys: Option<&KeySet>| match keys
                 .map_or(Err(NoKey::UnknownKid), |keys| self.find(keys))
             {
-                Ok(fitting) => Some(self.judge(inner, issuer, fitting, now)),
+                Ok(fitting) => Some(self.judge(state, issuer, fitting, now)),
                 Err(NoKey::UnknownKid) if issuer.keys.may_change() => None,
-                Err(no_key) => Some(self.without_key(inner, issuer, no_key)),
+                Err(no_key) => Some(self.without_key(state, issuer, no_key)),
             };
             let judged = if self.rehearsed {
                 issuer.keys.peek(now, judge)
@@ -174,16 +142,16 @@ impl<'a> Unverified<'a> {
         }
         let names = issuers.candidates(&self.payload.iss, now).map(|issuer| &*issuer.names);
         if keys_may_come {
-            match inner.validation.check_unverified(&self.payload, names, now.wall) {
+            match state.validation.check_unverified(&self.payload, names, now.wall) {
                 Ok(()) => return Poll::Pending,
                 Err(hopeless) => refused = hopeless,
             }
-        } else if may_have_rotated && self.could_pass(inner, names, now) {
+        } else if may_have_rotated && self.could_pass(state, names, now) {
             return Poll::Pending;
         } else if refused == InvalidToken::UnknownIssuer && !self.rehearsed {
-            let mut renamed = self.renamed(inner, &issuers, now).peekable();
+            let mut renamed = self.renamed(state, &issuers, now).peekable();
             if renamed.peek().is_some()
-                && self.could_pass(inner, renamed.map(|issuer| &*issuer.names), now)
+                && self.could_pass(state, renamed.map(|issuer| &*issuer.names), now)
             {
                 return Poll::Pending;
             }
@@ -194,27 +162,27 @@ impl<'a> Unverified<'a> {
 
     pub(super) fn judge_by<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         issuer: &TrustedIssuer,
         keys: &KeySet,
         now: Moment,
     ) -> Judged<C> {
         match self.find(keys) {
-            Ok(fitting) => self.judge(inner, issuer, fitting, now),
-            Err(no_key) => self.without_key(inner, issuer, no_key),
+            Ok(fitting) => self.judge(state, issuer, fitting, now),
+            Err(no_key) => self.without_key(state, issuer, no_key),
         }
     }
 
     /// The verdict of a key set without a key for the token.
     fn without_key<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         issuer: &TrustedIssuer,
         no_key: NoKey,
     ) -> Judged<C> {
         let is_replaced = matches!(no_key, NoKey::OtherAlgorithm | NoKey::NoneFits);
         let kid = self.header.kid.as_deref();
-        let is_suspicious = is_replaced && !issuer.is_distrusted(&inner.denylist, kid);
+        let is_suspicious = is_replaced && !issuer.is_distrusted(&state.denylist, kid);
         Judged::NotSigned { refusal: refused_for(no_key), is_suspicious }
     }
 
@@ -222,7 +190,7 @@ impl<'a> Unverified<'a> {
     /// token, and a fetch may start for it.
     pub(super) fn renamed<'i, C: Claims>(
         &'i self,
-        inner: &'i Inner<C>,
+        state: &'i State<C>,
         issuers: &'i TrustedIssuers,
         now: Moment,
     ) -> impl Iterator<Item = &'i TrustedIssuer> {
@@ -231,22 +199,10 @@ impl<'a> Unverified<'a> {
                 let signer = || fitting.signer(self.signing_input, self.signature);
                 issuer.keys.cache().is_some_and(KeyCache::may_rotate)
                     && signer().is_some_and(|key| {
-                        !issuer.is_distrusted(&inner.denylist, keys.names_of(key))
+                        !issuer.is_distrusted(&state.denylist, keys.names_of(key))
                     })
             })
         })
-    }
-
-    /// Whether the token would pass every other check if one of the keys had signed it.
-    pub(super) fn could_pass<'n, C: Claims>(
-        &self,
-        inner: &Inner<C>,
-        candidates: impl Iterator<Item = &'n Names>,
-        now: Moment,
-    ) -> bool {
-        inner.validation.check_unverified(&self.payload, candidates, now.wall).is_ok()
-            && !inner.denylist.is_denied(self.payload.jti.as_deref())
-            && C::keep(&self.payload, self.text).is_ok()
     }
 
     /// Counts a token that is refused because none of the issuers of its name has the key. That one
@@ -264,19 +220,15 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    pub(super) fn find<'k>(&self, keys: &'k KeySet) -> Result<Fitting<'k>, NoKey> {
-        keys.find(self.header.kid.as_deref(), self.header.algorithm)
-    }
-
     fn judge<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         issuer: &TrustedIssuer,
         fitting: Fitting<'_>,
         now: Moment,
     ) -> Judged<C> {
-        match self.signer(inner, issuer, fitting, now) {
-            Ok(signer) => Judged::Signed(self.accept(inner, signer, now)),
+        match self.signer(state, issuer, fitting, now) {
+            Ok(signer) => Judged::Signed(self.accept(state, signer, now)),
             Err(refusal) => {
                 let is_suspicious = refusal == InvalidToken::Signature
                     || refusal == InvalidToken::UnknownIssuer
@@ -289,24 +241,24 @@ impl<'a> Unverified<'a> {
     /// Which of an issuer's keys signed the token, if one did.
     pub(super) fn signer<'k, C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         issuer: &'k TrustedIssuer,
         fitting: Fitting<'k>,
         now: Moment,
     ) -> Result<Signer<'k>, InvalidToken> {
         // the name of a pod's own cluster may have been learned since
         let name = issuer.names.find(&self.payload.iss, now).ok_or(InvalidToken::UnknownIssuer)?;
-        if issuer.is_distrusted(&inner.denylist, fitting.kid()) {
+        if issuer.is_distrusted(&state.denylist, fitting.kid()) {
             return Err(InvalidToken::DistrustedKey);
         }
         let key =
             fitting.signer(self.signing_input, self.signature).ok_or(InvalidToken::Signature)?;
         // an issuer may list the key by other names too, or without one
-        if issuer.is_distrusted(&inner.denylist, fitting.set().names_of(key)) {
+        if issuer.is_distrusted(&state.denylist, fitting.set().names_of(key)) {
             return Err(InvalidToken::DistrustedKey);
         }
         let shared =
-            match inner.issuers.load().rival(issuer, name.claim, &self.payload.iss, key, now) {
+            match state.issuers.load().rival(issuer, name.claim, &self.payload.iss, key, now) {
                 None => false,
                 Some(rival) => {
                     if !self.rehearsed {
@@ -325,13 +277,13 @@ impl<'a> Unverified<'a> {
     /// The checks on what was signed. What passes is cached.
     fn accept<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         signer: Signer<'_>,
         now: Moment,
     ) -> Result<Verified<C>, InvalidToken> {
         let Signer { issuer, name, key, shared } = signer;
         // it may have been removed while the token waited for its keys
-        let issuers = inner.issuers.load();
+        let issuers = state.issuers.load();
         if issuers.by_id(issuer.id).is_none() {
             return Err(InvalidToken::UnknownIssuer);
         }
@@ -343,12 +295,12 @@ impl<'a> Unverified<'a> {
         }
         // read before the names are: names that are learned in between are looked at again
         let names_version = issuer.names.version();
-        inner.validation.check(&self.payload, &issuer.names, now.wall)?;
-        if inner.denylist.is_denied(self.payload.jti.as_deref()) {
+        state.validation.check(&self.payload, &issuer.names, now.wall)?;
+        if state.denylist.is_denied(self.payload.jti.as_deref()) {
             return Err(InvalidToken::DeniedJti);
         }
         let kept = C::keep(&self.payload, self.text)?;
-        let (good_from, good_until) = inner.validation.good_seconds(&self.payload);
+        let (good_from, good_until) = state.validation.good_seconds(&self.payload);
         let basis = Basis {
             issuer: issuer.id,
             key: key.id(),
@@ -363,7 +315,7 @@ impl<'a> Unverified<'a> {
         let (cluster, user_prefix) = (issuer.cluster.clone(), issuer.user_prefix.clone());
         let verified = Verified::new(kept, cluster, user_prefix, basis);
         if !self.rehearsed {
-            self.note_accepted(inner, issuer, &name, &verified, now);
+            self.note_accepted(state, issuer, &name, &verified, now);
         }
         Ok(verified)
     }
@@ -371,7 +323,7 @@ impl<'a> Unverified<'a> {
     /// Counts and remembers a token that is accepted.
     fn note_accepted<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         issuer: &TrustedIssuer,
         name: &Held<'_>,
         verified: &Verified<C>,
@@ -391,7 +343,7 @@ impl<'a> Unverified<'a> {
         }
         // without a name the key is the only one that fits, which may end while the key stays
         if self.header.kid.is_some() {
-            inner.tokens.insert(self.token, verified);
+            state.tokens.insert(self.token, verified);
         }
     }
 }

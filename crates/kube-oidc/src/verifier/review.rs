@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Poll};
 
-use super::Inner;
+use super::state::State;
 use crate::{
     claims::Claims,
     error::{InvalidToken, VerifyError},
@@ -10,7 +10,7 @@ use crate::{
     verified::Verified,
 };
 
-impl<C: Claims> Inner<C> {
+impl<C: Claims> State<C> {
     /// What the API server's last answer says of a token that was verified.
     pub(super) fn review_now(
         &self,

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Inner,
+    state::State,
     token_cache::REMEMBERED_FOR,
     trusted::{TrustedIssuer, TrustedIssuers},
     validation::opens_api_server,
@@ -27,7 +27,7 @@ struct Standing<'a> {
     is_decided: bool,
 }
 
-impl<C: Claims> Inner<C> {
+impl<C: Claims> State<C> {
     /// Whether a cached verdict still holds. Then it is counted.
     pub(super) fn still_holds(&self, verified: &Verified<C>, now: Moment) -> bool {
         let Some(basis) = verified.basis() else { return false };

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::{
-    clock::ManualClock,
+    clock::{Clock, ManualClock, Moment},
     error::Reason,
     keys::source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
@@ -327,7 +327,7 @@ impl World {
             builder.build().unwrap()
         };
         let (warm, cold) = (build(1_000), build(0));
-        cold.inner.issuers.store(warm.inner.issuers.load_full());
+        cold.state.issuers.store(warm.state.issuers.load_full());
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let (distrusted, denied, callers) = (Vec::new(), Vec::new(), vec![None; TOKENS]);
         let runtime = runtime.unwrap();
@@ -371,7 +371,7 @@ impl World {
                 self.check(token, &told(Poll::Ready(verdict)));
             }
         }
-        self.cold.inner.issuers.store(self.warm.inner.issuers.load_full());
+        self.cold.state.issuers.store(self.warm.state.issuers.load_full());
     }
 
     /// Whoever is accepted was signed by a key that the last good fetch of its cluster's issuer
@@ -409,7 +409,7 @@ impl World {
         for (index, minted) in tokens().iter().enumerate() {
             let token = &minted.text;
             let now = Moment::now(&self.clock);
-            let cold = self.cold.inner.verify_now(token.as_bytes(), now);
+            let cold = self.cold.state.verify_now(token.as_bytes(), now);
             // without a kid, another key of the set decides whether the only one that fits counts
             if let Some(caller) = self.callers[index].as_ref().filter(|_| minted.jti != NO_KID) {
                 self.compare_time_left(caller, &cold)?;
@@ -418,7 +418,7 @@ impl World {
                 self.callers[index] = Some(caller.clone());
             }
             let cold = told(cold);
-            if let Some(recalled) = self.warm.inner.recall(token.as_bytes(), now) {
+            if let Some(recalled) = self.warm.state.recall(token.as_bytes(), now) {
                 prop_assert_eq!(told(Poll::Ready(Ok(recalled))), cold.clone());
                 remembered += 1;
             }
@@ -560,8 +560,8 @@ fn remembering(tokens: usize, bytes: usize, count: usize) -> Vec<bool> {
         // often seen is not sooner forgotten
         assert!(matches!(verifier.verify_with_cached_keys(token), Some(Ok(_))));
     }
-    let now = Moment::now(&*verifier.inner.clock);
-    minted.iter().map(|token| verifier.inner.recall(token.as_bytes(), now).is_some()).collect()
+    let now = Moment::now(&*verifier.state.clock);
+    minted.iter().map(|token| verifier.state.recall(token.as_bytes(), now).is_some()).collect()
 }
 
 #[test]
@@ -592,7 +592,7 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
             world.take(step);
         }
         let now = Moment::now(&world.clock);
-        world.warm.inner.recall(tokens()[1].text.as_bytes(), now).is_some()
+        world.warm.state.recall(tokens()[1].text.as_bytes(), now).is_some()
     };
     assert!(is_remembered(&steps[..2]));
     assert!(!is_remembered(&steps));
@@ -606,18 +606,18 @@ fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
     let good = &tokens()[0].text;
     assert!(matches!(world.warm.verify_with_cached_keys(good), Some(Ok(_))));
     let now = Moment::now(&world.clock);
-    assert!(world.warm.inner.recall(good.as_bytes(), now).is_some());
+    assert!(world.warm.state.recall(good.as_bytes(), now).is_some());
     for at in 0..good.len() {
         for other in [b'A', b'_', b'.', b'='] {
             let mut bytes = good.clone().into_bytes();
             if bytes[at] != other {
                 bytes[at] = other;
-                assert!(world.warm.inner.recall(&bytes, now).is_none(), "{at}");
+                assert!(world.warm.state.recall(&bytes, now).is_none(), "{at}");
             }
         }
-        assert!(world.warm.inner.recall(&good.as_bytes()[at..], now).is_none() == (at > 0));
-        assert!(world.warm.inner.recall(&good.as_bytes()[..at], now).is_none());
+        assert!(world.warm.state.recall(&good.as_bytes()[at..], now).is_none() == (at > 0));
+        assert!(world.warm.state.recall(&good.as_bytes()[..at], now).is_none());
     }
     let longer = format!("{good}A");
-    assert!(world.warm.inner.recall(longer.as_bytes(), now).is_none());
+    assert!(world.warm.state.recall(longer.as_bytes(), now).is_none());
 }

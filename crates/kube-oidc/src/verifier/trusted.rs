@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
-use super::{Inner, denylist::Denylist};
+use super::denylist::Denylist;
 use crate::{
-    claims::Claims,
-    clock::Moment,
+    algorithm::Algorithm,
+    clock::{Clock, Moment},
     error::BuildError,
     issuer::{Issuer, KeyPlace},
     issuer_name::{Claim, Held, IssuerId, Names},
     keys::{
         Keys,
+        cache::Settings,
         set::{Key, KeySet},
     },
     observe::{
@@ -222,22 +223,22 @@ impl Deref for TrustedIssuers {
 }
 
 impl TrustedIssuer {
-    pub(super) fn new<C: Claims>(issuer: &Issuer, inner: &Inner<C>) -> Result<Self, BuildError> {
-        let names = Arc::new(issuer.names(inner.denylist.clone()));
+    pub(super) fn new(
+        issuer: &Issuer,
+        denylist: &Arc<Denylist>,
+        allowed: &Arc<[Algorithm]>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, BuildError> {
+        let names = Arc::new(issuer.names(denylist.clone()));
         let cluster = issuer.cluster().cloned();
         if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::MissingClusterName(names.label().to_string()));
         }
         let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.clone()));
-        let keys = issuer.keys(&inner.allowed, &inner.settings, &inner.clock, &names, &observed)?;
-        let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(&inner.clock));
+        let keys = issuer.keys(allowed, settings, clock, &names, &observed)?;
+        let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
-        if answers.is_some() && !C::KUBERNETES {
-            return Err(BuildError::ReviewNeedsServiceAccountClaims);
-        }
-        if answers.is_none() && inner.require_token_review {
-            return Err(BuildError::NoReviewer(names.label().to_string()));
-        }
         Ok(Self {
             id: IssuerId::next(),
             names,

@@ -1,15 +1,16 @@
 //! The verdict on a token whose keys are not cached: it waits until they are fetched.
 
-use std::{future::poll_fn, iter, pin::Pin, task::Poll};
+use std::iter;
 
 use super::{
-    Inner,
-    judge::{Judged, Unverified, more_telling},
+    judge::{Judged, more_telling},
+    select::next_of,
+    state::State,
     trusted::{TrustedIssuer, TrustedIssuers},
+    unverified::Unverified,
 };
 use crate::{
     claims::Claims,
-    clock::Moment,
     error::{InvalidToken, KeysUnavailable, VerifyError},
     keys::{
         cache::{KeyCache, Missing},
@@ -22,23 +23,23 @@ impl Unverified<'_> {
     /// Judges with the keys that come, as soon as those of one issuer decide.
     pub(super) async fn judge_waiting<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
     ) -> Result<Verified<C>, VerifyError> {
-        let issuers = inner.issuers.load_full();
+        let issuers = state.issuers.load_full();
         let (mut waits, mut refused) = (Vec::new(), InvalidToken::UnknownIssuer);
-        let now = Moment::now(&*inner.clock);
+        let now = state.now();
         let mut candidates: Vec<_> = issuers.candidates(&self.payload.iss, now).collect();
         if candidates.is_empty() {
-            candidates.extend(self.renamed(inner, &issuers, now));
+            candidates.extend(self.renamed(state, &issuers, now));
         }
         for issuer in candidates {
             if let Some(cache) = issuer.keys.cache() {
-                waits.push(Box::pin(self.judge_by_fetched(inner, &issuers, issuer, cache)));
+                waits.push(Box::pin(self.judge_by_fetched(state, &issuers, issuer, cache)));
                 continue;
             }
             // its keys were given, and say what they said
             let judged = issuer.keys.peek(now, |keys| match keys {
-                Some(keys) => self.judge_by(inner, issuer, keys, now),
+                Some(keys) => self.judge_by(state, issuer, keys, now),
                 None => Judged::unknown_key(),
             });
             match judged {
@@ -58,14 +59,14 @@ impl Unverified<'_> {
         if let Some(unavailable) = unavailable {
             return Err(unavailable.into());
         }
-        self.note_unknown_key(&issuers, &refused, Moment::now(&*inner.clock));
+        self.note_unknown_key(&issuers, &refused, state.now());
         Err(refused.into())
     }
 
     /// Judges with the keys of one issuer, as soon as they are fetched.
     async fn judge_by_fetched<C: Claims>(
         &self,
-        inner: &Inner<C>,
+        state: &State<C>,
         issuers: &TrustedIssuers,
         issuer: &TrustedIssuer,
         cache: &KeyCache,
@@ -77,36 +78,20 @@ impl Unverified<'_> {
             Err(Missing::UnknownKey) => return Ok(Judged::unknown_key()),
             Err(Missing::Unavailable(why)) => return Err(why),
         };
-        for other in issuers.outranking(issuer, &self.payload.iss, Moment::now(&*inner.clock)) {
+        for other in issuers.outranking(issuer, &self.payload.iss, state.now()) {
             if let Some(cache) = other.keys.cache() {
                 cache.first_answer().await;
             }
         }
-        let now = Moment::now(&*inner.clock);
-        let judged = self.judge_by(inner, issuer, set.keys(), now);
+        let now = state.now();
+        let judged = self.judge_by(state, issuer, set.keys(), now);
         let is_suspicious = matches!(judged, Judged::NotSigned { is_suspicious: true, .. });
-        if !is_suspicious || !self.could_pass(inner, iter::once(&*issuer.names), now) {
+        if !is_suspicious || !self.could_pass(state, iter::once(&*issuer.names), now) {
             return Ok(judged);
         }
         match cache.wait_for_rotation(arrival, &set).await {
-            Some(newer) => {
-                Ok(self.judge_by(inner, issuer, newer.keys(), Moment::now(&*inner.clock)))
-            }
+            Some(newer) => Ok(self.judge_by(state, issuer, newer.keys(), state.now())),
             None => Ok(judged),
         }
     }
-}
-
-/// The next of some futures to end, which is taken out; of none, it never ends.
-pub(super) async fn next_of<F: Future>(futures: &mut Vec<Pin<Box<F>>>) -> F::Output {
-    poll_fn(|context| {
-        for index in 0..futures.len() {
-            if let Poll::Ready(output) = futures[index].as_mut().poll(context) {
-                drop(futures.swap_remove(index));
-                return Poll::Ready(output);
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
