@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    keys::source::{Discovery, LoadError, LoadOutcome, Loaded, Manner},
+    keys::source::{Discovery, FetchContext, LoadError, LoadOutcome, Loaded},
     observe::meter::Fetched,
     sync::step,
 };
@@ -20,11 +20,13 @@ impl Shared {
     /// Fetches once, and takes what comes of it.
     async fn fetch(&self, mut airborne: Airborne) {
         let began = Moment::now(&*self.clock);
+        let (started, timeout) = (time::Instant::now(), self.settings.fetch_timeout);
         let last = self.snapshot.load_full();
-        let manner = Manner {
+        let context = FetchContext {
             allowed: &self.allowed,
             freshness: &self.settings.freshness,
-            timeout: self.settings.fetch_timeout,
+            timeout,
+            deadline: started + timeout,
             clock: &*self.clock,
             is_forced: self.machine().is_forced(airborne.flight),
             budget_window: self.settings.unknown_kid_cooldown.map(|cooldown| 3 * cooldown),
@@ -32,8 +34,7 @@ impl Shared {
         let (issuer, cluster) = self.observed.names();
         let span = tracing::info_span!("fetch_keys", issuer, cluster, outcome = field::Empty);
         let before = last.as_ref().map(|snapshot| snapshot.keys());
-        let started = time::Instant::now();
-        let loaded = self.source.load(before, manner).instrument(span.clone()).await;
+        let loaded = self.source.load(before, context).instrument(span.clone()).await;
         airborne.down = true;
         let outcome = if loaded.result.is_ok() { Fetched::Updated } else { Fetched::Failed };
         span.record("outcome", outcome.name());

@@ -21,7 +21,8 @@ use crate::{
     issuer::Issuer,
     issuer_name::IssuerUrl,
     keys::source::{
-        Discovery, Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse, Manner, Remote,
+        Discovery, Fetch, FetchContext, FetchError, FetchFuture, FetchRequest, FetchResponse,
+        Remote,
     },
 };
 
@@ -741,16 +742,17 @@ async fn document_that_an_abandoned_fetch_read_is_discarded() {
     source.set_at(DOCUMENT, document(MOVED));
     source.set_at(MOVED, good(&["b"]));
     let shared = &cache.0;
-    let manner = Manner {
+    let context = FetchContext {
         allowed: &shared.allowed,
         freshness: &shared.settings.freshness,
         timeout: shared.settings.fetch_timeout,
+        deadline: time::Instant::now() + shared.settings.fetch_timeout,
         clock: &*shared.clock,
         is_forced: true,
         budget_window: None,
     };
     let last = cache.wait_for(None, |_| true).await.unwrap();
-    let stalled = shared.source.load(Some(last.keys()), manner).await;
+    let stalled = shared.source.load(Some(last.keys()), context).await;
     assert!(matches!(stalled.discovery, Discovery::Read(_)));
     let arrival = cache.arrive();
     let abandoned = match shared.machine().refresh(Moment::now(&*shared.clock), arrival) {

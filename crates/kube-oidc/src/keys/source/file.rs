@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::time;
 
-use super::{FetchError, FetchedSet, FileReader, LoadError, Loaded, Manner, Origin};
+use super::{FetchContext, FetchError, FetchedSet, FileReader, LoadError, Loaded, Origin};
 use crate::keys::set::KeySet;
 
 /// How often the file is looked at. A kubelet takes a minute to bring a changed `ConfigMap`.
@@ -23,13 +23,13 @@ impl KeySetFile {
     pub(super) async fn load(
         &self,
         last: Option<&KeySet>,
-        manner: Manner<'_>,
+        context: FetchContext<'_>,
     ) -> Result<Loaded, LoadError> {
-        let text = time::timeout(manner.timeout, self.0.read()).await.unwrap_or_else(|_| {
-            let (path, timeout) = (self.0.path().display(), manner.timeout);
+        let text = time::timeout(context.timeout, self.0.read()).await.unwrap_or_else(|_| {
+            let (path, timeout) = (self.0.path().display(), context.timeout);
             Err(FetchError::new(format!("failed to read `{path}` within {timeout:?}")))
         })?;
-        let (keys, skipped) = KeySet::parse(&text, manner.allowed, last).map_err(|source| {
+        let (keys, skipped) = KeySet::parse(&text, context.allowed, last).map_err(|source| {
             let origin = Origin::file(format!("`{}`", self.0.path().display()));
             LoadError::KeySet { origin, source }
         })?;

@@ -30,7 +30,7 @@ pub(crate) use self::{
     freshness::Freshness,
     load_error::LoadError,
     origin::Origin,
-    remote::{FetchedSet, LoadOutcome, Loaded, Manner, Remote},
+    remote::{FetchContext, FetchedSet, LoadOutcome, Loaded, Remote},
 };
 use crate::{error::foreign_error, keys::set::KeySet, observe::display::shown_url};
 
@@ -42,11 +42,15 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) async fn load(&self, last: Option<&KeySet>, manner: Manner<'_>) -> LoadOutcome {
+    pub(crate) async fn load(
+        &self,
+        last: Option<&KeySet>,
+        context: FetchContext<'_>,
+    ) -> LoadOutcome {
         match self {
-            Self::Remote(remote) => remote.load(last, manner).await,
+            Self::Remote(remote) => remote.load(last, context).await,
             Self::File(file) => {
-                let result = file.load(last, manner).await;
+                let result = file.load(last, context).await;
                 LoadOutcome { result, discovery: Discovery::Unchanged }
             }
         }

@@ -58,13 +58,15 @@ pub(crate) struct LoadOutcome {
     pub(crate) discovery: Discovery,
 }
 
-/// How a set is fetched and judged.
+/// The settings and the circumstances of one fetch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner<'a> {
+pub(crate) struct FetchContext<'a> {
     pub(crate) allowed: &'a [Algorithm],
     pub(crate) freshness: &'a Freshness,
     /// For the discovery document and the set together.
     pub(crate) timeout: Duration,
+    /// The end of `timeout`, or of the part of it that a document gets.
+    pub(crate) deadline: time::Instant,
     pub(crate) clock: &'a dyn Clock,
     /// Whether a key is looked for that the last set lacks, or an operator wants a new set.
     pub(crate) is_forced: bool,
@@ -128,13 +130,16 @@ impl Remote {
     }
 
     /// Fetches the set, after the discovery document where that is due, all within its time.
-    pub(crate) async fn load(&self, last: Option<&KeySet>, manner: Manner<'_>) -> LoadOutcome {
-        let deadline = time::Instant::now() + manner.timeout;
+    pub(crate) async fn load(
+        &self,
+        last: Option<&KeySet>,
+        context: FetchContext<'_>,
+    ) -> LoadOutcome {
         let mut discovery = Discovery::Unchanged;
         let result = match &self.location {
-            Location::Known(url) => self.keys(url, last, manner, deadline).await,
+            Location::Known(url) => self.keys(url, last, context).await,
             Location::Discovered(document) => {
-                self.load_discovered(document, last, manner, deadline, &mut discovery).await
+                self.load_discovered(document, last, context, &mut discovery).await
             }
         };
         match &discovery {
@@ -172,36 +177,34 @@ impl Remote {
         &self,
         document: &Document,
         last: Option<&KeySet>,
-        manner: Manner<'_>,
-        deadline: time::Instant,
+        context: FetchContext<'_>,
         discovery: &mut Discovery,
     ) -> Result<Loaded, LoadError> {
-        let now = Moment::now(manner.clock);
+        let now = Moment::now(context.clock);
         let known = document.known();
         let known = match &known {
             Some(known) if !known.is_due(now) => known,
             _ => {
-                let url =
-                    self.locate(document, known.as_ref(), now, manner, deadline, discovery).await?;
-                return self.keys(&url, last, manner, deadline).await;
+                let url = self.locate(document, known.as_ref(), now, context, discovery).await?;
+                return self.keys(&url, last, context).await;
             }
         };
-        let loaded = self.keys(&known.jwks_uri, last, manner, deadline).await;
+        let loaded = self.keys(&known.jwks_uri, last, context).await;
         if loaded.as_ref().is_err_and(LoadError::is_about_the_url) {
             *discovery = Discovery::Suspect;
         }
         let loaded = loaded?;
         let is_news = last.is_none_or(|last| !loaded.set.keys.is_same(last));
-        let window = manner.budget_window;
-        if !manner.is_forced || is_news || !self.extra_requests.take(window, now) {
+        let window = context.budget_window;
+        if !context.is_forced || is_news || !self.extra_requests.take(window, now) {
             return Ok(loaded);
         }
         // a key is missing, and the keys may have moved
-        let url = self.locate(document, Some(known), now, manner, deadline, discovery).await?;
+        let url = self.locate(document, Some(known), now, context, discovery).await?;
         if url == known.jwks_uri || !self.extra_requests.take(window, now) {
             return Ok(loaded);
         }
-        self.keys(&url, last, manner, deadline).await
+        self.keys(&url, last, context).await
     }
 
     /// Reads the document. While its server is down, the last known URL of the keys holds; the
@@ -211,16 +214,16 @@ impl Remote {
         document: &Document,
         known: Option<&Found>,
         now: Moment,
-        manner: Manner<'_>,
-        deadline: time::Instant,
+        context: FetchContext<'_>,
         discovery: &mut Discovery,
     ) -> Result<Url, LoadError> {
         let Some(known) = known else {
-            let read = self.discover(document, now, manner, deadline).await?;
+            let read = self.discover(document, now, context).await?;
             return Ok(keep(read, discovery));
         };
-        let left = deadline.saturating_duration_since(time::Instant::now());
-        match self.discover(document, now, manner, deadline - left / 2).await {
+        let left = context.deadline.saturating_duration_since(time::Instant::now());
+        let half = FetchContext { deadline: context.deadline - left / 2, ..context };
+        match self.discover(document, now, half).await {
             Ok(read) => Ok(keep(read, discovery)),
             Err(error) if error.is_outage() => {
                 *discovery = Discovery::Outage(chain(&error));
@@ -237,15 +240,14 @@ impl Remote {
         &self,
         url: &Url,
         last: Option<&KeySet>,
-        manner: Manner<'_>,
-        deadline: time::Instant,
+        context: FetchContext<'_>,
     ) -> Result<Loaded, LoadError> {
-        let response = self.fetch(url.as_str(), manner, deadline).await?;
-        if manner.is_forced {
+        let response = self.fetch(url.as_str(), context).await?;
+        if context.is_forced {
             self.log_cached(url, &response);
         }
-        let lifetime = manner.freshness.lifetime(&response);
-        let parsed = KeySet::parse(response.body(), manner.allowed, last);
+        let lifetime = context.freshness.lifetime(&response);
+        let parsed = KeySet::parse(response.body(), context.allowed, last);
         let (keys, skipped) = parsed.map_err(|source| {
             let origin = Origin::response(self.shown(url.as_str()), &response);
             LoadError::KeySet { origin, source }
@@ -272,11 +274,10 @@ impl Remote {
         &self,
         document: &Document,
         now: Moment,
-        manner: Manner<'_>,
-        deadline: time::Instant,
+        context: FetchContext<'_>,
     ) -> Result<Found, LoadError> {
-        let response = self.fetch(&document.url, manner, deadline).await?;
-        document.read(&response, manner.freshness, now)
+        let response = self.fetch(&document.url, context).await?;
+        document.read(&response, context.freshness, now)
     }
 
     /// Fetches, and lets only 200 pass.
@@ -286,22 +287,21 @@ impl Remote {
     async fn fetch(
         &self,
         url: &str,
-        manner: Manner<'_>,
-        deadline: time::Instant,
+        context: FetchContext<'_>,
     ) -> Result<FetchResponse, LoadError> {
         let is_anonymous = self.is_anonymous.load(Ordering::Relaxed);
-        let response = self.send(url, is_anonymous, manner, deadline).await;
+        let response = self.send(url, is_anonymous, context).await;
         let is_denied = match &response {
             Err(LoadError::Status { status, .. }) => {
                 *status == 401 || *status == 403 && is_anonymous
             }
             _ => false,
         };
-        let (window, now) = (manner.budget_window, Moment::now(manner.clock));
+        let (window, now) = (context.budget_window, Moment::now(context.clock));
         if !is_denied || !self.is_api_server() || !self.extra_requests.take(window, now) {
             return response;
         }
-        let other = self.send(url, !is_anonymous, manner, deadline).await;
+        let other = self.send(url, !is_anonymous, context).await;
         if other.is_ok() {
             self.is_anonymous.store(!is_anonymous, Ordering::Relaxed);
             return other;
@@ -314,19 +314,18 @@ impl Remote {
         &self,
         url: &str,
         is_anonymous: bool,
-        manner: Manner<'_>,
-        deadline: time::Instant,
+        context: FetchContext<'_>,
     ) -> Result<FetchResponse, LoadError> {
         let request = FetchRequest::new(url);
         let request = if is_anonymous { request.without_credentials() } else { request };
         let sent = Arc::clone(&request.sent);
         let shown = || self.shown(url);
-        let response = match time::timeout_at(deadline, self.fetcher.fetch(request)).await {
+        let response = match time::timeout_at(context.deadline, self.fetcher.fetch(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(source)) => return Err(LoadError::Fetch { url: shown(), source }),
             Err(_) => {
                 let proxy = sent.get().and_then(|sent| sent.proxy.clone());
-                let timeout = manner.timeout;
+                let timeout = context.timeout;
                 return Err(LoadError::Timeout { url: shown(), timeout, proxy });
             }
         };
@@ -340,7 +339,7 @@ impl Remote {
                 Err(LoadError::Status {
                     url: shown(),
                     status,
-                    retry_after: retry_after(&response, manner.clock.wall()),
+                    retry_after: retry_after(&response, context.clock.wall()),
                     advice: advice(status, location.as_deref(), self.place(url), has_credentials),
                 })
             }
