@@ -19,7 +19,7 @@ use crate::{
         cache::KeyCache,
         set::{Fitting, Key, KeySet, NoKey},
     },
-    observe::display::Shown,
+    observe::{display::Shown, meter::IssuerEvent},
     verified::{Basis, Verified},
 };
 
@@ -215,7 +215,7 @@ impl Unverified<'_> {
     ) {
         if *refused == InvalidToken::UnknownKey && !self.rehearsed {
             for issuer in issuers.candidates(&self.payload.iss, now) {
-                issuer.observed.meter.unknown_kid();
+                issuer.observed.meter.count(IssuerEvent::UnknownKid);
             }
         }
     }

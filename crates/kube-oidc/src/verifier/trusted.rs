@@ -24,6 +24,7 @@ use crate::{
     observe::{
         Observed,
         display::Shown,
+        meter::IssuerEvent,
         status::{IssuerStatus, KeyState},
     },
     token_review::Answers,
@@ -274,11 +275,11 @@ impl TrustedIssuer {
         name.note_seen(now.wall);
         if for_api_server {
             self.for_api_server.fetch_add(1, Ordering::Relaxed);
-            self.observed.meter.for_api_server();
+            self.observed.meter.count(IssuerEvent::ForApiServer);
         }
         if basis.warn_from.is_some_and(|from| now.seconds() >= from) {
             self.past_warn_after.fetch_add(1, Ordering::Relaxed);
-            self.observed.meter.past_warn_after();
+            self.observed.meter.count(IssuerEvent::PastWarnAfter);
             return Noted::PastWarnAfter;
         }
         Noted::Ordinary

@@ -14,6 +14,7 @@ use crate::{
     observe::{
         Observed,
         display::{Span, shown_origin},
+        meter::IssuerEvent,
     },
 };
 
@@ -146,7 +147,7 @@ impl Document {
                 );
             }
             Some(Change::Replaced { former, valid_for, is_flood }) => {
-                observed.meter.name_changed();
+                observed.meter.count(IssuerEvent::NameChange);
                 if !is_flood {
                     tracing::warn!(
                         issuer,

@@ -13,47 +13,32 @@ use metrics::{
     describe_histogram, gauge, histogram,
 };
 
-use super::{Asked, Fetched};
+use super::{Asked, Fetched, IssuerEvent};
 use crate::observe::status::{IssuerStatus, KeyState};
 
-/// A counter that is looked up once: at its first use, for which a recorder should be there.
-#[derive(Default)]
-struct Lazily(OnceLock<Counter>);
-
-impl Lazily {
-    fn increment(&self, register: impl FnOnce() -> Counter) {
-        self.0.get_or_init(register).increment(1);
-    }
-
-    /// Shows it before it counts: a series that begins with 1 looks as if it had never grown.
-    fn show(&self, register: impl FnOnce() -> Counter) {
-        self.0.get_or_init(register).increment(0);
-    }
-}
-
-/// Counts how often a token was remembered.
+/// Counts the lookups in the token cache.
 #[derive(Default)]
 pub(crate) struct TokenCacheMeter {
-    hits: Lazily,
-    misses: Lazily,
+    hits: OnceLock<Counter>,
+    misses: OnceLock<Counter>,
 }
 
 impl TokenCacheMeter {
     pub(crate) fn hit(&self) {
-        self.hits.increment(|| lookups("hit"));
+        self.hits.get_or_init(|| lookups("hit")).increment(1);
     }
 
     pub(crate) fn miss(&self) {
-        self.misses.increment(|| lookups("miss"));
+        self.misses.get_or_init(|| lookups("miss")).increment(1);
     }
 
-    /// Shows how many tokens are remembered.
+    /// Exports the number of cached tokens.
     pub(crate) fn record(&self, tokens: usize) {
         const TOKENS: &str = "kube_oidc_token_cache_entries";
         describe_gauge!(TOKENS, "Tokens that are remembered as verified");
         gauge!(TOKENS).set(as_f64(tokens));
-        self.hits.show(|| lookups("hit"));
-        self.misses.show(|| lookups("miss"));
+        self.hits.get_or_init(|| lookups("hit")).increment(0);
+        self.misses.get_or_init(|| lookups("miss")).increment(0);
     }
 }
 
@@ -68,11 +53,7 @@ const FETCHES: &str = "kube_oidc_key_fetches_total";
 const FETCH_SECONDS: &str = "kube_oidc_key_fetch_duration_seconds";
 const REVIEWS: &str = "kube_oidc_token_reviews_total";
 const REVIEW_SECONDS: &str = "kube_oidc_token_review_duration_seconds";
-const UNKNOWN: &str = "kube_oidc_unknown_kids_total";
-const PAST: &str = "kube_oidc_tokens_past_warnafter_total";
-const FOR_API_SERVER: &str = "kube_oidc_tokens_for_api_server_total";
 const NAMES: &str = "kube_oidc_issuer_names";
-const NAME_CHANGES: &str = "kube_oidc_issuer_name_changes_total";
 const KEYS: &str = "kube_oidc_keys";
 const AGE: &str = "kube_oidc_key_set_age_seconds";
 const STALE: &str = "kube_oidc_key_set_stale_seconds";
@@ -80,10 +61,8 @@ const STALE: &str = "kube_oidc_key_set_stale_seconds";
 /// Counts what belongs to one issuer.
 pub(crate) struct IssuerMeter {
     labels: Vec<Label>,
-    unknown_kids: Lazily,
-    past_warn_after: Lazily,
-    for_api_server: Lazily,
-    name_changes: Lazily,
+    /// Registered at their first use, for which a recorder should be there.
+    events: [OnceLock<Counter>; IssuerEvent::ALL.len()],
     /// Whether gauges show it, and whether they show an age.
     recorded: AtomicBool,
     aged: AtomicBool,
@@ -99,10 +78,7 @@ impl IssuerMeter {
         ];
         Self {
             labels,
-            unknown_kids: Lazily::default(),
-            past_warn_after: Lazily::default(),
-            for_api_server: Lazily::default(),
-            name_changes: Lazily::default(),
+            events: Default::default(),
             recorded: AtomicBool::new(false),
             aged: AtomicBool::new(false),
         }
@@ -140,40 +116,16 @@ impl IssuerMeter {
         counter!(REVIEWS, self.labels_and(outcome.name()))
     }
 
-    pub(crate) fn unknown_kid(&self) {
-        self.unknown_kids.increment(|| self.unknown_kids());
+    pub(crate) fn count(&self, event: IssuerEvent) {
+        self.events(event).increment(1);
     }
 
-    fn unknown_kids(&self) -> Counter {
-        describe_counter!(UNKNOWN, "Tokens by a key that is not in their issuer's set");
-        counter!(UNKNOWN, self.labels.clone())
-    }
-
-    pub(crate) fn past_warn_after(&self) {
-        self.past_warn_after.increment(|| self.tokens_past_warn_after());
-    }
-
-    fn tokens_past_warn_after(&self) -> Counter {
-        describe_counter!(PAST, "Accepted tokens that should have been replaced");
-        counter!(PAST, self.labels.clone())
-    }
-
-    pub(crate) fn for_api_server(&self) {
-        self.for_api_server.increment(|| self.tokens_for_api_server());
-    }
-
-    fn tokens_for_api_server(&self) -> Counter {
-        describe_counter!(FOR_API_SERVER, "Accepted tokens that open the API server too");
-        counter!(FOR_API_SERVER, self.labels.clone())
-    }
-
-    pub(crate) fn name_changed(&self) {
-        self.name_changes.increment(|| self.changes_of_name());
-    }
-
-    fn changes_of_name(&self) -> Counter {
-        describe_counter!(NAME_CHANGES, "Changes of the issuer name that an API server reports");
-        counter!(NAME_CHANGES, self.labels.clone())
+    fn events(&self, event: IssuerEvent) -> &Counter {
+        let (name, description) = event.metric();
+        self.events[event as usize].get_or_init(|| {
+            describe_counter!(name, description);
+            counter!(name, self.labels.iter())
+        })
     }
 
     /// Shows how the keys are now, and each counter that may count.
@@ -198,10 +150,10 @@ impl IssuerMeter {
             self.set_ages(age.as_secs_f64(), status.stale_for.as_secs_f64());
             self.aged.store(true, Ordering::Relaxed);
         }
-        self.unknown_kids.show(|| self.unknown_kids());
-        self.past_warn_after.show(|| self.tokens_past_warn_after());
-        self.for_api_server.show(|| self.tokens_for_api_server());
-        self.name_changes.show(|| self.changes_of_name());
+        // a series that begins with 1 looks as if it had never increased
+        for event in IssuerEvent::ALL {
+            self.events(event).increment(0);
+        }
         if fetches {
             for outcome in Fetched::ALL {
                 self.fetches(outcome).increment(0);
@@ -217,6 +169,30 @@ impl IssuerMeter {
     fn set_ages(&self, age: f64, stale: f64) {
         gauge!(AGE, self.labels.clone()).set(age);
         gauge!(STALE, self.labels.clone()).set(stale);
+    }
+}
+
+impl IssuerEvent {
+    /// The name of the counter, and its description.
+    const fn metric(self) -> (&'static str, &'static str) {
+        match self {
+            Self::UnknownKid => (
+                "kube_oidc_unknown_kids_total",
+                "Tokens by a key that is not in their issuer's set",
+            ),
+            Self::PastWarnAfter => (
+                "kube_oidc_tokens_past_warnafter_total",
+                "Accepted tokens that should have been replaced",
+            ),
+            Self::ForApiServer => (
+                "kube_oidc_tokens_for_api_server_total",
+                "Accepted tokens that open the API server too",
+            ),
+            Self::NameChange => (
+                "kube_oidc_issuer_name_changes_total",
+                "Changes of the issuer name that an API server reports",
+            ),
+        }
     }
 }
 

@@ -13,6 +13,25 @@ pub(crate) use self::facade::{IssuerMeter, TokenCacheMeter};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use self::silent::{IssuerMeter, TokenCacheMeter};
 
+/// An event that is counted for an issuer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum IssuerEvent {
+    /// A token's key is not in the key set.
+    UnknownKid,
+    /// A token was accepted after its `warnafter`.
+    PastWarnAfter,
+    /// A token was accepted that is valid for the API server as well.
+    ForApiServer,
+    /// The API server reported another issuer name.
+    NameChange,
+}
+
+impl IssuerEvent {
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 4] =
+        [Self::UnknownKid, Self::PastWarnAfter, Self::ForApiServer, Self::NameChange];
+}
+
 /// What came of a key fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fetched {

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Asked, Fetched};
+use super::{Asked, Fetched, IssuerEvent};
 
 #[derive(Debug, Default)]
 pub(crate) struct TokenCacheMeter {}
@@ -27,11 +27,5 @@ impl IssuerMeter {
 
     pub(crate) fn asked(&self, _: Asked, _: Duration) {}
 
-    pub(crate) fn unknown_kid(&self) {}
-
-    pub(crate) fn name_changed(&self) {}
-
-    pub(crate) fn past_warn_after(&self) {}
-
-    pub(crate) fn for_api_server(&self) {}
+    pub(crate) fn count(&self, _: IssuerEvent) {}
 }
