@@ -3,7 +3,6 @@
 use std::{
     fmt,
     sync::{Arc, PoisonError},
-    task::Poll,
     time::Duration,
 };
 
@@ -95,15 +94,15 @@ impl Answers {
 
     /// Returns the verdict on a token. `Pending`: the API server has to be called, see
     /// [`ask`](Self::ask).
-    pub(crate) fn recall(&self, token: &[u8]) -> Poll<Verdict> {
+    pub(crate) fn recall(&self, token: &[u8]) -> Option<Verdict> {
         let now = self.now();
         let step = match self.known.get(&digest_of(token)) {
             Some(slot) => self.step(&slot.known(), now),
             None => self.step(&Known::default(), now),
         };
         match step {
-            Step::End(verdict) => Poll::Ready(verdict),
-            Step::EndAndProbe(_) | Step::Call => Poll::Pending,
+            Step::End(verdict) => Some(verdict),
+            Step::EndAndProbe(_) | Step::Call => None,
         }
     }
 

@@ -99,8 +99,8 @@ pub(super) fn answers(review: impl Into<TokenReviewConfig>, clock: &ManualClock)
 
 pub(super) async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
     match answers.recall(TOKEN) {
-        std::task::Poll::Ready(verdict) => verdict,
-        std::task::Poll::Pending => answers.ask(TOKEN, expected()).await,
+        Some(verdict) => verdict,
+        None => answers.ask(TOKEN, expected()).await,
     }
     .map_err(|error| error.reason())
 }

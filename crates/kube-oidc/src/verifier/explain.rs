@@ -1,7 +1,5 @@
 //! What a verifier makes of a token, check by check. It changes nothing.
 
-use std::task::Poll;
-
 use super::{
     explanation::{Check, CheckResult, CheckStatus, Explanation},
     state::State,
@@ -115,18 +113,18 @@ impl Unverified<'_> {
             Err(refusal) => refused(Check::Claims, &refusal),
         });
         let verdict = match self.judge_now(state, now) {
-            Poll::Ready(Ok(verified)) if state.require_token_review => {
+            Some(Ok(verified)) if state.require_token_review => {
                 let (step, verdict) = self.review_step(state, &verified);
                 steps.push(step);
                 verdict
             }
-            Poll::Ready(Ok(_)) => Ok(()),
-            Poll::Ready(Err(error)) => Err(error.reason()),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error.reason()),
             // one whose keys are not here may be the one that signed it
-            Poll::Pending if asked.iter().any(|(by_keys, _)| by_keys.rank() == 0) => {
+            None if asked.iter().any(|(by_keys, _)| by_keys.rank() == 0) => {
                 Err(Reason::KeysUnavailable)
             }
-            Poll::Pending => Err(told.map_or(Reason::UnknownKey, |(by_keys, _)| by_keys.reason())),
+            None => Err(told.map_or(Reason::UnknownKey, |(by_keys, _)| by_keys.reason())),
         };
         let times = Some(state.validation.times(&self.payload, now.wall));
         Explanation { steps, verdict, times }
@@ -139,14 +137,12 @@ impl Unverified<'_> {
         verified: &Verified<C>,
     ) -> (CheckResult, Result<(), Reason>) {
         match state.review_now(self.token, verified) {
-            Poll::Ready(Ok(())) => {
-                (ok(Check::Review, "the API server takes it".to_owned()), Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
+            Some(Ok(())) => (ok(Check::Review, "the API server takes it".to_owned()), Ok(())),
+            Some(Err(error)) => {
                 let status = CheckStatus::Failed(error.reason());
                 (step(Check::Review, status, error.to_string()), Err(error.reason()))
             }
-            Poll::Pending => {
+            None => {
                 let step = undecided(Check::Review, "the API server was not asked lately");
                 (step, Err(Reason::ReviewUnavailable))
             }

@@ -1,7 +1,5 @@
 //! The way of a token: taken apart, signature, then what was signed.
 
-use std::task::Poll;
-
 use super::{
     state::State,
     trusted::{Noted, Rival, TrustedIssuer, TrustedIssuers},
@@ -45,15 +43,15 @@ impl<C: Claims> State<C> {
     pub(super) fn verify_offline_now(
         &self,
         token: &[u8],
-    ) -> Poll<Result<Verified<C>, VerifyError>> {
+    ) -> Option<Result<Verified<C>, VerifyError>> {
         let now = self.now();
         if let Some(verified) = self.recall(token, now) {
             self.tokens.meter.hit();
-            return Poll::Ready(Ok(verified));
+            return Some(Ok(verified));
         }
         let verdict = self.verify_now(token, now);
         // who goes on to wait looks once more, and is counted there
-        if verdict.is_ready() {
+        if verdict.is_some() {
             self.tokens.meter.miss();
         }
         verdict
@@ -62,8 +60,8 @@ impl<C: Claims> State<C> {
     /// The same, and waits for keys if it has to.
     pub(super) async fn verify_offline(&self, token: &[u8]) -> Result<Verified<C>, VerifyError> {
         match self.verify_offline_now(token) {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => self.verify_waiting(token).await,
+            Some(verdict) => verdict,
+            None => self.verify_waiting(token).await,
         }
     }
 
@@ -72,7 +70,7 @@ impl<C: Claims> State<C> {
         &self,
         token: &[u8],
         now: Moment,
-    ) -> Poll<Result<Verified<C>, VerifyError>> {
+    ) -> Option<Result<Verified<C>, VerifyError>> {
         let (mut stack, mut heap);
         let needed = Compact::room_for(token);
         let room = if needed <= ROOM {
@@ -87,7 +85,7 @@ impl<C: Claims> State<C> {
         };
         match Unverified::open(self, token, &mut Room::new(room)) {
             Ok(unverified) => unverified.judge_now(self, now),
-            Err(refusal) => Poll::Ready(Err(refusal.into())),
+            Err(refusal) => Some(Err(refusal.into())),
         }
     }
 
@@ -108,7 +106,7 @@ impl Unverified<'_> {
         &self,
         state: &State<C>,
         now: Moment,
-    ) -> Poll<Result<Verified<C>, VerifyError>> {
+    ) -> Option<Result<Verified<C>, VerifyError>> {
         let mut refused = InvalidToken::UnknownIssuer;
         let (mut keys_may_come, mut may_have_rotated) = (false, false);
         let issuers = state.issuers.load();
@@ -131,7 +129,7 @@ impl Unverified<'_> {
                 issuer.keys.with_current(now, judge)
             };
             match judged {
-                Some(Judged::Signed(verdict)) => return Poll::Ready(verdict.map_err(Into::into)),
+                Some(Judged::Signed(verdict)) => return Some(verdict.map_err(Into::into)),
                 Some(Judged::NotSigned { refusal, is_suspicious }) => {
                     let may_rotate = || issuer.keys.cache().is_some_and(KeyCache::may_rotate);
                     may_have_rotated |= is_suspicious && !self.rehearsed && may_rotate();
@@ -143,21 +141,21 @@ impl Unverified<'_> {
         let names = issuers.candidates(&self.payload.iss, now).map(|issuer| &*issuer.names);
         if keys_may_come {
             match state.validation.check_unverified(&self.payload, names, now.wall) {
-                Ok(()) => return Poll::Pending,
+                Ok(()) => return None,
                 Err(hopeless) => refused = hopeless,
             }
         } else if may_have_rotated && self.could_pass(state, names, now) {
-            return Poll::Pending;
+            return None;
         } else if refused == InvalidToken::UnknownIssuer && !self.rehearsed {
             let mut renamed = self.renamed(state, &issuers, now).peekable();
             if renamed.peek().is_some()
                 && self.could_pass(state, renamed.map(|issuer| &*issuer.names), now)
             {
-                return Poll::Pending;
+                return None;
             }
         }
         self.note_unknown_key(&issuers, &refused, now);
-        Poll::Ready(Err(refused.into()))
+        Some(Err(refused.into()))
     }
 
     pub(super) fn judge_by<C: Claims>(

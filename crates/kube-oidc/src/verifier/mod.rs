@@ -19,7 +19,7 @@ mod unverified;
 mod validation;
 mod waiting;
 
-use std::{fmt, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::{
     builder::VerifierBuilder,
@@ -123,7 +123,7 @@ impl<C: Claims> Verifier<C> {
         if self.state.require_token_review {
             return self.verify_with_cached_review(token);
         }
-        ready(self.state.verify_offline_now(token.as_ref()))
+        self.state.verify_offline_now(token.as_ref())
     }
 
     /// Checks a token, and asks the API server whether it still counts, as far as its last answer
@@ -145,7 +145,7 @@ impl<C: Claims> Verifier<C> {
     ) -> Result<Verified<C>, VerifyError> {
         let token = token.as_ref();
         let verified = self.state.verify_offline(token).await?;
-        if let Poll::Ready(verdict) = self.state.review_now(token, &verified) {
+        if let Some(verdict) = self.state.review_now(token, &verified) {
             return verdict.map(|()| verified);
         }
         self.state.review(token, &verified).await?;
@@ -168,12 +168,13 @@ impl<C: Claims> Verifier<C> {
         token: impl AsRef<[u8]>,
     ) -> Option<Result<Verified<C>, VerifyError>> {
         let token = token.as_ref();
-        ready(match self.state.verify_offline_now(token) {
-            Poll::Ready(Ok(verified)) => {
-                self.state.review_now(token, &verified).map_ok(|()| verified)
+        match self.state.verify_offline_now(token)? {
+            Ok(verified) => {
+                let review = self.state.review_now(token, &verified)?;
+                Some(review.map(|()| verified))
             }
-            other => other,
-        })
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Whether [`verify_with_review`](Self::verify_with_review) has an API server to ask about a caller's
@@ -225,13 +226,6 @@ impl<C: Claims> Verifier<C> {
 impl<C: Claims> Clone for Verifier<C> {
     fn clone(&self) -> Self {
         Self { state: Arc::clone(&self.state) }
-    }
-}
-
-fn ready<T>(verdict: Poll<T>) -> Option<T> {
-    match verdict {
-        Poll::Ready(verdict) => Some(verdict),
-        Poll::Pending => None,
     }
 }
 

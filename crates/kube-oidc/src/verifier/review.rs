@@ -1,6 +1,6 @@
 //! The step after the offline check, where it is demanded: whether the API server takes the token.
 
-use std::{sync::Arc, task::Poll};
+use std::sync::Arc;
 
 use super::state::State;
 use crate::{
@@ -16,10 +16,10 @@ impl<C: Claims> State<C> {
         &self,
         token: &[u8],
         verified: &Verified<C>,
-    ) -> Poll<Result<(), VerifyError>> {
+    ) -> Option<Result<(), VerifyError>> {
         match self.answers_for(verified) {
             Ok(answers) => answers.recall(token),
-            Err(refusal) => Poll::Ready(Err(refusal.into())),
+            Err(refusal) => Some(Err(refusal.into())),
         }
     }
 
@@ -32,8 +32,8 @@ impl<C: Claims> State<C> {
     ) -> Result<(), VerifyError> {
         let answers = self.answers_for(verified)?;
         match answers.recall(token) {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => answers.ask(token, self.expected(verified)?).await,
+            Some(verdict) => verdict,
+            None => answers.ask(token, self.expected(verified)?).await,
         }
     }
 

@@ -5,7 +5,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock},
-    task::Poll,
     time::{Duration, SystemTime},
 };
 
@@ -368,7 +367,7 @@ impl World {
             CheckResult::Verify(token) => {
                 let token = &tokens()[token];
                 let verdict = self.runtime.block_on(self.warm.verify(&token.text));
-                self.check(token, &told(Poll::Ready(verdict)));
+                self.check(token, &told(Some(verdict)));
             }
         }
         self.cold.state.issuers.store(self.warm.state.issuers.load_full());
@@ -377,7 +376,7 @@ impl World {
     /// Whoever is accepted was signed by a key that the last good fetch of its cluster's issuer
     /// brought, not too long ago, and that nobody took back.
     fn check(&self, token: &Minted, verdict: &Told) {
-        let Poll::Ready(Ok((cluster, _))) = verdict else { return };
+        let Some(Ok((cluster, _))) = verdict else { return };
         let issuer = ISSUERS.iter().position(|(_, name)| cluster.as_deref() == Some(name));
         let issuer = issuer.unwrap();
         if issuer == POD {
@@ -412,25 +411,24 @@ impl World {
             let cold = self.cold.state.verify_now(token.as_bytes(), now);
             // without a kid, another key of the set decides whether the only one that fits counts
             if let Some(caller) = self.callers[index].as_ref().filter(|_| minted.jti != NO_KID) {
-                self.compare_time_left(caller, &cold)?;
+                self.compare_time_left(caller, cold.as_ref())?;
             }
-            if let Poll::Ready(Ok(caller)) = &cold {
+            if let Some(Ok(caller)) = &cold {
                 self.callers[index] = Some(caller.clone());
             }
             let cold = told(cold);
             if let Some(recalled) = self.warm.state.recall(token.as_bytes(), now) {
-                prop_assert_eq!(told(Poll::Ready(Ok(recalled))), cold.clone());
+                prop_assert_eq!(told(Some(Ok(recalled))), cold.clone());
                 remembered += 1;
             }
             let explained = self.warm.explain(token).verdict;
             match &cold {
-                Poll::Ready(said) => {
+                Some(said) => {
                     prop_assert_eq!(explained, said.as_ref().map(|_| ()).map_err(|reason| *reason));
                 }
-                Poll::Pending => prop_assert!(explained.is_err()),
+                None => prop_assert!(explained.is_err()),
             }
-            let warm =
-                told(self.warm.verify_with_cached_keys(token).map_or(Poll::Pending, Poll::Ready));
+            let warm = told(self.warm.verify_with_cached_keys(token));
             self.check(minted, &warm);
             prop_assert_eq!(warm, cold);
         }
@@ -443,19 +441,19 @@ impl World {
     fn compare_time_left(
         &self,
         caller: &Verified<ServiceAccountClaims>,
-        cold: &Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>,
+        cold: Option<&Result<Verified<ServiceAccountClaims>, VerifyError>>,
     ) -> Result<(), TestCaseError> {
         let rests_on = |verified: &Verified<ServiceAccountClaims>| {
             verified.basis().map(|basis| (basis.issuer, basis.key))
         };
         let left = self.warm.time_left(caller);
         match cold {
-            Poll::Ready(Ok(verified)) if rests_on(verified) == rests_on(caller) => {
+            Some(Ok(verified)) if rests_on(verified) == rests_on(caller) => {
                 prop_assert!(!left.is_zero(), "accepted: {:?}", caller);
             }
-            Poll::Ready(_) => prop_assert_eq!(left, Duration::ZERO, "rejected: {:?}", caller),
+            Some(_) => prop_assert_eq!(left, Duration::ZERO, "rejected: {:?}", caller),
             // without keys, nothing is known
-            Poll::Pending => {}
+            None => {}
         }
         Ok(())
     }
@@ -487,9 +485,9 @@ fn trusted(issuer: usize, published: &Published) -> Issuer {
         .with_cluster(cluster)
 }
 
-type Told = Poll<Result<(Option<String>, ServiceAccountClaims), Reason>>;
+type Told = Option<Result<(Option<String>, ServiceAccountClaims), Reason>>;
 
-fn told(verdict: Poll<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> Told {
+fn told(verdict: Option<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> Told {
     verdict.map(|verdict| match verdict {
         Ok(verified) => Ok((verified.cluster().map(str::to_owned), verified.claims().clone())),
         Err(error) => Err(error.reason()),

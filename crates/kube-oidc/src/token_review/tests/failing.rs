@@ -106,8 +106,8 @@ impl World {
 
     async fn ask(&self, token: &str) -> Result<(), Reason> {
         let verdict = match self.answers.recall(token.as_bytes()) {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => self.answers.ask(token.as_bytes(), expected()).await,
+            Some(verdict) => verdict,
+            None => self.answers.ask(token.as_bytes(), expected()).await,
         };
         verdict.map_err(|error| error.reason())
     }
