@@ -125,7 +125,7 @@ impl Validation {
             None => format!("it does not say for how long it is good{}", warned(payload, now)),
         };
         let audience = || ShownList(&payload.aud).to_string();
-        let finding = |problem: Option<Problem>, found: &dyn Fn() -> String| match problem {
+        let finding = |problem: Option<Reason>, found: &dyn Fn() -> String| match problem {
             None => Ok(found()),
             Some(problem) => Err(self.refusal(problem, payload, now)),
         };
@@ -149,39 +149,38 @@ impl Validation {
         }
     }
 
-    fn refusal(&self, problem: Problem, payload: &Payload<'_>, now: SystemTime) -> InvalidToken {
+    fn refusal(&self, problem: Reason, payload: &Payload<'_>, now: SystemTime) -> InvalidToken {
         let leeway = self.leeway;
         let time = NumericDate::time;
         let found = || payload.aud.iter().map(|audience| audience.clone().into_owned()).collect();
         let or_now = |date: Option<NumericDate>| date.map_or(now, time);
         match problem {
-            Problem::Expired => {
-                InvalidToken::Expired { expired_at: time(payload.exp), now, leeway }
-            }
-            Problem::TooOld => InvalidToken::TooOld {
+            Reason::Expired => InvalidToken::Expired { expired_at: time(payload.exp), now, leeway },
+            Reason::TooOld => InvalidToken::TooOld {
                 issued_at: or_now(payload.iat),
                 now,
                 limit: self.max_age.unwrap_or_default(),
             },
-            Problem::PastWarnAfter => {
+            Reason::PastWarnAfter => {
                 InvalidToken::PastWarnAfter { warn_after: or_now(payload.warn_after()), now }
             }
-            Problem::LifetimeTooLong => InvalidToken::LifetimeTooLong {
+            Reason::LifetimeTooLong => InvalidToken::LifetimeTooLong {
                 lifetime: lifetime(payload).unwrap_or_default(),
                 limit: self.max_lifetime.unwrap_or_default(),
             },
-            Problem::MissingIssuedAt => InvalidToken::MissingIssuedAt,
-            Problem::NotYetValid => {
+            Reason::MissingIssuedAt => InvalidToken::MissingIssuedAt,
+            Reason::NotYetValid => {
                 InvalidToken::NotYetValid { not_before: or_now(payload.nbf), now, leeway }
             }
-            Problem::IssuedInFuture => {
+            Reason::IssuedInFuture => {
                 InvalidToken::IssuedInFuture { issued_at: or_now(payload.iat), now, leeway }
             }
-            Problem::Audience => {
+            Reason::Audience => {
                 InvalidToken::Audience { found: found(), expected: Arc::clone(&self.audiences) }
             }
-            Problem::MultipleAudiences => InvalidToken::MultipleAudiences { found: found() },
-            Problem::ApiServerAudience => InvalidToken::ApiServerAudience { found: found() },
+            Reason::MultipleAudiences => InvalidToken::MultipleAudiences { found: found() },
+            Reason::ApiServerAudience => InvalidToken::ApiServerAudience { found: found() },
+            other => InvalidToken::RejectedEarly(other),
         }
     }
 
@@ -198,11 +197,11 @@ impl Validation {
             None if self.reject_api_server_audiences
                 && candidates.all(|names| is_for_api_server(payload, Some(names))) =>
             {
-                Problem::ApiServerAudience
+                Reason::ApiServerAudience
             }
             None => return Ok(()),
         };
-        Err(InvalidToken::RejectedEarly(hopeless.reason()))
+        Err(InvalidToken::RejectedEarly(hopeless))
     }
 
     /// The seconds in which a payload passes the checks on times: from the first on, and before
@@ -215,16 +214,15 @@ impl Validation {
     }
 
     /// The seconds from which on a payload does not pass any more, each with its reason.
-    fn ends(&self, payload: &Payload<'_>) -> [Option<(u64, Problem)>; 3] {
+    fn ends(&self, payload: &Payload<'_>) -> [Option<(u64, Reason)>; 3] {
         // RFC 7519, 4.1.4: "on or after which the JWT MUST NOT be accepted"
         let expired = payload.exp.seconds().saturating_add(self.leeway.as_secs());
         let warned = payload.warn_after().filter(|_| self.reject_past_warn_after);
         let too_old = self.max_age.zip(payload.iat);
         [
-            Some((expired, Problem::Expired)),
-            too_old
-                .map(|(age, iat)| (iat.seconds().saturating_add(age.as_secs()), Problem::TooOld)),
-            warned.map(|warned| (warned.seconds(), Problem::PastWarnAfter)),
+            Some((expired, Reason::Expired)),
+            too_old.map(|(age, iat)| (iat.seconds().saturating_add(age.as_secs()), Reason::TooOld)),
+            warned.map(|warned| (warned.seconds(), Reason::PastWarnAfter)),
         ]
     }
 
@@ -234,7 +232,7 @@ impl Validation {
         payload: &Payload<'_>,
         names: Option<&Names>,
         now: SystemTime,
-    ) -> Option<Problem> {
+    ) -> Option<Reason> {
         let now = seconds(now);
         self.end_problem(payload, now)
             .or_else(|| self.start_problem(payload, now))
@@ -242,37 +240,37 @@ impl Validation {
             .or_else(|| self.audience_problem(payload, names))
     }
 
-    fn end_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Problem> {
+    fn end_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Reason> {
         let mut ends = self.ends(payload).into_iter().flatten();
         ends.find(|(end, _)| now >= *end).map(|(_, problem)| problem)
     }
 
-    fn start_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Problem> {
+    fn start_problem(&self, payload: &Payload<'_>, now: u64) -> Option<Reason> {
         let latest = now.saturating_add(self.leeway.as_secs());
         let ahead = |date: Option<NumericDate>| date.is_some_and(|date| date.seconds() > latest);
         if ahead(payload.nbf) {
-            Some(Problem::NotYetValid)
+            Some(Reason::NotYetValid)
         } else {
-            ahead(payload.iat).then_some(Problem::IssuedInFuture)
+            ahead(payload.iat).then_some(Reason::IssuedInFuture)
         }
     }
 
-    fn lifetime_problem(&self, payload: &Payload<'_>) -> Option<Problem> {
+    fn lifetime_problem(&self, payload: &Payload<'_>) -> Option<Reason> {
         if payload.iat.is_none() && (self.max_age.is_some() || self.max_lifetime.is_some()) {
-            return Some(Problem::MissingIssuedAt);
+            return Some(Reason::MissingIssuedAt);
         }
         let too_long = self.max_lifetime.zip(lifetime(payload)).is_some_and(|(max, has)| has > max);
-        too_long.then_some(Problem::LifetimeTooLong)
+        too_long.then_some(Reason::LifetimeTooLong)
     }
 
-    fn audience_problem(&self, payload: &Payload<'_>, names: Option<&Names>) -> Option<Problem> {
+    fn audience_problem(&self, payload: &Payload<'_>, names: Option<&Names>) -> Option<Reason> {
         if !self.is_for_us(payload) {
-            Some(Problem::Audience)
+            Some(Reason::Audience)
         } else if self.require_single_audience && payload.aud.len() > 1 {
-            Some(Problem::MultipleAudiences)
+            Some(Reason::MultipleAudiences)
         } else {
             let refused = self.reject_api_server_audiences && is_for_api_server(payload, names);
-            refused.then_some(Problem::ApiServerAudience)
+            refused.then_some(Reason::ApiServerAudience)
         }
     }
 
@@ -281,37 +279,6 @@ impl Validation {
             self.audiences.iter().any(|ours| ours == found)
                 || self.issuer_is_audience && *found == payload.iss
         })
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Problem {
-    Expired,
-    TooOld,
-    PastWarnAfter,
-    LifetimeTooLong,
-    MissingIssuedAt,
-    NotYetValid,
-    IssuedInFuture,
-    Audience,
-    MultipleAudiences,
-    ApiServerAudience,
-}
-
-impl Problem {
-    fn reason(self) -> Reason {
-        match self {
-            Self::Expired => Reason::Expired,
-            Self::TooOld => Reason::TooOld,
-            Self::PastWarnAfter => Reason::PastWarnAfter,
-            Self::LifetimeTooLong => Reason::LifetimeTooLong,
-            Self::MissingIssuedAt => Reason::MissingIssuedAt,
-            Self::NotYetValid => Reason::NotYetValid,
-            Self::IssuedInFuture => Reason::IssuedInFuture,
-            Self::Audience => Reason::Audience,
-            Self::MultipleAudiences => Reason::MultipleAudiences,
-            Self::ApiServerAudience => Reason::ApiServerAudience,
-        }
     }
 }
 
