@@ -20,6 +20,9 @@ mod judge;
 mod log;
 mod mapped;
 mod oracle_case;
+mod proxy;
+mod ready_once;
+pub mod tls;
 
 #[cfg(target_os = "linux")]
 pub use self::hung_file::HungFile;
@@ -37,6 +40,8 @@ pub use self::{
     log::Log,
     mapped::MappedFetcher,
     oracle_case::OracleCase,
+    proxy::Proxy,
+    ready_once::ReadyOnce,
 };
 
 /// The READMEs, so that their examples are compiled.

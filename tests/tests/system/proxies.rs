@@ -1,82 +1,12 @@
 //! Proxies for fetching keys: configured, and of the environment.
 
-use std::sync::{Arc, Mutex};
-
 use kube_oidc::{Issuer, Verifier};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{is_child, run_in_child};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
+use kube_oidc_tests::{
+    Proxy, is_child, run_in_child,
+    tls::{LOOPBACK, acceptor, authority, certificate},
 };
-use tokio_rustls::TlsAcceptor;
-
-use crate::hostile_issuer::tls::{HERE, acceptor, authority, certificate};
-
-/// A proxy that opens tunnels, or has one response for everything.
-pub(crate) struct Proxy {
-    pub(crate) address: String,
-    heads: Arc<Mutex<Vec<String>>>,
-    task: JoinHandle<()>,
-}
-
-impl Proxy {
-    pub(crate) async fn start(tls: Option<TlsAcceptor>, response: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let heads = Arc::<Mutex<Vec<String>>>::default();
-        let task = tokio::spawn({
-            let heads = Arc::clone(&heads);
-            async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    let (tls, heads) = (tls.clone(), Arc::clone(&heads));
-                    tokio::spawn(async move {
-                        match tls {
-                            None => tunnel(stream, &heads, response).await,
-                            Some(tls) => {
-                                tunnel(tls.accept(stream).await.unwrap(), &heads, response).await;
-                            }
-                        }
-                    });
-                }
-            }
-        });
-        Self { address, heads, task }
-    }
-
-    fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-const OPENED: &str = "HTTP/1.1 200 Opened\r\n\r\n";
-
-async fn tunnel(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    heads: &Mutex<Vec<String>>,
-    response: &str,
-) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    let to = head.split(' ').nth(1).unwrap().to_owned();
-    heads.lock().unwrap().push(head);
-    stream.write_all(response.as_bytes()).await.unwrap();
-    if response == OPENED {
-        let mut server = TcpStream::connect(to).await.unwrap();
-        // the client ends it
-        let _ = copy_bidirectional(&mut stream, &mut server).await;
-    }
-}
+use tokio::net::TcpListener;
 
 fn verifier(issuer: Issuer) -> Verifier {
     Verifier::builder(issuer).audience("orders").build().unwrap()
@@ -96,13 +26,13 @@ fn trusted(issuer: &TestIssuer) -> Issuer {
 async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
     let issuer = TestIssuer::builder().tls().start();
     let private = authority(|_| ());
-    let tls = acceptor(certificate(HERE, &private, |_| ()), &[]);
+    let tls = acceptor(certificate(LOOPBACK, &private, |_| ()), &[]);
     for (scheme, tls) in [("http", None), ("https", Some(tls))] {
-        let proxy = Proxy::start(tls, OPENED).await;
+        let proxy = Proxy::start(tls, Proxy::OPENED).await;
         let issuer_of = trusted(&issuer)
             .with_additional_root_certificates_pem(private.pem())
             .with_fetch_bearer_token("5ecre7")
-            .with_fetch_proxy(format!("{scheme}://me:p%40ss@{}", proxy.address));
+            .with_fetch_proxy(format!("{scheme}://me:p%40ss@{}", proxy.address()));
         verifier(issuer_of).refresh_keys().await.unwrap();
         for head in proxy.heads() {
             let to = format!("CONNECT {} HTTP/1.1\r\n", issuer.address());
@@ -125,7 +55,7 @@ async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
 #[tokio::test]
 async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
     let issuer = TestIssuer::builder().tls().start();
-    let tls = acceptor(certificate(HERE, &authority(|_| ()), |_| ()), &[]);
+    let tls = acceptor(certificate(LOOPBACK, &authority(|_| ()), |_| ()), &[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let proxy = tokio::spawn(async move {
@@ -155,11 +85,11 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
         (endless, "unsuccessful"),
     ] {
         let proxy = Proxy::start(None, response).await;
-        let url = format!("http://me:hidden@{}", proxy.address);
+        let url = format!("http://me:hidden@{}", proxy.address());
         let verifier = verifier(trusted(&issuer).with_fetch_proxy(url));
         verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
-        assert!(error.contains(words) && error.contains(&proxy.address), "{error}");
+        assert!(error.contains(words) && error.contains(proxy.address()), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
     assert_eq!(issuer.received_requests().len(), 0);

@@ -18,6 +18,7 @@ use kube_oidc::{
     source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
 use kube_oidc_testing::{SigningKey, TestIssuer};
+use kube_oidc_tests::ReadyOnce;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::{OidcAuthLayer, ServiceAccountClaims, Verified};
@@ -222,41 +223,10 @@ async fn errors_of_the_inner_service_pass_through() {
     }
 }
 
-/// Ready once; its clones never are, but fail.
-pub(crate) struct Waning {
-    ready: bool,
-}
-
-impl Waning {
-    pub(crate) fn ready() -> Self {
-        Self { ready: true }
-    }
-}
-
-impl Clone for Waning {
-    fn clone(&self) -> Self {
-        Self { ready: false }
-    }
-}
-
-impl Service<Request<Body>> for Waning {
-    type Response = Response<Body>;
-    type Error = &'static str;
-    type Future = std::future::Ready<Result<Response<Body>, &'static str>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
-        Poll::Ready(if self.ready { Ok(()) } else { Err("not ready") })
-    }
-
-    fn call(&mut self, _: Request<Body>) -> Self::Future {
-        std::future::ready(Ok(Response::default()))
-    }
-}
-
 #[tokio::test]
 async fn an_inner_service_that_fails_while_a_request_waits_is_told_of() {
     let (issuer, layer, permits) = gated(0);
-    let mut service = ServiceBuilder::new().layer(layer).service(Waning::ready());
+    let mut service = ServiceBuilder::new().layer(layer).service(ReadyOnce::new());
     let token = issuer.token().audience("orders").mint();
     let waiting = service.ready().await.unwrap().call(request(&token));
     permits.add_permits(1);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use kube_oidc::{Verifier, source::FetchRequest};
+use kube_oidc_tests::tls::{LOOPBACK, acceptor, authority, certificate};
 use tokio::runtime::{Builder, Runtime};
 use tracing::subscriber::NoSubscriber;
 
@@ -11,7 +12,6 @@ use super::{
     Hostile, KEYS, PATIENT, Say,
     bodies::{endless, gzip_bomb},
     ok, status,
-    tls::{HERE, acceptor, authority, certificate},
     wire::endless_heads,
 };
 
@@ -53,7 +53,7 @@ fn limit() -> usize {
 fn floods_cost_a_few_bodies() {
     let threads = Threads::start();
     let trusted = authority(|_| ());
-    let chain = certificate(HERE, &trusted, |_| ());
+    let chain = certificate(LOOPBACK, &trusted, |_| ());
     let over_tls = Some((acceptor(chain, &[]), trusted.pem()));
     let plain = threads.serves.block_on(Hostile::start());
     let over_tls = threads.serves.block_on(Hostile::serving(over_tls));

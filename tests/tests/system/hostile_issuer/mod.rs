@@ -10,7 +10,7 @@ mod memory;
 mod network;
 mod server;
 mod statuses;
-pub(crate) mod tls;
+mod tls;
 mod wire;
 
 use std::{

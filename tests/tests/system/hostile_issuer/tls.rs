@@ -1,72 +1,24 @@
 //! Certificates that prove nothing, and servers that speak no TLS, or too old a one.
 
-use std::sync::Arc;
-
 use kube_oidc::{Issuer, Verifier};
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{
+    Judge as _,
+    tls::{Authority, LOOPBACK, acceptor, authority, certificate},
+};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, KeyPair, NameConstraints, SanType, date_time_ymd,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        crypto::aws_lc_rs,
-        pki_types::{CertificateDer, PrivateKeyDer},
-        version::{TLS12, TLS13},
-    },
-};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::{
     BOUND, DISCOVERY, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said, assert_still_good,
     status,
 };
-
-pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
-
-pub(crate) fn authority(change: impl FnOnce(&mut CertificateParams)) -> Authority {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "hostile issuer CA");
-    change(&mut params);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate for these names, of this authority.
-pub(crate) fn certificate(
-    names: &[&str],
-    authority: &Authority,
-    change: impl FnOnce(&mut CertificateParams),
-) -> (Vec<CertificateDer<'static>>, KeyPair) {
-    let key = KeyPair::generate().unwrap();
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    change(&mut params);
-    (vec![params.signed_by(&key, authority).unwrap().der().clone()], key)
-}
-
-pub(crate) fn acceptor(
-    (chain, key): (Vec<CertificateDer<'static>>, KeyPair),
-    alpn: &[&str],
-) -> TlsAcceptor {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    TlsAcceptor::from(Arc::new(config))
-}
-
-pub(crate) const HERE: &[&str] = &["127.0.0.1", "localhost"];
 
 /// RFC 9110, 4.3.4 and RFC 5280, 6: who is asked must prove the name, now, by an authority that is
 /// trusted. No request is sent to anybody else, so no credential either.
@@ -99,7 +51,7 @@ async fn certificates_that_prove_nothing() {
     };
     let self_signed = {
         let key = KeyPair::generate().unwrap();
-        let hosts: Vec<String> = HERE.iter().map(|host| (*host).to_owned()).collect();
+        let hosts: Vec<String> = LOOPBACK.iter().map(|host| (*host).to_owned()).collect();
         let params = CertificateParams::new(hosts).unwrap();
         (vec![params.self_signed(&key).unwrap().der().clone()], key)
     };
@@ -120,11 +72,11 @@ async fn certificates_that_prove_nothing() {
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let authority = Authority::signed_by(params, key, &trusted).unwrap();
-        let (mut chain, key) = certificate(HERE, &authority, ordinary);
+        let (mut chain, key) = certificate(LOOPBACK, &authority, ordinary);
         chain.push(authority.der().clone());
         (chain, key)
     };
-    let good = certificate(HERE, &trusted, ordinary);
+    let good = certificate(LOOPBACK, &trusted, ordinary);
     let good = Hostile::serving(Some((acceptor(good, &[]), trusted.pem()))).await;
     assert!(good.verifier(PATIENT).judge(good.token()).await.is_ok(), "the honest twin");
     let through = Some((acceptor(between(&ordinary), &[]), trusted.pem()));
@@ -147,19 +99,19 @@ async fn certificates_that_prove_nothing() {
             certificate(&["127.0.0.1.evil.example", "*"], &trusted, ordinary),
             "certificate not valid for name \"127.0.0.1\"",
         ),
-        ("expired", certificate(HERE, &trusted, expired), "certificate expired"),
-        ("not yet valid", certificate(HERE, &trusted, early), "certificate not valid yet"),
-        ("of an unknown authority", certificate(HERE, &unknown, ordinary), "UnknownIssuer"),
+        ("expired", certificate(LOOPBACK, &trusted, expired), "certificate expired"),
+        ("not yet valid", certificate(LOOPBACK, &trusted, early), "certificate not valid yet"),
+        ("of an unknown authority", certificate(LOOPBACK, &unknown, ordinary), "UnknownIssuer"),
         (
             "of an unknown authority of the same name",
-            certificate(HERE, &namesake, ordinary),
+            certificate(LOOPBACK, &namesake, ordinary),
             "BadSignature",
         ),
         ("self-signed", self_signed, "UnknownIssuer"),
         ("signed by no authority", by_a_leaf, "Other(OtherError(EndEntityUsedAsCa))"),
         (
             "for clients",
-            certificate(HERE, &trusted, for_clients),
+            certificate(LOOPBACK, &trusted, for_clients),
             "certificate does not allow extended key usage for server authentication",
         ),
         ("of an authority that has expired", between(&expired), "certificate expired"),
@@ -193,7 +145,7 @@ async fn certificate_that_names_its_host_in_no_valid_way_is_rejected() {
     for (what, chain, words) in [
         ("an email address only", certificate(&[], &trusted, with_email), not_valid),
         ("2,000 other hosts", certificate(&other_hosts, &trusted, |_| ()), not_valid),
-        ("an authority's", certificate(HERE, &trusted, as_authority), "CaUsedAsEndEntity"),
+        ("an authority's", certificate(LOOPBACK, &trusted, as_authority), "CaUsedAsEndEntity"),
     ] {
         assert_rejected(what, chain, &trusted, words).await;
     }
@@ -203,7 +155,7 @@ async fn certificate_that_names_its_host_in_no_valid_way_is_rejected() {
 #[tokio::test]
 async fn self_signed_certificate_of_no_authority_is_accepted_as_root() {
     let key = KeyPair::generate().unwrap();
-    let hosts: Vec<String> = HERE.iter().map(|host| (*host).to_owned()).collect();
+    let hosts: Vec<String> = LOOPBACK.iter().map(|host| (*host).to_owned()).collect();
     let mut params = CertificateParams::new(hosts).unwrap();
     params.is_ca = IsCa::ExplicitNoCa;
     let certificate = params.self_signed(&key).unwrap();
@@ -233,7 +185,7 @@ async fn assert_rejected(
 #[tokio::test]
 async fn a_private_authority_that_nobody_told_us_of() {
     let private = authority(|_| ());
-    let chain = certificate(HERE, &private, |_| ());
+    let chain = certificate(LOOPBACK, &private, |_| ());
     let hostile = Hostile::serving(Some((acceptor(chain, &[]), private.pem()))).await;
     assert!(hostile.verifier(PATIENT).judge(hostile.token()).await.is_ok(), "who was told");
     let issuer = Issuer::new(hostile.server.url().parse().unwrap());
@@ -324,7 +276,7 @@ async fn versions_of_tls_that_are_too_old() {
 #[tokio::test]
 async fn lies_over_tls() {
     let trusted = authority(|_| ());
-    let chain = certificate(HERE, &trusted, |_| ());
+    let chain = certificate(LOOPBACK, &trusted, |_| ());
     let hostile = Hostile::serving(Some((acceptor(chain, &["http/1.1"]), trusted.pem()))).await;
     // TLS ends with a word of its own (RFC 8446, 6.1): without it a body of no length may be cut
     let set = hostile.key_set().to_string();
@@ -353,7 +305,7 @@ async fn lies_over_tls() {
 #[tokio::test]
 async fn http2_is_not_spoken() {
     let trusted = authority(|_| ());
-    let serving = |protocols| acceptor(certificate(HERE, &trusted, |_| ()), protocols);
+    let serving = |protocols| acceptor(certificate(LOOPBACK, &trusted, |_| ()), protocols);
     // where both are to be had it is HTTP/1.1
     let hostile = Hostile::serving(Some((serving(&["h2", "http/1.1"]), trusted.pem()))).await;
     let living = hostile.in_mid_life(PATIENT).await;
@@ -412,10 +364,10 @@ async fn a_connection_ends_soon_after_its_fetch() {
 #[tokio::test]
 async fn a_certificate_that_goes_bad_in_mid_life() {
     let trusted = authority(|_| ());
-    let good = || acceptor(certificate(HERE, &trusted, |_| ()), &[]);
+    let good = || acceptor(certificate(LOOPBACK, &trusted, |_| ()), &[]);
     let hostile = Hostile::serving(Some((good(), trusted.pem()))).await;
     let living = hostile.in_mid_life(PATIENT).await;
-    let expired = certificate(HERE, &trusted, |params| {
+    let expired = certificate(LOOPBACK, &trusted, |params| {
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(2020, 1, 1);
     });
@@ -423,7 +375,7 @@ async fn a_certificate_that_goes_bad_in_mid_life() {
     let unknown = authority(|params| {
         params.distinguished_name.push(DnType::CommonName, "an unknown authority");
     });
-    let unknown = certificate(HERE, &unknown, |_| ());
+    let unknown = certificate(LOOPBACK, &unknown, |_| ());
     for (what, chain, words) in [
         ("expired", expired, "certificate expired"),
         ("another host's", another, "certificate not valid for name \"127.0.0.1\""),

@@ -4,16 +4,15 @@ use std::{net::TcpListener, time::Duration};
 
 use kube_oidc::{Issuer, IssuerUrl, Verifier};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::{DeadPort, Log, is_child, output_of_child};
+use kube_oidc_tests::{
+    DeadPort, Log, Proxy, is_child, output_of_child,
+    tls::{Authority, LOOPBACK, acceptor, authority, certificate},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::{Case, chain};
-use crate::{
-    hostile_issuer::tls::{Authority, HERE, acceptor, authority, certificate},
-    proxies::Proxy,
-};
 
 const PASSWORD: &str = "s3cr3t-pw";
 const TOKEN: &str = "t0k3n-of-the-reader";
@@ -108,12 +107,12 @@ async fn proxies_of_the_environment() -> Vec<Case> {
     let cases = [
         (
             "proxy with 403",
-            vec![("HTTPS_PROXY", of(&forbidding.address))],
+            vec![("HTTPS_PROXY", of(forbidding.address()))],
             ["environment variable HTTPS_PROXY", "tunnel error: unsuccessful", "NO_PROXY"],
         ),
         (
             "proxy with 407",
-            vec![("https_proxy", of(&guarded.address))],
+            vec![("https_proxy", of(guarded.address()))],
             ["environment variable https_proxy", "authorization required", "credentials"],
         ),
         (
@@ -128,7 +127,7 @@ async fn proxies_of_the_environment() -> Vec<Case> {
         ),
         (
             "proxy beside an empty variable",
-            vec![("HTTPS_PROXY", String::new()), ("ALL_PROXY", of(&forbidding.address))],
+            vec![("HTTPS_PROXY", String::new()), ("ALL_PROXY", of(forbidding.address()))],
             ["environment variable ALL_PROXY", "through the proxy http://127.0.0.1:", "CONNECT"],
         ),
     ];
@@ -158,7 +157,7 @@ async fn configured_proxies() -> Vec<Case> {
     for (input, address, fetch_timeout, words) in [
         (
             "configured proxy with 403",
-            &forbidding.address,
+            forbidding.address(),
             PATIENT,
             ["through the proxy http://127.0.0.1:", "tunnel error", "with_fetch_proxy(..)"],
         ),
@@ -184,19 +183,19 @@ async fn certificates() -> Vec<Case> {
     // as `openssl req -x509` makes it
     let own = {
         let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = HERE.iter().map(|&name| name.to_owned()).collect();
+        let names: Vec<String> = LOOPBACK.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         (vec![params.self_signed(&key).unwrap().der().clone()], key)
     };
-    let leaf = certificate(HERE, &root, |_| ());
+    let leaf = certificate(LOOPBACK, &root, |_| ());
     let between = {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Authority::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap()
     };
-    let incomplete = certificate(HERE, &between, |_| ());
-    let stranger = certificate(HERE, &authority(|_| ()), |_| ());
+    let incomplete = certificate(LOOPBACK, &between, |_| ());
+    let stranger = certificate(LOOPBACK, &authority(|_| ()), |_| ());
     let (own_pem, leaf_pem) = (pem(&own.0), pem(&leaf.0));
     let mut cases = Vec::new();
     for (input, chain, roots, words) in [

@@ -2,7 +2,6 @@
 //! still good when they are through.
 
 use super::*;
-use crate::tower_contract::Waning;
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -12,6 +11,7 @@ use std::{
 
 use http_body_util::BodyExt as _;
 use kube_oidc::{Reason, clock::Clock as _};
+use kube_oidc_tests::ReadyOnce;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn, util::BoxCloneService};
 use tower_kube_oidc::Verified;
@@ -126,7 +126,7 @@ async fn an_inner_service_that_fails_while_a_request_waits_is_told_of() {
     // so that the review is all that is waited for
     verifier.ready().await;
     let service = ServiceBuilder::new().layer(layer(verifier)).layer(required());
-    let mut service = service.service(Waning::ready());
+    let mut service = service.service(ReadyOnce::new());
     let good = minted(&cluster).mint();
     let waiting = service.ready().await.unwrap().call(request(&good));
     assert_eq!(waiting.await.unwrap_err(), "not ready");
