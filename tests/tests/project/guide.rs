@@ -69,7 +69,7 @@ fn taken_apart(text: &str) -> (Vec<Block<'_>>, Vec<&str>) {
 /// The rules that tests are marked with, each as the name of the rule and the test. A mark is a line
 /// `// rule: NAME, NAME` above the attribute of a test.
 fn marks(path: &str, text: &str) -> Vec<(String, String)> {
-    let file = path.strip_prefix("tests/tests/system/").unwrap_or(path);
+    let file = path.strip_prefix("tests/tests/").unwrap_or(path);
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
@@ -133,7 +133,8 @@ fn rules_page_names_the_tests_that_are_marked() {
     } else {
         assert!(
             generated == page,
-            "docs/rules.md is out of date: run this test with UPDATE_RULES=1"
+            "docs/rules.md is out of date; run \
+             `UPDATE_RULES=1 cargo test -p kube-oidc-tests --test project rules_page`"
         );
     }
 }
@@ -150,16 +151,15 @@ fn faulty_marks_are_found() {
         "// rule: three",
         "fn no_test() {}",
     ];
-    let marks = marks("tests/tests/system/file.rs", &text.join("\n"));
+    let marks = marks("tests/tests/group/file.rs", &text.join("\n"));
     let page = "# Rules\n| `one` | text | `gone.rs::x` |\n| `none` | text |  |\n";
     let (generated, problems) = rules_page(page, marks);
-    let expected =
-        "# Rules\n| `one` | text | `file.rs::first`, `file.rs::second` |\n| `none` | text |  |\n";
+    let expected = "# Rules\n| `one` | text | `group/file.rs::first`, `group/file.rs::second` |\n| `none` | text |  |\n";
     assert_eq!(generated, expected);
     assert_eq!(
         problems,
         [
-            "three: the mark in `file.rs::no test` is at no test",
+            "three: the mark in `group/file.rs::no test` is at no test",
             "none: no test has this mark",
             "three: docs/rules.md has no such rule",
             "two: docs/rules.md has no such rule",
