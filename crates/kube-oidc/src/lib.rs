@@ -79,6 +79,8 @@ mod keys;
 mod observe;
 mod policy;
 mod sync;
+#[cfg(test)]
+mod testing;
 pub mod token_review;
 mod verified;
 mod verifier;

@@ -2,14 +2,15 @@
 
 mod faults;
 
-use std::time::{Duration, SystemTime};
-
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{packed::Span, sealed::FromPayload, *};
-use crate::error::Reason;
+use crate::{
+    error::Reason,
+    testing::{at, secs},
+};
 
 /// What a kube-apiserver of today signs for a pod, except that its names are ours.
 fn full() -> Value {
@@ -81,10 +82,6 @@ fn named(namespace: &str, name: &str) -> Value {
     payload["kubernetes.io"]["serviceaccount"]["name"] = json!(name);
     payload["sub"] = json!(format!("system:serviceaccount:{namespace}:{name}"));
     payload
-}
-
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 #[test]
@@ -381,7 +378,7 @@ fn ten_thousand_audiences_are_read() {
     let text = payload(200_000);
     let start = std::time::Instant::now();
     assert_eq!(Payload::parse(&text, true).unwrap().aud.len(), 200_000);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < secs(20), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -160,18 +160,14 @@ impl LearnedNames {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{
+        clock::ManualClock,
+        testing::{SECOND, clock},
+    };
 
     const LABEL: &str = "https://10.96.0.1";
     const DAY: Duration = DEFAULT_FORMER_FOR;
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn clock() -> ManualClock {
-        ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_250_000))
-    }
 
     fn left(names: &LearnedNames, name: &str, clock: &ManualClock) -> Option<Duration> {
         names.find(name, Moment::now(clock)).map(|(left, _)| left)

@@ -120,24 +120,24 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use ReviewUnavailableCause::{RequestFailed, TimedOut};
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{
+        clock::ManualClock,
+        testing::{SECOND, clock, secs},
+    };
 
-    const SECOND: Duration = Duration::from_secs(1);
-    const TIMEOUT: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = secs(5);
 
-    struct World {
+    struct HealthWithClock {
         health: Health,
         clock: ManualClock,
     }
 
-    impl World {
+    impl HealthWithClock {
         fn new() -> Self {
-            Self { health: Health::default(), clock: ManualClock::at(SystemTime::now()) }
+            Self { health: Health::default(), clock: clock() }
         }
 
         fn now(&self) -> Moment {
@@ -167,124 +167,124 @@ mod tests {
 
     #[test]
     fn second_failure_in_a_row_is_failing() {
-        let mut world = World::new();
-        assert!(!world.is_failing());
+        let mut reviews = HealthWithClock::new();
+        assert!(!reviews.is_failing());
         for _ in 0..3 {
-            world.fails();
-            assert!(!world.is_failing());
-            world.is_answered();
+            reviews.fails();
+            assert!(!reviews.is_failing());
+            reviews.is_answered();
         }
-        world.fails();
-        world.health.failed(TimedOut, world.now(), TIMEOUT);
-        assert_eq!(world.state(), State::Failing { cause: TimedOut, is_probe_due: false });
-        assert_eq!(world.health.since_recovery(world.now()), None);
-        world.is_answered();
-        assert_eq!(world.state(), State::Answering);
-        world.clock.advance(SECOND);
-        assert_eq!(world.health.since_recovery(world.now()), Some(SECOND));
+        reviews.fails();
+        reviews.health.failed(TimedOut, reviews.now(), TIMEOUT);
+        assert_eq!(reviews.state(), State::Failing { cause: TimedOut, is_probe_due: false });
+        assert_eq!(reviews.health.since_recovery(reviews.now()), None);
+        reviews.is_answered();
+        assert_eq!(reviews.state(), State::Answering);
+        reviews.clock.advance(SECOND);
+        assert_eq!(reviews.health.since_recovery(reviews.now()), Some(SECOND));
     }
 
     #[test]
     fn probes_are_a_second_apart_and_one_at_a_time() {
-        let mut world = World::new();
-        world.fails();
-        world.fails();
-        assert_eq!(world.begin_probe(), None);
+        let mut reviews = HealthWithClock::new();
+        reviews.fails();
+        reviews.fails();
+        assert_eq!(reviews.begin_probe(), None);
         for _ in 0..5 {
-            world.clock.advance(SECOND);
-            let began = world.now();
-            assert_eq!(world.begin_probe(), Some(SECOND));
-            world.clock.advance(SECOND * 9 / 10);
-            assert_eq!(world.begin_probe(), None, "one is in flight");
-            world.fails();
-            world.health.end_probe(began);
-            assert_eq!(world.begin_probe(), None, "it is too early");
-            world.clock.advance(SECOND / 10);
-            let began = world.now();
-            assert_eq!(world.begin_probe(), Some(SECOND));
-            world.fails();
-            world.health.end_probe(began);
+            reviews.clock.advance(SECOND);
+            let began = reviews.now();
+            assert_eq!(reviews.begin_probe(), Some(SECOND));
+            reviews.clock.advance(SECOND * 9 / 10);
+            assert_eq!(reviews.begin_probe(), None, "one is in flight");
+            reviews.fails();
+            reviews.health.end_probe(began);
+            assert_eq!(reviews.begin_probe(), None, "it is too early");
+            reviews.clock.advance(SECOND / 10);
+            let began = reviews.now();
+            assert_eq!(reviews.begin_probe(), Some(SECOND));
+            reviews.fails();
+            reviews.health.end_probe(began);
         }
     }
 
     #[test]
     fn probe_that_never_ends_is_replaced_and_ends_no_other() {
-        let mut world = World::new();
-        world.fails();
-        world.fails();
-        world.clock.advance(SECOND);
-        let lost = world.now();
-        assert!(world.begin_probe().is_some());
-        world.clock.advance(SECOND * 59 / 10);
-        assert_eq!(world.begin_probe(), None);
-        world.clock.advance(SECOND / 10);
-        assert!(world.begin_probe().is_some());
-        world.clock.advance(2 * SECOND);
-        world.health.end_probe(lost);
-        assert_eq!(world.begin_probe(), None);
+        let mut reviews = HealthWithClock::new();
+        reviews.fails();
+        reviews.fails();
+        reviews.clock.advance(SECOND);
+        let lost = reviews.now();
+        assert!(reviews.begin_probe().is_some());
+        reviews.clock.advance(SECOND * 59 / 10);
+        assert_eq!(reviews.begin_probe(), None);
+        reviews.clock.advance(SECOND / 10);
+        assert!(reviews.begin_probe().is_some());
+        reviews.clock.advance(2 * SECOND);
+        reviews.health.end_probe(lost);
+        assert_eq!(reviews.begin_probe(), None);
     }
 
     #[test]
     fn some_probes_may_take_the_whole_timeout() {
-        let mut world = World::new();
+        let mut reviews = HealthWithClock::new();
         let mut patient = Vec::new();
         for failures in 0..90 {
-            match world.begin_probe() {
+            match reviews.begin_probe() {
                 Some(TIMEOUT) => patient.push(failures),
                 limit => assert!(limit.is_none_or(|limit| limit == SECOND)),
             }
-            let began = world.now();
-            world.fails();
-            world.health.end_probe(began);
-            world.clock.advance(SECOND);
+            let began = reviews.now();
+            reviews.fails();
+            reviews.health.end_probe(began);
+            reviews.clock.advance(SECOND);
         }
         assert_eq!(patient, [30, 60]);
     }
 
     #[test]
     fn failures_without_calls_for_a_minute_are_not_failing() {
-        let mut world = World::new();
-        world.fails();
-        world.fails();
-        world.clock.advance(59 * SECOND);
-        assert!(world.is_failing());
-        world.clock.advance(SECOND);
-        assert!(!world.is_failing());
-        world.fails();
-        assert_eq!(world.state(), State::Failing { cause: RequestFailed, is_probe_due: false });
+        let mut reviews = HealthWithClock::new();
+        reviews.fails();
+        reviews.fails();
+        reviews.clock.advance(59 * SECOND);
+        assert!(reviews.is_failing());
+        reviews.clock.advance(SECOND);
+        assert!(!reviews.is_failing());
+        reviews.fails();
+        assert_eq!(reviews.state(), State::Failing { cause: RequestFailed, is_probe_due: false });
     }
 
     #[test]
     fn log_has_one_line_for_failures_and_one_for_the_recovery() {
-        let mut world = World::new();
-        assert!(world.fails(), "the first says why");
+        let mut reviews = HealthWithClock::new();
+        assert!(reviews.fails(), "the first says why");
         for _ in 0..1_000 {
-            assert!(!world.fails());
-            world.clock.advance(SECOND);
+            assert!(!reviews.fails());
+            reviews.clock.advance(SECOND);
         }
-        assert!(world.is_answered());
-        assert!(!world.is_answered());
-        world.clock.advance(SECOND);
-        assert!(world.fails());
-        assert!(!world.is_answered(), "reviews were not failing");
+        assert!(reviews.is_answered());
+        assert!(!reviews.is_answered());
+        reviews.clock.advance(SECOND);
+        assert!(reviews.fails());
+        assert!(!reviews.is_answered(), "reviews were not failing");
     }
 
     #[test]
     fn log_has_no_line_for_each_of_alternating_states() {
-        let mut world = World::new();
+        let mut reviews = HealthWithClock::new();
         let mut lines = 0;
         for _ in 0..600 {
-            lines += usize::from(world.fails()) + usize::from(world.fails());
-            lines += usize::from(world.is_answered());
-            world.clock.advance(SECOND / 10);
+            lines += usize::from(reviews.fails()) + usize::from(reviews.fails());
+            lines += usize::from(reviews.is_answered());
+            reviews.clock.advance(SECOND / 10);
         }
         assert_eq!(lines, 2);
         // an outage that lasts has its line later
         for _ in 0..10 {
-            lines += usize::from(world.fails());
-            world.clock.advance(SECOND);
+            lines += usize::from(reviews.fails());
+            reviews.clock.advance(SECOND);
         }
-        assert!(world.is_answered());
+        assert!(reviews.is_answered());
         assert_eq!(lines, 3);
     }
 }

@@ -95,25 +95,16 @@ fn name(key: &Key) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
-    use serde_json::{Value, json};
-
     use super::*;
-    use crate::{algorithm::Algorithm, clock::ManualClock};
+    use crate::{
+        algorithm::Algorithm,
+        testing::{Signer, clock, key_set},
+    };
 
-    /// A set of Ed25519 keys, each with the base point times its number as public key.
-    fn set(kids: &[(&str, &str)]) -> KeySet {
-        let key =
-            |(kid, x): &(&str, &str)| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
-        let keys: Vec<Value> = kids.iter().map(key).collect();
-        let document = json!({ "keys": keys }).to_string();
-        KeySet::parse(document.as_bytes(), Algorithm::ALL, None).unwrap().0
+    fn set(keys: &[(&str, &Signer)]) -> KeySet {
+        let keys: Vec<_> = keys.iter().map(|(kid, key)| key.named(kid)).collect();
+        KeySet::parse(key_set(&keys).as_bytes(), Algorithm::ALL, None).unwrap().0
     }
-
-    /// The public keys of RFC 8037, A.2 and RFC 8032, 7.1 (TEST 2).
-    const ONE: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-    const TWO: &str = "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw";
 
     fn change(added: &str, removed: &str) -> Change {
         Change { added: added.to_owned(), removed: removed.to_owned() }
@@ -122,9 +113,9 @@ mod tests {
     // rule: key-changes
     #[test]
     fn changes_of_alternating_sets_are_logged_once_a_minute() {
-        let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+        let (clock, one, two) = (clock(), Signer::ed25519(), Signer::ed25519());
         let mut changes = KeyChanges::default();
-        let (old, new) = (set(&[("a", ONE)]), set(&[("a", ONE), ("b\n", TWO)]));
+        let (old, new) = (set(&[("a", &one)]), set(&[("a", &one), ("b\n", &two)]));
         let mut note = |set: &KeySet| changes.note(set, Moment::now(&clock));
         assert_eq!(note(&old), None, "the first set is no change");
         assert_eq!(note(&new), None, "within a minute");
@@ -138,18 +129,18 @@ mod tests {
         }
         clock.advance(PAUSE);
         assert_eq!(note(&new), None, "as the last line has it");
-        assert_eq!(note(&set(&[("c", ONE)])), Some(change(r#""c""#, r#""a", "b\n""#)));
+        assert_eq!(note(&set(&[("c", &one)])), Some(change(r#""c""#, r#""a", "b\n""#)));
     }
 
     // rule: key-changes
     #[test]
     fn line_names_at_most_eight_keys() {
-        let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+        let (clock, one, two) = (clock(), Signer::ed25519(), Signer::ed25519());
         let mut changes = KeyChanges::default();
-        changes.note(&set(&[("first", ONE)]), Moment::now(&clock));
+        changes.note(&set(&[("first", &one)]), Moment::now(&clock));
         clock.advance(PAUSE);
         let kids: Vec<String> = (0..20).map(|index| format!("k{index:02}")).collect();
-        let many: Vec<_> = kids.iter().map(|kid| (kid.as_str(), TWO)).collect();
+        let many: Vec<_> = kids.iter().map(|kid| (kid.as_str(), &two)).collect();
         let change = changes.note(&set(&many), Moment::now(&clock)).unwrap();
         assert!(change.added.ends_with(r#""k07", 12 more"#), "{}", change.added);
     }
@@ -157,12 +148,13 @@ mod tests {
     // rule: key-changes
     #[test]
     fn removed_key_that_is_listed_again_is_logged_once() {
+        let (one, two) = (Signer::ed25519(), Signer::ed25519());
         let mut changes = KeyChanges::default();
-        let (old, new) = (set(&[("a", ONE), ("b", TWO)]), set(&[("b", TWO)]));
+        let (old, new) = (set(&[("a", &one), ("b", &two)]), set(&[("b", &two)]));
         assert_eq!(changes.note_removed(&new, &old), [""; 0]);
         assert_eq!(changes.note_removed(&new, &new), [""; 0]);
         // by another name as well
-        assert_eq!(changes.note_removed(&set(&[("b", TWO), ("z", ONE)]), &new), [r#""a""#]);
+        assert_eq!(changes.note_removed(&set(&[("b", &two), ("z", &one)]), &new), [r#""a""#]);
         for _ in 0..3 {
             assert_eq!(changes.note_removed(&new, &old), [""; 0]);
             assert_eq!(changes.note_removed(&old, &new), [""; 0]);

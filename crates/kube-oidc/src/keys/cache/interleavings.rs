@@ -12,17 +12,20 @@ use crate::{
     clock::ManualClock,
     keys::source::{Fetch, FetchFuture, FetchRequest, Remote},
     sync::in_many_orders,
+    testing::{clock, secs},
 };
 
-/// An issuer whose answers are on their way for a while, with one key more once it has rotated.
+/// An issuer that lists one key more after a rotation.
+///
+/// Not a `ScriptedFetcher`, which responds at once: shuttle has to switch tasks during a fetch.
 #[derive(Debug, Default)]
-struct Issuer {
+struct RotatingIssuer {
     rotated: AtomicBool,
     in_the_air: AtomicUsize,
     fetches: AtomicUsize,
 }
 
-impl Issuer {
+impl RotatingIssuer {
     fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }
@@ -32,7 +35,7 @@ impl Issuer {
     }
 }
 
-impl Fetch for Issuer {
+impl Fetch for RotatingIssuer {
     fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
         Box::pin(async {
             assert_eq!(self.in_the_air.fetch_add(1, Ordering::SeqCst), 0, "two fetches at a time");
@@ -46,10 +49,10 @@ impl Fetch for Issuer {
     }
 }
 
-fn start() -> (Arc<Issuer>, KeyCache, ManualClock) {
-    let (issuer, clock) = (Arc::new(Issuer::default()), ManualClock::at(SystemTime::UNIX_EPOCH));
+fn start() -> (Arc<RotatingIssuer>, KeyCache, ManualClock) {
+    let (issuer, clock) = (Arc::new(RotatingIssuer::default()), clock());
     let url = "https://issuer.test/keys".parse().unwrap();
-    let remote = Remote::known(url, Arc::<Issuer>::clone(&issuer));
+    let remote = Remote::known(url, Arc::<RotatingIssuer>::clone(&issuer));
     let cache = cache_of(remote, clock.clone(), Settings::default());
     (issuer, cache, clock)
 }
@@ -158,7 +161,7 @@ fn a_timer_and_the_requests_that_look_after_it_start_one_flight() {
             assert_eq!(get(&cache, "a").await, Ok(()));
             issuer.rotate();
             // stale, and still good
-            clock.advance(Settings::default().freshness.default + Duration::from_secs(60));
+            clock.advance(Settings::default().freshness.default + secs(60));
             let looks = [(); 3].map(|()| {
                 let (cache, clock) = (cache.clone(), clock.clone());
                 spawn(async move { cache.current(Moment::now(&clock)).is_some() })

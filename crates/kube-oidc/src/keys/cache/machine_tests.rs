@@ -1,9 +1,6 @@
 //! The rules of the key cache, one by one, and under random sequences of events.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::prelude::*;
 
@@ -12,15 +9,13 @@ use super::{
     missed::KeyIdHash,
     settings::Settings,
 };
-use crate::clock::{Clock, ManualClock, Moment};
+use crate::{
+    clock::{Clock, ManualClock, Moment},
+    testing::{SECOND, clock, secs},
+};
 
-const SECOND: Duration = Duration::from_secs(1);
-const LIFETIME: Duration = Duration::from_secs(600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+const LIFETIME: Duration = secs(600);
+const DAY: Duration = secs(24 * 3600);
 
 /// A machine, and the clock that is shown to it.
 struct Cache {
@@ -36,8 +31,7 @@ impl Cache {
     }
 
     fn with(settings: Settings) -> Self {
-        let clock = ManualClock::at(SystemTime::UNIX_EPOCH + secs(1_795_250_000));
-        Self { machine: Machine::new(settings), clock, next: 0 }
+        Self { machine: Machine::new(settings), clock: clock(), next: 0 }
     }
 
     /// With a set that is as of now.
@@ -944,8 +938,8 @@ struct Failure {
     hurried: bool,
 }
 
-/// All that happened, seen from outside.
-struct World {
+/// A machine, and a model of all that happened to it.
+struct MachineModel {
     cache: Cache,
     /// Each flight, when it began, why, and its fate.
     flights: Vec<(Flight, Moment, Cause, Fate)>,
@@ -967,7 +961,7 @@ struct World {
     wanted: bool,
 }
 
-impl World {
+impl MachineModel {
     fn new() -> Self {
         let cache = Cache::new();
         let budget = (3.0, cache.now());
@@ -1197,7 +1191,7 @@ impl World {
             }
             Event::LandFailed { retry_after, dice } => {
                 if let Some(index) = self.in_the_air() {
-                    let retry_after = retry_after.map(Duration::from_secs);
+                    let retry_after = retry_after.map(secs);
                     self.land(index, Landing::Failed { retry_after }, *dice);
                 }
             }
@@ -1238,9 +1232,9 @@ proptest! {
     fn whatever_happens_fetches_keep_their_budget(
         events in prop::collection::vec(any_event(), 1..200),
     ) {
-        let mut world = World::new();
+        let mut model = MachineModel::new();
         for event in &events {
-            world.happen(event);
+            model.happen(event);
         }
     }
 
@@ -1249,12 +1243,12 @@ proptest! {
     fn fetches_for_callers_are_at_most_five_in_thirty_seconds(
         events in prop::collection::vec(any_event(), 1..300),
     ) {
-        let mut world = World::new();
+        let mut model = MachineModel::new();
         let is_refresh = |event: &&Event| !matches!(event, Event::Operator | Event::OperatorAgain(_));
         for event in events.iter().filter(is_refresh) {
-            world.happen(event);
+            model.happen(event);
         }
-        for six in world.flights.windows(6) {
+        for six in model.flights.windows(6) {
             // by the clock that passes sooner, as the budget has it
             let passed: Duration = six.windows(2).map(|two| two[1].1.since(two[0].1)).sum();
             prop_assert!(passed + Duration::from_millis(1) >= secs(30), "{passed:?}");

@@ -5,22 +5,13 @@ mod absent;
 mod ml_dsa;
 mod wycheproof;
 
-use std::sync::OnceLock;
-
-#[cfg(feature = "ml-dsa")]
-use aws_lc_rs::signature::PqdsaKeyPair;
-use aws_lc_rs::{
-    rand::SystemRandom,
-    rsa::{self, KeySize},
-    signature::{
-        self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding,
-    },
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::encoding::base64url;
+use crate::{
+    encoding::base64url,
+    testing::{Signer, b64, coordinate_length, hex, key_set, modulus, vectors},
+};
 
 /// What a kube-apiserver v1.20 answered: its signing key stands in the set twice.
 const APISERVER_JWKS: &str = r#"{"keys":[{"use":"sig","kty":"RSA","kid":"BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY","alg":"RS256","n":"4ahGTWIye063P_DOy3NILE51ied1Dg-7PQFdImNxQD46sYMGUHM6BA-7zNLsWu7bHODsxF_VVGOctsdBEFsY2888DjKZDJRnM5K7P3snAHKWVaInvgF8tZAtDBIgxYpqJwox8cucEZR3txyt7taM8zPgmFvqHZMG-_-gu-DRFM0qhUl5AT5au24V2CSnqNm3UEBL7jgywU2Khhw1cuLFO2D69K0aSe3moxEebDSKMs3pNu808SksYuErTVfiKi3HH9ndtBV2LbD3YHgUeOABY_Cyt2rt5HV7hntRcgC1qXEz9P2yE4OajhfguEM_v_KJuaz5nbcsYE0yfLCiiftVpQ","e":"AQAB"},{"use":"sig","kty":"RSA","kid":"BDL9wk6Fhzp3fqYNP3aTMa9RsrqM6l6hhr9WVPWKuTY","alg":"RS256","n":"4ahGTWIye063P_DOy3NILE51ied1Dg-7PQFdImNxQD46sYMGUHM6BA-7zNLsWu7bHODsxF_VVGOctsdBEFsY2888DjKZDJRnM5K7P3snAHKWVaInvgF8tZAtDBIgxYpqJwox8cucEZR3txyt7taM8zPgmFvqHZMG-_-gu-DRFM0qhUl5AT5au24V2CSnqNm3UEBL7jgywU2Khhw1cuLFO2D69K0aSe3moxEebDSKMs3pNu808SksYuErTVfiKi3HH9ndtBV2LbD3YHgUeOABY_Cyt2rt5HV7hntRcgC1qXEz9P2yE4OajhfguEM_v_KJuaz5nbcsYE0yfLCiiftVpQ","e":"AQAB"},{"use":"sig","kty":"RSA","kid":"D7EQo_aUMxO4C-vTeHSlqBm66sjYac8ag9MIg6ke44A","alg":"RS256","n":"pLSXCfH4TMDCNbb7EKtoRHqR21Q7hSyx04Zp35j2wrDrV4nsygxwdDX1RqVZJWF0gqTXoBCQo77c0D4w8Cll3bHnF-SmIrUJT_Q3N0UgFGvFaGiSkluM_BGXhp1sZBnk-TfPS3TBAF9nhg4GqcXf1i-Ww7iiKFwx_qa5PyeqeigPF3w0IlUTALUroHr1wWjSNr6w6Qfyop-dHJkTC5IU9OohEByxYzLzI0J8ImTRN9hlyLvC28_4-ufZkwkqEzpwXNV32OI9u2ST8eF2SQ9OHGfuZURGZPxmH78lRmE9nQGa2uMYTnQpgCrhWl7P9-3-4PNdPCK8tbwwNPvlzON3uw","e":"AQAB"}]}"#;
@@ -40,7 +31,7 @@ fn parse(document: &str) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
 }
 
 fn parse_keys(keys: &[Value]) -> Result<(KeySet, Vec<SkippedKey>), KeySetError> {
-    parse(&json!({ "keys": keys }).to_string())
+    parse(&key_set(keys))
 }
 
 /// A set of which every key is used.
@@ -62,120 +53,6 @@ fn with(key: &Value, members: &Value) -> Value {
     }
     key.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     key
-}
-
-fn b64(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// A private key, to make what the set must be able to check.
-enum Signer {
-    Rsa(rsa::KeyPair),
-    Ec(&'static str, EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    #[cfg(feature = "ml-dsa")]
-    MlDsa(PqdsaKeyPair),
-}
-
-impl Signer {
-    /// One for all tests: an RSA key takes long to find.
-    fn rsa() -> &'static Self {
-        static KEY: OnceLock<Signer> = OnceLock::new();
-        KEY.get_or_init(|| Self::Rsa(rsa::KeyPair::generate(KeySize::Rsa2048).unwrap()))
-    }
-
-    fn ec(algorithm: Algorithm) -> Self {
-        let (crv, signing): (_, &'static EcdsaSigningAlgorithm) = match algorithm {
-            Algorithm::Es256 => ("P-256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING),
-            Algorithm::Es384 => ("P-384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-            Algorithm::Es512 => ("P-521", &signature::ECDSA_P521_SHA512_FIXED_SIGNING),
-            other => panic!("{other} is not ECDSA"),
-        };
-        Self::Ec(crv, EcdsaKeyPair::generate(signing).unwrap())
-    }
-
-    fn ed25519() -> Self {
-        Self::Ed25519(Ed25519KeyPair::generate().unwrap())
-    }
-
-    #[cfg(feature = "ml-dsa")]
-    fn ml_dsa(algorithm: Algorithm) -> Self {
-        let signing = match algorithm {
-            Algorithm::MlDsa44 => &signature::ML_DSA_44_SIGNING,
-            Algorithm::MlDsa65 => &signature::ML_DSA_65_SIGNING,
-            Algorithm::MlDsa87 => &signature::ML_DSA_87_SIGNING,
-            other => panic!("{other} is not ML-DSA"),
-        };
-        Self::MlDsa(PqdsaKeyPair::generate(signing).unwrap())
-    }
-
-    /// The public key, without `kid` and `alg`.
-    fn jwk(&self) -> Value {
-        match self {
-            Self::Rsa(key) => {
-                let n = modulus(key);
-                json!({ "kty": "RSA", "n": b64(&n), "e": "AQAB" })
-            }
-            Self::Ec(crv, key) => {
-                // an uncompressed point: 4, x, y
-                let (x, y) = key.public_key().as_ref()[1..].split_at(coordinate_length(crv));
-                json!({ "kty": "EC", "crv": crv, "x": b64(x), "y": b64(y) })
-            }
-            Self::Ed25519(key) => {
-                json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().as_ref()) })
-            }
-            #[cfg(feature = "ml-dsa")]
-            Self::MlDsa(key) => json!({ "kty": "AKP", "pub": b64(key.public_key().as_ref()) }),
-        }
-    }
-
-    fn named(&self, kid: &str) -> Value {
-        with(&self.jwk(), &json!({ "kid": kid }))
-    }
-
-    fn sign(&self, algorithm: Algorithm) -> Vec<u8> {
-        let random = SystemRandom::new();
-        match self {
-            Self::Rsa(key) => {
-                let encoding: &'static dyn RsaEncoding = match algorithm {
-                    Algorithm::Rs256 => &signature::RSA_PKCS1_SHA256,
-                    Algorithm::Rs384 => &signature::RSA_PKCS1_SHA384,
-                    Algorithm::Rs512 => &signature::RSA_PKCS1_SHA512,
-                    Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
-                    Algorithm::Ps384 => &signature::RSA_PSS_SHA384,
-                    Algorithm::Ps512 => &signature::RSA_PSS_SHA512,
-                    other => panic!("{other} is not RSA"),
-                };
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(encoding, &random, MESSAGE, &mut signature).unwrap();
-                signature
-            }
-            Self::Ec(_, key) => key.sign(&random, MESSAGE).unwrap().as_ref().to_vec(),
-            Self::Ed25519(key) => key.sign(MESSAGE).as_ref().to_vec(),
-            #[cfg(feature = "ml-dsa")]
-            Self::MlDsa(key) => {
-                let mut signature = vec![0; key.algorithm().signature_len()];
-                key.sign(MESSAGE, &mut signature).unwrap();
-                signature
-            }
-        }
-    }
-}
-
-fn coordinate_length(crv: &str) -> usize {
-    match crv {
-        "P-256" => 32,
-        "P-384" => 48,
-        _ => 66,
-    }
-}
-
-/// The modulus: in DER the last but the exponent, which is `02 03 01 00 01`.
-fn modulus(key: &rsa::KeyPair) -> Vec<u8> {
-    let der = key.public_key().as_ref();
-    let (rest, exponent) = der.split_at(der.len() - 5);
-    assert_eq!(exponent, [2, 3, 1, 0, 1]);
-    rest[rest.len() - key.public_modulus_len()..].to_vec()
 }
 
 /// An odd number of so many bits, which is as good as a modulus for who only looks at it.
@@ -253,7 +130,7 @@ fn each_algorithm_takes_its_signature_and_no_other() {
             _ => Signer::rsa(),
         };
         let set = whole(&[with(&signer.named("k"), &json!({ "alg": algorithm.name() }))]);
-        let signature = signer.sign(algorithm);
+        let signature = signer.sign(algorithm, MESSAGE);
         assert!(verifies(&set, Some("k"), algorithm, &signature), "{algorithm}");
         assert!(verifies(&set, None, algorithm, &signature), "{algorithm}");
         let fitting = set.find(Some("k"), algorithm).unwrap();
@@ -281,7 +158,7 @@ fn high_and_low_s_are_both_good() {
     let order = base64url::decode(ORDER).unwrap();
     let signer = Signer::ec(Algorithm::Es256);
     let set = whole(&[signer.jwk()]);
-    let signature = signer.sign(Algorithm::Es256);
+    let signature = signer.sign(Algorithm::Es256, MESSAGE);
     let (r, s) = signature.split_at(32);
     let mut other_s = [0_u8; 32];
     let mut borrow = false;
@@ -313,7 +190,7 @@ fn a_key_without_alg_is_for_its_family_and_no_other() {
             let found = set.find(Some("k"), algorithm).map(|_| ());
             let only = set.find(None, algorithm).map(|_| ());
             if family.contains(&algorithm) {
-                assert!(verifies(&set, Some("k"), algorithm, &signer.sign(algorithm)));
+                assert!(verifies(&set, Some("k"), algorithm, &signer.sign(algorithm, MESSAGE)));
                 assert_eq!(only, Ok(()));
             } else {
                 assert_eq!(found, Err(NoKey::OtherAlgorithm), "{algorithm}");
@@ -343,7 +220,10 @@ fn ed25519_has_two_names() {
     for alg in ["EdDSA", "Ed25519"] {
         let signer = Signer::ed25519();
         let set = whole(&[with(&signer.jwk(), &json!({ "alg": alg }))]);
-        assert!(verifies(&set, None, Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa)), "{alg}");
+        assert!(
+            verifies(&set, None, Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa, MESSAGE)),
+            "{alg}"
+        );
     }
 }
 
@@ -360,12 +240,12 @@ fn different_keys_of_one_kid_are_all_tried() {
     let tried: Vec<bool> = signers
         .iter()
         .map(|signer| {
-            verifies(&set, Some("a\nb"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa))
+            verifies(&set, Some("a\nb"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa, MESSAGE))
         })
         .collect();
     assert_eq!(tried, [true, true, true, true, false]);
     assert_eq!(texts(&skipped), [r#"key "a\nb": too many different keys have its kid"#]);
-    assert!(verifies(&set, Some("a\nb"), Algorithm::Es256, &ec.sign(Algorithm::Es256)));
+    assert!(verifies(&set, Some("a\nb"), Algorithm::Es256, &ec.sign(Algorithm::Es256, MESSAGE)));
     assert_eq!(set.len(), 5);
 }
 
@@ -373,7 +253,7 @@ fn different_keys_of_one_kid_are_all_tried() {
 fn a_key_of_another_kid_does_not_verify() {
     let (one, two) = (Signer::ed25519(), Signer::ed25519());
     let set = whole(&[one.named("one"), two.named("two")]);
-    let signature = one.sign(Algorithm::EdDsa);
+    let signature = one.sign(Algorithm::EdDsa, MESSAGE);
     assert!(verifies(&set, Some("one"), Algorithm::EdDsa, &signature));
     assert!(!verifies(&set, Some("two"), Algorithm::EdDsa, &signature));
 }
@@ -383,8 +263,8 @@ fn a_token_without_kid_gets_the_only_key_that_fits() {
     let (ed25519, ec) = (Signer::ed25519(), Signer::ec(Algorithm::Es256));
     // a key may have no name either
     let set = whole(&[ed25519.jwk(), ec.named("a"), Signer::ec(Algorithm::Es384).named("b")]);
-    assert!(verifies(&set, None, Algorithm::EdDsa, &ed25519.sign(Algorithm::EdDsa)));
-    assert!(verifies(&set, None, Algorithm::Es256, &ec.sign(Algorithm::Es256)));
+    assert!(verifies(&set, None, Algorithm::EdDsa, &ed25519.sign(Algorithm::EdDsa, MESSAGE)));
+    assert!(verifies(&set, None, Algorithm::Es256, &ec.sign(Algorithm::Es256, MESSAGE)));
     assert_eq!(set.find(None, Algorithm::Rs256).unwrap_err(), NoKey::NoneFits);
     let set = whole(&[ec.named("a"), Signer::ec(Algorithm::Es256).named("b")]);
     assert_eq!(set.find(None, Algorithm::Es256).unwrap_err(), NoKey::Ambiguous);
@@ -394,7 +274,7 @@ fn a_token_without_kid_gets_the_only_key_that_fits() {
 #[test]
 fn equal_keys_under_several_names_count_as_one_without_a_kid() {
     let (one, other) = (Signer::rsa(), Signer::ec(Algorithm::Es256));
-    let signature = one.sign(Algorithm::Rs256);
+    let signature = one.sign(Algorithm::Rs256, MESSAGE);
     let nameless = one.jwk();
     let unnamed = |kid: Value| {
         let mut key = one.jwk();
@@ -612,7 +492,7 @@ fn without_its_feature_ml_dsa_is_an_unknown_type() {
 #[test]
 fn a_key_that_cannot_be_used_is_named_and_breaks_nothing() {
     let good = Signer::ed25519();
-    let signature = good.sign(Algorithm::EdDsa);
+    let signature = good.sign(Algorithm::EdDsa, MESSAGE);
     for (bad, reason) in unusable() {
         let document = format!(r#"{{"keys":[{bad},{}]}}"#, good.named("good"));
         let (set, skipped) = parse(&document).unwrap();
@@ -696,10 +576,7 @@ fn y_of_small_order() -> Vec<[u8; 32]> {
         "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
     ];
-    let mut all: Vec<_> = of_order_8
-        .iter()
-        .map(|hex| std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()))
-        .collect();
+    let mut all: Vec<_> = of_order_8.iter().map(|y| hex(y).try_into().unwrap()).collect();
     all.extend([y(0, 0, 0), y(1, 0, 0)]);
     all.extend([0xec, 0xed, 0xee].map(|low| y(low, 0xff, 0x7f)));
     all
@@ -742,7 +619,7 @@ fn leading_zeros_of_a_number_are_taken_off() {
     let zeros = with(&signer.named("k"), &json!({ "n": b64(&n), "e": b64(&[0, 1, 0, 1]) }));
     let set = whole(&[zeros, signer.named("k")]);
     assert_eq!(set.len(), 1, "it is the same key");
-    assert!(verifies(&set, Some("k"), Algorithm::Rs256, &signer.sign(Algorithm::Rs256)));
+    assert!(verifies(&set, Some("k"), Algorithm::Rs256, &signer.sign(Algorithm::Rs256, MESSAGE)));
 }
 
 #[test]
@@ -756,7 +633,7 @@ fn unknown_members_and_certificates_are_ignored() {
     let document = json!({ "next": [1, { "keys": 2 }], "keys": [key] }).to_string();
     let (set, skipped) = parse(&document).unwrap();
     assert_eq!(skipped, []);
-    assert!(verifies(&set, Some("k"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa)));
+    assert!(verifies(&set, Some("k"), Algorithm::EdDsa, &signer.sign(Algorithm::EdDsa, MESSAGE)));
 }
 
 // rule: key-limits

@@ -32,16 +32,14 @@ impl ExtraRequests {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::testing::{clock, secs};
 
     // rule: fetch-budget
     #[test]
     fn two_extra_requests_in_a_window() {
-        let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
-        let window = Duration::from_secs(30);
+        let clock = clock();
+        let window = secs(30);
         let extra = ExtraRequests::default();
         let take = |window| extra.take(window, Moment::now(&clock));
         assert!(take(Some(window)));

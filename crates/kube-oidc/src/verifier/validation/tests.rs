@@ -1,12 +1,14 @@
 //! Each check at its limit and one past it, what is said of it, and that all of them agree.
 
-use std::time::{Duration, SystemTime};
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{algorithm::Algorithm, issuer::Issuer};
+use crate::{
+    algorithm::Algorithm,
+    issuer::Issuer,
+    testing::{at, secs},
+};
 
 const IAT: u64 = 1_795_243_626;
 const NBF: u64 = IAT + 10;
@@ -49,10 +51,6 @@ fn names() -> Names {
     Issuer::new(ISSUER.parse().unwrap()).add_alias(OTHER_NAME).names(Arc::new(()))
 }
 
-fn at(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
 fn with_payload<T>(claims: &Value, check: impl FnOnce(&Payload<'_>) -> T) -> T {
     let text = claims.to_string();
     check(&Payload::parse(&text, true).unwrap())
@@ -90,7 +88,7 @@ fn the_end_is_exact() {
         Err(InvalidToken::Expired {
             expired_at: at(EXP),
             now: at(EXP + LEEWAY),
-            leeway: Duration::from_secs(LEEWAY),
+            leeway: secs(LEEWAY),
         })
     );
     let strict = Validation { leeway: Duration::ZERO, ..usual };
@@ -107,7 +105,7 @@ fn the_start_is_exact() {
         Err(InvalidToken::NotYetValid {
             not_before: at(NBF),
             now: at(NBF - LEEWAY - 1),
-            leeway: Duration::from_secs(LEEWAY),
+            leeway: secs(LEEWAY),
         })
     );
     let without_nbf = without("nbf");
@@ -117,7 +115,7 @@ fn the_start_is_exact() {
         Err(InvalidToken::IssuedInFuture {
             issued_at: at(IAT),
             now: at(IAT - LEEWAY - 1),
-            leeway: Duration::from_secs(LEEWAY),
+            leeway: secs(LEEWAY),
         })
     );
     assert_eq!(check(&usual, &without("iat"), NBF - LEEWAY), Ok(()));
@@ -125,29 +123,24 @@ fn the_start_is_exact() {
 
 #[test]
 fn the_age_is_exact_and_has_no_leeway() {
-    let limited = Validation { max_age: Some(Duration::from_secs(600)), ..usual() };
+    let limited = Validation { max_age: Some(secs(600)), ..usual() };
     assert_eq!(check(&limited, &claims(), IAT + 599), Ok(()));
     assert_eq!(
         check(&limited, &claims(), IAT + 600),
-        Err(InvalidToken::TooOld {
-            issued_at: at(IAT),
-            now: at(IAT + 600),
-            limit: Duration::from_secs(600),
-        })
+        Err(InvalidToken::TooOld { issued_at: at(IAT), now: at(IAT + 600), limit: secs(600) })
     );
     assert_eq!(check(&limited, &without("iat"), IAT + 599), Err(InvalidToken::MissingIssuedAt));
 }
 
 #[test]
 fn the_lifetime_is_exact() {
-    let limited =
-        |seconds| Validation { max_lifetime: Some(Duration::from_secs(seconds)), ..usual() };
+    let limited = |seconds| Validation { max_lifetime: Some(secs(seconds)), ..usual() };
     assert_eq!(check(&limited(EXP - IAT), &claims(), NBF), Ok(()));
     assert_eq!(
         check(&limited(EXP - IAT - 1), &claims(), NBF),
         Err(InvalidToken::LifetimeTooLong {
-            lifetime: Duration::from_secs(EXP - IAT),
-            limit: Duration::from_secs(EXP - IAT - 1),
+            lifetime: secs(EXP - IAT),
+            limit: secs(EXP - IAT - 1),
         })
     );
     assert_eq!(check(&limited(EXP), &without("iat"), NBF), Err(InvalidToken::MissingIssuedAt));
@@ -311,7 +304,7 @@ fn what_is_well_is_told_in_words() {
 #[test]
 fn everything_that_is_wrong_is_told_at_once() {
     let strict = Validation {
-        max_lifetime: Some(Duration::from_secs(1)),
+        max_lifetime: Some(secs(1)),
         audiences: Arc::from(["vault".to_owned()]),
         ..usual()
     };
@@ -338,7 +331,7 @@ fn times_are_those_of_the_token() {
         (times.issued_at, times.not_before, times.warn_after, times.expires_at),
         (Some(at(IAT)), Some(at(NBF)), Some(at(WARN_AFTER)), at(EXP))
     );
-    assert_eq!((times.leeway, times.checked_at), (Duration::from_secs(LEEWAY), at(NBF)));
+    assert_eq!((times.leeway, times.checked_at), (secs(LEEWAY), at(NBF)));
 }
 
 proptest! {
@@ -354,8 +347,8 @@ proptest! {
         reject_past_warn_after: bool,
     ) {
         let validation = Validation {
-            leeway: Duration::from_secs(leeway),
-            max_age: max_age.map(Duration::from_secs),
+            leeway: secs(leeway),
+            max_age: max_age.map(secs),
             reject_past_warn_after,
             ..usual()
         };

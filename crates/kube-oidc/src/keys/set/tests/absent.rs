@@ -23,7 +23,10 @@ fn null_and_empty_lists_are_absent_members() {
             }
             let set = whole(std::slice::from_ref(&key));
             let [algorithm, ..] = set.describe()[0].algorithms[..] else { panic!("{key}") };
-            assert!(verifies(&set, Some("k"), algorithm, &signer.sign(algorithm)), "{key}");
+            assert!(
+                verifies(&set, Some("k"), algorithm, &signer.sign(algorithm, MESSAGE)),
+                "{key}"
+            );
         }
     }
     let mut key = Signer::ed25519().jwk();

@@ -44,10 +44,8 @@ struct Counts {
 
 /// Checks every vector of a file against its verdict.
 fn check(name: &str, algorithm: Algorithm) -> Counts {
-    let path = format!("{}/../../tests/fixtures/wycheproof/{name}", env!("CARGO_MANIFEST_DIR"));
-    let groups: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let mut counts = Counts::default();
-    for group in &groups {
+    for group in &vectors(&format!("wycheproof/{name}")) {
         let file = group["file"].as_str().unwrap();
         let set = parse_keys(&[jwk(&group["publicKey"])]).ok().map(|(set, _)| set);
         // PS256 is one of many ways to use PSS: MGF1 by SHA-256 too, and a salt as long as its digest
@@ -60,7 +58,7 @@ fn check(name: &str, algorithm: Algorithm) -> Counts {
         let is_ours = group["sLen"] == salt && group["mgfSha"] == group["sha"];
         for test in group["tests"].as_array().unwrap() {
             let id = test["tcId"].as_u64().unwrap();
-            let (message, signature) = (hex(&test["msg"]), hex(&test["sig"]));
+            let (message, signature) = (bytes(&test["msg"]), bytes(&test["sig"]));
             let taken = set.as_ref().is_some_and(|set| {
                 set.find(None, algorithm).unwrap().signer(&message, &signature).is_some()
             });
@@ -81,20 +79,18 @@ fn check(name: &str, algorithm: Algorithm) -> Counts {
     counts
 }
 
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap();
-    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(byte).collect()
+fn bytes(value: &Value) -> Vec<u8> {
+    hex(value.as_str().unwrap())
 }
 
 /// A key as Wycheproof has it, as an issuer would publish it.
 fn jwk(key: &Value) -> Value {
     if key["modulus"].is_string() {
-        let (n, e) = (hex(&key["modulus"]), hex(&key["publicExponent"]));
+        let (n, e) = (bytes(&key["modulus"]), bytes(&key["publicExponent"]));
         return json!({ "kty": "RSA", "n": b64(&n), "e": b64(&e) });
     }
     if key["pk"].is_string() {
-        return json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(&hex(&key["pk"])) });
+        return json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(&bytes(&key["pk"])) });
     }
     let crv = match key["curve"].as_str().unwrap() {
         "secp256r1" => "P-256",
@@ -102,7 +98,7 @@ fn jwk(key: &Value) -> Value {
         "secp521r1" => "P-521",
         other => panic!("{other} is no curve of ours"),
     };
-    let point = hex(&key["uncompressed"]);
+    let point = bytes(&key["uncompressed"]);
     let (x, y) = point[1..].split_at(coordinate_length(crv));
     json!({ "kty": "EC", "crv": crv, "x": b64(x), "y": b64(y) })
 }
