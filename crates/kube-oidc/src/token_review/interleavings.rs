@@ -1,45 +1,21 @@
 //! Requests that ask about one token in the orders that threads seldom have: see `sync.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use shuttle::future::{block_on, spawn, yield_now};
 
 use super::{
     answers::Answers,
-    tests::{answers, ask, clock, good},
-    *,
+    tests::{Reviews, ask, good},
 };
-use crate::{error::Reason, sync::in_many_orders};
-
-/// Answers after a while, if it does.
-#[derive(Debug)]
-struct ApiServer {
-    answers: AtomicBool,
-    calls: AtomicUsize,
-}
-
-impl ApiServer {
-    fn that(answers: bool) -> Arc<Self> {
-        Arc::new(Self { answers: answers.into(), calls: AtomicUsize::new(0) })
-    }
-}
-
-impl Reviewer for ApiServer {
-    fn review<'a>(&'a self, _: ReviewRequest<'a>) -> ReviewFuture<'a> {
-        Box::pin(async {
-            self.calls.fetch_add(1, Ordering::SeqCst);
-            yield_now().await;
-            let answers = self.answers.load(Ordering::SeqCst);
-            if answers { Ok(good()) } else { Err(ReviewError::new("it is away")) }
-        })
-    }
-}
+use crate::{
+    error::Reason,
+    sync::in_many_orders,
+    testing::{ReviewReply, SECOND},
+};
 
 /// Several ask at once, and one of them goes away.
-async fn several_are_told(answers: &Arc<Answers>, told: Result<(), Reason>) {
+async fn several_ask(answers: &Arc<Answers>, expected: Result<(), Reason>) {
     let asking = || {
         let answers = Arc::clone(answers);
         spawn(async move { ask(&answers).await })
@@ -47,7 +23,7 @@ async fn several_are_told(answers: &Arc<Answers>, told: Result<(), Reason>) {
     let (gone, askers) = (asking(), [(); 3].map(|()| asking()));
     gone.abort();
     for asker in askers {
-        assert_eq!(asker.await.unwrap(), told);
+        assert_eq!(asker.await.unwrap(), expected);
     }
 }
 
@@ -55,10 +31,9 @@ async fn several_are_told(answers: &Arc<Answers>, told: Result<(), Reason>) {
 fn who_asks_at_the_same_time_shares_one_call() {
     in_many_orders(|| {
         block_on(async {
-            let api_server = ApiServer::that(true);
-            let answers = answers(Arc::clone(&api_server), &clock());
-            several_are_told(&answers, Ok(())).await;
-            assert_eq!(api_server.calls.load(Ordering::SeqCst), 1);
+            let Reviews { reviewer, answers, .. } = Reviews::new();
+            several_ask(&answers, Ok(())).await;
+            assert_eq!(reviewer.calls(), 1);
         });
     });
 }
@@ -67,13 +42,12 @@ fn who_asks_at_the_same_time_shares_one_call() {
 fn no_answer_is_shared_too_and_an_earlier_one_is_nobodys() {
     in_many_orders(|| {
         block_on(async {
-            let (api_server, clock) = (ApiServer::that(true), clock());
-            let answers = answers(Arc::clone(&api_server), &clock);
+            let Reviews { reviewer, clock, answers } = Reviews::new();
             assert_eq!(ask(&answers).await, Ok(()));
-            clock.advance(Duration::from_secs(60));
-            api_server.answers.store(false, Ordering::SeqCst);
-            several_are_told(&answers, Err(Reason::ReviewUnavailable)).await;
-            assert_eq!(api_server.calls.load(Ordering::SeqCst), 2);
+            clock.advance(60 * SECOND);
+            reviewer.set(ReviewReply::Fail);
+            several_ask(&answers, Err(Reason::ReviewUnavailable)).await;
+            assert_eq!(reviewer.calls(), 2);
         });
     });
 }
@@ -82,13 +56,13 @@ fn no_answer_is_shared_too_and_an_earlier_one_is_nobodys() {
 fn probe_of_several_requests_is_one_call_and_ends_failing() {
     in_many_orders(|| {
         block_on(async {
-            let (api_server, clock) = (ApiServer::that(false), clock());
-            let answers = answers(Arc::clone(&api_server), &clock);
+            let Reviews { reviewer, clock, answers } = Reviews::new();
+            reviewer.set(ReviewReply::Fail);
             for _ in 0..2 {
                 assert_eq!(ask(&answers).await, Err(Reason::ReviewUnavailable));
-                clock.advance(Duration::from_secs(1));
+                clock.advance(SECOND);
             }
-            api_server.answers.store(true, Ordering::SeqCst);
+            reviewer.set(good());
             let askers = [(); 3].map(|()| {
                 let answers = Arc::clone(&answers);
                 spawn(async move { ask(&answers).await })
@@ -101,7 +75,7 @@ fn probe_of_several_requests_is_one_call_and_ends_failing() {
             while ask(&answers).await.is_err() {
                 yield_now().await;
             }
-            assert_eq!(api_server.calls.load(Ordering::SeqCst), 3);
+            assert_eq!(reviewer.calls(), 3);
         });
     });
 }

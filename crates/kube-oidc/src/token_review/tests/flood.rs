@@ -2,24 +2,15 @@
 
 use super::*;
 
-/// Confirms every token, and each answer needs a permit.
-#[derive(Debug)]
-struct Slow(Semaphore);
-
-impl Slow {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Semaphore::new(0)))
-    }
-}
-
-impl Reviewer for Slow {
-    fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
-        Box::pin(async move {
-            let (subject, _) = request.token().split_once('/').unwrap();
-            self.0.acquire().await.unwrap().forget();
-            Ok(ReviewStatus { username: subject.to_owned(), ..good() })
-        })
-    }
+/// Reviews that confirm tokens like `subject/1`, and whose replies are held back.
+fn held_reviews() -> (Arc<ScriptedReviewer>, Arc<Answers>) {
+    let Reviews { reviewer, answers, .. } = Reviews::new();
+    reviewer.set(ReviewReply::StatusOf(|token| {
+        let (subject, _) = token.split_once('/').unwrap();
+        ReviewStatus { username: subject.to_owned(), ..good() }
+    }));
+    reviewer.hold();
+    (reviewer, answers)
 }
 
 /// Asks about a token of a subject.
@@ -27,13 +18,13 @@ fn spawn(
     answers: &Arc<Answers>,
     subject: &str,
     number: usize,
-) -> tokio::task::JoinHandle<Result<(), VerifyError>> {
+) -> JoinHandle<Result<(), VerifyError>> {
     let (answers, token) = (Arc::clone(answers), format!("{subject}/{number}"));
     let expected = Expected { username: subject.to_owned(), ..expected() };
     tokio::spawn(async move { answers.ask(token.as_bytes(), expected).await })
 }
 
-async fn assert_too_many(asking: tokio::task::JoinHandle<Result<(), VerifyError>>) {
+async fn assert_too_many(asking: JoinHandle<Result<(), VerifyError>>) {
     let Err(VerifyError::ReviewUnavailable(unavailable)) = asking.await.unwrap() else {
         panic!("there was a permit");
     };
@@ -44,13 +35,12 @@ async fn assert_too_many(asking: tokio::task::JoinHandle<Result<(), VerifyError>
 // rule: review-permits
 #[tokio::test]
 async fn one_token_takes_one_permit_however_many_requests_wait() {
-    let api_server = Slow::new();
-    let answers = answers(api_server.clone(), &clock());
+    let (reviewer, answers) = held_reviews();
     let flood: Vec<_> = (0..2_000).map(|_| spawn(&answers, "flood", 0)).collect();
     let other = spawn(&answers, "other", 0);
     until(|| answers.calls_in_flight() >= 2).await;
     assert_eq!(answers.calls_in_flight(), 2);
-    api_server.0.add_permits(2);
+    reviewer.release();
     for asking in flood.into_iter().chain([other]) {
         asking.await.unwrap().unwrap();
     }
@@ -60,8 +50,7 @@ async fn one_token_takes_one_permit_however_many_requests_wait() {
 // rule: review-permits
 #[tokio::test]
 async fn one_subject_takes_at_most_a_quarter_of_the_permits() {
-    let api_server = Slow::new();
-    let answers = answers(api_server.clone(), &clock());
+    let (reviewer, answers) = held_reviews();
     let flood: Vec<_> = (0..256).map(|number| spawn(&answers, "flood", number)).collect();
     until(|| answers.calls_in_flight() >= 256).await;
     assert_too_many(spawn(&answers, "flood", 256)).await;
@@ -71,7 +60,7 @@ async fn one_subject_takes_at_most_a_quarter_of_the_permits() {
         (0..768).map(|number| spawn(&answers, &format!("subject {number}"), 0)).collect();
     until(|| answers.calls_in_flight() >= 1_024).await;
     assert_too_many(spawn(&answers, "one too many", 0)).await;
-    api_server.0.add_permits(1_024);
+    reviewer.release();
     for asking in flood.into_iter().chain(others).chain([waiting]) {
         asking.await.unwrap().unwrap();
     }
