@@ -3,22 +3,20 @@
 //! held against a model of what the issuers published, as both read the same keys.
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
-    time::{Duration, SystemTime},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::{
-    clock::{Clock, ManualClock, Moment},
+    clock::{ManualClock, Moment},
     error::Reason,
-    keys::source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+    keys::source::FetchResponse,
+    testing::{FetchReply, ScriptedFetcher, Signer, at, clock, in_cluster_issuer, key_set, secs},
 };
 
 const AUDIENCE: &str = "orders";
@@ -33,6 +31,9 @@ const ISSUERS: [(&str, &str); 4] = [
 
 const API_SERVER: &str = "https://10.0.0.1";
 
+/// The document with the name that the API server reports.
+const NAMES: &str = "https://10.0.0.1/.well-known/openid-configuration";
+
 /// The issuer that learns its names.
 const POD: usize = 3;
 
@@ -40,28 +41,20 @@ const POD: usize = 3;
 const REPORTED: [&str; 4] =
     ["https://pod.test", "https://moved.test", "https://own.test", "https://shared.test"];
 
-const FORMER_FOR: Duration = Duration::from_secs(700);
+const FORMER_FOR: Duration = secs(700);
 
 /// The lifetimes that the issuers send with their sets, in seconds: none, long and short.
 const LIFETIMES: [Option<u64>; 4] = [None, Some(3_000), Some(60), Some(60)];
 
-const MAX_STALE: Duration = Duration::from_secs(1_000);
+const MAX_STALE: Duration = secs(1_000);
 
 /// Names of keys: each is used for two different ones.
 const KIDS: [&str; 4] = ["one", "one", "two", "two"];
 
-fn start() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_250_000)
-}
-
-fn keys() -> &'static [Ed25519KeyPair; 4] {
-    static KEYS: OnceLock<[Ed25519KeyPair; 4]> = OnceLock::new();
-    KEYS.get_or_init(|| [(); 4].map(|()| Ed25519KeyPair::generate().unwrap()))
-}
-
-fn jwk(index: usize) -> Value {
-    let x = URL_SAFE_NO_PAD.encode(keys()[index].public_key().as_ref());
-    json!({ "kty": "OKP", "crv": "Ed25519", "kid": KIDS[index], "x": x })
+/// The private keys that `KIDS` names.
+fn signers() -> &'static [Signer; 4] {
+    static SIGNERS: OnceLock<[Signer; 4]> = OnceLock::new();
+    SIGNERS.get_or_init(|| [(); 4].map(|()| Signer::ed25519()))
 }
 
 const TOKENS: usize = 64;
@@ -118,11 +111,7 @@ fn mint(
     (from, until): (u64, u64),
     jti: &str,
 ) -> String {
-    let now = crate::clock::seconds(start());
-    let header = match kid {
-        Some(kid) => json!({ "alg": "EdDSA", "kid": kid }),
-        None => json!({ "alg": "EdDSA" }),
-    };
+    let now = Moment::now(&clock()).seconds();
     let mut payload = json!({
         "iss": iss, "aud": audiences, "exp": now + until, "nbf": now + from, "jti": jti,
         "iat": now + from,
@@ -134,33 +123,14 @@ fn mint(
     if until < 1_000_000 {
         payload["kubernetes.io"]["warnafter"] = json!(now + until / 2);
     }
-    let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
-    let message = format!("{}.{}", encode(header), encode(payload));
-    let signature = keys()[index].sign(message.as_bytes());
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    signers()[index].token(kid, &payload)
 }
 
-/// An issuer, and what must be known of it by now.
-#[derive(Debug, Default)]
-struct Site {
-    /// The keys whose bits are set. `None`: it does not answer.
-    keys: Option<u8>,
-    /// What the last fetch brought that brought a key at all.
-    brought: Option<Brought>,
-}
-
+/// The keys of the last fetch that brought any.
 #[derive(Clone, Copy, Debug)]
-struct Brought {
+struct FetchedKeys {
     keys: u8,
     at: Moment,
-}
-
-/// The key sets of all issuers.
-#[derive(Clone, Debug)]
-struct Published {
-    sites: Arc<Mutex<[Site; 4]>>,
-    names: Arc<Mutex<ReportedNames>>,
-    clock: ManualClock,
 }
 
 /// The names that the API server reports.
@@ -172,80 +142,100 @@ struct ReportedNames {
     read_at: [Option<Moment>; 4],
 }
 
-impl Published {
-    fn new() -> Self {
-        let clock = ManualClock::at(start());
-        Self { sites: Arc::default(), names: Arc::default(), clock }
-    }
-
-    fn names(&self) -> MutexGuard<'_, ReportedNames> {
-        self.names.lock().unwrap()
-    }
-
-    /// Whether the pod's cluster has this name.
-    fn is_pods(&self, name: &str) -> bool {
-        let names = self.names();
-        let index = REPORTED.iter().position(|reported| *reported == name).unwrap();
-        let since = names.read_at[index].map(|at| Moment::now(&self.clock).since(at));
-        names.read == Some(index) || since.is_some_and(|since| since < FORMER_FOR)
-    }
-
-    fn set(&self, issuer: usize, keys: Option<u8>) {
-        self.sites.lock().unwrap()[issuer].keys = keys;
-    }
-
-    fn brought(&self, issuer: usize) -> Option<Brought> {
-        self.sites.lock().unwrap()[issuer].brought
-    }
-
-    /// Whoever trusts it from now on knows nothing of it.
-    fn forget(&self, issuer: usize) {
-        self.sites.lock().unwrap()[issuer].brought = None;
-        if issuer == POD {
-            let mut names = self.names();
-            *names = ReportedNames { current: names.current, ..ReportedNames::default() };
-        }
-    }
+/// A model of the issuers: what each publishes, and what verifiers have fetched of it.
+struct Issuers {
+    fetcher: Arc<ScriptedFetcher>,
+    clock: ManualClock,
+    /// The keys whose bits are set. `None`: the issuer is unreachable.
+    published: [Option<u8>; 4],
+    fetched: [Option<FetchedKeys>; 4],
+    names: ReportedNames,
 }
 
-impl Fetch for Published {
-    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
-        if request.url() == format!("{API_SERVER}/.well-known/openid-configuration") {
-            let mut names = self.names();
-            let current = names.current;
-            names.read = Some(current);
-            names.read_at[current] = Some(Moment::now(&self.clock));
-            let document = json!({ "issuer": REPORTED[current] }).to_string();
-            return Box::pin(async move { Ok(FetchResponse::new(200, document)) });
-        }
-        let request = if request.url().starts_with(API_SERVER) {
-            request.with_url(format!("https://keys.test/{POD}"))
-        } else {
-            request
+impl Issuers {
+    fn new() -> Self {
+        let mut issuers = Self {
+            fetcher: Arc::default(),
+            clock: clock(),
+            published: [None; 4],
+            fetched: [None; 4],
+            names: ReportedNames::default(),
         };
-        let issuer: usize = request.url().rsplit('/').next().unwrap().parse().unwrap();
-        let site = &mut self.sites.lock().unwrap()[issuer];
-        let answer = site.keys;
-        if let Some(keys) = answer.filter(|keys| *keys != 0) {
-            site.brought = Some(Brought { keys, at: Moment::now(&self.clock) });
-        }
-        Box::pin(async move {
-            let keys = answer.ok_or_else(|| FetchError::new("it does not answer"))?;
-            let listed = (0..4).filter(|index| keys & 1 << index != 0).map(jwk);
-            let document = json!({ "keys": listed.collect::<Vec<_>>() }).to_string();
-            let response = FetchResponse::new(200, document);
-            Ok(match LIFETIMES[issuer] {
+        issuers.rename(0);
+        issuers
+    }
+
+    fn now(&self) -> Moment {
+        Moment::now(&self.clock)
+    }
+
+    fn publish(&mut self, issuer: usize, keys: Option<u8>) {
+        self.published[issuer] = keys;
+        let response = |keys: u8| {
+            let listed = (0..4).filter(|index| keys & 1 << index != 0);
+            let listed: Vec<_> = listed.map(|index| signers()[index].named(KIDS[index])).collect();
+            let response = FetchResponse::new(200, key_set(&listed));
+            match LIFETIMES[issuer] {
                 Some(seconds) => {
                     response.with_header("cache-control", &format!("max-age={seconds}"))
                 }
                 None => response,
-            })
-        })
+            }
+        };
+        let reply = keys.map_or(FetchReply::Unreachable, |keys| response(keys).into());
+        self.fetcher.set(&jwks_uri(issuer), reply);
+    }
+
+    /// Has the API server report another name.
+    fn rename(&mut self, name: usize) {
+        self.names.current = name;
+        let document = json!({ "issuer": REPORTED[name] }).to_string();
+        self.fetcher.set(NAMES, FetchResponse::new(200, document));
+    }
+
+    /// Notes the fetches since the last time. Neither issuers nor clock have changed since then.
+    fn note_fetches(&mut self) {
+        let now = self.now();
+        for (request, _) in self.fetcher.take_requests() {
+            if request.url() == NAMES {
+                self.names.read = Some(self.names.current);
+                self.names.read_at[self.names.current] = Some(now);
+                continue;
+            }
+            let issuer = (0..ISSUERS.len()).find(|issuer| jwks_uri(*issuer) == request.url());
+            let issuer = issuer.expect("the URL of an issuer");
+            if let Some(keys) = self.published[issuer].filter(|keys| *keys != 0) {
+                self.fetched[issuer] = Some(FetchedKeys { keys, at: now });
+            }
+        }
+    }
+
+    /// Returns `true` if the pod's cluster has this name.
+    fn is_pods(&self, name: &str) -> bool {
+        let index = REPORTED.iter().position(|reported| *reported == name).unwrap();
+        let since = self.names.read_at[index].map(|at| self.now().since(at));
+        self.names.read == Some(index) || since.is_some_and(|since| since < FORMER_FOR)
+    }
+
+    /// Forgets the fetches of an issuer that is removed.
+    fn forget(&mut self, issuer: usize) {
+        self.fetched[issuer] = None;
+        if issuer == POD {
+            let current = self.names.current;
+            self.names = ReportedNames { current, ..ReportedNames::default() };
+        }
+    }
+}
+
+fn jwks_uri(issuer: usize) -> String {
+    match issuer {
+        POD => format!("{API_SERVER}/openid/v1/jwks"),
+        _ => format!("https://keys.test/{issuer}"),
     }
 }
 
 #[derive(Clone, Debug)]
-enum CheckResult {
+enum Step {
     Publish(usize, Option<u8>),
     Rename(usize),
     Refresh,
@@ -258,26 +248,26 @@ enum CheckResult {
     Verify(usize),
 }
 
-fn step() -> impl Strategy<Value = CheckResult> {
+fn step() -> impl Strategy<Value = Step> {
     let issuer = 0..ISSUERS.len();
     prop_oneof![
-        3 => (0..REPORTED.len()).prop_map(CheckResult::Rename),
+        3 => (0..REPORTED.len()).prop_map(Step::Rename),
         4 => (issuer.clone(), prop::option::weighted(0.8, 0..16_u8))
-            .prop_map(|(issuer, keys)| CheckResult::Publish(issuer, keys)),
-        6 => Just(CheckResult::Refresh),
-        3 => prop_oneof![1..100_u64, 100..1_500_u64, 1_000..100_000_u64].prop_map(CheckResult::Advance),
-        2 => (-2_000..2_000_i64).prop_map(CheckResult::SetClock),
-        1 => issuer.clone().prop_map(CheckResult::Remove),
-        2 => issuer.clone().prop_map(CheckResult::Add),
-        1 => (issuer, 0..4_usize).prop_map(|(issuer, key)| CheckResult::Distrust(issuer, key)),
-        1 => (0..TOKENS).prop_map(CheckResult::Deny),
-        6 => (0..TOKENS).prop_map(CheckResult::Verify),
+            .prop_map(|(issuer, keys)| Step::Publish(issuer, keys)),
+        6 => Just(Step::Refresh),
+        3 => prop_oneof![1..100_u64, 100..1_500_u64, 1_000..100_000_u64].prop_map(Step::Advance),
+        2 => (-2_000..2_000_i64).prop_map(Step::SetClock),
+        1 => issuer.clone().prop_map(Step::Remove),
+        2 => issuer.clone().prop_map(Step::Add),
+        1 => (issuer, 0..4_usize).prop_map(|(issuer, key)| Step::Distrust(issuer, key)),
+        1 => (0..TOKENS).prop_map(Step::Deny),
+        6 => (0..TOKENS).prop_map(Step::Verify),
     ]
 }
 
-/// Settings of the verifiers.
+/// Options of the verifiers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Manner {
+struct Options {
     digests: bool,
     strict: bool,
     /// Whether tokens for the API server too are rejected.
@@ -285,11 +275,10 @@ struct Manner {
 }
 
 /// One verifier that remembers and one that does not, which share their issuers and keys.
-struct World {
+struct WarmAndCold {
     warm: Verifier,
     cold: Verifier,
-    published: Published,
-    clock: ManualClock,
+    issuers: Issuers,
     runtime: Runtime,
     /// The issuer's name, and the `kid`.
     distrusted: Vec<(&'static str, &'static str)>,
@@ -298,27 +287,26 @@ struct World {
     callers: Vec<Option<Verified<ServiceAccountClaims>>>,
 }
 
-impl World {
-    fn new(manner: Manner) -> Self {
-        let Manner { digests, strict, guarded } = manner;
-        let published = Published::new();
-        let clock = published.clock.clone();
+impl WarmAndCold {
+    fn new(options: Options) -> Self {
+        let Options { digests, strict, guarded } = options;
+        let mut issuers = Issuers::new();
         for (issuer, keys) in [0b0001, 0b0010, 0b0101, 0b1000].into_iter().enumerate() {
             // no key in common at first
-            published.set(issuer, Some(keys));
+            issuers.publish(issuer, Some(keys));
         }
         let build = |tokens| {
-            let builder = Verifier::builder(trusted(0, &published))
-                .issuer(trusted(1, &published))
-                .issuer(trusted(2, &published))
-                .issuer(trusted(POD, &published))
+            let builder = Verifier::builder(trusted(0, &issuers.fetcher))
+                .issuer(trusted(1, &issuers.fetcher))
+                .issuer(trusted(2, &issuers.fetcher))
+                .issuer(trusted(POD, &issuers.fetcher))
                 .audience(AUDIENCE)
                 .max_stale(MAX_STALE)
                 .token_cache(tokens)
-                .clock(clock.clone());
+                .clock(issuers.clock.clone());
             let builder = if digests { builder.token_cache_digests() } else { builder };
             let builder = if strict {
-                builder.reject_past_warn_after().max_token_age(Duration::from_secs(4_000))
+                builder.reject_past_warn_after().max_token_age(secs(4_000))
             } else {
                 builder
             };
@@ -327,47 +315,47 @@ impl World {
         };
         let (warm, cold) = (build(1_000), build(0));
         cold.state.issuers.store(warm.state.issuers.load_full());
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let (distrusted, denied, callers) = (Vec::new(), Vec::new(), vec![None; TOKENS]);
-        let runtime = runtime.unwrap();
-        Self { warm, cold, published, clock, runtime, distrusted, denied, callers }
+        Self { warm, cold, issuers, runtime: paused_runtime(), distrusted, denied, callers }
     }
 
-    fn take(&mut self, step: &CheckResult) {
+    fn take(&mut self, step: &Step) {
         match *step {
-            CheckResult::Publish(issuer, keys) => self.published.set(issuer, keys),
-            CheckResult::Rename(name) => self.published.names().current = name,
-            CheckResult::Refresh => {
+            Step::Publish(issuer, keys) => self.issuers.publish(issuer, keys),
+            Step::Rename(name) => self.issuers.rename(name),
+            Step::Refresh => {
                 let _ = self.runtime.block_on(self.warm.refresh_keys());
+                self.issuers.note_fetches();
             }
-            CheckResult::Advance(seconds) => self.clock.advance(Duration::from_secs(seconds)),
-            CheckResult::SetClock(by) => {
-                let wall = crate::clock::seconds(self.clock.wall()).saturating_add_signed(by);
-                self.clock.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(wall));
+            Step::Advance(seconds) => self.issuers.clock.advance(secs(seconds)),
+            Step::SetClock(by) => {
+                let wall = self.issuers.now().seconds().saturating_add_signed(by);
+                self.issuers.clock.set_wall(at(wall));
             }
-            CheckResult::Remove(issuer) => {
+            Step::Remove(issuer) => {
                 let _ = self.warm.remove_cluster(ISSUERS[issuer].1);
-                self.published.forget(issuer);
+                self.issuers.forget(issuer);
             }
-            CheckResult::Add(issuer) => {
-                let _ = self.warm.add_issuer(trusted(issuer, &self.published));
+            Step::Add(issuer) => {
+                let _ = self.warm.add_issuer(trusted(issuer, &self.issuers.fetcher));
             }
-            CheckResult::Distrust(issuer, key) => {
+            Step::Distrust(issuer, key) => {
                 for verifier in [&self.warm, &self.cold] {
                     verifier.distrust_key(ISSUERS[issuer].0, KIDS[key]);
                 }
                 self.distrusted.push((ISSUERS[issuer].0, KIDS[key]));
             }
-            CheckResult::Deny(token) => {
+            Step::Deny(token) => {
                 for verifier in [&self.warm, &self.cold] {
                     verifier.deny_jti(&tokens()[token].jti);
                 }
                 self.denied.push(&tokens()[token].jti);
             }
-            CheckResult::Verify(token) => {
+            Step::Verify(token) => {
                 let token = &tokens()[token];
                 let verdict = self.runtime.block_on(self.warm.verify(&token.text));
-                self.check(token, &told(Some(verdict)));
+                self.issuers.note_fetches();
+                self.check(token, &outcome(Some(verdict)));
             }
         }
         self.cold.state.issuers.store(self.warm.state.issuers.load_full());
@@ -375,27 +363,26 @@ impl World {
 
     /// Whoever is accepted was signed by a key that the last good fetch of its cluster's issuer
     /// brought, not too long ago, and that nobody took back.
-    fn check(&self, token: &Minted, verdict: &Told) {
+    fn check(&self, token: &Minted, verdict: &Outcome) {
         let Some(Ok((cluster, _))) = verdict else { return };
         let issuer = ISSUERS.iter().position(|(_, name)| cluster.as_deref() == Some(name));
         let issuer = issuer.unwrap();
         if issuer == POD {
-            assert!(self.published.is_pods(token.iss), "a name that the cluster does not have");
+            assert!(self.issuers.is_pods(token.iss), "a name that the cluster does not have");
         } else {
             assert_eq!(ISSUERS[issuer].0, token.iss);
         }
         for (other, (name, _)) in ISSUERS.iter().enumerate() {
-            let lists = |brought: Brought| brought.keys & 1 << token.key != 0;
+            let lists = |fetched: FetchedKeys| fetched.keys & 1 << token.key != 0;
             let has_better_claim = issuer == POD && *name == token.iss;
-            let is_listed = self.published.brought(other).is_some_and(lists);
+            let is_listed = self.issuers.fetched[other].is_some_and(lists);
             assert!(!(has_better_claim && is_listed), "a key of the configured cluster");
         }
-        let brought = self.published.brought(issuer).expect("keys of an issuer without any");
-        assert!(brought.keys & 1 << token.key != 0, "a key that was withdrawn: {brought:?}");
-        let lifetime = Duration::from_secs(LIFETIMES[issuer].unwrap_or(600));
+        let fetched = self.issuers.fetched[issuer].expect("keys of an issuer without any");
+        assert!(fetched.keys & 1 << token.key != 0, "a key that was withdrawn: {fetched:?}");
+        let lifetime = secs(LIFETIMES[issuer].unwrap_or(600));
         // as of the clock that went further
-        let wall = self.clock.wall().duration_since(brought.at.wall).unwrap_or_default();
-        let age = wall.max(self.clock.monotonic() - brought.at.monotonic);
+        let age = self.issuers.now().since(fetched.at);
         assert!(age < lifetime + MAX_STALE, "a set of {age:?} ago");
         assert!(!self.distrusted.contains(&(token.iss, KIDS[token.key])), "a distrusted key");
         assert!(!self.denied.contains(&&*token.jti), "a denied token");
@@ -407,7 +394,7 @@ impl World {
         let mut remembered = 0;
         for (index, minted) in tokens().iter().enumerate() {
             let token = &minted.text;
-            let now = Moment::now(&self.clock);
+            let now = self.issuers.now();
             let cold = self.cold.state.verify_now(token.as_bytes(), now);
             // without a kid, another key of the set decides whether the only one that fits counts
             if let Some(caller) = self.callers[index].as_ref().filter(|_| minted.jti != NO_KID) {
@@ -416,9 +403,9 @@ impl World {
             if let Some(Ok(caller)) = &cold {
                 self.callers[index] = Some(caller.clone());
             }
-            let cold = told(cold);
+            let cold = outcome(cold);
             if let Some(recalled) = self.warm.state.recall(token.as_bytes(), now) {
-                prop_assert_eq!(told(Some(Ok(recalled))), cold.clone());
+                prop_assert_eq!(outcome(Some(Ok(recalled))), cold.clone());
                 remembered += 1;
             }
             let explained = self.warm.explain(token).verdict;
@@ -428,7 +415,7 @@ impl World {
                 }
                 None => prop_assert!(explained.is_err()),
             }
-            let warm = told(self.warm.verify_with_cached_keys(token));
+            let warm = outcome(self.warm.verify_with_cached_keys(token));
             self.check(minted, &warm);
             prop_assert_eq!(warm, cold);
         }
@@ -436,7 +423,7 @@ impl World {
     }
 }
 
-impl World {
+impl WarmAndCold {
     /// A caller has time left if and only if its token would be accepted, for the same reasons.
     fn compare_time_left(
         &self,
@@ -459,48 +446,35 @@ impl World {
     }
 }
 
-/// The files of a pod, which a custom fetcher does not read.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = std::env::temp_dir().join("kube-oidc-pod-of-the-verifier-tests");
-        std::fs::create_dir_all(&folder).unwrap();
-        for file in ["ca.crt", "token"] {
-            std::fs::write(folder.join(file), "").unwrap();
-        }
-        folder
-    })
+fn paused_runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-fn trusted(issuer: usize, published: &Published) -> Issuer {
+fn trusted(issuer: usize, fetcher: &Arc<ScriptedFetcher>) -> Issuer {
     let (name, cluster) = ISSUERS[issuer];
-    if issuer == POD {
-        let issuer = Issuer::in_cluster_at(API_SERVER, folder()).unwrap();
-        let issuer = issuer.accept_former_names_for(FORMER_FOR);
-        return issuer.with_fetcher(published.clone()).with_cluster(cluster);
-    }
-    Issuer::new(name.parse().unwrap())
-        .with_jwks_uri(format!("https://keys.test/{issuer}"))
-        .with_fetcher(published.clone())
-        .with_cluster(cluster)
+    let trusted = match issuer {
+        POD => in_cluster_issuer(API_SERVER).accept_former_names_for(FORMER_FOR),
+        _ => Issuer::new(name.parse().unwrap()).with_jwks_uri(jwks_uri(issuer)),
+    };
+    trusted.with_fetcher(Arc::clone(fetcher)).with_cluster(cluster)
 }
 
-type Told = Option<Result<(Option<String>, ServiceAccountClaims), Reason>>;
+type Outcome = Option<Result<(Option<String>, ServiceAccountClaims), Reason>>;
 
-fn told(verdict: Option<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> Told {
+fn outcome(verdict: Option<Result<Verified<ServiceAccountClaims>, VerifyError>>) -> Outcome {
     verdict.map(|verdict| match verdict {
         Ok(verified) => Ok((verified.cluster().map(str::to_owned), verified.claims().clone())),
         Err(error) => Err(error.reason()),
     })
 }
 
-fn live(steps: &[CheckResult], manner: Manner) -> Result<usize, TestCaseError> {
-    let mut world = World::new(manner);
+fn live(steps: &[Step], options: Options) -> Result<usize, TestCaseError> {
+    let mut verifiers = WarmAndCold::new(options);
     let mut remembered = 0;
-    world.take(&CheckResult::Refresh);
+    verifiers.take(&Step::Refresh);
     for step in steps {
-        world.take(step);
-        remembered += world.compare()?;
+        verifiers.take(step);
+        remembered += verifiers.compare()?;
     }
     Ok(remembered)
 }
@@ -514,20 +488,15 @@ proptest! {
         steps in prop::collection::vec(step(), 1..40),
         (digests, strict, guarded) in any::<(bool, bool, bool)>(),
     ) {
-        live(&steps, Manner { digests, strict, guarded })?;
+        live(&steps, Options { digests, strict, guarded })?;
     }
 }
 
 #[test]
 fn something_is_remembered_at_all() {
-    let steps = [
-        CheckResult::Verify(0),
-        CheckResult::Advance(60),
-        CheckResult::Advance(60),
-        CheckResult::Advance(600),
-    ];
+    let steps = [Step::Verify(0), Step::Advance(60), Step::Advance(60), Step::Advance(600)];
     let remembered: Vec<usize> = (1..=steps.len())
-        .map(|length| live(&steps[..length], Manner::default()).unwrap())
+        .map(|length| live(&steps[..length], Options::default()).unwrap())
         .collect();
     // the comparison itself verifies every good token, so from the second step on all are there
     assert!(remembered[0] > 0 && remembered[1] > remembered[0] && remembered[2] > remembered[1]);
@@ -537,17 +506,16 @@ fn something_is_remembered_at_all() {
 
 /// Tokens of the first issuer alone, verified once.
 fn remembering(tokens: usize, bytes: usize, count: usize) -> Vec<bool> {
-    let published = Published::new();
-    published.set(0, Some(1));
-    let verifier = Verifier::builder(trusted(0, &published))
+    let mut issuers = Issuers::new();
+    issuers.publish(0, Some(1));
+    let verifier = Verifier::builder(trusted(0, &issuers.fetcher))
         .audience(AUDIENCE)
         .token_cache(tokens)
         .token_cache_bytes(bytes)
-        .clock(published.clock.clone())
+        .clock(issuers.clock.clone())
         .build()
         .unwrap();
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(verifier.refresh_keys()).unwrap();
+    paused_runtime().block_on(verifier.refresh_keys()).unwrap();
     let minted: Vec<String> = (0..count)
         .map(|number| {
             mint(ISSUERS[0].0, &[AUDIENCE], 0, Some(KIDS[0]), (0, 1_000), &number.to_string())
@@ -582,15 +550,15 @@ fn as_much_is_remembered_as_was_asked_for() {
 // rule: cached-equals-uncached
 #[test]
 fn what_a_verifier_limits_ends_remembered_tokens_too() {
-    let steps = [CheckResult::Verify(1), CheckResult::Advance(149), CheckResult::Advance(1)];
-    let is_remembered = |steps: &[CheckResult]| {
-        let mut world = World::new(Manner { strict: true, ..Manner::default() });
-        world.take(&CheckResult::Refresh);
+    let steps = [Step::Verify(1), Step::Advance(149), Step::Advance(1)];
+    let is_remembered = |steps: &[Step]| {
+        let mut verifiers = WarmAndCold::new(Options { strict: true, ..Options::default() });
+        verifiers.take(&Step::Refresh);
         for step in steps {
-            world.take(step);
+            verifiers.take(step);
         }
-        let now = Moment::now(&world.clock);
-        world.warm.state.recall(tokens()[1].text.as_bytes(), now).is_some()
+        let now = verifiers.issuers.now();
+        verifiers.warm.state.recall(tokens()[1].text.as_bytes(), now).is_some()
     };
     assert!(is_remembered(&steps[..2]));
     assert!(!is_remembered(&steps));
@@ -599,23 +567,23 @@ fn what_a_verifier_limits_ends_remembered_tokens_too() {
 // rule: cache-key
 #[test]
 fn a_token_that_is_nearly_one_that_is_remembered_is_another() {
-    let mut world = World::new(Manner::default());
-    world.take(&CheckResult::Refresh);
+    let mut verifiers = WarmAndCold::new(Options::default());
+    verifiers.take(&Step::Refresh);
     let good = &tokens()[0].text;
-    assert!(matches!(world.warm.verify_with_cached_keys(good), Some(Ok(_))));
-    let now = Moment::now(&world.clock);
-    assert!(world.warm.state.recall(good.as_bytes(), now).is_some());
+    assert!(matches!(verifiers.warm.verify_with_cached_keys(good), Some(Ok(_))));
+    let now = verifiers.issuers.now();
+    assert!(verifiers.warm.state.recall(good.as_bytes(), now).is_some());
     for at in 0..good.len() {
         for other in [b'A', b'_', b'.', b'='] {
             let mut bytes = good.clone().into_bytes();
             if bytes[at] != other {
                 bytes[at] = other;
-                assert!(world.warm.state.recall(&bytes, now).is_none(), "{at}");
+                assert!(verifiers.warm.state.recall(&bytes, now).is_none(), "{at}");
             }
         }
-        assert!(world.warm.state.recall(&good.as_bytes()[at..], now).is_none() == (at > 0));
-        assert!(world.warm.state.recall(&good.as_bytes()[..at], now).is_none());
+        assert!(verifiers.warm.state.recall(&good.as_bytes()[at..], now).is_none() == (at > 0));
+        assert!(verifiers.warm.state.recall(&good.as_bytes()[..at], now).is_none());
     }
     let longer = format!("{good}A");
-    assert!(world.warm.state.recall(longer.as_bytes(), now).is_none());
+    assert!(verifiers.warm.state.recall(longer.as_bytes(), now).is_none());
 }

@@ -42,21 +42,22 @@ mod names {
         time::{Duration, Instant, SystemTime},
     };
 
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     use hyper_util::client::legacy::connect::dns::Name;
     use serde_json::json;
     use tokio::{sync::watch, time};
     use tower_service::Service;
 
     use super::*;
-    use crate::{Issuer, KeysUnavailableCause, Verifier, VerifyError};
+    use crate::{
+        Issuer, KeysUnavailableCause, Verifier, VerifyError,
+        testing::{Signer, key_set, secs},
+    };
 
-    const PATIENT: Duration = Duration::from_secs(30);
+    const PATIENT: Duration = secs(30);
 
     /// An issuer whose name resolves when it is let.
     struct Late {
-        key: Ed25519KeyPair,
+        signer: Signer,
         port: u16,
         let_through: watch::Sender<bool>,
         asked: watch::Receiver<u32>,
@@ -93,10 +94,8 @@ mod names {
 
     impl Late {
         fn start() -> Self {
-            let key = Ed25519KeyPair::generate().unwrap();
-            let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-            let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x });
-            let set = json!({ "keys": [jwk] }).to_string();
+            let signer = Signer::ed25519();
+            let set = key_set(&[signer.named("k")]);
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = listener.local_addr().unwrap().port();
             let (connections, connected) = watch::channel(0);
@@ -116,7 +115,7 @@ mod names {
             let resolver = Resolver { asked: asked_sender, let_through: waits };
             let dialer = Dialer::new(resolver);
             let fetcher = Arc::new(HttpFetcher { dialer, ..HttpFetcher::new() });
-            Self { key, port, let_through, asked, connected, fetcher }
+            Self { signer, port, let_through, asked, connected, fetcher }
         }
 
         fn verifier(&self, fetch_timeout: Duration) -> Verifier<serde_json::Value> {
@@ -135,11 +134,7 @@ mod names {
         fn token(&self) -> String {
             let exp = crate::clock::seconds(SystemTime::now()) + 600;
             let payload = json!({ "iss": self.url(), "aud": "orders", "exp": exp });
-            let encode = |part: serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
-            let header = encode(json!({ "alg": "EdDSA", "kid": "k" }));
-            let message = format!("{header}.{}", encode(payload));
-            let signature = URL_SAFE_NO_PAD.encode(self.key.sign(message.as_bytes()));
-            format!("{message}.{signature}")
+            self.signer.token(Some("k"), &payload)
         }
     }
 
