@@ -195,12 +195,12 @@ fn is_token68(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn read_from(place: &TokenHeader, headers: &[(HeaderName, &[u8])]) -> Result<String, NoToken> {
+    fn read_from(header: &TokenHeader, headers: &[(HeaderName, &[u8])]) -> Result<String, NoToken> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        let token = place.token(place.find(&mut map)?)?;
+        let token = header.token(header.find(&mut map)?)?;
         check(token)?;
         Ok(String::from_utf8(token.to_vec()).unwrap())
     }
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn another_header_is_the_only_one_that_is_read() {
         let name = HeaderName::from_static("x-workload-token");
-        let place = TokenHeader::named(name.clone());
-        let read = |headers: &[(HeaderName, &[u8])]| read_from(&place, headers);
+        let header = TokenHeader::named(name.clone());
+        let read = |headers: &[(HeaderName, &[u8])]| read_from(&header, headers);
         assert_eq!(read(&[(name.clone(), b"a.b.c")]).unwrap(), "a.b.c");
         assert_eq!(read(&[(name.clone(), b"Bearer a.b.c")]).unwrap(), "a.b.c");
         assert_eq!(read(&[]), Err(NoToken::NoCredentials));
@@ -319,12 +319,12 @@ mod tests {
     #[test]
     fn every_value_is_hidden() {
         let name = HeaderName::from_static("x-workload-token");
-        for place in [TokenHeader::default(), TokenHeader::named(name.clone())] {
+        for header in [TokenHeader::default(), TokenHeader::named(name.clone())] {
             let mut headers = HeaderMap::new();
             for value in ["Bearer a", "Basic b", "Bearer c"] {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(value));
-                headers.append(place.name(), HeaderValue::from_static(value));
-                let _ = place.find(&mut headers);
+                headers.append(header.name(), HeaderValue::from_static(value));
+                let _ = header.find(&mut headers);
                 assert!(headers.values().all(HeaderValue::is_sensitive));
             }
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use kube_oidc::{
     Issuer, Verified, Verifier,
-    token_review::{ReviewFuture, ReviewRequest, Reviewer},
+    token_review::{ReviewFuture, ReviewRequest, ReviewStatus, Reviewer},
 };
 use kube_oidc_testing::TestIssuer;
 use tower::ServiceExt as _;
@@ -22,14 +22,17 @@ use crate::{
     context::{Reviewed, TokenToReview},
 };
 
-/// Says yes to whoever the tests ask about, and no to all others.
-#[derive(Debug)]
-struct Always(bool);
+/// Authenticates the tokens of [`request`], or rejects them.
+#[derive(Clone, Copy, Debug)]
+enum Review {
+    Authenticates,
+    Rejects,
+}
 
-impl Reviewer for Always {
+impl Reviewer for Review {
     fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
-        let mut status = kube_oidc::token_review::ReviewStatus::default();
-        status.authenticated = self.0;
+        let mut status = ReviewStatus::default();
+        status.authenticated = matches!(self, Self::Authenticates);
         status.username = "system:serviceaccount:payments:checkout".to_owned();
         status.uid = "1c6e".to_owned();
         status.audiences = request.audiences().to_vec();
@@ -37,7 +40,7 @@ impl Reviewer for Always {
     }
 }
 
-fn verifier(issuer: &TestIssuer, reviewer: Option<Always>) -> Verifier {
+fn verifier(issuer: &TestIssuer, reviewer: Option<Review>) -> Verifier {
     let trusted =
         Issuer::new(issuer.url().parse().unwrap()).with_key_set(issuer.key_set().to_string());
     let trusted = match reviewer {
@@ -54,11 +57,11 @@ fn request(issuer: &TestIssuer) -> Request<()> {
     Request::builder().header("authorization", format!("Bearer {token}")).body(()).unwrap()
 }
 
-/// Keeps what each request has in its extensions.
+/// A service that keeps the extensions of its requests.
 #[derive(Clone, Default)]
-struct Keeping(Arc<Mutex<Vec<Extensions>>>);
+struct KeepExtensions(Arc<Mutex<Vec<Extensions>>>);
 
-impl Service<Request<()>> for Keeping {
+impl Service<Request<()>> for KeepExtensions {
     type Response = Response<Bytes>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Bytes>, Infallible>>;
@@ -73,7 +76,7 @@ impl Service<Request<()>> for Keeping {
     }
 }
 
-impl Keeping {
+impl KeepExtensions {
     fn last(&self) -> Extensions {
         self.0.lock().unwrap().pop().unwrap()
     }
@@ -94,45 +97,40 @@ fn is_reviewed(extensions: &Extensions) -> bool {
 // rule: review-route
 #[tokio::test]
 async fn the_token_is_gone_once_it_was_reviewed() {
-    let (issuer, inner) = (TestIssuer::start(), Keeping::default());
-    let layer = OidcAuthLayer::from(verifier(&issuer, Some(Always(true))));
+    let (issuer, inner) = (TestIssuer::start(), KeepExtensions::default());
+    let layer = OidcAuthLayer::from(verifier(&issuer, Some(Review::Authenticates)));
     let reviewed = layer.layer(RequireTokenReviewLayer::new().layer(inner.clone()));
-    let given = request(&issuer);
-    let again = given.headers()["authorization"].clone();
+    let request = request(&issuer);
     // one waits for its answer, the other one need not
     for _ in 0..2 {
-        let mut request = Request::new(());
-        request.headers_mut().insert("authorization", again.clone());
-        assert_eq!(reviewed.clone().oneshot(request).await.unwrap().status(), 200);
+        assert_eq!(reviewed.clone().oneshot(request.clone()).await.unwrap().status(), 200);
         let extensions = inner.last();
         assert!(!has_token(&extensions) && is_reviewed(&extensions));
         assert!(extensions.get::<Verified>().is_some());
     }
     // without a review it is there, for one further in
     let service = layer.layer(inner.clone());
-    assert_eq!(service.oneshot(request(&issuer)).await.unwrap().status(), 200);
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
     let extensions = inner.last();
     assert!(has_token(&extensions) && !is_reviewed(&extensions));
 }
 
 #[tokio::test]
 async fn the_token_is_gone_where_a_review_is_only_reported() {
-    let (issuer, inner) = (TestIssuer::start(), Keeping::default());
-    let layer = OidcAuthLayer::from(verifier(&issuer, Some(Always(false)))).dangerous_report_only();
+    let (issuer, inner) = (TestIssuer::start(), KeepExtensions::default());
+    let layer =
+        OidcAuthLayer::from(verifier(&issuer, Some(Review::Rejects))).dangerous_report_only();
     let reviewed = layer.layer(RequireTokenReviewLayer::new().layer(inner.clone()));
-    let given = request(&issuer);
-    let again = given.headers()["authorization"].clone();
+    let request = request(&issuer);
     for _ in 0..2 {
-        let mut request = Request::new(());
-        request.headers_mut().insert("authorization", again.clone());
-        assert_eq!(reviewed.clone().oneshot(request).await.unwrap().status(), 200);
+        assert_eq!(reviewed.clone().oneshot(request.clone()).await.unwrap().status(), 200);
         assert!(!has_token(&inner.last()));
     }
 }
 
 #[tokio::test]
 async fn where_nobody_can_review_no_token_is_left() {
-    let (issuer, inner) = (TestIssuer::start(), Keeping::default());
+    let (issuer, inner) = (TestIssuer::start(), KeepExtensions::default());
     let layer = OidcAuthLayer::from(verifier(&issuer, None));
     let service = layer.layer(inner.clone());
     assert_eq!(service.oneshot(request(&issuer)).await.unwrap().status(), 200);
@@ -143,19 +141,23 @@ async fn where_nobody_can_review_no_token_is_left() {
 #[tokio::test]
 async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     let (issuer, other) = (TestIssuer::start(), TestIssuer::start());
-    let inner = Keeping::default();
-    let yes = verifier(&other, Some(Always(true)));
-    let token = TokenToReview::new(&yes, b"of.another.request");
+    let inner = KeepExtensions::default();
+    let token =
+        TokenToReview::new(&verifier(&other, Some(Review::Authenticates)), b"of.another.request");
+    let request = |with_token: bool| {
+        let mut request = if with_token { request(&issuer) } else { Request::new(()) };
+        request.extensions_mut().insert(token.clone());
+        request.extensions_mut().insert(Reviewed);
+        request
+    };
     let open = || OidcAuthLayer::from(verifier(&issuer, None)).open_path("/open");
     let reporting = OidcAuthLayer::from(verifier(&issuer, None)).dangerous_report_only();
     for layer in [open(), open().optional(), reporting] {
         for (path, with_token) in [("/open", false), ("/", true), ("/", false)] {
-            let mut given = if with_token { request(&issuer) } else { Request::new(()) };
-            *given.uri_mut() = path.parse().unwrap();
-            given.extensions_mut().insert(token.clone());
-            given.extensions_mut().insert(Reviewed);
+            let mut request = request(with_token);
+            *request.uri_mut() = path.parse().unwrap();
             let before = inner.count();
-            let _ = layer.layer(inner.clone()).oneshot(given).await.unwrap();
+            let _ = layer.layer(inner.clone()).oneshot(request).await.unwrap();
             if inner.count() > before {
                 let extensions = inner.last();
                 assert!(!has_token(&extensions) && !is_reviewed(&extensions), "{path}");
@@ -164,12 +166,9 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     }
     // so nobody is let in by it
     for with_token in [true, false] {
-        let mut given = if with_token { request(&issuer) } else { Request::new(()) };
-        given.extensions_mut().insert(token.clone());
-        given.extensions_mut().insert(Reviewed);
         let reviewed = RequireTokenReviewLayer::new().layer(inner.clone());
         let service = open().optional().layer(reviewed);
-        assert_eq!(service.oneshot(given).await.unwrap().status(), 401);
+        assert_eq!(service.oneshot(request(with_token)).await.unwrap().status(), 401);
     }
     assert_eq!(inner.count(), 0);
 }
