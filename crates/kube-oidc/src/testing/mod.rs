@@ -1,11 +1,18 @@
 //! Helpers of the unit tests of this crate.
 
+#[cfg(test)]
 mod fetcher;
+#[cfg(test)]
 mod issuer;
+#[cfg(test)]
 mod reviewer;
+#[cfg(test)]
 mod signer;
+#[cfg(test)]
 mod tasks;
+#[cfg(test)]
 mod time;
+#[cfg(test)]
 mod vectors;
 
 pub(crate) use self::{
