@@ -1,11 +1,12 @@
 //! What a payload must hold to become claims, and what is left unsaid when it does not.
 
+mod custom;
 mod faults;
+mod names;
 
-use proptest::prelude::*;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::custom::Own;
 use super::{packed::Span, sealed::FromPayload, *};
 use crate::{
     error::Reason,
@@ -56,19 +57,19 @@ fn read<C: Claims>(payload: &str) -> Result<C::Kept, InvalidToken> {
 
 #[test]
 fn what_it_is_bound_to_is_told_by_kind_and_name() {
-    let told = |payload: &str, kubernetes| {
+    let bound_to = |payload: &str, kubernetes| {
         let payload = Payload::parse(payload, kubernetes).unwrap();
         payload.bound_to().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>()
     };
     assert_eq!(
-        told(&full().to_string(), true),
+        bound_to(&full().to_string(), true),
         ["pod checkout-7d9f8b6c5d-x2x4z", "node worker-1.example"]
     );
-    assert_eq!(told(APISERVER_PAYLOAD, true), ["secret checkout-binding"]);
+    assert_eq!(bound_to(APISERVER_PAYLOAD, true), ["secret checkout-binding"]);
     let nameless = with("/kubernetes.io/pod/name", None);
-    assert_eq!(told(&nameless.to_string(), true), ["node worker-1.example"]);
+    assert_eq!(bound_to(&nameless.to_string(), true), ["node worker-1.example"]);
     // claims of another type say nothing of it
-    assert_eq!(told(&full().to_string(), false), [""; 0]);
+    assert_eq!(bound_to(&full().to_string(), false), [""; 0]);
 }
 
 fn service_account(payload: &Value) -> Result<ServiceAccountClaims, InvalidToken> {
@@ -334,24 +335,6 @@ fn a_member_that_stands_twice_is_refused_wherever_it_is() {
     }
 }
 
-// rule: strict-json
-#[test]
-fn custom_claims_hold_nothing_that_the_strict_reader_rejects() {
-    let twice = r#"{"role":"user","role":"admin"}"#;
-    let deep = "[".repeat(40) + &"]".repeat(40);
-    for hidden in [twice, &deep] {
-        for object in [
-            json!({ "$serde_json::private::RawValue": hidden }),
-            json!({ "a": [{ "$serde_json::private::RawValue": hidden }] }),
-            json!({ "$serde_json::private::Number": hidden }),
-        ] {
-            let refusal = read::<Value>(&with("/profile", Some(object)).to_string()).unwrap_err();
-            assert_eq!(refusal.reason(), Reason::Claims);
-            assert!(refusal.to_string().contains("`$serde_json::private::`"), "{refusal}");
-        }
-    }
-}
-
 /// A token has no room for so many, so no limit of its own stands in the way: they are read, all of
 /// them and in their order.
 #[test]
@@ -392,106 +375,6 @@ fn a_payload_that_is_no_object_is_refused() {
     for payload in ["", "null", "[]", "{}", "{", &whole[1..], &format!("{whole} 1"), &deep(32)] {
         let refusal = Payload::parse(payload, true).unwrap_err();
         assert_eq!(refusal.reason(), Reason::Claims, "{payload}");
-    }
-}
-
-#[test]
-fn a_namespace_is_a_dns_label() {
-    let longest = "n".repeat(63);
-    for good in ["payments", "a", "0", "a-b", "a--b", "1-2", &longest] {
-        let claims = service_account(&named(good, "checkout")).unwrap();
-        assert_eq!(claims.namespace(), good);
-    }
-    let too_long = "n".repeat(64);
-    for bad in [
-        "", "-a", "a-", "a.b", "A", "payMents", "a_b", "a b", " a", "a\n", "a/b", "a:b", "ä", "*",
-        "a\u{0}", &too_long,
-    ] {
-        let refusal = service_account(&named(bad, "checkout")).unwrap_err();
-        assert_eq!(refusal.reason(), Reason::Claims, "{bad:?}");
-    }
-}
-
-#[test]
-fn the_name_of_an_object_is_a_dns_subdomain() {
-    // its labels have no limit of their own
-    let longest = "n".repeat(253);
-    let dotted = format!("{}.{}", "a".repeat(126), "b".repeat(126));
-    let good = ["checkout", "a", "0", "a-b", "a.b", "a.0-1.b", &longest, &dotted];
-    let too_long = "n".repeat(254);
-    let bad = [
-        "", ".", "a.", ".a", "a..b", "-a", "a-", "a-.b", "a.-b", "A", "a_b", "a b", "a\n", "a/b",
-        "a:b", "ä", &too_long,
-    ];
-    for name in good {
-        let claims = service_account(&named("payments", name)).unwrap();
-        assert_eq!(claims.service_account().name(), name);
-    }
-    for name in bad {
-        let refusal = service_account(&named("payments", name)).unwrap_err();
-        assert_eq!(refusal.reason(), Reason::Claims, "{name:?}");
-    }
-    for kind in ["pod", "node", "secret"] {
-        let bound = |name: &str, uid: &str| {
-            let object = json!({ "name": name, "uid": uid });
-            service_account(&with(&format!("/kubernetes.io/{kind}"), Some(object)))
-        };
-        for name in good {
-            let claims = bound(name, "1").unwrap();
-            let found = match kind {
-                "pod" => claims.pod().map(ObjectRef::name),
-                "node" => claims.node().map(NodeRef::name),
-                _ => claims.secret().map(ObjectRef::name),
-            };
-            assert_eq!(found, Some(name), "{kind}");
-        }
-        for name in bad {
-            assert_eq!(bound(name, "1").unwrap_err().reason(), Reason::Claims, "{kind} {name:?}");
-        }
-        for uid in ["", " ", "a b", "a\n", "ä", &"u".repeat(129)] {
-            assert_eq!(bound("a", uid).unwrap_err().reason(), Reason::Claims, "{kind} {uid:?}");
-        }
-        assert!(bound("a", &"u".repeat(128)).is_ok());
-    }
-}
-
-#[test]
-fn a_node_may_lack_its_uid_beside_a_pod() {
-    // an API server that does not find the pod's node still names it, without a uid
-    let without_uid = with("/kubernetes.io/node/uid", None);
-    let claims = service_account(&without_uid).unwrap();
-    let node = claims.node().unwrap();
-    assert_eq!((node.name(), node.uid()), ("worker-1.example", None));
-
-    let mut alone = without_uid.clone();
-    alone["kubernetes.io"].as_object_mut().unwrap().remove("pod");
-    let refusal = service_account(&alone).unwrap_err();
-    assert_eq!(refusal.reason(), Reason::Claims);
-}
-
-#[test]
-fn sub_must_be_the_service_account_of_the_claim() {
-    for sub in [
-        "",
-        "checkout",
-        "payments:checkout",
-        "system:serviceaccount:",
-        "system:serviceaccount:payments",
-        "system:serviceaccount:payments:",
-        "system:serviceaccount:payments:other",
-        "system:serviceaccount:other:checkout",
-        "system:serviceaccount:checkout:payments",
-        "system:serviceaccount:payments:checkout:",
-        "system:serviceaccount:payments:checkout:x",
-        "system:serviceaccount:payments:checkout ",
-        " system:serviceaccount:payments:checkout",
-        "System:serviceaccount:payments:checkout",
-        "system:serviceaccount:payments:checkou\u{442}",
-        "system:serviceaccounts:payments:checkout",
-        "system:node:payments:checkout",
-    ] {
-        let refusal = service_account(&with("/sub", Some(json!(sub)))).unwrap_err();
-        assert_eq!(refusal, InvalidToken::SubjectMismatch, "{sub:?}");
     }
 }
 
@@ -558,49 +441,6 @@ fn unknown_members_are_ignored() {
     }
 }
 
-/// Claims of an application's own.
-#[derive(Debug, PartialEq, Deserialize)]
-struct Own {
-    scope: String,
-    #[serde(default)]
-    level: u8,
-}
-
-#[test]
-fn own_claims_are_read_beside_the_registered_ones() {
-    let payload = r#"{"iss":"https://i.example","exp":7,"aud":"a","scope":"read","level":3,"x":1}"#;
-    let kept = read::<Own>(payload).unwrap();
-    assert_eq!(Own::claims(&kept), &Own { scope: "read".to_owned(), level: 3 });
-    let registered = Own::registered(&kept);
-    assert_eq!(registered.issuer(), "https://i.example");
-    assert_eq!(registered.subject(), None);
-    assert!(registered.audiences().eq(["a"]));
-    assert_eq!(registered.expires_at(), at(7));
-}
-
-#[test]
-fn own_claims_must_fit_their_type_and_have_the_registered_ones() {
-    for (payload, reason) in [
-        (r#"{"iss":"i","exp":7}"#, Reason::Claims),
-        (r#"{"iss":"i","exp":7,"scope":1}"#, Reason::Claims),
-        (r#"{"iss":"i","exp":7,"scope":"read","level":256}"#, Reason::Claims),
-        (r#"{"exp":7,"scope":"read"}"#, Reason::Claims),
-        (r#"{"iss":"i","scope":"read"}"#, Reason::MissingExpiry),
-        (r#"{"iss":"i","exp":"7","scope":"read"}"#, Reason::Claims),
-    ] {
-        assert_eq!(read::<Own>(payload).unwrap_err().reason(), reason, "{payload}");
-    }
-}
-
-#[test]
-fn own_claims_may_have_another_kubernetes_io() {
-    for other in [r#""yes""#, "[1]", r#"{"namespace":7}"#, "null", r#"{"pod":{"name":"-"}}"#] {
-        let payload = format!(r#"{{"iss":"i","exp":7,"scope":"read","kubernetes.io":{other}}}"#);
-        assert_eq!(read::<Own>(&payload).unwrap().claims.scope, "read");
-        assert!(read::<ServiceAccountClaims>(&payload).is_err(), "{other}");
-    }
-}
-
 #[test]
 fn an_error_never_shows_a_value_of_the_payload() {
     const SECRET: &str = "s3cr3t-value";
@@ -631,22 +471,5 @@ fn an_error_never_shows_a_value_of_the_payload() {
     for refusal in refusals {
         let shown = format!("{refusal} {refusal:?}");
         assert!(!shown.contains("s3cr3t"), "{shown}");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-
-    #[test]
-    fn names_are_what_kubernetes_calls_names(text in "[-a-b0.A_é:]{0,6}") {
-        let is_label = |text: &str| {
-            let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-            !text.is_empty()
-                && text.bytes().all(|byte| inner(byte) || byte == b'-')
-                && !text.starts_with('-')
-                && !text.ends_with('-')
-        };
-        prop_assert_eq!(is_dns_label(&text), is_label(&text));
-        prop_assert_eq!(is_dns_subdomain(&text), text.split('.').all(is_label));
     }
 }

@@ -1,5 +1,7 @@
 //! The words for faults of claims: the name of the claim where it is safe, and never a value.
 
+use serde::Deserialize;
+
 use super::*;
 
 fn text_of<C: Claims>(payload: &str) -> String {
