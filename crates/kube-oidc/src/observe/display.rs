@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_span_is_told_in_the_units_that_matter() {
-        for (seconds, told) in [
+        for (seconds, shown) in [
             (0, "0 s"),
             (59, "59 s"),
             (60, "1 min"),
@@ -196,7 +196,7 @@ mod tests {
             (86_400 + 3_599, "1 d"),
             (90_000, "1 d 1 h"),
         ] {
-            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), told);
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), shown);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shuttle::future::{block_on, spawn, yield_now};
+use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 
 use super::{
     answers::Answers,
@@ -14,13 +14,14 @@ use crate::{
     testing::{ReviewReply, SECOND},
 };
 
-/// Several ask at once, and one of them goes away.
+fn spawn_ask(answers: &Arc<Answers>) -> JoinHandle<Result<(), Reason>> {
+    let answers = Arc::clone(answers);
+    spawn(async move { ask(&answers).await })
+}
+
+/// Four requests come at once, and one of them goes away.
 async fn several_ask(answers: &Arc<Answers>, expected: Result<(), Reason>) {
-    let asking = || {
-        let answers = Arc::clone(answers);
-        spawn(async move { ask(&answers).await })
-    };
-    let (gone, askers) = (asking(), [(); 3].map(|()| asking()));
+    let (gone, askers) = (spawn_ask(answers), [(); 3].map(|()| spawn_ask(answers)));
     gone.abort();
     for asker in askers {
         assert_eq!(asker.await.unwrap(), expected);
@@ -63,10 +64,7 @@ fn probe_of_several_requests_is_one_call_and_ends_failing() {
                 clock.advance(SECOND);
             }
             reviewer.set(good());
-            let askers = [(); 3].map(|()| {
-                let answers = Arc::clone(&answers);
-                spawn(async move { ask(&answers).await })
-            });
+            let askers = [(); 3].map(|()| spawn_ask(&answers));
             for asker in askers {
                 // by the failing state, or by the response that has come meanwhile
                 let verdict = asker.await.unwrap();

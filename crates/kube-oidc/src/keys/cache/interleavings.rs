@@ -118,8 +118,8 @@ fn who_waits_while_an_issuer_rotates_is_told_what_it_then_lists() {
             let [a, b, also_b] = waiters;
             assert_eq!(a.await.unwrap(), Ok(()));
             for waiter in [b, also_b] {
-                let told = waiter.await.unwrap();
-                assert!(matches!(told, Ok(()) | Err(Missing::UnknownKey)), "{told:?}");
+                let result = waiter.await.unwrap();
+                assert!(matches!(result, Ok(()) | Err(Missing::UnknownKey)), "{result:?}");
             }
             rotation.await.unwrap();
         });

@@ -749,8 +749,8 @@ fn a_forward_jump_past_max_stale_gets_one_fetch_before_anybody_is_sent_away() {
         let flight = cache.start();
         assert_eq!(cache.ask(), Answer::Join);
         assert!(cache.land_failed(flight, None, 1.0));
-        let told = cache.ask_again(arrival);
-        assert!(matches!(told, Answer::ComeBack(_)), "{failing}: {told:?}");
+        let answer = cache.ask_again(arrival);
+        assert!(matches!(answer, Answer::ComeBack(_)), "{failing}: {answer:?}");
     }
 }
 

@@ -178,10 +178,8 @@ async fn the_issuer_decides_on_the_lifetime_within_bounds() {
         [("1000", 749.9, 850.1), ("5", 44.9, 51.1), ("604800", 2_699.9, 3_060.1)]
     {
         let value = format!("max-age={max_age}");
-        let fetcher = ScriptedFetcher::new(
-            KEYS,
-            FetchReply::Response(keys(&["a"]).with_header("Cache-Control", &value)),
-        );
+        let keys = keys(&["a"]).with_header("Cache-Control", &value);
+        let fetcher = ScriptedFetcher::new(KEYS, keys);
         let cache = paused(&fetcher);
         get(&cache, "a").await.unwrap();
         let start = time::Instant::now();
@@ -316,15 +314,15 @@ async fn an_issuer_that_is_down_at_the_start_is_asked_until_it_answers() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_obeyed_and_passed_on() {
     let too_many = FetchResponse::new(429, "").with_header("Retry-After", "45");
-    let fetcher = ScriptedFetcher::new(KEYS, FetchReply::Response(too_many));
+    let fetcher = ScriptedFetcher::new(KEYS, too_many);
     let cache = paused(&fetcher);
     let Err(Missing::Unavailable(unavailable)) = get(&cache, "a").await else { panic!("no 503") };
-    let told = unavailable.retry_after();
-    assert!((secs(45)..=secs(60)).contains(&told), "no sooner than asked, 60 s at most: {told:?}");
+    let retry_after = unavailable.retry_after();
+    assert!((secs(45)..=secs(60)).contains(&retry_after), "{retry_after:?}");
     let start = time::Instant::now();
     fetcher.began(2).await;
     let waited = start.elapsed().as_secs_f64();
-    assert!((told.as_secs_f64() - waited).abs() < 0.1, "{waited}");
+    assert!((retry_after.as_secs_f64() - waited).abs() < 0.1, "{waited}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -278,9 +278,9 @@ fn a_type_is_matched_as_its_users_write_it() {
 
 #[test]
 fn what_is_well_is_told_in_words() {
-    let told = explained(&usual(), &claims(), NBF);
+    let findings = explained(&usual(), &claims(), NBF);
     assert_eq!(
-        told,
+        findings,
         [
             Ok("expires in 23 h 59 min (leeway 1 min)".to_owned()),
             Ok("issued 10 s ago".to_owned()),
@@ -290,12 +290,12 @@ fn what_is_well_is_told_in_words() {
     );
     let stale = explained(&usual(), &claims(), NBF + 2 * 3600 - 3);
     assert_eq!(stale[2].as_deref(), Ok("good for 1 d; `warnafter` passed 1 h ago"));
-    let told = explained(&usual(), &without("kubernetes.io"), NBF);
-    assert_eq!(told[2].as_deref(), Ok("good for 1 d"));
-    let told = explained(&usual(), &without("iat"), NBF);
-    assert_eq!(told[1].as_deref(), Ok("it does not say when it was issued"));
+    let findings = explained(&usual(), &without("kubernetes.io"), NBF);
+    assert_eq!(findings[2].as_deref(), Ok("good for 1 d"));
+    let findings = explained(&usual(), &without("iat"), NBF);
+    assert_eq!(findings[1].as_deref(), Ok("it does not say when it was issued"));
     let unknown = "it does not say for how long it is good; `warnafter` is in 59 min 57 s";
-    assert_eq!(told[2].as_deref(), Ok(unknown));
+    assert_eq!(findings[2].as_deref(), Ok(unknown));
     let checks = with_payload(&claims(), |payload| usual().explain(payload, None, at(NBF)))
         .map(|(check, _)| check);
     assert_eq!(checks, [Check::Expiry, Check::NotBefore, Check::Lifetime, Check::Audience]);
