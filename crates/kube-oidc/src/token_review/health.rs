@@ -130,12 +130,12 @@ mod tests {
 
     const TIMEOUT: Duration = secs(5);
 
-    struct HealthWithClock {
+    struct ClockedHealth {
         health: Health,
         clock: ManualClock,
     }
 
-    impl HealthWithClock {
+    impl ClockedHealth {
         fn new() -> Self {
             Self { health: Health::default(), clock: clock() }
         }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn second_failure_in_a_row_is_failing() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         assert!(!reviews.is_failing());
         for _ in 0..3 {
             reviews.fails();
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn probes_are_a_second_apart_and_one_at_a_time() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         reviews.fails();
         reviews.fails();
         assert_eq!(reviews.begin_probe(), None);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn probe_that_never_ends_is_replaced_and_ends_no_other() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         reviews.fails();
         reviews.fails();
         reviews.clock.advance(SECOND);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn some_probes_may_take_the_whole_timeout() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         let mut patient = Vec::new();
         for failures in 0..90 {
             match reviews.begin_probe() {
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn failures_without_calls_for_a_minute_are_not_failing() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         reviews.fails();
         reviews.fails();
         reviews.clock.advance(59 * SECOND);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn log_has_one_line_for_failures_and_one_for_the_recovery() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         assert!(reviews.fails(), "the first says why");
         for _ in 0..1_000 {
             assert!(!reviews.fails());
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn log_has_no_line_for_each_of_alternating_states() {
-        let mut reviews = HealthWithClock::new();
+        let mut reviews = ClockedHealth::new();
         let mut lines = 0;
         for _ in 0..600 {
             lines += usize::from(reviews.fails()) + usize::from(reviews.fails());

@@ -18,14 +18,14 @@ const LIFETIME: Duration = secs(600);
 const DAY: Duration = secs(24 * 3600);
 
 /// A machine, and the clock that is shown to it.
-struct Cache {
+struct ClockedMachine {
     machine: Machine,
     clock: ManualClock,
     /// The key ID of the next request.
     next: u64,
 }
 
-impl Cache {
+impl ClockedMachine {
     fn new() -> Self {
         Self::with(Settings::default())
     }
@@ -146,7 +146,7 @@ impl Cache {
 
 #[test]
 fn the_first_request_starts_one_flight_and_the_others_join() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     assert_eq!(cache.due(), Due::Never, "nothing is fetched before the first use");
     let flight = cache.start();
     for _ in 0..1_000 {
@@ -162,7 +162,7 @@ fn the_first_request_starts_one_flight_and_the_others_join() {
 // rule: readiness-fetch
 #[test]
 fn probe_starts_the_first_fetch_and_then_what_the_timer_would() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     let Due::Start(first) = cache.probe() else { panic!("no fetch") };
     for _ in 0..1_000 {
         assert_eq!(cache.probe(), Due::Never, "one is in the air");
@@ -184,7 +184,7 @@ fn probe_starts_the_first_fetch_and_then_what_the_timer_would() {
 
 #[test]
 fn probes_of_runtimes_that_end_keep_the_budget() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     for _ in 0..3 {
         let Due::Start(gone) = cache.probe() else { panic!("no fetch") };
         cache.machine.give_up(gone);
@@ -197,7 +197,7 @@ fn probes_of_runtimes_that_end_keep_the_budget() {
 #[test]
 fn a_fresh_set_is_refreshed_at_about_four_fifths_of_its_lifetime() {
     for (dice, seconds) in [(0.0, 450), (0.5, 480), (1.0, 510)] {
-        let mut cache = Cache::new();
+        let mut cache = ClockedMachine::new();
         let flight = cache.start();
         assert!(cache.machine.land(
             cache.now(),
@@ -217,7 +217,7 @@ fn a_fresh_set_is_refreshed_at_about_four_fifths_of_its_lifetime() {
 
 #[test]
 fn the_age_of_a_set_counts_from_the_start_of_its_fetch() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     let flight = cache.start();
     cache.clock.advance(secs(4));
     assert!(cache.land_good(flight));
@@ -226,7 +226,7 @@ fn the_age_of_a_set_counts_from_the_start_of_its_fetch() {
 
 #[test]
 fn an_unknown_kid_starts_one_flight_whose_set_is_the_answer() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let arrival = cache.machine.arrive();
     let Answer::Start(flight) = cache.ask_again(arrival) else { panic!("no fetch") };
     assert_eq!(cache.ask(), Answer::Join);
@@ -237,7 +237,7 @@ fn an_unknown_kid_starts_one_flight_whose_set_is_the_answer() {
 
 #[test]
 fn a_set_fetched_by_the_timer_after_the_request_came_is_its_answer() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(500));
     let arrival = cache.machine.arrive();
     let flight = cache.start_due();
@@ -249,7 +249,7 @@ fn a_set_fetched_by_the_timer_after_the_request_came_is_its_answer() {
 // rule: key-set-age
 #[test]
 fn a_clock_that_is_set_back_does_not_refill_the_budget() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.spend();
     cache.set_wall_back(secs(100));
     cache.clock.advance(secs(9));
@@ -261,7 +261,7 @@ fn a_clock_that_is_set_back_does_not_refill_the_budget() {
 // rule: fresh-fetch
 #[test]
 fn who_joined_an_earlier_flight_may_start_one_more() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     let first = cache.start();
     // the first fetch may have read the set before the key of this one was in it
     let late = cache.machine.arrive();
@@ -274,7 +274,7 @@ fn who_joined_an_earlier_flight_may_start_one_more() {
 
 #[test]
 fn who_joined_a_flight_for_another_unknown_kid_may_start_one_more_within_the_budget() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let mut flight = cache.start();
     for is_left in [true, false] {
         let late = cache.machine.arrive();
@@ -291,7 +291,7 @@ fn who_joined_a_flight_for_another_unknown_kid_may_start_one_more_within_the_bud
 // rule: new-key
 #[test]
 fn endless_unknown_key_ids_start_one_fetch_in_a_cooldown() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.spend();
     assert_eq!(cache.machine.fetches(), 3, "a burst of three");
     for fetches in 4..100 {
@@ -313,7 +313,7 @@ fn endless_unknown_key_ids_start_one_fetch_in_a_cooldown() {
 #[test]
 fn repeated_unknown_key_ids_leave_a_fetch_to_a_new_one() {
     for foreign in 1..=3 {
-        let mut cache = Cache::with_set();
+        let mut cache = ClockedMachine::with_set();
         for second in 0..600 {
             cache.clock.advance(SECOND);
             if let Due::Start(flight) = cache.due() {
@@ -340,7 +340,7 @@ fn repeated_unknown_key_ids_leave_a_fetch_to_a_new_one() {
 // rule: new-key
 #[test]
 fn key_id_that_an_api_server_does_not_list_yet_is_looked_up_again_after_half_a_cooldown() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(60));
     cache.miss_key(7);
     cache.clock.advance(SECOND);
@@ -356,7 +356,7 @@ fn key_id_that_an_api_server_does_not_list_yet_is_looked_up_again_after_half_a_c
 // rule: new-key
 #[test]
 fn key_ids_that_were_not_looked_up_lately_are_forgotten() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(60));
     cache.miss_key(7);
     for key in 0..8 {
@@ -370,7 +370,7 @@ fn key_ids_that_were_not_looked_up_lately_are_forgotten() {
 // rule: fetch-budget
 #[test]
 fn budget_holds_after_the_very_first_fetch_too() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     cache.miss();
     assert_eq!(cache.repeat(1_000), Answer::UnknownKey);
 }
@@ -378,7 +378,7 @@ fn budget_holds_after_the_very_first_fetch_too() {
 // rule: new-key
 #[test]
 fn refresh_serves_a_key_id_that_waits_for_the_budget() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(470));
     cache.spend();
     cache.clock.advance(secs(10));
@@ -391,7 +391,7 @@ fn refresh_serves_a_key_id_that_waits_for_the_budget() {
 #[test]
 fn refreshes_more_often_than_the_budget_allows_are_not_held_up() {
     // a file, which is read every ten seconds, beside endless unknown key IDs
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     let file = Landing::Good { lifetime: secs(10) };
     let flight = cache.start();
     assert!(cache.machine.land(cache.now(), flight, file, 0.5));
@@ -414,7 +414,7 @@ fn refreshes_more_often_than_the_budget_allows_are_not_held_up() {
 // rule: rotation-signs
 #[test]
 fn suspicious_tokens_start_one_fetch_in_a_cooldown() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     for _ in 0..50 {
         cache.clock.advance(secs(10));
         if let Due::Start(flight) = cache.due() {
@@ -436,7 +436,7 @@ fn suspicious_tokens_start_one_fetch_in_a_cooldown() {
 // rule: rotation-signs
 #[test]
 fn suspicious_tokens_never_take_the_last_fetch() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let flight = cache.start();
     assert!(cache.land_good(flight));
     assert_eq!(cache.suspect(), Suspicion::Dismiss, "one is left");
@@ -450,20 +450,20 @@ fn suspicious_tokens_never_take_the_last_fetch() {
 // rule: rotation-signs
 #[test]
 fn suspicious_tokens_start_nothing_while_fetches_fail() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let Suspicion::Start(flight) = cache.suspect() else { panic!("no fetch") };
     assert!(cache.land_failed(flight, None, 1.0));
     cache.clock.advance(secs(30));
     assert_eq!(cache.suspect(), Suspicion::Dismiss);
     // and none without keys, where the token waits for keys anyway
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     assert_eq!(cache.suspect(), Suspicion::Dismiss);
 }
 
 // rule: rotation-signs
 #[test]
 fn set_that_is_newer_than_a_suspicious_token_is_its_answer() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let arrival = cache.machine.arrive();
     let flight = cache.start();
     assert!(cache.land_good(flight));
@@ -473,7 +473,7 @@ fn set_that_is_newer_than_a_suspicious_token_is_its_answer() {
 #[test]
 fn after_a_failure_requests_are_told_when_to_come_back() {
     for with_set in [false, true] {
-        let mut cache = if with_set { Cache::with_set() } else { Cache::new() };
+        let mut cache = if with_set { ClockedMachine::with_set() } else { ClockedMachine::new() };
         let arrival = cache.machine.arrive();
         let flight = cache.start();
         assert!(cache.land_failed(flight, None, 1.0));
@@ -494,7 +494,7 @@ fn after_a_failure_requests_are_told_when_to_come_back() {
 // rule: backoff
 #[test]
 fn a_failure_is_not_the_tokens_fault_while_the_budget_is_spent() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(470));
     cache.spend();
     cache.clock.advance(secs(10));
@@ -510,7 +510,7 @@ fn a_failure_is_not_the_tokens_fault_while_the_budget_is_spent() {
 // rule: fetch-budget
 #[test]
 fn a_failure_in_between_does_not_forget_that_a_kid_was_looked_for() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let mut flight = cache.start();
     for _ in 0..3 {
         assert!(cache.machine.is_forced(flight));
@@ -531,7 +531,7 @@ fn a_failure_in_between_does_not_forget_that_a_kid_was_looked_for() {
 fn fetches_that_fail_keep_the_budget() {
     // the shortest back-off of all
     for with_set in [false, true] {
-        let mut cache = if with_set { Cache::with_set() } else { Cache::new() };
+        let mut cache = if with_set { ClockedMachine::with_set() } else { ClockedMachine::new() };
         let before = cache.machine.fetches();
         let mut waited = Duration::ZERO;
         let flight = cache.start();
@@ -555,7 +555,7 @@ fn fetches_that_fail_keep_the_budget() {
 #[test]
 fn callers_who_wait_shorten_the_backoff_to_ten_seconds() {
     // without keys in any case
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     for _ in 0..10 {
         let flight = cache.start();
         assert!(cache.land_failed(flight, None, 1.0));
@@ -563,7 +563,7 @@ fn callers_who_wait_shorten_the_backoff_to_ten_seconds() {
         cache.clock.advance(secs(10));
     }
     // with keys, once a key is wanted that is unknown
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(480));
     let mut flight = cache.start_due();
     for _ in 0..7 {
@@ -588,7 +588,7 @@ fn budget_rejects_nobody_once_the_set_is_dropped_or_a_fetch_failed() {
     // a set that ages faster than the budget is refilled
     let settings = Settings { max_stale: secs(10), ..Settings::default() };
     for dropped in [false, true] {
-        let mut cache = Cache::with(settings.clone());
+        let mut cache = ClockedMachine::with(settings.clone());
         let arrival = cache.machine.arrive();
         let flight = cache.start();
         let short = Landing::Good { lifetime: secs(10) };
@@ -612,7 +612,7 @@ fn budget_rejects_nobody_once_the_set_is_dropped_or_a_fetch_failed() {
 // rule: backoff
 #[test]
 fn retries_backoff_from_one_second_to_sixty() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(480));
     // two of them wait for the budget
     for seconds in [1, 2, 7, 10, 16, 32, 60, 60, 60] {
@@ -634,7 +634,7 @@ fn retries_backoff_from_one_second_to_sixty() {
 #[test]
 fn the_backoff_has_full_jitter_but_never_less_than_a_tenth_of_a_second() {
     for (dice, first, second) in [(0.0, 100, 100), (0.05, 100, 100), (0.5, 500, 1_000)] {
-        let mut cache = Cache::new();
+        let mut cache = ClockedMachine::new();
         for expected in [first, second] {
             let flight = cache.start();
             assert!(cache.land_failed(flight, None, dice));
@@ -647,7 +647,7 @@ fn the_backoff_has_full_jitter_but_never_less_than_a_tenth_of_a_second() {
 
 #[test]
 fn many_failures_do_not_overflow_the_backoff() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     for _ in 0..100 {
         let flight = cache.start();
         assert!(cache.land_failed(flight, None, 1.0));
@@ -676,7 +676,7 @@ fn retry_after_is_obeyed_within_bounds() {
         (false, 61, 1.0, 60),
         (false, u64::MAX, 1.0, 60),
     ] {
-        let mut cache = if with_set { Cache::with_set() } else { Cache::new() };
+        let mut cache = if with_set { ClockedMachine::with_set() } else { ClockedMachine::new() };
         let flight = cache.start();
         assert!(cache.land_failed(flight, Some(secs(asked)), dice));
         assert_eq!(cache.due(), Due::In(secs(granted)), "{with_set}, {asked}");
@@ -689,7 +689,7 @@ fn retry_after_is_obeyed_within_bounds() {
 // rule: backoff
 #[test]
 fn a_long_retry_after_is_cut_when_the_set_is_dropped() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     // two minutes before it is dropped
     cache.clock.advance(secs(86_400 + 600 - 120));
     let flight = cache.start();
@@ -705,7 +705,7 @@ fn a_long_retry_after_is_cut_when_the_set_is_dropped() {
 
 #[test]
 fn a_set_is_used_until_max_stale_past_its_lifetime() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(LIFETIME);
     let flight = cache.start_due();
     assert!(cache.land_failed(flight, None, 1.0));
@@ -720,7 +720,7 @@ fn a_set_is_used_until_max_stale_past_its_lifetime() {
 
 #[test]
 fn a_dropped_set_never_says_that_a_key_is_unknown() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.miss();
     let arrival = cache.machine.arrive();
     cache.clock.advance(LIFETIME + DAY);
@@ -737,7 +737,7 @@ fn a_dropped_set_never_says_that_a_key_is_unknown() {
 #[test]
 fn a_forward_jump_past_max_stale_gets_one_fetch_before_anybody_is_sent_away() {
     for failing in [false, true] {
-        let mut cache = Cache::with_set();
+        let mut cache = ClockedMachine::with_set();
         if failing {
             let flight = cache.start();
             assert!(cache.land_failed(flight, Some(secs(3_600)), 1.0));
@@ -757,7 +757,7 @@ fn a_forward_jump_past_max_stale_gets_one_fetch_before_anybody_is_sent_away() {
 // rule: key-set-age
 #[test]
 fn a_wall_clock_set_back_does_not_keep_a_set_young() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.miss();
     cache.set_wall_back(30 * DAY);
     assert_eq!(cache.due(), Due::In(secs(480)));
@@ -772,9 +772,9 @@ fn a_wall_clock_set_back_does_not_keep_a_set_young() {
 
 #[test]
 fn a_monotonic_clock_that_stands_still_does_not_stop_a_span() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.miss();
-    let later = |cache: &Cache, by| cache.clock.set_wall(cache.clock.wall() + by);
+    let later = |cache: &ClockedMachine, by| cache.clock.set_wall(cache.clock.wall() + by);
     later(&cache, secs(30));
     let flight = cache.start();
     assert!(cache.land_failed(flight, None, 1.0));
@@ -788,7 +788,7 @@ fn a_monotonic_clock_that_stands_still_does_not_stop_a_span() {
 // rule: moved-keys
 #[test]
 fn what_lands_after_it_was_given_up_is_thrown_away() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     let gone = cache.start();
     cache.machine.give_up(gone);
     assert!(!cache.land_good(gone));
@@ -806,7 +806,7 @@ fn what_lands_after_it_was_given_up_is_thrown_away() {
 
 #[test]
 fn a_dead_flight_keeps_nobody_on_the_ground() {
-    let mut cache = Cache::new();
+    let mut cache = ClockedMachine::new();
     let dead = cache.start();
     cache.clock.advance(Duration::from_millis(5_999));
     assert_eq!(cache.ask(), Answer::Join);
@@ -820,7 +820,7 @@ fn a_dead_flight_keeps_nobody_on_the_ground() {
 
 #[test]
 fn a_dead_refresh_is_started_again_by_the_timer() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     cache.clock.advance(secs(480));
     let dead = cache.start_due();
     assert_eq!(cache.due(), Due::Never);
@@ -830,7 +830,7 @@ fn a_dead_refresh_is_started_again_by_the_timer() {
 
 #[test]
 fn a_flight_that_was_given_up_is_no_failure() {
-    let mut cache = Cache::with_set();
+    let mut cache = ClockedMachine::with_set();
     let gone = cache.start();
     cache.machine.give_up(gone);
     assert!(!cache.machine.is_failing());

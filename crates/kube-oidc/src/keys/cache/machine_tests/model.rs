@@ -109,7 +109,7 @@ struct Failure {
 
 /// A machine, and a model of all that happened to it.
 struct MachineModel {
-    cache: Cache,
+    cache: ClockedMachine,
     /// Each flight, when it began, why, and its fate.
     flights: Vec<(Flight, Moment, Cause, Fate)>,
     /// Requests that came, and how many flights had begun by then.
@@ -132,7 +132,7 @@ struct MachineModel {
 
 impl MachineModel {
     fn new() -> Self {
-        let cache = Cache::new();
+        let cache = ClockedMachine::new();
         let budget = (3.0, cache.now());
         Self {
             cache,
