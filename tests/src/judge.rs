@@ -33,6 +33,14 @@ impl<C: Claims> Judge<C> for Verifier<C> {
     }
 }
 
+/// Returns the reason for which a token is rejected, if it is.
+pub async fn rejection<C: Claims>(
+    verifier: &Verifier<C>,
+    token: impl AsRef<[u8]> + Send + Sync,
+) -> Option<Reason> {
+    verifier.judge(token).await.err().map(|error| error.reason())
+}
+
 /// An explanation says what became of the token, finds a reason for it among the checks, and holds
 /// no part of the token.
 fn assert_explained<C: Claims>(

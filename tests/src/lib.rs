@@ -20,8 +20,13 @@ mod judge;
 mod log;
 mod mapped;
 mod oracle_case;
+mod pinned;
 mod proxy;
 mod ready_once;
+mod scripted_fetcher;
+mod setup;
+mod temp_folder;
+mod test_response;
 pub mod tls;
 
 #[cfg(target_os = "linux")]
@@ -36,12 +41,20 @@ pub use self::{
     grpc_server::{GrpcServer, WhoAmI},
     hidden::Hidden,
     http_server::HttpServer,
-    judge::Judge,
+    judge::{Judge, rejection},
     log::Log,
     mapped::MappedFetcher,
     oracle_case::OracleCase,
+    pinned::PinnedVerifier,
     proxy::Proxy,
     ready_once::ReadyOnce,
+    scripted_fetcher::ScriptedFetcher,
+    setup::{
+        AUDIENCE, IntoIssuer, bearer, builder_for, caller_name, fast_issuer, issuer_at, issuer_for,
+        layer_for, token_for, verifier_for,
+    },
+    temp_folder::TempFolder,
+    test_response::{TestResponse, http_client},
 };
 
 /// The READMEs, so that their examples are compiled.

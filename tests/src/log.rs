@@ -2,20 +2,23 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The log of this process. Tests run beside each other, so look for lines of your own.
+/// The log of this process since a test began. Tests run in parallel, so look for lines of your own.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    start: usize,
+}
 
 impl Log {
     /// Catches the log from now on.
     pub fn catch() -> Self {
         static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
+        let log = LOG.get_or_init(|| {
             let log = Self::default();
             tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
@@ -23,15 +26,19 @@ impl Log {
                 .with_writer(log.clone())
                 .init();
             log
-        })
-        .clone()
+        });
+        let start = log.lock().len();
+        Self { start, ..log.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of it.
     #[must_use]
     pub fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.lock()[self.start..]).into_owned()
     }
 
     /// The lines with all of these texts.
@@ -45,7 +52,7 @@ impl Log {
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -2,33 +2,38 @@
 
 use kube_oidc::source::{Fetch, FetchError, FetchFuture, FetchRequest, HttpFetcher};
 
-/// Reads URLs below one origin from another, over real HTTP; knows no other URL.
+/// Fetches URLs of one origin from another, over real HTTP. Any other URL is an error.
 #[derive(Debug)]
 pub struct MappedFetcher {
-    from: String,
-    to: String,
+    origins: Vec<(String, String)>,
     http: HttpFetcher,
 }
 
 impl MappedFetcher {
-    /// Reads what is below `from` below `to`.
+    /// Maps URLs below `from` to URLs below `to`.
     #[must_use]
     pub fn new(from: &str, to: &str) -> Self {
-        Self { from: from.to_owned(), to: to.to_owned(), http: HttpFetcher::new() }
+        Self { origins: vec![(from.to_owned(), to.to_owned())], http: HttpFetcher::new() }
+    }
+
+    /// Maps URLs of another origin too.
+    #[must_use]
+    pub fn and(mut self, from: &str, to: &str) -> Self {
+        self.origins.push((from.to_owned(), to.to_owned()));
+        self
     }
 }
 
 impl Fetch for MappedFetcher {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
-        match request.url().strip_prefix(&self.from) {
-            Some(path) if path.starts_with('/') => {
-                let url = format!("{}{path}", self.to);
-                self.http.fetch(request.with_url(url))
-            }
-            _ => {
-                let message = format!("nobody mapped {}", request.url());
-                Box::pin(std::future::ready(Err(FetchError::new(message))))
-            }
-        }
+        let mapped = self.origins.iter().find_map(|(from, to)| {
+            let path = request.url().strip_prefix(from).filter(|path| path.starts_with('/'))?;
+            Some(format!("{to}{path}"))
+        });
+        let Some(url) = mapped else {
+            let message = format!("unknown URL {}", request.url());
+            return Box::pin(std::future::ready(Err(FetchError::new(message))));
+        };
+        self.http.fetch(request.with_url(url))
     }
 }

@@ -5,18 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use kube_oidc::{Issuer, KeyState, Verifier, VerifierBuilder, VerifyError, clock::ManualClock};
+use kube_oidc::{KeyState, Verifier, VerifyError, clock::ManualClock};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer};
-use kube_oidc_tests::{Judge as _, Log};
+use kube_oidc_tests::{Judge as _, Log, builder_for, issuer_for, token_for, verifier_for};
 use tokio::task::JoinSet;
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
-}
-
-fn token(issuer: &TestIssuer) -> String {
-    issuer.token().audience("orders").mint()
-}
 
 /// What happens to an issuer.
 #[derive(Clone, Debug)]
@@ -40,17 +32,16 @@ impl Life {
         let issuer = TestIssuer::builder().tls().start();
         let authority = std::env::temp_dir().join(format!("kube-oidc-ca-{}", fastrand::u64(..)));
         std::fs::write(&authority, issuer.ca_pem()).unwrap();
-        let trusted = Issuer::new(issuer.url().parse().unwrap());
+        let trusted = issuer_for(&issuer);
         let often = Duration::from_millis(100);
-        let verifier = Verifier::builder(trusted.with_root_certificates_file(&authority))
-            .audience("orders")
+        let verifier = builder_for(trusted.with_root_certificates_file(&authority))
             .min_key_set_lifetime(often)
             .max_key_set_lifetime(often)
             .backoff(often..=often)
             .fetch_timeout(fetch_timeout)
             .build()
             .unwrap();
-        let good = token(&issuer);
+        let good = token_for(&issuer).mint();
         verifier.ready().await;
         Self { issuer, authority, verifier, good }
     }
@@ -166,7 +157,7 @@ async fn retries_come_by_the_schedule() {
     let issuer = TestIssuer::start();
     let steps = [100, 200, 400, 400, 400].map(Duration::from_millis);
     let often = Duration::from_millis(100);
-    let verifier = builder(&issuer)
+    let verifier = builder_for(&issuer)
         .min_key_set_lifetime(often)
         .max_key_set_lifetime(often)
         .backoff(steps[0]..=steps[4])
@@ -197,8 +188,8 @@ async fn retries_come_by_the_schedule() {
 #[tokio::test]
 async fn bad_answers_leave_the_last_good_set_in_use() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
-    let good = token(&issuer);
+    let verifier = builder_for(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let good = token_for(&issuer).mint();
     assert!(verifier.judge(&good).await.is_ok());
     let answers = [
         MockResponse::new(429, "").with_header("retry-after", "0"),
@@ -257,14 +248,14 @@ async fn the_log_tells_each_change_of_state_once() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
     let often = Duration::from_millis(100);
-    let verifier = builder(&issuer)
+    let verifier = builder_for(&issuer)
         .min_key_set_lifetime(often)
         .max_key_set_lifetime(often)
         .backoff(often..=often)
         .unknown_kid_cooldown(often)
         .build()
         .unwrap();
-    let good = token(&issuer);
+    let good = token_for(&issuer).mint();
     let lines = |level: &str| log.lines_with(&[level, issuer.url()]).len();
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(429, ""));
     for _ in 0..20 {
@@ -297,7 +288,7 @@ async fn keys_that_come_and_go_are_logged_by_name() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
-    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let verifier = builder_for(&issuer).clock(clock.clone()).build().unwrap();
     let refresh = async || {
         clock.advance(Duration::from_secs(61));
         verifier.refresh_keys().await.unwrap();
@@ -332,7 +323,7 @@ async fn keys_that_come_and_go_are_logged_by_name() {
 async fn forced_fetch_that_a_cache_answers_is_logged_once() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let lines = || log.lines_with(&["WARN", issuer.base_url(), "a cache answered"]).len();
     verifier.refresh_keys().await.unwrap();
     assert_eq!(lines(), 0);

@@ -1,25 +1,19 @@
 //! How keys are fetched: TLS, credentials, redirects.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kube_oidc::{
-    Issuer, Verifier, VerifyError,
-    source::{Fetch, FetchFuture, FetchRequest, HttpFetcher},
+    Verifier, VerifyError,
+    source::{Fetch, FetchRequest, HttpFetcher},
 };
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::{Judge as _, Log};
+use kube_oidc_tests::{
+    Judge as _, Log, ScriptedFetcher, TempFolder, builder_for, issuer_at, issuer_for, verifier_for,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-
-fn verifier(issuer: Issuer) -> Verifier {
-    Verifier::builder(issuer).audience("orders").build().unwrap()
-}
-
-fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap())
-}
 
 async fn is_unavailable(verifier: &Verifier, issuer: &TestIssuer) -> bool {
     let token = issuer.token().audience("orders").mint();
@@ -30,7 +24,7 @@ async fn is_unavailable(verifier: &Verifier, issuer: &TestIssuer) -> bool {
 async fn discovery_over_tls_with_a_private_authority() {
     let issuer = TestIssuer::builder().tls().start();
     assert!(issuer.url().starts_with("https://127.0.0.1:"));
-    let verifier = verifier(trusted(&issuer).with_root_certificates_pem(issuer.ca_pem()));
+    let verifier = verifier_for(issuer_for(&issuer).with_root_certificates_pem(issuer.ca_pem()));
     let token = issuer.token().audience("orders").mint();
     assert!(verifier.judge(&token).await.is_ok());
     assert_eq!((issuer.discovery_fetches(), issuer.key_fetches()), (1, 1));
@@ -41,9 +35,9 @@ async fn a_certificate_of_somebody_else_is_not_trusted() {
     let log = Log::catch();
     let issuer = TestIssuer::builder().tls().start();
     let other = TestIssuer::builder().tls().start();
-    let with_other = trusted(&issuer).with_root_certificates_pem(other.ca_pem());
-    assert!(is_unavailable(&verifier(with_other), &issuer).await);
-    assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await);
+    let with_other = issuer_for(&issuer).with_root_certificates_pem(other.ca_pem());
+    assert!(is_unavailable(&verifier_for(with_other), &issuer).await);
+    assert!(is_unavailable(&verifier_for(&issuer), &issuer).await);
     assert_eq!(issuer.received_requests().len(), 0, "no request passed the handshake");
     let lines =
         log.lines_with(&["ERROR ", " kube_oidc::", issuer.url(), "invalid peer certificate"]);
@@ -56,15 +50,15 @@ async fn a_guarded_key_set_needs_the_token_and_the_log_says_so() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
     issuer.require_bearer_token("the-readers-token");
-    assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await);
+    assert!(is_unavailable(&verifier_for(&issuer), &issuer).await);
     let lines =
         log.lines_with(&[issuer.url(), "status 403", "system:service-account-issuer-discovery"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
 
-    let wrong = trusted(&issuer).with_fetch_bearer_token("another-token");
-    assert!(is_unavailable(&verifier(wrong), &issuer).await);
-    let right = trusted(&issuer).with_fetch_bearer_token("the-readers-token");
-    assert!(!is_unavailable(&verifier(right), &issuer).await);
+    let wrong = issuer_for(&issuer).with_fetch_bearer_token("another-token");
+    assert!(is_unavailable(&verifier_for(wrong), &issuer).await);
+    let right = issuer_for(&issuer).with_fetch_bearer_token("the-readers-token");
+    assert!(!is_unavailable(&verifier_for(right), &issuer).await);
 }
 
 /// An issuer whose document names another server for its keys, as kubeadm clusters have it.
@@ -87,18 +81,18 @@ fn authorizations(issuer: &TestIssuer) -> Vec<Option<String>> {
 async fn credentials_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();
     let sent = Some("Bearer for-the-issuer".to_owned());
-    let with_token = || trusted(&issuer).with_fetch_bearer_token("for-the-issuer");
-    assert!(!is_unavailable(&verifier(with_token()), &issuer).await);
+    let with_token = || issuer_for(&issuer).with_fetch_bearer_token("for-the-issuer");
+    assert!(!is_unavailable(&verifier_for(with_token()), &issuer).await);
     assert_eq!(authorizations(&issuer), std::slice::from_ref(&sent));
     assert_eq!(authorizations(&elsewhere), [None], "another port is another origin");
 
     let named = with_token().with_credential_origin(elsewhere.base_url());
-    assert!(!is_unavailable(&verifier(named), &issuer).await);
+    assert!(!is_unavailable(&verifier_for(named), &issuer).await);
     assert_eq!(authorizations(&elsewhere), [None, sent.clone()]);
 
     // with_jwks_uri moves the origin: the issuer is not asked at all
     let moved = with_token().with_jwks_uri(elsewhere.jwks_uri());
-    assert!(!is_unavailable(&verifier(moved), &issuer).await);
+    assert!(!is_unavailable(&verifier_for(moved), &issuer).await);
     assert_eq!(authorizations(&elsewhere), [None, sent.clone(), sent]);
 }
 
@@ -131,9 +125,15 @@ async fn request_without_credentials_carries_none() {
 async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
     // each answer fits into the time, both together do not: the document must not be forgotten
     let issuer = TestIssuer::start();
-    let slow = Slow { http: HttpFetcher::new(), delay: Duration::from_secs(1) };
-    let verifier = Verifier::builder(trusted(&issuer).with_fetcher(slow))
-        .audience("orders")
+    let http = Arc::new(HttpFetcher::new());
+    let slow = ScriptedFetcher::new(move |request| {
+        let http = Arc::clone(&http);
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            http.fetch(request).await
+        }
+    });
+    let verifier = builder_for(issuer_for(&issuer).with_fetcher(slow))
         .fetch_timeout(Duration::from_millis(1_800))
         .build()
         .unwrap();
@@ -150,7 +150,7 @@ async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
 #[tokio::test]
 async fn a_document_that_turned_into_another_issuers_ends_the_trust_in_its_keys() {
     let (issuer, elsewhere) = with_keys_elsewhere();
-    let verifier = verifier(trusted(&issuer));
+    let verifier = verifier_for(&issuer);
     assert!(!is_unavailable(&verifier, &issuer).await);
     // the keys are gone from where they were, so the document is read again
     elsewhere.respond_with(Endpoint::Jwks, MockResponse::new(404, ""));
@@ -193,26 +193,10 @@ async fn server_that_closes_each_connection_is_read_by_the_first_fetch() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    let verifier = verifier(Issuer::new(url.parse().unwrap()));
+    let verifier = verifier_for(issuer_at(url));
     verifier.refresh_keys().await.unwrap();
     server.await.unwrap();
     assert_eq!(verifier.status()[0].failures, 0);
-}
-
-/// Takes its time before it asks.
-#[derive(Debug)]
-struct Slow {
-    http: HttpFetcher,
-    delay: Duration,
-}
-
-impl Fetch for Slow {
-    fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
-        Box::pin(async move {
-            tokio::time::sleep(self.delay).await;
-            self.http.fetch(request).await
-        })
-    }
 }
 
 // rule: fetch-credentials
@@ -224,8 +208,8 @@ async fn a_redirect_is_not_followed_and_takes_no_credentials_along() {
             let answer =
                 MockResponse::new(status, "").with_header("location", elsewhere.jwks_uri());
             issuer.respond_with(endpoint, answer);
-            let with_token = trusted(&issuer).with_fetch_bearer_token("for-the-issuer");
-            assert!(is_unavailable(&verifier(with_token), &issuer).await, "{status}");
+            let with_token = issuer_for(&issuer).with_fetch_bearer_token("for-the-issuer");
+            assert!(is_unavailable(&verifier_for(with_token), &issuer).await, "{status}");
         }
         issuer.reset_response(endpoint);
     }
@@ -246,47 +230,22 @@ async fn a_jwks_uri_that_is_not_safe_is_not_read() {
         let issuer = TestIssuer::start();
         let document = format!(r#"{{"issuer":"{}","jwks_uri":"{jwks_uri}"}}"#, issuer.url());
         issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
-        assert!(is_unavailable(&verifier(trusted(&issuer)), &issuer).await, "{jwks_uri}");
+        assert!(is_unavailable(&verifier_for(&issuer), &issuer).await, "{jwks_uri}");
         assert_eq!(issuer.key_fetches(), 0);
-    }
-}
-
-/// A file in a folder of its own, which is gone with the test.
-struct TempFile(std::path::PathBuf);
-
-impl TempFile {
-    fn new(contents: &str) -> Self {
-        let name = format!("kube-oidc-{}-{}", std::process::id(), fastrand::u64(..));
-        let file = Self(std::env::temp_dir().join(name));
-        file.replace(contents);
-        file
-    }
-
-    /// Replaces the file at once, as the kubelet does.
-    fn replace(&self, contents: &str) {
-        let next = self.0.with_extension("next");
-        std::fs::write(&next, contents).unwrap();
-        std::fs::rename(next, &self.0).unwrap();
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
 #[tokio::test]
 async fn a_token_file_is_read_at_each_fetch() {
     let issuer = TestIssuer::start();
-    let file = TempFile::new("first\n");
-    let verifier = Verifier::builder(trusted(&issuer).with_fetch_bearer_token_file(&file.0))
-        .audience("orders")
+    let folder = TempFolder::new();
+    let file = folder.write("token", "first\n");
+    let verifier = builder_for(issuer_for(&issuer).with_fetch_bearer_token_file(&file))
         .dangerous_no_unknown_kid_cooldown()
         .build()
         .unwrap();
     assert!(!is_unavailable(&verifier, &issuer).await);
-    file.replace("  second  ");
+    folder.write("token", "  second  ");
     issuer.rotate();
     assert!(!is_unavailable(&verifier, &issuer).await);
     let sent: Vec<String> = authorizations(&issuer).into_iter().flatten().collect();
@@ -298,12 +257,12 @@ async fn a_token_file_that_cannot_be_used_fails_the_fetch_before_anything_is_sen
     let log = Log::catch();
     for contents in [None, Some(""), Some(" \n"), Some("a\nb"), Some("a\u{1}b")] {
         let issuer = TestIssuer::start();
-        let file = TempFile::new(contents.unwrap_or_default());
-        let path = file.0.clone();
+        let folder = TempFolder::new();
+        let path = folder.write("token", contents.unwrap_or_default());
         if contents.is_none() {
-            drop(file);
+            std::fs::remove_file(&path).unwrap();
         }
-        let verifier = verifier(trusted(&issuer).with_fetch_bearer_token_file(&path));
+        let verifier = verifier_for(issuer_for(&issuer).with_fetch_bearer_token_file(&path));
         assert!(is_unavailable(&verifier, &issuer).await, "{contents:?}");
         assert_eq!(issuer.received_requests().len(), 0, "{contents:?}");
         let lines = log.lines_with(&["ERROR", path.to_str().unwrap()]);
@@ -315,32 +274,32 @@ async fn a_token_file_that_cannot_be_used_fails_the_fetch_before_anything_is_sen
 async fn a_certificate_file_is_read_at_each_fetch_and_the_last_good_one_is_kept() {
     let issuer = TestIssuer::builder().tls().start();
     let other = TestIssuer::builder().tls().start();
-    let file = TempFile::new(issuer.ca_pem());
-    let verifier = Verifier::builder(trusted(&issuer).with_root_certificates_file(&file.0))
-        .audience("orders")
+    let folder = TempFolder::new();
+    let file = folder.write("ca.crt", issuer.ca_pem());
+    let verifier = builder_for(issuer_for(&issuer).with_root_certificates_file(&file))
         .dangerous_no_unknown_kid_cooldown()
         .build()
         .unwrap();
     assert!(!is_unavailable(&verifier, &issuer).await);
     // half written: the last good one goes on
-    file.replace("-----BEGIN CERTIFICATE-----\n");
+    folder.write("ca.crt", "-----BEGIN CERTIFICATE-----\n");
     issuer.rotate();
     assert!(!is_unavailable(&verifier, &issuer).await);
     // replaced by another authority: the issuer is no longer trusted
-    file.replace(other.ca_pem());
+    folder.write("ca.crt", other.ca_pem());
     issuer.rotate();
     assert!(is_unavailable(&verifier, &issuer).await);
 
-    let missing = trusted(&issuer).with_root_certificates_file("/no/such.pem");
-    assert!(is_unavailable(&self::verifier(missing), &issuer).await);
+    let missing = issuer_for(&issuer).with_root_certificates_file("/no/such.pem");
+    assert!(is_unavailable(&verifier_for(missing), &issuer).await);
 }
 
 // rule: fetch-credentials
 #[tokio::test]
 async fn headers_for_fetching_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();
-    let trusted = trusted(&issuer).with_fetch_header("x-api-key", "5ecre7");
-    assert!(!is_unavailable(&verifier(trusted), &issuer).await);
+    let trusted = issuer_for(&issuer).with_fetch_header("x-api-key", "5ecre7");
+    assert!(!is_unavailable(&verifier_for(trusted), &issuer).await);
     let sent =
         |issuer: &TestIssuer| issuer.received_requests()[0].header("x-api-key").map(str::to_owned);
     assert_eq!(sent(&issuer).as_deref(), Some("5ecre7"));

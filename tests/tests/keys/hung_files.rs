@@ -3,7 +3,7 @@
 use std::{
     fs,
     future::Future,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,32 +13,13 @@ use std::{
     time::Duration,
 };
 
-use kube_oidc::{Issuer, Verifier, source::FileReader};
+use kube_oidc::{Verifier, source::FileReader};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{HungFile, Judge as _};
+use kube_oidc_tests::{HungFile, Judge as _, TempFolder, builder_for, issuer_for};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longer than anything here takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
-
-/// A file in a folder of its own.
-struct TempFile(PathBuf);
-
-impl TempFile {
-    fn holding(content: impl AsRef<[u8]>) -> Self {
-        let folder = std::env::temp_dir().join(format!("kube-oidc-hung-{}", fastrand::u64(..)));
-        fs::create_dir(&folder).unwrap();
-        let file = folder.join("file");
-        fs::write(&file, content).unwrap();
-        Self(file)
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.0.parent().unwrap());
-    }
-}
 
 /// A runtime with one worker, whose tasks a test waits for from outside.
 struct OneWorker(Runtime);
@@ -66,8 +47,7 @@ impl OneWorker {
 }
 
 fn verifier_of(issuer: &TestIssuer, path: &Path) -> Verifier {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap()).with_key_set_file(path))
-        .audience("orders")
+    builder_for(issuer_for(issuer).with_key_set_file(path))
         .fetch_timeout(Duration::from_secs(2))
         .build()
         .unwrap()
@@ -81,9 +61,10 @@ fn last_error(verifier: &Verifier) -> String {
 #[test]
 fn hung_key_set_file_leaves_cached_keys_in_use() {
     let issuer = TestIssuer::start();
-    let file = TempFile::holding(issuer.key_set().to_string());
-    let path = file.0.display().to_string();
-    let verifier = verifier_of(&issuer, &file.0);
+    let folder = TempFolder::new();
+    let file = folder.write("file", issuer.key_set().to_string());
+    let path = file.display().to_string();
+    let verifier = verifier_of(&issuer, &file);
     let runtime = OneWorker::new();
     let verify = || {
         let (verifier, token) = (verifier.clone(), issuer.token().audience("orders").mint());
@@ -95,7 +76,7 @@ fn hung_key_set_file_leaves_cached_keys_in_use() {
     };
     assert!(verify());
 
-    let hung = HungFile::at(&file.0);
+    let hung = HungFile::at(&file);
     let (began, refreshed) = mpsc::channel();
     let refreshing = verifier.clone();
     runtime.0.spawn(async move { began.send(refreshing.refresh_keys().await.is_ok()) });
@@ -122,15 +103,16 @@ fn hung_key_set_file_leaves_cached_keys_in_use() {
 #[test]
 fn hung_file_for_fetching_leaves_cached_keys_in_use() {
     let issuer = TestIssuer::builder().tls().start();
-    let trusted = || Issuer::new(issuer.url().parse().unwrap());
-    let roots = TempFile::holding(issuer.ca_pem());
-    let token = TempFile::holding("the-readers-token");
+    let trusted = || issuer_for(&issuer);
+    let folder = TempFolder::new();
+    let roots = folder.write("ca.crt", issuer.ca_pem());
+    let token = folder.write("token", "the-readers-token");
     let by_token = trusted().with_root_certificates_pem(issuer.ca_pem());
     for (file, is_token, trusted) in [
-        (&roots, false, trusted().with_root_certificates_file(&roots.0)),
-        (&token, true, by_token.with_fetch_bearer_token_file(&token.0)),
+        (&roots, false, trusted().with_root_certificates_file(&roots)),
+        (&token, true, by_token.with_fetch_bearer_token_file(&token)),
     ] {
-        let verifier = Verifier::builder(trusted).audience("orders");
+        let verifier = builder_for(trusted);
         let verifier = verifier.fetch_timeout(Duration::from_secs(2)).build().unwrap();
         let runtime = OneWorker::new();
         let verify = || {
@@ -142,8 +124,8 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
             runtime.run(async move { verifier.refresh_keys().await.is_ok() })
         };
         assert!(verify());
-        let content = fs::read(&file.0).unwrap();
-        let hung = HungFile::at(&file.0);
+        let content = fs::read(file).unwrap();
+        let hung = HungFile::at(file);
         assert!(!refresh());
         let error = last_error(&verifier);
         assert!(error.contains("gave no answer within 2s"), "{error}");
@@ -153,7 +135,7 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
         }
         if is_token {
             let error = last_error(&verifier);
-            let words = format!("failed to read `{}`: an earlier read", file.0.display());
+            let words = format!("failed to read `{}`: an earlier read", file.display());
             assert!(error.contains(&words), "{error}");
         }
         hung.recover(content);
@@ -166,10 +148,11 @@ fn hung_file_for_fetching_leaves_cached_keys_in_use() {
 #[test]
 fn runtime_shuts_down_while_a_file_hangs() {
     let issuer = TestIssuer::start();
-    let file = TempFile::holding("");
-    let verifier = verifier_of(&issuer, &file.0);
+    let folder = TempFolder::new();
+    let file = folder.write("file", "");
+    let verifier = verifier_of(&issuer, &file);
     let runtime = OneWorker::new();
-    let _hung = HungFile::at(&file.0);
+    let _hung = HungFile::at(&file);
     let refreshing = verifier.clone();
     assert!(runtime.run(async move { refreshing.refresh_keys().await.is_err() }));
     runtime.shut_down();
@@ -183,10 +166,11 @@ fn runtime_shuts_down_while_a_file_hangs() {
 // rule: hung-file
 #[tokio::test]
 async fn hung_read_is_the_only_one_in_flight() {
-    let file = TempFile::holding("before");
-    let reader = FileReader::new(&file.0);
+    let folder = TempFolder::new();
+    let file = folder.write("file", "before");
+    let reader = FileReader::new(&file);
     assert_eq!(reader.read().await.unwrap(), b"before");
-    let hung = HungFile::at(&file.0);
+    let hung = HungFile::at(&file);
     let reads = Arc::new(AtomicUsize::new(0));
     let read = || {
         let reads = Arc::clone(&reads);
@@ -208,8 +192,9 @@ async fn hung_read_is_the_only_one_in_flight() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_reads_of_one_file_all_succeed() {
-    let file = TempFile::holding("content");
-    let reader = FileReader::new(&file.0);
+    let folder = TempFolder::new();
+    let file = folder.write("file", "content");
+    let reader = FileReader::new(&file);
     let mut reads = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let reader = reader.clone();
@@ -230,14 +215,15 @@ async fn concurrent_reads_of_one_file_all_succeed() {
 
 #[tokio::test]
 async fn unusable_file_is_an_error_that_names_its_path() {
-    let file = TempFile::holding(vec![b' '; 1024 * 1024]);
-    let path = file.0.display().to_string();
-    let reader = FileReader::new(&file.0);
+    let folder = TempFolder::new();
+    let file = folder.write("file", vec![b' '; 1024 * 1024]);
+    let path = file.display().to_string();
+    let reader = FileReader::new(&file);
     assert_eq!(reader.read().await.unwrap().len(), 1024 * 1024);
-    fs::write(&file.0, vec![b' '; 1024 * 1024 + 1]).unwrap();
+    fs::write(&file, vec![b' '; 1024 * 1024 + 1]).unwrap();
     let error = reader.read().await.unwrap_err();
     assert_eq!(error.to_string(), format!("`{path}` has more than 1048576 bytes"));
-    fs::remove_file(&file.0).unwrap();
+    fs::remove_file(&file).unwrap();
     let error = reader.read().await.unwrap_err();
     assert_eq!(error.to_string(), format!("failed to read `{path}`"));
     let cause = std::error::Error::source(&error).unwrap().to_string();

@@ -3,7 +3,6 @@
 
 use std::{
     future::ready,
-    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +12,10 @@ use std::{
 use axum::{Router, extract::Request, http::StatusCode};
 use kube_oidc::{InClusterError, Issuer, Reason, Verifier, VerifierBuilder, VerifyError};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Capture, HttpServer, Judge as _};
+use kube_oidc_tests::{
+    Capture, HttpServer, Judge as _, TempFolder, builder_for, issuer_at, issuer_for, rejection,
+    token_for, verifier_for,
+};
 use tower_kube_oidc::{LayerError, OidcAuthLayer};
 
 const CLUSTER: &str = "https://oidc.eks.eu-west-1.amazonaws.com";
@@ -21,30 +23,27 @@ const CLUSTER: &str = "https://oidc.eks.eu-west-1.amazonaws.com";
 /// An API server that tells a public issuer, and the files of a pod that may read its keys.
 struct Pod {
     api_server: TestIssuer,
-    folder: PathBuf,
+    folder: TempFolder,
 }
 
 impl Pod {
     fn new() -> Self {
         let api_server = TestIssuer::builder().tls().origin(CLUSTER).start();
         api_server.require_bearer_token("token-of-the-pod");
-        let folder = std::env::temp_dir().join(format!("kube-oidc-pod-{}", fastrand::u64(..)));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("ca.crt"), api_server.ca_pem()).unwrap();
-        std::fs::write(folder.join("token"), "token-of-the-pod").unwrap();
+        let folder = TempFolder::with_service_account(api_server.ca_pem(), "token-of-the-pod");
         Self { api_server, folder }
     }
 
     fn issuer(&self) -> Issuer {
-        Issuer::in_cluster_at(self.api_server.base_url(), &self.folder).unwrap()
+        Issuer::in_cluster_at(self.api_server.base_url(), self.folder.path()).unwrap()
     }
 
     fn builder(&self) -> VerifierBuilder {
-        Verifier::builder(self.issuer()).audience("orders").dangerous_no_unknown_kid_cooldown()
+        builder_for(self.issuer()).dangerous_no_unknown_kid_cooldown()
     }
 
     fn token(&self) -> String {
-        self.api_server.token().audience("orders").service_account("payments", "checkout").mint()
+        token_for(&self.api_server).mint()
     }
 
     /// The API server tells this name from now on.
@@ -52,16 +51,6 @@ impl Pod {
         let document = format!(r#"{{"issuer":"{name}","jwks_uri":"https://10.0.0.1/private"}}"#);
         self.api_server.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
     }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
-    verifier.judge(token).await.err().map(|error| error.reason())
 }
 
 #[tokio::test]
@@ -81,7 +70,7 @@ async fn only_an_audience_has_to_be_known() {
     let other = pod.api_server.token().audience("orders").claim("iss", "https://other.example");
     let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
     let other = other.signed_by(&stranger).mint();
-    assert_eq!(reason(&verifier, &other).await, Some(Reason::UnknownIssuer));
+    assert_eq!(rejection(&verifier, &other).await, Some(Reason::UnknownIssuer));
     assert_eq!(pod.api_server.received_requests().len(), 2);
 }
 
@@ -93,9 +82,13 @@ async fn before_the_name_is_learned_a_token_of_another_is_refused_all_the_same()
     // well signed by the cluster's key, in another name, and the address is no name either
     for name in ["https://other.example", pod.api_server.base_url()] {
         let verifier = pod.builder().build().unwrap();
-        assert_eq!(reason(&verifier, &minted(name)).await, Some(Reason::UnknownIssuer), "{name}");
+        assert_eq!(
+            rejection(&verifier, &minted(name)).await,
+            Some(Reason::UnknownIssuer),
+            "{name}"
+        );
     }
-    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    assert_eq!(rejection(&verifier, &pod.token()).await, None);
 }
 
 #[tokio::test]
@@ -104,7 +97,7 @@ async fn the_advertised_jwks_uri_is_not_read() {
     let pod = Pod::new();
     pod.rename(CLUSTER);
     let verifier = pod.builder().build().unwrap();
-    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    assert_eq!(rejection(&verifier, &pod.token()).await, None);
 }
 
 #[tokio::test]
@@ -117,13 +110,13 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
         // before the name is learned, and by the address as well
         let verifier = pod.builder().build().unwrap();
         verifier.distrust_key(name, leaked.kid());
-        assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::DistrustedKey), "{name}");
+        assert_eq!(rejection(&verifier, &pod.token()).await, Some(Reason::DistrustedKey), "{name}");
     }
     // it stays so when the name changes, and when the former name has ended
     for distrusted_before in [false, true] {
         pod.rename(CLUSTER);
         let issuer = pod.issuer().accept_former_names_for(std::time::Duration::ZERO);
-        let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
+        let verifier = verifier_for(issuer);
         if distrusted_before {
             verifier.distrust_key(CLUSTER, leaked.kid());
         }
@@ -131,12 +124,12 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
         pod.rename(NEW);
         verifier.refresh_keys().await.unwrap();
         if !distrusted_before {
-            assert_eq!(reason(&verifier, &new).await, None);
+            assert_eq!(rejection(&verifier, &new).await, None);
             // by its former name
             verifier.distrust_key(CLUSTER, leaked.kid());
         }
-        assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
-        assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::UnknownIssuer));
+        assert_eq!(rejection(&verifier, &new).await, Some(Reason::DistrustedKey));
+        assert_eq!(rejection(&verifier, &pod.token()).await, Some(Reason::UnknownIssuer));
         // and when the name is forgotten, because the API server reported many others
         for index in 0..8 {
             pod.rename(&format!("https://{index}.example"));
@@ -144,16 +137,16 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
         }
         pod.rename(NEW);
         verifier.refresh_keys().await.unwrap();
-        assert_eq!(reason(&verifier, &new).await, Some(Reason::DistrustedKey));
+        assert_eq!(rejection(&verifier, &new).await, Some(Reason::DistrustedKey));
         assert!(verifier.remove_issuer(pod.api_server.base_url()));
-        assert_eq!(reason(&verifier, &new).await, Some(Reason::UnknownIssuer));
+        assert_eq!(rejection(&verifier, &new).await, Some(Reason::UnknownIssuer));
     }
 }
 
 #[tokio::test]
 async fn one_cluster_may_be_known_in_two_ways() {
     let pod = Pod::new();
-    let by_name = Issuer::new(CLUSTER.parse().unwrap())
+    let by_name = issuer_at(CLUSTER)
         .with_jwks_uri(pod.api_server.jwks_uri().replace(CLUSTER, pod.api_server.base_url()))
         .with_root_certificates_pem(pod.api_server.ca_pem())
         .with_fetch_bearer_token("token-of-the-pod");
@@ -184,10 +177,10 @@ async fn a_name_without_measure_is_not_learned() {
     let pod = Pod::new();
     pod.rename(&"n".repeat(2049));
     let verifier = pod.builder().build().unwrap();
-    assert_eq!(reason(&verifier, &pod.token()).await, Some(Reason::KeysUnavailable));
+    assert_eq!(rejection(&verifier, &pod.token()).await, Some(Reason::KeysUnavailable));
     pod.rename(CLUSTER);
     verifier.refresh_keys().await.unwrap();
-    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    assert_eq!(rejection(&verifier, &pod.token()).await, None);
 }
 
 #[tokio::test]
@@ -211,11 +204,11 @@ async fn the_captured_refusals_of_an_api_server_are_unavailable() {
 async fn a_token_that_the_kubelet_rotated_is_used() {
     let pod = Pod::new();
     let verifier = pod.builder().build().unwrap();
-    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    assert_eq!(rejection(&verifier, &pod.token()).await, None);
     pod.api_server.require_bearer_token("rotated");
     pod.api_server.rotate();
-    std::fs::write(pod.folder.join("token"), "rotated").unwrap();
-    assert_eq!(reason(&verifier, &pod.token()).await, None);
+    pod.folder.write("token", "rotated");
+    assert_eq!(rejection(&verifier, &pod.token()).await, None);
 }
 
 #[test]
@@ -227,12 +220,12 @@ fn what_is_missing_is_named() {
 
     let pod = Pod::new();
     for file in ["token", "ca.crt"] {
-        std::fs::remove_file(pod.folder.join(file)).unwrap();
-        let error = Issuer::in_cluster_at("https://10.96.0.1:443", &pod.folder).unwrap_err();
+        std::fs::remove_file(pod.folder.path().join(file)).unwrap();
+        let error = Issuer::in_cluster_at("https://10.96.0.1:443", pod.folder.path()).unwrap_err();
         assert!(error.to_string().contains("automountServiceAccountToken: false"), "{error}");
     }
     for address in ["https://10.96.0.1:port", "http://10.96.0.1:443", "10.96.0.1"] {
-        let error = Issuer::in_cluster_at(address, &pod.folder).unwrap_err();
+        let error = Issuer::in_cluster_at(address, pod.folder.path()).unwrap_err();
         assert!(matches!(error, InClusterError::InvalidAddress { .. }), "{error}");
     }
 }
@@ -270,8 +263,8 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
     let server = HttpServer::start(app).await;
     *document.lock().unwrap() =
         format!(r#"{{"issuer":"{}","jwks_uri":"https://10.0.0.1/private"}}"#, issuer.url());
-    let trusted = Issuer::in_cluster_at(&server.url(), &pod.folder).unwrap();
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = Issuer::in_cluster_at(&server.url(), pod.folder.path()).unwrap();
+    let verifier = verifier_for(trusted);
     let token = || issuer.token().audience("orders").mint();
     assert!(verifier.judge(&token()).await.is_ok());
     // the document with the token and without, then the keys
@@ -281,7 +274,7 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
     assert_eq!(take(), [false, false], "the document too: nothing new came");
     // the kubelet replaced the token, and anonymous readers are not allowed any more
     forbids_anonymous.store(true, Ordering::SeqCst);
-    std::fs::write(pod.folder.join("token"), "a-new-token").unwrap();
+    pod.folder.write("token", "a-new-token");
     verifier.refresh_keys().await.unwrap();
     assert_eq!(take()[..2], [false, true]);
 }
@@ -292,8 +285,8 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
 async fn rejected_credentials_of_other_issuers_are_not_left_out() {
     let issuer = TestIssuer::start();
     issuer.require_bearer_token("right");
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token("wrong");
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer).with_fetch_bearer_token("wrong");
+    let verifier = verifier_for(trusted);
     verifier.refresh_keys().await.unwrap_err();
     assert_eq!(issuer.received_requests().len(), 1);
 }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
@@ -11,7 +10,9 @@ use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, clock::Manu
 use kube_oidc_testing::{
     Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder,
 };
-use kube_oidc_tests::{HttpServer, Judge as _, Log};
+use kube_oidc_tests::{
+    HttpServer, Judge as _, Log, TempFolder, builder_for, issuer_at, issuer_for, verifier_for,
+};
 use reqwest::Client;
 use tokio_stream::StreamExt as _;
 use tower::ServiceExt as _;
@@ -28,27 +29,24 @@ const A_DAY_BUT_AN_HOUR: Duration = Duration::from_secs(23 * 3600);
 /// An API server, and the files of a pod of its cluster.
 struct Cluster {
     api_server: TestIssuer,
-    folder: PathBuf,
+    folder: TempFolder,
 }
 
 impl Cluster {
     fn named(name: &str) -> Self {
         let api_server = TestIssuer::builder().tls().origin(name).start();
-        let folder = std::env::temp_dir().join(format!("kube-oidc-names-{}", fastrand::u64(..)));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("ca.crt"), api_server.ca_pem()).unwrap();
-        std::fs::write(folder.join("token"), "token-of-the-pod").unwrap();
+        let folder = TempFolder::with_service_account(api_server.ca_pem(), "token-of-the-pod");
         Self { api_server, folder }
     }
 
     /// The issuer as a pod of the cluster sees it.
     fn in_cluster(&self) -> Issuer {
-        Issuer::in_cluster_at(self.api_server.base_url(), &self.folder).unwrap()
+        Issuer::in_cluster_at(self.api_server.base_url(), self.folder.path()).unwrap()
     }
 
     /// The issuer as it is configured elsewhere.
     fn configured(&self, name: &str) -> Issuer {
-        Issuer::new(name.parse().unwrap())
+        issuer_at(name)
             .with_jwks_uri(format!("{}/openid/v1/jwks", self.api_server.base_url()))
             .with_root_certificates_pem(self.api_server.ca_pem())
     }
@@ -72,18 +70,12 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 fn build(issuer: Issuer) -> Verifier {
     builder(issuer).build().unwrap()
 }
 
 fn builder(issuer: Issuer) -> VerifierBuilder {
-    Verifier::builder(issuer).audience("orders").dangerous_no_unknown_kid_cooldown()
+    builder_for(issuer).dangerous_no_unknown_kid_cooldown()
 }
 
 /// The cluster that a token counts for, or the reason of its rejection.
@@ -117,7 +109,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
                     format!(r#"{{"issuer":"{named}","jwks_uri":"{}"}}"#, server.jwks_uri());
                 server.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
             }
-            let issuer = Issuer::new(urls[first].parse().unwrap()).add_alias(urls[second]);
+            let issuer = issuer_at(urls[first]).add_alias(urls[second]);
             let often = Duration::from_millis(100);
             let verifier = builder(issuer)
                 .min_key_set_lifetime(often)
@@ -135,7 +127,7 @@ async fn document_that_names_any_configured_name_is_the_issuers() {
     // and no other name
     let other = format!(r#"{{"issuer":"{OLD}","jwks_uri":"{}"}}"#, new.jwks_uri());
     new.respond_with(Endpoint::Discovery, MockResponse::new(200, other));
-    let verifier = build(Issuer::new(new.url().parse().unwrap()).add_alias(old.url()));
+    let verifier = build(issuer_for(&new).add_alias(old.url()));
     let token = new.token().audience("orders").mint();
     assert_eq!(verdict(&verifier, &token).await, Err(Reason::KeysUnavailable));
 }
@@ -233,7 +225,7 @@ async fn issuer_has_one_label_before_and_after_its_name_is_learned() {
 #[tokio::test]
 async fn first_token_of_a_new_name_is_accepted() {
     let cluster = Cluster::named(OLD);
-    let verifier = Verifier::builder(cluster.in_cluster()).audience("orders").build().unwrap();
+    let verifier = verifier_for(cluster.in_cluster());
     assert!(is_accepted(&verifier, &cluster.token(OLD)).await);
     cluster.report(NEW);
     assert!(is_accepted(&verifier, &cluster.token(NEW)).await);
@@ -245,7 +237,7 @@ async fn first_token_of_a_new_name_is_accepted() {
 #[tokio::test]
 async fn token_of_a_name_that_is_never_reported_starts_few_fetches() {
     let cluster = Cluster::named(OLD);
-    let verifier = Verifier::builder(cluster.in_cluster()).audience("orders").build().unwrap();
+    let verifier = verifier_for(cluster.in_cluster());
     assert!(is_accepted(&verifier, &cluster.token(OLD)).await);
     // not signed by the cluster, not for us, expired, or of a key that is distrusted
     let stranger = SigningKey::generate(SigningAlgorithm::Rs256);

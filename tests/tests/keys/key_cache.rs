@@ -12,20 +12,12 @@ use std::{
 
 use axum::{Router, body::Body, routing::get};
 use http::{Request, Response, StatusCode};
-use kube_oidc::{Issuer, KeysUnavailableCause, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc::{KeysUnavailableCause, Reason, Verifier, VerifyError};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer};
-use kube_oidc_tests::{HttpServer, Judge as _};
+use kube_oidc_tests::{HttpServer, Judge as _, builder_for, issuer_for, token_for, verifier_for};
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::OidcAuthLayer;
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
-}
-
-fn token(issuer: &TestIssuer) -> String {
-    issuer.token().audience("orders").mint()
-}
 
 /// Verifies a token many times at once, and counts the ones that were accepted.
 async fn at_once(verifier: &Verifier, tokens: impl IntoIterator<Item = String>) -> usize {
@@ -40,9 +32,9 @@ async fn at_once(verifier: &Verifier, tokens: impl IntoIterator<Item = String>) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_first_requests_cause_one_fetch() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     assert_eq!(issuer.received_requests().len(), 0, "nothing is fetched before the first use");
-    let good = token(&issuer);
+    let good = token_for(&issuer).mint();
     let accepted = at_once(&verifier, (0..1_000).map(|_| good.clone())).await;
     assert_eq!(accepted, 1_000);
     assert_eq!((issuer.discovery_fetches(), issuer.key_fetches()), (1, 1));
@@ -52,11 +44,11 @@ async fn a_thousand_first_requests_cause_one_fetch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
-    let old = token(&issuer);
+    let verifier = verifier_for(&issuer);
+    let old = token_for(&issuer).mint();
     assert!(verifier.judge(&old).await.is_ok());
     issuer.rotate();
-    let new = token(&issuer);
+    let new = token_for(&issuer).mint();
     assert_eq!(at_once(&verifier, (0..100).map(|_| new.clone())).await, 100);
     assert_eq!(issuer.key_fetches(), 2);
     // the old key is still published
@@ -68,8 +60,8 @@ async fn a_hundred_tokens_of_a_new_key_cause_one_fetch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_unknown_kids_cause_a_few_fetches() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
-    let good = token(&issuer);
+    let verifier = verifier_for(&issuer);
+    let good = token_for(&issuer).mint();
     assert!(verifier.judge(&good).await.is_ok());
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let junk = (0..10_000).map(|index| {
@@ -123,7 +115,7 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
         Ok(Response::new(Body::empty()))
     }
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).fetch_timeout(Duration::from_secs(5)).build().unwrap();
+    let verifier = builder_for(&issuer).fetch_timeout(Duration::from_secs(5)).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(OidcAuthLayer::from(verifier))
         .concurrency_limit(64)
@@ -132,7 +124,7 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
         let request = Request::builder().header("authorization", format!("Bearer {token}"));
         service.clone().oneshot(request.body(Body::empty()).unwrap())
     };
-    let good = token(&issuer);
+    let good = token_for(&issuer).mint();
     assert_eq!(ask(&good).await.unwrap().status(), StatusCode::OK);
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let junk: Vec<String> = (0..10_000)
@@ -159,10 +151,10 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_go_away_while_they_wait_harm_nobody() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let verifier = builder_for(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     for _ in 0..20 {
         issuer.rotate();
-        let new = token(&issuer);
+        let new = token_for(&issuer).mint();
         let mut waiting = JoinSet::new();
         for _ in 0..50 {
             let (verifier, new) = (verifier.clone(), new.clone());
@@ -189,8 +181,8 @@ async fn requests_that_go_away_while_they_wait_harm_nobody() {
 async fn new_key_is_rejected_without_a_fetch_once_the_budget_is_spent() {
     let issuer = TestIssuer::start();
     let verifier =
-        builder(&issuer).unknown_kid_cooldown(Duration::from_secs(3600)).build().unwrap();
-    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+        builder_for(&issuer).unknown_kid_cooldown(Duration::from_secs(3600)).build().unwrap();
+    assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok());
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     for fetches in [2, 3, 3] {
         let key = stranger.clone().with_kid(&format!("junk-{fetches}"));
@@ -200,7 +192,7 @@ async fn new_key_is_rejected_without_a_fetch_once_the_budget_is_spent() {
     }
     // a key that is published now is not seen until a fetch comes back into the budget
     issuer.rotate();
-    let error = verifier.judge(&token(&issuer)).await.unwrap_err();
+    let error = verifier.judge(&token_for(&issuer).mint()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::UnknownKey);
     assert_eq!(issuer.key_fetches(), 3);
 }
@@ -243,7 +235,7 @@ async fn key_that_was_replaced_under_its_name_is_found_by_its_first_token() {
         let (old, new) = (SigningKey::generate(Es256), SigningKey::generate(algorithm));
         let issuer = TestIssuer::start();
         serve(&issuer, &[jwk(&old, kid)]);
-        let verifier = builder(&issuer).build().unwrap();
+        let verifier = verifier_for(&issuer);
         assert!(verifier.judge(&signed(&issuer, &old, kid)).await.is_ok(), "{kid:?} {reason:?}");
         serve(&issuer, &[jwk(&new, kid)]);
         let first = signed(&issuer, &new, kid);
@@ -265,8 +257,8 @@ async fn key_that_was_replaced_under_its_name_is_found_by_its_first_token() {
 #[tokio::test]
 async fn forged_tokens_cause_one_fetch_in_a_cooldown_and_never_503() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
-    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    let verifier = verifier_for(&issuer);
+    assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok());
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::Rs256);
     let forged = || issuer.token().audience("orders").forged_by(&stranger);
     // none for tokens that would not pass with a good signature either, or whose key is distrusted
@@ -288,19 +280,19 @@ async fn forged_tokens_cause_one_fetch_in_a_cooldown_and_never_503() {
     assert_eq!(issuer.key_fetches(), 2);
     // they left a fetch for a new key
     issuer.rotate();
-    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok());
     assert_eq!(issuer.key_fetches(), 3);
 
-    let failing = builder(&issuer).build().unwrap();
-    assert!(failing.judge(&token(&issuer)).await.is_ok());
+    let failing = verifier_for(&issuer);
+    assert!(failing.judge(&token_for(&issuer).mint()).await.is_ok());
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     for _ in 0..3 {
         let error = failing.judge(&forged().mint()).await.unwrap_err();
         assert_eq!(error.reason(), Reason::Signature, "the verdict of the cached set");
     }
-    let distrusting = builder(&issuer).build().unwrap();
+    let distrusting = verifier_for(&issuer);
     issuer.reset_response(Endpoint::Jwks);
-    assert!(distrusting.judge(&token(&issuer)).await.is_ok());
+    assert!(distrusting.judge(&token_for(&issuer).mint()).await.is_ok());
     let fetches = issuer.key_fetches();
     distrusting.distrust_key(issuer.url(), issuer.signing_key().kid());
     let error = distrusting.judge(&forged().mint()).await.unwrap_err();
@@ -311,9 +303,9 @@ async fn forged_tokens_cause_one_fetch_in_a_cooldown_and_never_503() {
 #[tokio::test]
 async fn without_a_cooldown_a_new_key_is_found_at_once() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let verifier = builder_for(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     for fetches in 1..=4 {
-        assert!(verifier.judge(&token(&issuer)).await.is_ok());
+        assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok());
         assert_eq!(issuer.key_fetches(), fetches);
         issuer.rotate();
     }
@@ -325,12 +317,12 @@ async fn without_a_cooldown_a_new_key_is_found_at_once() {
 #[tokio::test]
 async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
-    let old = token(&issuer);
+    let verifier = builder_for(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let old = token_for(&issuer).mint();
     assert!(verifier.judge(&old).await.is_ok());
     issuer.rotate();
     issuer.drop_old_keys();
-    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok());
     assert_eq!(verifier.judge(&old).await.unwrap_err().reason(), Reason::UnknownKey);
 }
 
@@ -338,7 +330,7 @@ async fn a_key_that_left_the_set_is_refused_from_the_next_refresh_on() {
 #[tokio::test]
 async fn only_a_token_that_could_pass_is_worth_a_fetch() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let minted = || issuer.token().audience("orders");
     for (token, reason) in [
         (minted().expired().mint(), Reason::Expired),
@@ -363,8 +355,8 @@ async fn only_a_token_that_could_pass_is_worth_a_fetch() {
 async fn an_issuer_that_is_down_at_first_is_found_when_it_comes_up() {
     let issuer = TestIssuer::start();
     issuer.stop();
-    let verifier = builder(&issuer).build().unwrap();
-    let good = token(&issuer);
+    let verifier = verifier_for(&issuer);
+    let good = token_for(&issuer).mint();
     match verifier.judge(&good).await.unwrap_err() {
         VerifyError::Unavailable(unavailable) => {
             assert_eq!(unavailable.cause(), KeysUnavailableCause::FetchFailed);
@@ -389,8 +381,8 @@ async fn another_issuers_document_is_not_believed() {
     let document =
         format!(r#"{{"issuer":"{}/","jwks_uri":"{}"}}"#, issuer.url(), issuer.jwks_uri());
     issuer.respond_with(Endpoint::Discovery, MockResponse::new(200, document));
-    let verifier = builder(&issuer).build().unwrap();
-    let error = verifier.judge(&token(&issuer)).await.unwrap_err();
+    let verifier = verifier_for(&issuer);
+    let error = verifier.judge(&token_for(&issuer).mint()).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
     assert_eq!(issuer.key_fetches(), 0);
 }
@@ -422,39 +414,39 @@ async fn forced_refresh_removes_a_key_behind_validators_that_never_change() {
         })
     });
     let server = HttpServer::start(app).await;
-    let trusted =
-        Issuer::new(issuer.url().parse().unwrap()).with_jwks_uri(format!("{}/keys", server.url()));
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer).with_jwks_uri(format!("{}/keys", server.url()));
+    let verifier = verifier_for(trusted);
     assert!(verifier.judge(&leaked).await.is_ok());
     issuer.rotate();
     issuer.drop_old_keys();
     *file.lock().unwrap() = issuer.key_set().to_string();
     verifier.refresh_keys().await.unwrap();
     assert_eq!(verifier.judge(&leaked).await.unwrap_err().reason(), Reason::UnknownKey);
-    assert!(verifier.judge(&token(&issuer)).await.is_ok());
+    assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok());
     assert!(!conditional.load(Ordering::SeqCst), "a fetch sent a condition");
 }
 
 #[test]
 fn one_verifier_serves_several_runtimes_one_after_the_other() {
     let issuer = TestIssuer::start();
-    let verifier = Arc::new(builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap());
+    let verifier =
+        Arc::new(builder_for(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap());
     for round in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            assert!(verifier.judge(&token(&issuer)).await.is_ok(), "round {round}");
+            assert!(verifier.judge(&token_for(&issuer).mint()).await.is_ok(), "round {round}");
         });
         issuer.rotate();
     }
     assert_eq!(issuer.key_fetches(), 3);
     // and outside a runtime what is known works, and the rest is unavailable
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let known = token(&issuer);
+    let known = token_for(&issuer).mint();
     runtime.block_on(async { assert!(verifier.judge(&known).await.is_ok()) });
     drop(runtime);
     assert!(matches!(verifier.judge_now(&known), Some(Ok(_))));
     issuer.rotate();
-    let unknown = token(&issuer);
+    let unknown = token_for(&issuer).mint();
     let mut waits = std::pin::pin!(verifier.judge(&unknown));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match waits.as_mut().poll(&mut context) {
@@ -468,15 +460,15 @@ fn one_verifier_serves_several_runtimes_one_after_the_other() {
 #[tokio::test]
 async fn an_issuer_that_hangs_or_is_gone_is_not_felt_by_known_keys() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer)
+    let verifier = builder_for(&issuer)
         .dangerous_no_unknown_kid_cooldown()
         .fetch_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
-    let good = token(&issuer);
+    let good = token_for(&issuer).mint();
     assert!(verifier.judge(&good).await.is_ok());
     issuer.rotate();
-    let new = token(&issuer);
+    let new = token_for(&issuer).mint();
     issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
     let error = verifier.judge(&new).await.unwrap_err();
     assert!(matches!(error, VerifyError::Unavailable(_)), "{error}");
@@ -497,11 +489,14 @@ async fn an_issuer_that_hangs_or_is_gone_is_not_felt_by_known_keys() {
 fn use_outside_a_runtime_does_not_end_the_refresh_in_another() {
     let issuer = TestIssuer::start();
     let often = Duration::from_millis(100);
-    let verifier =
-        builder(&issuer).min_key_set_lifetime(often).max_key_set_lifetime(often).build().unwrap();
+    let verifier = builder_for(&issuer)
+        .min_key_set_lifetime(often)
+        .max_key_set_lifetime(often)
+        .build()
+        .unwrap();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async { verifier.judge(&token(&issuer)).await.unwrap() });
+    runtime.block_on(async { verifier.judge(&token_for(&issuer).mint()).await.unwrap() });
 
     let stranger = SigningKey::generate(kube_oidc_testing::SigningAlgorithm::EdDsa);
     let unknown = issuer.token().audience("orders").signed_by(&stranger).mint();

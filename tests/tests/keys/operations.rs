@@ -2,37 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
-use kube_oidc::{
-    BuildError, Issuer, KeyState, Reason, Verifier, VerifierBuilder, VerifyError,
-    clock::ManualClock,
-};
+use kube_oidc::{BuildError, KeyState, Reason, Verifier, VerifyError, clock::ManualClock};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{
+    Judge as _, builder_for, issuer_at, issuer_for, rejection, token_for, verifier_for,
+};
 use serde_json::json;
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
-}
-
-fn token(issuer: &TestIssuer) -> String {
-    issuer.token().audience("orders").mint()
-}
 
 /// One that is good for longer than any set that is fetched.
 fn long_lived(issuer: &TestIssuer) -> String {
     issuer.token().audience("orders").expires_in(100 * DAY).mint()
 }
 
-async fn reason(verifier: &Verifier, token: &str) -> Option<Reason> {
-    verifier.judge(token).await.err().map(|error| error.reason())
-}
-
 #[tokio::test]
 async fn the_status_tells_the_life_of_a_key_set() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
+    let verifier = builder_for(&issuer).dangerous_no_unknown_kid_cooldown().build().unwrap();
     let status = || verifier.status().remove(0);
 
     let empty = status();
@@ -42,7 +29,7 @@ async fn the_status_tells_the_life_of_a_key_set() {
     assert!(!verifier.is_ready());
 
     let before = SystemTime::now() - Duration::from_secs(1);
-    assert_eq!(reason(&verifier, &token(&issuer)).await, None);
+    assert_eq!(rejection(&verifier, &token_for(&issuer).mint()).await, None);
     let fresh = status();
     assert_eq!((fresh.state, fresh.fetches, fresh.failures), (KeyState::Fresh, 1, 0));
     assert_eq!(fresh.keys[0].kid.as_deref(), Some(issuer.signing_key().kid()));
@@ -54,7 +41,10 @@ async fn the_status_tells_the_life_of_a_key_set() {
 
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     issuer.rotate();
-    assert_eq!(reason(&verifier, &token(&issuer)).await, Some(Reason::KeysUnavailable));
+    assert_eq!(
+        rejection(&verifier, &token_for(&issuer).mint()).await,
+        Some(Reason::KeysUnavailable)
+    );
     let failing = status();
     assert_eq!((failing.state, failing.fetches, failing.failures), (KeyState::Fresh, 2, 1));
     assert!(failing.last_error.unwrap().error.contains("status 500"));
@@ -65,12 +55,10 @@ async fn the_status_tells_the_life_of_a_key_set() {
 #[tokio::test]
 async fn keys_that_are_given_are_fresh_for_ever() {
     let issuer = TestIssuer::start();
-    let trusted = Issuer::new(issuer.url().parse().unwrap())
-        .with_key_set(issuer.key_set().to_string())
-        .with_cluster("blue");
+    let trusted =
+        issuer_for(&issuer).with_key_set(issuer.key_set().to_string()).with_cluster("blue");
     let clock = ManualClock::at(SystemTime::now());
-    let verifier =
-        Verifier::builder(trusted).audience("orders").clock(clock.clone()).build().unwrap();
+    let verifier = builder_for(trusted).clock(clock.clone()).build().unwrap();
     let good = long_lived(&issuer);
     for _ in ["today", "in 40 days"] {
         assert!(verifier.is_ready());
@@ -78,7 +66,7 @@ async fn keys_that_are_given_are_fresh_for_ever() {
         verifier.refresh_keys().await.unwrap();
         let line = verifier.status()[0].to_string();
         assert_eq!(line, format!("{} (blue): fresh, 1 key", issuer.url()));
-        assert_eq!(reason(&verifier, &good).await, None);
+        assert_eq!(rejection(&verifier, &good).await, None);
         clock.advance(40 * DAY);
     }
 }
@@ -87,29 +75,32 @@ async fn keys_that_are_given_are_fresh_for_ever() {
 async fn ready_waits_for_an_issuer_to_come_up() {
     let issuer = TestIssuer::start();
     issuer.stop();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let waits = tokio::spawn({
         let verifier = verifier.clone();
         async move { verifier.ready().await }
     });
-    assert_eq!(reason(&verifier, &token(&issuer)).await, Some(Reason::KeysUnavailable));
+    assert_eq!(
+        rejection(&verifier, &token_for(&issuer).mint()).await,
+        Some(Reason::KeysUnavailable)
+    );
     assert!(!verifier.is_ready() && !waits.is_finished());
     issuer.restart();
     waits.await.unwrap();
     assert!(verifier.is_ready());
-    assert_eq!(reason(&verifier, &token(&issuer)).await, None);
+    assert_eq!(rejection(&verifier, &token_for(&issuer).mint()).await, None);
 }
 
 #[test]
 fn warming_up_fetches_before_the_first_request() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     verifier.warm_up(); // outside a runtime: nothing
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         verifier.warm_up();
         verifier.ready().await;
-        assert!(matches!(verifier.judge_now(token(&issuer)), Some(Ok(_))));
+        assert!(matches!(verifier.judge_now(token_for(&issuer).mint()), Some(Ok(_))));
     });
     assert_eq!(issuer.key_fetches(), 1);
 }
@@ -118,20 +109,20 @@ fn warming_up_fetches_before_the_first_request() {
 #[tokio::test]
 async fn refresh_keys_ends_a_key_at_once() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
-    let old = token(&issuer);
-    assert_eq!(reason(&verifier, &old).await, None);
+    let verifier = verifier_for(&issuer);
+    let old = token_for(&issuer).mint();
+    assert_eq!(rejection(&verifier, &old).await, None);
     // junk has just used up the cooldown
     let stranger = SigningKey::generate(SigningAlgorithm::EdDsa);
     let junk = issuer.token().audience("orders").signed_by(&stranger).mint();
-    assert_eq!(reason(&verifier, &junk).await, Some(Reason::UnknownKey));
+    assert_eq!(rejection(&verifier, &junk).await, Some(Reason::UnknownKey));
 
     issuer.rotate();
     issuer.drop_old_keys();
-    assert_eq!(reason(&verifier, &old).await, None, "nobody told us yet");
+    assert_eq!(rejection(&verifier, &old).await, None, "nobody told us yet");
     verifier.refresh_keys().await.unwrap();
-    assert_eq!(reason(&verifier, &old).await, Some(Reason::UnknownKey));
-    assert_eq!(reason(&verifier, &token(&issuer)).await, None);
+    assert_eq!(rejection(&verifier, &old).await, Some(Reason::UnknownKey));
+    assert_eq!(rejection(&verifier, &token_for(&issuer).mint()).await, None);
     assert_eq!(issuer.key_fetches(), 3);
 }
 
@@ -139,10 +130,9 @@ async fn refresh_keys_ends_a_key_at_once() {
 async fn refresh_keys_asks_all_issuers_at_once() {
     let (hangs, answers) = (TestIssuer::start(), TestIssuer::start());
     hangs.respond_with(Endpoint::Jwks, MockResponse::hang());
-    let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted(&hangs).with_cluster("blue"))
+    let trusted = |issuer: &TestIssuer| issuer_for(issuer);
+    let verifier = builder_for(trusted(&hangs).with_cluster("blue"))
         .issuer(trusted(&answers).with_cluster("green"))
-        .audience("orders")
         .fetch_timeout(Duration::from_secs(60))
         .build()
         .unwrap();
@@ -153,16 +143,16 @@ async fn refresh_keys_asks_all_issuers_at_once() {
     tokio::task::block_in_place(|| answers.wait_for_key_fetches(1));
     assert!(!refresh.is_finished());
     verifier.ready().await;
-    assert_eq!(reason(&verifier, &token(&answers)).await, None);
+    assert_eq!(rejection(&verifier, &token_for(&answers).mint()).await, None);
     refresh.abort();
 }
 
 #[tokio::test]
 async fn refresh_keys_heeds_retry_after_and_not_the_backoff() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
-    let good = token(&issuer);
-    assert_eq!(reason(&verifier, &good).await, None);
+    let verifier = verifier_for(&issuer);
+    let good = token_for(&issuer).mint();
+    assert_eq!(rejection(&verifier, &good).await, None);
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     for fetches in 2..=4 {
         assert!(verifier.refresh_keys().await.is_err());
@@ -176,26 +166,26 @@ async fn refresh_keys_heeds_retry_after_and_not_the_backoff() {
     left_alone(verifier.refresh_keys().await);
     left_alone(verifier.refresh_keys().await);
     assert_eq!(issuer.key_fetches(), 5);
-    assert_eq!(reason(&verifier, &good).await, None, "the last good set stays in use");
+    assert_eq!(rejection(&verifier, &good).await, None, "the last good set stays in use");
 }
 
 // rule: revocation
 #[tokio::test]
 async fn a_distrusted_key_is_refused_at_once_and_the_others_are_not() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let leaked = issuer.signing_key();
-    let old = token(&issuer);
+    let old = token_for(&issuer).mint();
     issuer.rotate();
-    let new = token(&issuer);
-    assert_eq!(reason(&verifier, &old).await, None);
+    let new = token_for(&issuer).mint();
+    assert_eq!(rejection(&verifier, &old).await, None);
     verifier.distrust_key("https://other.example", leaked.kid());
-    assert_eq!(reason(&verifier, &old).await, None, "a kid is a name of its issuer's");
+    assert_eq!(rejection(&verifier, &old).await, None, "a kid is a name of its issuer's");
     verifier.clone().distrust_key(issuer.url(), leaked.kid());
-    assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey));
-    assert_eq!(reason(&verifier, &new).await, None);
+    assert_eq!(rejection(&verifier, &old).await, Some(Reason::DistrustedKey));
+    assert_eq!(rejection(&verifier, &new).await, None);
     verifier.refresh_keys().await.unwrap();
-    assert_eq!(reason(&verifier, &old).await, Some(Reason::DistrustedKey), "it lasts");
+    assert_eq!(rejection(&verifier, &old).await, Some(Reason::DistrustedKey), "it lasts");
 }
 
 /// Of an issuer that lists a key by several names, or by a name and without one.
@@ -209,7 +199,7 @@ async fn distrusted_key_is_rejected_by_its_other_names_too() {
         listed["kid"] = twin.clone();
         let keys = json!({ "keys": [listed, leaked.jwk(), other.jwk()] });
         issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, keys.to_string()));
-        let verifier = builder(&issuer).build().unwrap();
+        let verifier = verifier_for(&issuer);
         let minted = || issuer.token().audience("orders");
         let renamed = minted().header("kid", twin.as_str().unwrap_or_default()).mint();
         let tokens = [
@@ -224,14 +214,14 @@ async fn distrusted_key_is_rejected_by_its_other_names_too() {
         }
         verifier.distrust_key(issuer.url(), leaked.kid());
         for (token, caller) in tokens.iter().zip(&callers) {
-            assert_eq!(reason(&verifier, token).await, Some(Reason::DistrustedKey), "{twin}");
+            assert_eq!(rejection(&verifier, token).await, Some(Reason::DistrustedKey), "{twin}");
             assert_eq!(verifier.explain(token).verdict, Err(Reason::DistrustedKey), "{twin}");
             assert_eq!(verifier.time_left(caller), Duration::ZERO, "{twin}");
         }
         let forged = minted().without_header("kid").signature("x").mint();
-        assert!(reason(&verifier, &forged).await.is_some(), "{twin}");
+        assert!(rejection(&verifier, &forged).await.is_some(), "{twin}");
         let good = minted().signed_by(&other).mint();
-        assert_eq!(reason(&verifier, &good).await, None, "{twin}");
+        assert_eq!(rejection(&verifier, &good).await, None, "{twin}");
     }
 }
 
@@ -239,33 +229,35 @@ async fn distrusted_key_is_rejected_by_its_other_names_too() {
 #[tokio::test]
 async fn a_denied_token_is_refused_at_once_and_the_others_are_not() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let minted = |jti: &str| issuer.token().audience("orders").claim("jti", jti);
-    assert_eq!(reason(&verifier, &minted("a").mint()).await, None);
+    assert_eq!(rejection(&verifier, &minted("a").mint()).await, None);
     verifier.deny_jti("a");
-    assert_eq!(reason(&verifier, &minted("a").mint()).await, Some(Reason::DeniedJti));
-    assert_eq!(reason(&verifier, &minted("b").mint()).await, None);
+    assert_eq!(rejection(&verifier, &minted("a").mint()).await, Some(Reason::DeniedJti));
+    assert_eq!(rejection(&verifier, &minted("b").mint()).await, None);
     assert_eq!(
-        reason(&verifier, &issuer.token().audience("orders").without_claim("jti").mint()).await,
+        rejection(&verifier, &issuer.token().audience("orders").without_claim("jti").mint()).await,
         None
     );
     // what is said of a token needs its signature to be good
     let forged = minted("a").signature("x").mint();
-    assert_eq!(reason(&verifier, &forged).await, Some(Reason::Signature));
+    assert_eq!(rejection(&verifier, &forged).await, Some(Reason::Signature));
 }
 
 #[tokio::test]
 async fn one_issuer_that_is_down_does_not_touch_the_others() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
+    let trusted = |issuer: &TestIssuer| issuer_for(issuer);
+    let verifier = builder_for(trusted(&blue).with_cluster("blue"))
         .issuer(trusted(&green).with_cluster("green"))
-        .audience("orders")
         .build()
         .unwrap();
     green.stop();
-    assert!(matches!(verifier.judge(&token(&green)).await, Err(VerifyError::Unavailable(_))));
-    assert_eq!(reason(&verifier, &token(&blue)).await, None);
+    assert!(matches!(
+        verifier.judge(&token_for(&green).mint()).await,
+        Err(VerifyError::Unavailable(_))
+    ));
+    assert_eq!(rejection(&verifier, &token_for(&blue).mint()).await, None);
     assert!(verifier.is_ready(), "one is enough");
     let states: Vec<KeyState> = verifier.status().iter().map(|issuer| issuer.state).collect();
     assert_eq!(states, [KeyState::Fresh, KeyState::Unavailable]);
@@ -277,39 +269,38 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
 #[tokio::test]
 async fn issuers_come_and_go_at_run_time() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    let trusted = |issuer: &TestIssuer, cluster: &'static str| {
-        Issuer::new(issuer.url().parse().unwrap()).with_cluster(cluster)
-    };
-    let verifier = Verifier::builder(trusted(&blue, "blue")).audience("orders").build().unwrap();
-    let (of_blue, of_green) = (token(&blue), token(&green));
-    assert_eq!(reason(&verifier, &of_blue).await, None);
-    assert_eq!(reason(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
+    let trusted =
+        |issuer: &TestIssuer, cluster: &'static str| issuer_for(issuer).with_cluster(cluster);
+    let verifier = verifier_for(trusted(&blue, "blue"));
+    let (of_blue, of_green) = (token_for(&blue).mint(), token_for(&green).mint());
+    assert_eq!(rejection(&verifier, &of_blue).await, None);
+    assert_eq!(rejection(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
     assert_eq!(green.received_requests().len(), 0, "who is not listed is not asked");
 
     verifier.clone().add_issuer(trusted(&green, "green")).unwrap();
     assert_eq!(verifier.judge(&of_green).await.unwrap().cluster(), Some("green"));
-    assert_eq!(reason(&verifier, &of_blue).await, None);
+    assert_eq!(rejection(&verifier, &of_blue).await, None);
     assert_eq!(verifier.status().len(), 2);
 
     // what cannot be added changes nothing
     let twice = verifier.add_issuer(trusted(&green, "green"));
     assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))));
-    let nameless = verifier.add_issuer(Issuer::new("https://other.example".parse().unwrap()));
+    let nameless = verifier.add_issuer(issuer_at("https://other.example"));
     assert!(matches!(nameless, Err(BuildError::MissingClusterName(_))));
     assert_eq!(verifier.status().len(), 2);
 
     assert!(verifier.remove_issuer(blue.url()));
     assert!(!verifier.remove_issuer(blue.url()));
-    assert_eq!(reason(&verifier, &of_blue).await, Some(Reason::UnknownIssuer));
-    assert_eq!(reason(&verifier, &of_green).await, None);
+    assert_eq!(rejection(&verifier, &of_blue).await, Some(Reason::UnknownIssuer));
+    assert_eq!(rejection(&verifier, &of_green).await, None);
     // with the last one gone nobody is trusted
     assert!(verifier.remove_issuer(green.url()));
-    assert_eq!(reason(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
+    assert_eq!(rejection(&verifier, &of_green).await, Some(Reason::UnknownIssuer));
     assert!(!verifier.is_ready());
     // and back again, with keys of its own
     let fetches = blue.key_fetches();
     verifier.add_issuer(trusted(&blue, "blue")).unwrap();
-    assert_eq!(reason(&verifier, &of_blue).await, None);
+    assert_eq!(rejection(&verifier, &of_blue).await, None);
     assert_eq!(blue.key_fetches(), fetches + 1);
 }
 
@@ -317,8 +308,8 @@ async fn issuers_come_and_go_at_run_time() {
 async fn an_issuer_that_is_removed_while_a_token_waits_for_its_keys_accepts_it_no_more() {
     let issuer = TestIssuer::start();
     issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
-    let verifier = builder(&issuer).build().unwrap();
-    let token = token(&issuer);
+    let verifier = verifier_for(&issuer);
+    let token = token_for(&issuer).mint();
     let mut waits = std::pin::pin!(verifier.judge(&token));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(waits.as_mut().poll(&mut context).is_pending());
@@ -335,32 +326,31 @@ async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
     let path = std::env::temp_dir().join(format!("kube-oidc-keys-{}", std::process::id()));
-    let trusted = || Issuer::new(issuer.url().parse().unwrap()).with_key_set_file(&path);
-    let verifier = Verifier::builder(trusted())
-        .audience("orders")
+    let trusted = || issuer_for(&issuer).with_key_set_file(&path);
+    let verifier = builder_for(trusted())
         .dangerous_no_unknown_kid_cooldown()
         .clock(clock.clone())
         .build()
         .unwrap();
     let good = long_lived(&issuer);
-    assert_eq!(reason(&verifier, &good).await, Some(Reason::KeysUnavailable));
+    assert_eq!(rejection(&verifier, &good).await, Some(Reason::KeysUnavailable));
     std::fs::write(&path, issuer.key_set().to_string()).unwrap();
     verifier.refresh_keys().await.unwrap();
-    assert_eq!(reason(&verifier, &good).await, None);
+    assert_eq!(rejection(&verifier, &good).await, None);
     for contents in [Some("garbage"), Some(r#"{"keys":[]}"#), None] {
         match contents {
             Some(contents) => std::fs::write(&path, contents).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
         assert!(verifier.refresh_keys().await.is_err(), "{contents:?}");
-        assert_eq!(reason(&verifier, &good).await, None, "{contents:?}");
+        assert_eq!(rejection(&verifier, &good).await, None, "{contents:?}");
     }
     // nor does it age out: longer than any other set may be kept stale
     clock.advance(40 * DAY);
     assert!(verifier.is_ready());
-    assert_eq!(reason(&verifier, &good).await, None);
+    assert_eq!(rejection(&verifier, &good).await, None);
     assert!(verifier.refresh_keys().await.is_err());
-    assert_eq!(reason(&verifier, &good).await, None);
+    assert_eq!(rejection(&verifier, &good).await, None);
     let error = verifier.status()[0].last_error.clone().unwrap().error;
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }
@@ -375,7 +365,7 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     let remove: Take = |verifier, issuer| assert!(verifier.remove_issuer(issuer.url()));
     for take_back in [deny, distrust, remove] {
         let issuer = TestIssuer::start();
-        let verifier = builder(&issuer).build().unwrap();
+        let verifier = verifier_for(&issuer);
         let minted = issuer.token().audience("orders").claim("jti", "leaked").expires_in(hour);
         let caller = verifier.judge(minted.mint()).await.unwrap();
         let left = verifier.time_left(&caller);
@@ -385,8 +375,8 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     }
     // a key that its issuer took back
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
-    let caller = verifier.judge(token(&issuer)).await.unwrap();
+    let verifier = verifier_for(&issuer);
+    let caller = verifier.judge(token_for(&issuer).mint()).await.unwrap();
     issuer.rotate();
     issuer.drop_old_keys();
     assert!(!verifier.time_left(&caller).is_zero());
@@ -395,7 +385,7 @@ async fn how_long_a_caller_is_good_ends_with_what_its_token_rests_on() {
     // that keys are away says nothing
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
-    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let verifier = builder_for(&issuer).clock(clock.clone()).build().unwrap();
     let minted = issuer.token().audience("orders").expires_in(10 * DAY);
     let caller = verifier.judge(minted.mint()).await.unwrap();
     issuer.stop();

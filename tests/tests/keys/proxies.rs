@@ -1,19 +1,16 @@
 //! Proxies for fetching keys: configured, and of the environment.
 
-use kube_oidc::{Issuer, Verifier};
+use kube_oidc::Issuer;
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{
-    Proxy, is_child, run_in_child,
+    Proxy, is_child, issuer_for, run_in_child,
     tls::{LOOPBACK, acceptor, authority, certificate},
+    verifier_for,
 };
 use tokio::net::TcpListener;
 
-fn verifier(issuer: Issuer) -> Verifier {
-    Verifier::builder(issuer).audience("orders").build().unwrap()
-}
-
 fn trusted(issuer: &TestIssuer) -> Issuer {
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
+    let trusted = issuer_for(issuer);
     if issuer.url().starts_with("https") {
         trusted.with_root_certificates_pem(issuer.ca_pem())
     } else {
@@ -33,7 +30,7 @@ async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
             .with_additional_root_certificates_pem(private.pem())
             .with_fetch_bearer_token("5ecre7")
             .with_fetch_proxy(format!("{scheme}://me:p%40ss@{}", proxy.address()));
-        verifier(issuer_of).refresh_keys().await.unwrap();
+        verifier_for(issuer_of).refresh_keys().await.unwrap();
         for head in proxy.heads() {
             let to = format!("CONNECT {} HTTP/1.1\r\n", issuer.address());
             assert!(head.starts_with(&to), "{head}");
@@ -63,7 +60,7 @@ async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
         tls.accept(stream).await.is_ok()
     });
     let verifier =
-        verifier(trusted(&issuer).with_fetch_proxy(format!("https://me:hidden@{address}")));
+        verifier_for(trusted(&issuer).with_fetch_proxy(format!("https://me:hidden@{address}")));
     verifier.refresh_keys().await.unwrap_err();
     assert!(!proxy.await.unwrap());
     let error = verifier.status().remove(0).last_error.unwrap().error;
@@ -86,7 +83,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
     ] {
         let proxy = Proxy::start(None, response).await;
         let url = format!("http://me:hidden@{}", proxy.address());
-        let verifier = verifier(trusted(&issuer).with_fetch_proxy(url));
+        let verifier = verifier_for(trusted(&issuer).with_fetch_proxy(url));
         verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains(words) && error.contains(proxy.address()), "{error}");
@@ -99,7 +96,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
 #[tokio::test]
 async fn plain_http_never_goes_through_a_configured_proxy() {
     let (proxy, issuer) = (TestIssuer::start(), TestIssuer::start());
-    let verifier = verifier(trusted(&issuer).with_fetch_proxy(proxy.base_url()));
+    let verifier = verifier_for(trusted(&issuer).with_fetch_proxy(proxy.base_url()));
     verifier.refresh_keys().await.unwrap();
     assert_eq!(proxy.received_requests().len(), 0);
 }
@@ -109,10 +106,10 @@ async fn plain_http_never_goes_through_a_configured_proxy() {
 async fn proxy_of_the_environment_is_used_for_https_only() {
     if is_child() {
         let plain = TestIssuer::start();
-        verifier(trusted(&plain)).refresh_keys().await.unwrap();
+        verifier_for(trusted(&plain)).refresh_keys().await.unwrap();
         assert_eq!((plain.discovery_fetches(), plain.key_fetches()), (1, 1));
         let https = TestIssuer::builder().tls().start();
-        let verifier = verifier(trusted(&https));
+        let verifier = verifier_for(trusted(&https));
         verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains("of the environment variable HTTPS_PROXY"), "{error}");
@@ -134,7 +131,7 @@ async fn proxy_of_the_environment_is_used_for_https_only() {
 async fn no_proxy_of_everything_holds_for_addresses() {
     if is_child() {
         let issuer = TestIssuer::builder().tls().start();
-        verifier(trusted(&issuer)).refresh_keys().await.unwrap();
+        verifier_for(trusted(&issuer)).refresh_keys().await.unwrap();
         return;
     }
     let proxy = TestIssuer::start();

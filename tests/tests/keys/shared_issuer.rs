@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder, source::HttpFetcher};
-use kube_oidc_testing::{
-    Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder,
+use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::{
+    Judge as _, TempFolder, builder_for, issuer_at, issuer_for, token_for, verifier_for,
 };
-use kube_oidc_tests::Judge as _;
 
 const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
 
@@ -16,24 +16,18 @@ fn cluster() -> TestIssuer {
 }
 
 fn trusted(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    Issuer::new(SHARED.parse().unwrap())
+    issuer_at(SHARED)
         .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
         .with_root_certificates_pem(cluster.ca_pem())
         .with_cluster(name)
 }
 
 fn given(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    Issuer::new(SHARED.parse().unwrap())
-        .with_key_set(cluster.key_set().to_string())
-        .with_cluster(name)
+    issuer_at(SHARED).with_key_set(cluster.key_set().to_string()).with_cluster(name)
 }
 
 fn both(blue: &TestIssuer, green: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(trusted(blue, "blue")).issuer(trusted(green, "green")).audience("orders")
-}
-
-fn minted(cluster: &TestIssuer) -> TokenBuilder {
-    cluster.token().audience("orders").service_account("payments", "checkout")
+    builder_for(trusted(blue, "blue")).issuer(trusted(green, "green"))
 }
 
 async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
@@ -46,7 +40,7 @@ async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
 async fn a_token_is_of_the_cluster_whose_key_signed_it() {
     let (blue, green) = (cluster(), cluster());
     let verifier = both(&blue, &green).build().unwrap();
-    let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
+    let (of_blue, of_green) = (token_for(&blue).mint(), token_for(&green).mint());
     for _ in 0..2 {
         assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
         assert_eq!(verdict(&verifier, &of_green).await, Ok("green".to_owned()));
@@ -55,9 +49,9 @@ async fn a_token_is_of_the_cluster_whose_key_signed_it() {
     assert_eq!(seen, [true, true]);
     // a key of neither, and a signature of nobody's
     let stranger = SigningKey::generate(SigningAlgorithm::Es256);
-    let junk = minted(&blue).signed_by(&stranger).mint();
+    let junk = token_for(&blue).signed_by(&stranger).mint();
     assert_eq!(verdict(&verifier, &junk).await, Err(Reason::UnknownKey));
-    let forged = minted(&blue).forged_by(&stranger).mint();
+    let forged = token_for(&blue).forged_by(&stranger).mint();
     assert_eq!(verdict(&verifier, &forged).await, Err(Reason::Signature));
     assert!(blue.key_fetches() <= 3 && green.key_fetches() <= 3);
 }
@@ -69,7 +63,7 @@ async fn a_kid_that_both_use_for_different_keys_tells_nothing() {
     for cluster in [&blue, &green] {
         cluster.rotate_to(SigningKey::generate(SigningAlgorithm::Es256).with_kid("one"));
     }
-    let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
+    let (of_blue, of_green) = (token_for(&blue).mint(), token_for(&green).mint());
     // whichever is known first
     for (first, second) in [(&of_blue, &of_green), (&of_green, &of_blue)] {
         let verifier = both(&blue, &green).build().unwrap();
@@ -87,7 +81,7 @@ async fn one_that_is_down_does_not_touch_the_other() {
     let (blue, green) = (cluster(), cluster());
     green.stop();
     let verifier = both(&blue, &green).build().unwrap();
-    let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
+    let (of_blue, of_green) = (token_for(&blue).mint(), token_for(&green).mint());
     assert_eq!(verdict(&verifier, &of_blue).await, Ok("blue".to_owned()));
     // it may be green's, so this is not the token's fault
     assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::KeysUnavailable));
@@ -104,7 +98,7 @@ async fn one_that_hangs_delays_no_token_whose_key_the_other_brings() {
     green.respond_with(Endpoint::Jwks, MockResponse::hang());
     let verifier = both(&blue, &green).build().unwrap();
     let start = Instant::now();
-    assert_eq!(verdict(&verifier, &minted(&blue).mint()).await, Ok("blue".to_owned()));
+    assert_eq!(verdict(&verifier, &token_for(&blue).mint()).await, Ok("blue".to_owned()));
     assert!(start.elapsed().as_secs() < 4, "the fetch timeout is 5 s");
 }
 
@@ -115,18 +109,18 @@ async fn a_key_that_both_list_is_nobodys() {
     let common = SigningKey::generate(SigningAlgorithm::Es256);
     blue.rotate_to(common.clone());
     let verifier = both(&blue, &green).dangerous_no_unknown_kid_cooldown().build().unwrap();
-    let token = minted(&blue).mint();
+    let token = token_for(&blue).mint();
     verifier.refresh_keys().await.unwrap();
     assert_eq!(verdict(&verifier, &token).await, Ok("blue".to_owned()));
     // by another name, too
     green.rotate_to(common.with_kid("another"));
     verifier.refresh_keys().await.unwrap();
     assert_eq!(verdict(&verifier, &token).await, Err(Reason::SharedKey));
-    let of_green = minted(&green).mint();
+    let of_green = token_for(&green).mint();
     assert_eq!(verdict(&verifier, &of_green).await, Err(Reason::SharedKey));
     // the cluster's own keys are not touched
     blue.rotate();
-    assert_eq!(verdict(&verifier, &minted(&blue).mint()).await, Ok("blue".to_owned()));
+    assert_eq!(verdict(&verifier, &token_for(&blue).mint()).await, Ok("blue".to_owned()));
     // without the other cluster nothing is doubtful
     assert!(verifier.remove_cluster("green"));
     assert!(!verifier.remove_cluster("green"));
@@ -152,30 +146,26 @@ fn given_sets_with_a_key_in_common_are_a_build_error() {
         error => panic!("{error}"),
     }
     // at run time, too; and one cluster's issuer is given once
-    let verifier = Verifier::builder(given(&blue, "blue")).audience("orders").build().unwrap();
+    let verifier = verifier_for(given(&blue, "blue"));
     let shared = verifier.add_issuer(given(&green, "green"));
     assert!(matches!(shared, Err(BuildError::SharedKey { .. })), "{shared:?}");
     let twice = verifier.add_issuer(trusted(&green, "blue"));
     assert!(matches!(twice, Err(BuildError::DuplicateIssuer(_))), "{twice:?}");
-    let nameless = Issuer::new(SHARED.parse().unwrap());
+    let nameless = issuer_at(SHARED);
     assert!(matches!(verifier.add_issuer(nameless), Err(BuildError::MissingClusterName(_))));
 }
 
 #[test]
 fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
-    let issuer = || Issuer::new(SHARED.parse().unwrap());
+    let issuer = || issuer_at(SHARED);
     let build = |blue: Issuer, green: Issuer| {
         let blue = blue.with_cluster("blue");
-        Verifier::builder(blue).issuer(green.with_cluster("green")).audience("orders").build()
+        builder_for(blue).issuer(green.with_cluster("green")).build()
     };
     let url = "https://blue.example:6443/openid/v1/jwks";
     let named = |name| Issuer::opaque(name, url);
-    let folder = std::env::temp_dir().join(format!("kube-oidc-place-{}", fastrand::u64(..)));
-    std::fs::create_dir_all(&folder).unwrap();
-    for name in ["ca.crt", "token"] {
-        std::fs::write(folder.join(name), "").unwrap();
-    }
-    let in_cluster = || Issuer::in_cluster_at("https://10.96.0.1", &folder).unwrap();
+    let folder = TempFolder::with_service_account("", "");
+    let in_cluster = || Issuer::in_cluster_at("https://10.96.0.1", folder.path()).unwrap();
     let with_fetcher = issuer().with_fetcher(HttpFetcher::new());
     for (blue, green, place) in [
         (issuer(), issuer(), SHARED),
@@ -203,16 +193,15 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
         }
         assert!(!format!("{error:?} {text}").contains("5ecre7"), "{error:?}");
         // at run time as well
-        let blue = Verifier::builder(blue.with_cluster("blue")).audience("orders").build().unwrap();
+        let blue = verifier_for(blue.with_cluster("blue"));
         let added = blue.add_issuer(green.with_cluster("green"));
         assert!(matches!(added, Err(BuildError::SharedKeyPlace { .. })), "{added:?}");
     }
-    std::fs::remove_dir_all(&folder).unwrap();
     // one URL may mean two servers
     let proxied = |port| issuer().with_fetch_proxy(format!("http://127.0.0.1:{port}"));
     for (blue, green) in [
         (issuer(), issuer().with_jwks_uri(url)),
-        (issuer(), Issuer::new("https://other.example".parse().unwrap()).add_alias(SHARED)),
+        (issuer(), issuer_at("https://other.example").add_alias(SHARED)),
         (issuer().with_key_set_file("/blue.json"), issuer().with_key_set_file("/green.json")),
         (issuer().with_key_set_file("/blue.json"), issuer()),
         (proxied(1), proxied(2)),
@@ -228,12 +217,12 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
 async fn junk_asks_each_of_them_no_more_than_alone() {
     let (blue, green) = (cluster(), cluster());
     let verifier = both(&blue, &green).build().unwrap();
-    let good = minted(&blue).mint();
+    let good = token_for(&blue).mint();
     assert!(verifier.judge(&good).await.is_ok());
     let (stranger, began) = (SigningKey::generate(SigningAlgorithm::EdDsa), Instant::now());
     for index in 0..500 {
         let key = stranger.clone().with_kid(&format!("junk-{index}"));
-        let junk = minted(&blue).signed_by(&key).mint();
+        let junk = token_for(&blue).signed_by(&key).mint();
         assert_eq!(verdict(&verifier, &junk).await, Err(Reason::UnknownKey));
     }
     let fetches = (blue.key_fetches(), green.key_fetches());
@@ -245,8 +234,8 @@ async fn junk_asks_each_of_them_no_more_than_alone() {
 async fn a_migration_is_one_call_and_the_status_says_when_the_old_name_can_go() {
     let issuer = TestIssuer::start();
     let old = "https://old.example";
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).add_alias(old);
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer).add_alias(old);
+    let verifier = verifier_for(trusted);
     let seen = || {
         let status = verifier.status().remove(0);
         assert_eq!(status.aliases[0].name, old);

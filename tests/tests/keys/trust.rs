@@ -1,49 +1,20 @@
 //! Whom a fetch trusts: the platform's root certificates, given ones, and both.
 
-use std::path::PathBuf;
-
 use kube_oidc::{BuildError, Issuer, Verifier};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{Log, is_child, run_in_child};
-
-fn verifier(issuer: Issuer) -> Verifier {
-    Verifier::builder(issuer).audience("orders").build().unwrap()
-}
+use kube_oidc_tests::{Log, TempFolder, is_child, issuer_for, run_in_child, verifier_for};
 
 fn of(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token("5ecre7")
+    issuer_for(issuer).with_fetch_bearer_token("5ecre7")
 }
 
 /// The last error of a fetch, or `None` if it succeeds.
 async fn error_of(issuer: Issuer) -> Option<String> {
-    let verifier = verifier(issuer);
+    let verifier = verifier_for(issuer);
     let refreshed = verifier.refresh_keys().await;
     let error = verifier.status().remove(0).last_error.map(|last| last.error);
     assert_eq!(refreshed.is_err(), error.is_some(), "{error:?}");
     error
-}
-
-/// A folder that is gone with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("kube-oidc-trust-{}", fastrand::u64(..)));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, contents).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// In a process whose platform trusts the server's root.
@@ -54,7 +25,7 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
         let server = TestIssuer::builder().tls().start();
         let other = TestIssuer::builder().tls().start();
         std::fs::write(std::env::var("SSL_CERT_FILE").unwrap(), server.ca_pem()).unwrap();
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let other_file = folder.write("ca.crt", other.ca_pem());
         folder.write("token", "the-pods-own-token");
         let server_file = folder.write("server.crt", server.ca_pem());
@@ -65,8 +36,8 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
             of(&server)
                 .with_additional_root_certificates_pem(other.ca_pem())
                 .with_root_certificates_pem(other.ca_pem()),
-            Issuer::in_cluster_at(server.base_url(), &folder.0).unwrap(),
-            Issuer::in_cluster_at(server.base_url(), &folder.0)
+            Issuer::in_cluster_at(server.base_url(), folder.path()).unwrap(),
+            Issuer::in_cluster_at(server.base_url(), folder.path())
                 .unwrap()
                 .with_additional_root_certificates_pem(other.ca_pem()),
         ];
@@ -95,7 +66,7 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
 
         return;
     }
-    let folder = Folder::new();
+    let folder = TempFolder::new();
     let store = folder.write("store.pem", "");
     let variables = [("SSL_CERT_FILE", store.to_str().unwrap())];
     let test = "trust::platform_root_is_trusted_unless_roots_are_given";
@@ -111,10 +82,10 @@ async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_
         let proxy = std::env::var("HTTPS_PROXY").unwrap();
         let server = TestIssuer::builder().tls().start();
         server.require_bearer_token("the-pods-own-token");
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         folder.write("token", "the-pods-own-token");
         folder.write("ca.crt", server.ca_pem());
-        let in_cluster = || Issuer::in_cluster_at(server.base_url(), &folder.0).unwrap();
+        let in_cluster = || Issuer::in_cluster_at(server.base_url(), folder.path()).unwrap();
         assert_eq!(error_of(in_cluster()).await, None);
 
         let error = error_of(in_cluster().with_fetch_proxy(proxy)).await.unwrap();
@@ -149,7 +120,7 @@ const OTHER: &str = "-----BEGIN OTHER-----\nAAAA\n-----END OTHER-----\n";
 async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
     let log = Log::catch();
     let server = TestIssuer::builder().tls().start();
-    let folder = Folder::new();
+    let folder = TempFolder::new();
     for (bad, skipped) in [
         (NO_BASE64, 1),
         (NO_DER, 1),
@@ -161,7 +132,7 @@ async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
     ] {
         for bundle in [[bad, server.ca_pem()].concat(), [server.ca_pem(), bad].concat()] {
             let file = folder.write(&format!("{}.pem", fastrand::u64(..)), &bundle);
-            let verifier = verifier(of(&server).with_root_certificates_file(&file));
+            let verifier = verifier_for(of(&server).with_root_certificates_file(&file));
             let warnings = |least: usize| {
                 let texts = [" WARN ", "skipped invalid root certificates", file.to_str().unwrap()];
                 let lines = log.lines_with(&texts);
@@ -188,7 +159,7 @@ async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
 #[tokio::test]
 async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
     let server = TestIssuer::builder().tls().start();
-    let folder = Folder::new();
+    let folder = TempFolder::new();
     for bundle in [NO_BASE64, NO_DER, NO_END, NO_BEGIN, OTHER, "", "a comment", "\0"] {
         let file = folder.write("bundle.pem", bundle);
         for issuer in [

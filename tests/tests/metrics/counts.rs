@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    deployment::Deployment,
     everything,
     scrape::{Scrape, Series, series},
-    world::World,
 };
 
 /// Type and help of every metric.
@@ -64,8 +64,8 @@ const METRICS: [(&str, &str, &str); 16] = [
     ),
 ];
 
-fn expected(world: &World) -> BTreeMap<Series, f64> {
-    let [issuer, cluster] = world.names();
+fn expected(deployment: &Deployment) -> BTreeMap<Series, f64> {
+    let [issuer, cluster] = deployment.names();
     let mut all = BTreeMap::new();
     for (outcome, reason, count) in [
         ("verified", "none", 14.0),
@@ -124,19 +124,19 @@ fn expected(world: &World) -> BTreeMap<Series, f64> {
 
 #[tokio::test]
 async fn everything_is_counted_to_the_last() {
-    let world = World::new().await;
-    let before = Scrape::of(&[&world.verifier]);
-    everything::happens(&world).await;
-    let after = Scrape::of(&[&world.verifier]);
-    assert_eq!(after.growth_since(&before), expected(&world));
-    let again = Scrape::of(&[&world.verifier]);
+    let deployment = Deployment::new().await;
+    let before = Scrape::of(&[&deployment.verifier]);
+    everything::happens(&deployment).await;
+    let after = Scrape::of(&[&deployment.verifier]);
+    assert_eq!(after.growth_since(&before), expected(&deployment));
+    let again = Scrape::of(&[&deployment.verifier]);
     assert_eq!(again.growth_since(&after), BTreeMap::new(), "a scrape counts nothing");
 
     // real servers take real time, of which the clock of the test knows nothing
     for metric in
         ["kube_oidc_key_fetch_duration_seconds", "kube_oidc_token_review_duration_seconds"]
     {
-        let [issuer, cluster] = world.names();
+        let [issuer, cluster] = deployment.names();
         let labels = [issuer, cluster, ("outcome", "failed")];
         let sum = after.value(&format!("{metric}_sum"), &labels).unwrap();
         assert!(sum > 0.0 && sum < 30.0, "{metric}: {sum}");
@@ -150,9 +150,9 @@ async fn everything_is_counted_to_the_last() {
 
 #[tokio::test]
 async fn every_metric_has_its_type_and_a_help() {
-    let world = World::new().await;
-    everything::happens(&world).await;
-    let scrape = Scrape::of(&[&world.verifier]);
+    let deployment = Deployment::new().await;
+    everything::happens(&deployment).await;
+    let scrape = Scrape::of(&[&deployment.verifier]);
     let found: Vec<_> = scrape
         .types
         .iter()
@@ -164,10 +164,10 @@ async fn every_metric_has_its_type_and_a_help() {
 
 #[tokio::test]
 async fn what_may_be_counted_is_there_before_it_is() {
-    let world = World::new().await;
-    let [issuer, cluster] = world.names();
+    let deployment = Deployment::new().await;
+    let [issuer, cluster] = deployment.names();
     let names = [issuer, cluster];
-    let scrape = Scrape::of(&[&world.verifier]);
+    let scrape = Scrape::of(&[&deployment.verifier]);
     for name in [
         "kube_oidc_unknown_kids_total",
         "kube_oidc_tokens_past_warnafter_total",
@@ -192,30 +192,30 @@ async fn what_may_be_counted_is_there_before_it_is() {
 
 #[tokio::test]
 async fn gauges_tell_how_the_keys_are() {
-    let world = World::new().await;
-    let names = world.names();
+    let deployment = Deployment::new().await;
+    let names = deployment.names();
     let gauges = || {
-        let scrape = Scrape::of(&[&world.verifier]);
+        let scrape = Scrape::of(&[&deployment.verifier]);
         let gauges =
             ["kube_oidc_keys", "kube_oidc_key_set_age_seconds", "kube_oidc_key_set_stale_seconds"];
         gauges.map(|name| scrape.value(name, &names).unwrap())
     };
-    world.issuer.rotate();
-    assert_eq!(world.ask("/whoami", Some(&world.good().mint())).await, 200);
+    deployment.issuer.rotate();
+    assert_eq!(deployment.ask("/whoami", Some(&deployment.good().mint())).await, 200);
     assert_eq!(gauges(), [2.0, 0.0, 0.0]);
-    let scrape = Scrape::of(&[&world.verifier]);
+    let scrape = Scrape::of(&[&deployment.verifier]);
     assert_eq!(scrape.value("kube_oidc_token_cache_entries", &[]), Some(1.0));
     // tokens by a key that is distrusted are refused, and not answered with 503
-    let kid = world.verifier.status()[0].keys[0].kid.clone().unwrap();
-    world.verifier.distrust_key(world.issuer.url(), &kid);
+    let kid = deployment.verifier.status()[0].keys[0].kid.clone().unwrap();
+    deployment.verifier.distrust_key(deployment.issuer.url(), &kid);
     assert_eq!(gauges(), [2.0, 0.0, 0.0]);
-    world.issuer.stop();
+    deployment.issuer.stop();
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
-    world.clock.advance(minute);
+    deployment.clock.advance(minute);
     assert_eq!(gauges(), [2.0, 60.0, 0.0]);
     // an hour is the lifetime of a set whose issuer says nothing of it
-    world.clock.advance(hour);
+    deployment.clock.advance(hour);
     assert_eq!(gauges(), [2.0, 3660.0, 60.0]);
-    world.clock.advance(24 * hour);
+    deployment.clock.advance(24 * hour);
     assert_eq!(gauges(), [0.0, 90_060.0, 86_460.0]);
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
-use crate::{everything, names::reasons, scrape::Scrape, world::World};
+use crate::{deployment::Deployment, everything, names::reasons, scrape::Scrape};
 
 const DASHBOARD: &str = "operations/grafana/kube-oidc.json";
 const ALERTS: &str = "operations/prometheus/alerts.yaml";
@@ -175,9 +175,9 @@ fn problems_of_table(page: &str, scrape: &Scrape) -> Vec<String> {
 }
 
 async fn shown() -> Scrape {
-    let world = World::new().await;
-    everything::happens(&world).await;
-    Scrape::of(&[&world.verifier])
+    let deployment = Deployment::new().await;
+    everything::happens(&deployment).await;
+    Scrape::of(&[&deployment.verifier])
 }
 
 #[tokio::test]

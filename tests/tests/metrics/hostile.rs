@@ -11,11 +11,11 @@ use reqwest::{
 };
 
 use crate::{
+    deployment::Deployment,
     everything,
     names::{OUTCOMES, reasons},
     recorder::recorder,
     scrape::{Scrape, Series},
-    world::World,
 };
 
 /// Enough for each kind of token on each route, more than once.
@@ -55,8 +55,13 @@ fn name(rng: &mut Rng) -> String {
 }
 
 /// A token, each of whose parts may be anything. Those that are signed are kept.
-fn token(world: &World, stranger: &SigningKey, rng: &mut Rng, minted: &mut Vec<String>) -> Vec<u8> {
-    let good = world.good();
+fn token(
+    deployment: &Deployment,
+    stranger: &SigningKey,
+    rng: &mut Rng,
+    minted: &mut Vec<String>,
+) -> Vec<u8> {
+    let good = deployment.good();
     let any = text(rng);
     let made: TokenBuilder = match rng.u8(..20) {
         // what the issuer alone can sign
@@ -90,7 +95,12 @@ fn token(world: &World, stranger: &SigningKey, rng: &mut Rng, minted: &mut Vec<S
     token.into_bytes()
 }
 
-async fn attack(world: &World, stranger: &SigningKey, rng: &mut Rng, minted: &mut Vec<String>) {
+async fn attack(
+    deployment: &Deployment,
+    stranger: &SigningKey,
+    rng: &mut Rng,
+    minted: &mut Vec<String>,
+) {
     let route = ROUTES[rng.usize(..ROUTES.len())];
     let path = match rng.u8(..4) {
         0 => format!("{route}?{}", name(rng)),
@@ -105,8 +115,8 @@ async fn attack(world: &World, stranger: &SigningKey, rng: &mut Rng, minted: &mu
     } else {
         ["bearer ", "Basic ", "Bearer", ""][rng.usize(..4)]
     };
-    let value = [scheme.as_bytes(), &token(world, stranger, rng, minted)].concat();
-    let mut request = world.client.request(method, world.url(&path));
+    let value = [scheme.as_bytes(), &token(deployment, stranger, rng, minted)].concat();
+    let mut request = deployment.client.request(method, deployment.url(&path));
     if let Ok(value) = HeaderValue::from_bytes(&value) {
         request = request.header(AUTHORIZATION, value);
     }
@@ -139,16 +149,16 @@ fn allowed() -> BTreeSet<Series> {
 // rule: logs-without-tokens
 #[tokio::test]
 async fn nothing_that_somebody_chooses_becomes_a_series() {
-    let world = World::new().await;
-    everything::happens(&world).await;
-    let before = series(&Scrape::of(&[&world.verifier]));
+    let deployment = Deployment::new().await;
+    everything::happens(&deployment).await;
+    let before = series(&Scrape::of(&[&deployment.verifier]));
     let stranger = SigningKey::generate(SigningAlgorithm::Es256);
     let mut rng = Rng::with_seed(0x5eed);
     let mut minted = Vec::new();
     for _ in 0..REQUESTS {
-        attack(&world, &stranger, &mut rng, &mut minted).await;
+        attack(&deployment, &stranger, &mut rng, &mut minted).await;
     }
-    let scrape = Scrape::of(&[&world.verifier]);
+    let scrape = Scrape::of(&[&deployment.verifier]);
     let after = series(&scrape);
     assert!(before.is_subset(&after));
     let added: Vec<_> = after.difference(&before).collect();
@@ -182,9 +192,9 @@ async fn nothing_that_somebody_chooses_becomes_a_series() {
         series.iter().flat_map(|(_, labels)| labels.values().cloned()).collect()
     };
     for _ in 0..REQUESTS {
-        attack(&world, &stranger, &mut rng, &mut minted).await;
+        attack(&deployment, &stranger, &mut rng, &mut minted).await;
     }
-    let again = series(&Scrape::of(&[&world.verifier]));
+    let again = series(&Scrape::of(&[&deployment.verifier]));
     assert!(again.difference(&after).all(|series| allowed.contains(series)));
     let new_words: Vec<_> = words(&again).difference(&words(&after)).cloned().collect();
     assert!(new_words.iter().all(|word| reasons().contains(word.as_str())), "{new_words:?}");

@@ -2,10 +2,11 @@
 
 use kube_oidc::{Issuer, Reason, Verifier};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::{TempFolder, builder_for, issuer_at, issuer_for, token_for, verifier_for};
 
 use crate::{
+    deployment::{Deployment, turn},
     scrape::Scrape,
-    world::{World, turn},
 };
 
 /// The issuers that series have, with their clusters, of those that are asked about.
@@ -24,42 +25,42 @@ fn issuers_of(scrape: &Scrape, ours: &[&str]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn one_that_is_added_has_the_operators_names_only() {
-    let world = World::new().await;
+    let deployment = Deployment::new().await;
     let green = TestIssuer::start();
     let former = "https://former.example";
-    let added = Issuer::new(green.url().parse().unwrap()).with_cluster("green").add_alias(former);
-    world.verifier.add_issuer(added).unwrap();
-    let token = green.token().audience("orders").service_account("payments", "checkout");
+    let added = issuer_for(&green).with_cluster("green").add_alias(former);
+    deployment.verifier.add_issuer(added).unwrap();
+    let token = token_for(&green);
     for token in [token.clone(), token.clone().claim("iss", former)] {
-        assert_eq!(world.ask("/whoami", Some(&token.mint())).await, 200);
+        assert_eq!(deployment.ask("/whoami", Some(&token.mint())).await, 200);
     }
-    let scrape = Scrape::of(&[&world.verifier]);
+    let scrape = Scrape::of(&[&deployment.verifier]);
     let expected = [(green.url().to_owned(), "green".to_owned())];
     assert_eq!(issuers_of(&scrape, &[green.url(), "former"]), expected);
 }
 
 #[tokio::test]
 async fn one_that_is_removed_has_no_keys_to_worry_about() {
-    let world = World::new().await;
+    let deployment = Deployment::new().await;
     let green = TestIssuer::start();
-    let issuer = || Issuer::new(green.url().parse().unwrap()).with_cluster("green");
-    world.verifier.add_issuer(issuer()).unwrap();
-    let token = green.token().audience("orders").service_account("payments", "checkout").mint();
-    assert_eq!(world.ask("/whoami", Some(&token)).await, 200);
+    let issuer = || issuer_for(&green).with_cluster("green");
+    deployment.verifier.add_issuer(issuer()).unwrap();
+    let token = token_for(&green).mint();
+    assert_eq!(deployment.ask("/whoami", Some(&token)).await, 200);
     let names = [("issuer", green.url()), ("cluster", "green")];
-    let keys = || Scrape::of(&[&world.verifier]).value("kube_oidc_keys", &names).unwrap();
+    let keys = || Scrape::of(&[&deployment.verifier]).value("kube_oidc_keys", &names).unwrap();
     let age = || {
-        let scrape = Scrape::of(&[&world.verifier]);
+        let scrape = Scrape::of(&[&deployment.verifier]);
         scrape.value("kube_oidc_key_set_age_seconds", &names).unwrap()
     };
     assert_eq!((keys(), age()), (1.0, 0.0));
-    assert!(world.verifier.remove_cluster("green"));
+    assert!(deployment.verifier.remove_cluster("green"));
     assert!(keys().is_nan() && age().is_nan(), "{} {}", keys(), age());
     // and again with its keys to come
-    world.verifier.add_issuer(issuer()).unwrap();
+    deployment.verifier.add_issuer(issuer()).unwrap();
     assert_eq!(keys(), 0.0);
     assert!(age().is_nan());
-    assert_eq!(world.ask("/whoami", Some(&token)).await, 200);
+    assert_eq!(deployment.ask("/whoami", Some(&token)).await, 200);
     assert_eq!((keys(), age()), (1.0, 0.0));
 }
 
@@ -67,9 +68,8 @@ async fn one_that_is_removed_has_no_keys_to_worry_about() {
 async fn what_an_issuer_does_not_do_is_not_shown() {
     let _turn = turn().await;
     let issuer = TestIssuer::start();
-    let given =
-        Issuer::new(issuer.url().parse().unwrap()).with_key_set(issuer.key_set().to_string());
-    let verifier = Verifier::builder(given).audience("orders").build().unwrap();
+    let given = issuer_for(&issuer).with_key_set(issuer.key_set().to_string());
+    let verifier = verifier_for(given);
     let scrape = Scrape::of(&[&verifier]);
     let names = [("issuer", issuer.url()), ("cluster", "")];
     assert_eq!(scrape.value("kube_oidc_keys", &names), Some(1.0));
@@ -106,7 +106,7 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
         let issuers = [(); 2].map(|()| TestIssuer::builder().tls().origin(SHARED).start());
         let trusted = |index: usize| {
             let (issuer, cluster) = (&issuers[index], clusters[index]);
-            let trusted = Issuer::new(SHARED.parse().unwrap()).with_cluster(cluster);
+            let trusted = issuer_at(SHARED).with_cluster(cluster);
             if is_given[index] {
                 return trusted.with_key_set(issuer.key_set().to_string());
             }
@@ -114,7 +114,7 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
                 .with_jwks_uri(issuer.jwks_uri().replace(SHARED, issuer.base_url()))
                 .with_root_certificates_pem(issuer.ca_pem())
         };
-        let verifier = Verifier::builder(trusted(0)).issuer(trusted(1)).audience("orders");
+        let verifier = builder_for(trusted(0)).issuer(trusted(1));
         let verifier = verifier.build().unwrap();
         let minted = |issuer: &TestIssuer| issuer.token().audience("orders");
         // the first waits for keys where they are fetched, and one that comes later does so for a
@@ -142,13 +142,9 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
 async fn changed_name_is_counted_and_shown_without_the_name() {
     let _turn = turn().await;
     let api_server = TestIssuer::builder().tls().origin("https://old.example").start();
-    let folder = std::env::temp_dir().join(format!("kube-oidc-metrics-{}", fastrand::u64(..)));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("ca.crt"), api_server.ca_pem()).unwrap();
-    std::fs::write(folder.join("token"), "token-of-the-pod").unwrap();
-    let issuer = Issuer::in_cluster_at(api_server.base_url(), &folder).unwrap();
-    let verifier = Verifier::builder(issuer.with_cluster("renamed")).audience("orders");
-    let verifier = verifier.build().unwrap();
+    let folder = TempFolder::with_service_account(api_server.ca_pem(), "token-of-the-pod");
+    let issuer = Issuer::in_cluster_at(api_server.base_url(), folder.path()).unwrap();
+    let verifier = verifier_for(issuer.with_cluster("renamed"));
     let labels = [("issuer", api_server.base_url()), ("cluster", "renamed")];
     let shown = || {
         let scrape = Scrape::of(&[&verifier]);
@@ -166,5 +162,4 @@ async fn changed_name_is_counted_and_shown_without_the_name() {
     }
     let scrape = Scrape::of(&[&verifier]);
     assert!(issuers_of(&scrape, &["new.example", "old.example"]).is_empty());
-    std::fs::remove_dir_all(&folder).unwrap();
 }

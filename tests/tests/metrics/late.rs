@@ -9,16 +9,16 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use kube_oidc::{Issuer, Verifier, clock::ManualClock};
+use kube_oidc::{Verifier, clock::ManualClock};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::Busy;
+use kube_oidc_tests::{Busy, issuer_for};
 use tokio::{sync::Notify, time::timeout};
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::{OidcAuthLayer, ResponseBody};
 
 use crate::{
+    deployment::turn,
     scrape::{Scrape, series},
-    world::turn,
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ impl Countdown {
     }
 
     fn layer(&self) -> OidcAuthLayer {
-        let builder = Verifier::builder(Issuer::new(self.issuer.url().parse().unwrap()));
+        let builder = Verifier::builder(issuer_for(&self.issuer));
         let builder = builder.audience("orders").leeway(Duration::ZERO).clock(self.clock.clone());
         OidcAuthLayer::from(builder.build().unwrap()).end_streams_at_expiry()
     }

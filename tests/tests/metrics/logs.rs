@@ -21,7 +21,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::world::{CLUSTER, World};
+use crate::deployment::{CLUSTER, Deployment};
 
 const PAGE: &str = "docs/observability.md";
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -243,9 +243,9 @@ async fn spans_say_what_became_of_it() {
     // for all threads: what was seen first by one without a subscriber would be told to none
     let subscriber = tracing_subscriber::registry().with(spans.clone());
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    let world = World::new().await;
+    let deployment = Deployment::new().await;
     spans.take();
-    let url = world.issuer.url();
+    let url = deployment.issuer.url();
     let recorded = |name, fields: &[(&'static str, &str)]| -> Recorded {
         (name, fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
     };
@@ -262,35 +262,37 @@ async fn spans_say_what_became_of_it() {
         ],
     );
 
-    world.issuer.stop();
-    world.verifier.refresh_keys().await.unwrap_err();
-    world.issuer.restart();
-    world.verifier.refresh_keys().await.unwrap();
+    deployment.issuer.stop();
+    deployment.verifier.refresh_keys().await.unwrap_err();
+    deployment.issuer.restart();
+    deployment.verifier.refresh_keys().await.unwrap();
     let fetches = [of_issuer("fetch_keys", "failed"), of_issuer("fetch_keys", "updated")];
     assert_eq!(spans.take(), fetches);
 
-    assert_eq!(world.ask("/whoami", Some(&world.good().mint())).await, 200);
+    assert_eq!(deployment.ask("/whoami", Some(&deployment.good().mint())).await, 200);
     assert_eq!(spans.take(), std::slice::from_ref(&verified));
     // of one that was not believed nothing is shown
     for (path, outcome, status) in
         [("/whoami", "rejected", 401), ("/report", "would_be_rejected", 200)]
     {
-        assert_eq!(world.ask(path, Some(&world.good().expired().mint())).await, status);
+        assert_eq!(deployment.ask(path, Some(&deployment.good().expired().mint())).await, status);
         let refused = recorded("authenticate", &[("outcome", outcome), ("reason", "expired")]);
         assert_eq!(spans.take(), [refused]);
     }
     for (path, outcome) in [("/open", "open_path"), ("/optional", "anonymous")] {
-        assert_eq!(world.ask(path, None).await, 200);
+        assert_eq!(deployment.ask(path, None).await, 200);
         let passed = recorded("authenticate", &[("outcome", outcome), ("reason", "none")]);
         assert_eq!(spans.take(), [passed]);
     }
 
-    assert_eq!(world.ask("/reviewed", Some(&world.good().pod("a").mint())).await, 200);
+    assert_eq!(deployment.ask("/reviewed", Some(&deployment.good().pod("a").mint())).await, 200);
     assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "authenticated")]);
-    world.issuer.delete_pod("b");
-    assert_eq!(world.ask("/reviewed", Some(&world.good().pod("b").mint())).await, 401);
+    deployment.issuer.delete_pod("b");
+    assert_eq!(deployment.ask("/reviewed", Some(&deployment.good().pod("b").mint())).await, 401);
     assert_eq!(spans.take(), [verified.clone(), of_issuer("review_token", "rejected")]);
-    world.issuer.respond_with(Endpoint::TokenReview, kube_oidc_testing::MockResponse::new(500, ""));
-    assert_eq!(world.ask("/reviewed", Some(&world.good().pod("c").mint())).await, 503);
+    deployment
+        .issuer
+        .respond_with(Endpoint::TokenReview, kube_oidc_testing::MockResponse::new(500, ""));
+    assert_eq!(deployment.ask("/reviewed", Some(&deployment.good().pod("c").mint())).await, 503);
     assert_eq!(spans.take(), [verified, of_issuer("review_token", "failed")]);
 }

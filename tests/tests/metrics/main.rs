@@ -6,6 +6,7 @@
 #![allow(clippy::float_cmp)]
 
 mod counts;
+mod deployment;
 mod documents;
 mod everything;
 mod hostile;
@@ -15,4 +16,3 @@ mod logs;
 mod names;
 mod recorder;
 mod scrape;
-mod world;

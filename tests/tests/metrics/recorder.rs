@@ -2,13 +2,14 @@
 
 use std::{sync::OnceLock, thread};
 
-use kube_oidc::{Issuer, Verifier};
+use kube_oidc::Verifier;
 use kube_oidc_testing::TestIssuer;
+use kube_oidc_tests::{issuer_for, verifier_for};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
+    deployment::{Deployment, turn},
     scrape::Scrape,
-    world::{World, turn},
 };
 
 /// What was used while nobody recorded.
@@ -44,20 +45,20 @@ fn both() -> &'static (PrometheusHandle, Before) {
 #[tokio::main(flavor = "current_thread")]
 async fn without() -> (TestIssuer, Verifier) {
     let issuer = TestIssuer::start();
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_cluster("early");
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer).with_cluster("early");
+    let verifier = verifier_for(trusted);
     verifier.record_metrics();
     for token in [issuer.token().audience("orders"), issuer.token().expired()] {
         let _ = verifier.verify(token.mint()).await;
     }
     verifier.record_metrics();
-    let world = World::without_recorder().await;
-    world.ask("/whoami", Some(&world.good().mint())).await;
-    world.ask("/policy", Some(&world.good().mint())).await;
-    world.ask("/reviewed", Some(&world.good().mint())).await;
-    world.ask("/whoami", None).await;
+    let deployment = Deployment::without_recorder().await;
+    deployment.ask("/whoami", Some(&deployment.good().mint())).await;
+    deployment.ask("/policy", Some(&deployment.good().mint())).await;
+    deployment.ask("/reviewed", Some(&deployment.good().mint())).await;
+    deployment.ask("/whoami", None).await;
     // what was recorded by nobody is forgotten in the same way
-    drop(world);
+    drop(deployment);
     (issuer, verifier)
 }
 

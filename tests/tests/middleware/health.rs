@@ -1,6 +1,7 @@
 //! Readiness and health, by the keys that are here.
 
 use std::{
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,10 +13,13 @@ use axum::{Router, routing::get};
 use http::StatusCode;
 use kube_oidc::{
     clock::ManualClock,
-    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
+    source::{FetchError, FetchResponse},
 };
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::{GrpcServer, HttpServer, Judge as _};
+use kube_oidc_tests::{
+    GrpcServer, HttpServer, Judge as _, ScriptedFetcher, builder_for, http_client, issuer_for,
+    layer_for, verifier_for,
+};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
@@ -30,21 +34,12 @@ use tonic_health::{
     server::{HealthReporter, HealthService, health_reporter},
 };
 use tower_kube_oidc::{
-    Issuer, KeyState, OidcAuthLayer, Readiness, ReadinessProbe, Verifier, VerifierBuilder,
-    report_health,
+    KeyState, OidcAuthLayer, Readiness, ReadinessProbe, Verifier, report_health,
 };
 
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap())
-}
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(trusted(issuer)).audience("orders")
-}
 
 fn of_service(service: &str) -> Request<HealthCheckRequest> {
     Request::new(HealthCheckRequest { service: service.to_owned() })
@@ -63,7 +58,7 @@ fn health_client(server: &GrpcServer) -> HealthClient<Channel> {
 async fn a_health_service_serves_once_the_keys_are_here() {
     let issuer = TestIssuer::start();
     issuer.stop();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let (reporter, health) = health_reporter();
     for service in ["", "shop.Orders"] {
         let readiness = Readiness::any(&verifier);
@@ -99,24 +94,6 @@ async fn a_health_service_serves_once_the_keys_are_here() {
     }
 }
 
-/// A key set that is handed out while a switch is on.
-#[derive(Debug)]
-struct Switched {
-    on: Arc<AtomicBool>,
-    keys: String,
-}
-
-impl Fetch for Switched {
-    fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
-        let answer = if self.on.load(Ordering::Relaxed) {
-            Ok(FetchResponse::new(200, self.keys.clone()))
-        } else {
-            Err(FetchError::new("switched off"))
-        };
-        Box::pin(std::future::ready(answer))
-    }
-}
-
 /// What a watcher is told until nothing happens for a while.
 async fn changes(
     watched: &mut (impl Stream<Item = Result<HealthCheckResponse, Status>> + Unpin),
@@ -134,11 +111,17 @@ async fn changes(
 async fn a_health_service_serves_with_stale_keys_and_not_without() {
     let issuer = TestIssuer::start();
     let on = Arc::new(AtomicBool::new(false));
-    let fetcher = Switched { on: Arc::clone(&on), keys: issuer.key_set().to_string() };
-    let trusted = trusted(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
+    let (is_on, keys) = (Arc::clone(&on), issuer.key_set().to_string());
+    let fetcher = ScriptedFetcher::new(move |_| {
+        ready(if is_on.load(Ordering::Relaxed) {
+            Ok(FetchResponse::new(200, keys.clone()))
+        } else {
+            Err(FetchError::new("switched off"))
+        })
+    });
+    let trusted = issuer_for(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
     let clock = ManualClock::at(SystemTime::now());
-    let verifier = Verifier::builder(trusted)
-        .audience("orders")
+    let verifier = builder_for(trusted)
         .default_key_set_lifetime(HOUR)
         .max_stale(3 * HOUR)
         .clock(clock.clone())
@@ -185,7 +168,7 @@ async fn only_the_methods_that_are_named_are_open() {
         })
         .await
     };
-    let layer = OidcAuthLayer::from(builder(&issuer).build().unwrap());
+    let layer = layer_for(&issuer);
     let closed = serve(layer.clone()).await;
     let open = serve(layer.open_grpc_method("/grpc.health.v1.Health/Check")).await;
     let token = issuer.token().audience("orders").mint();
@@ -239,7 +222,7 @@ async fn only_the_methods_that_are_named_are_open() {
 
 /// What a probe at `/readyz` gets.
 async fn probe(server: &HttpServer) -> (StatusCode, Vec<String>) {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let response = client.get(format!("{}/readyz", server.url())).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
     let status = response.status();
@@ -260,7 +243,7 @@ async fn serve(readiness: Readiness) -> HttpServer {
 async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
-    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let verifier = builder_for(&issuer).clock(clock.clone()).build().unwrap();
     let server = serve(Readiness::any(&verifier)).await;
     let probe = async || {
         let (status, lines) = probe(&server).await;
@@ -296,9 +279,8 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
 #[tokio::test]
 async fn first_probe_starts_the_first_fetch_of_each_issuer() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
-        .issuer(trusted(&green).with_cluster("green"))
-        .audience("orders")
+    let verifier = builder_for(issuer_for(&blue).with_cluster("blue"))
+        .issuer(issuer_for(&green).with_cluster("green"))
         .build()
         .unwrap();
     let server = serve(Readiness::all(&verifier)).await;
@@ -317,7 +299,7 @@ async fn probes_start_no_fetch_that_the_backoff_forbids() {
         MockResponse::new(500, "").with_header("retry-after", "3600"),
     );
     let clock = ManualClock::at(SystemTime::now());
-    let verifier = builder(&issuer).clock(clock.clone()).build().unwrap();
+    let verifier = builder_for(&issuer).clock(clock.clone()).build().unwrap();
     let server = serve(Readiness::any(&verifier)).await;
     for fetches in 1..=3 {
         let failed = async {
@@ -338,7 +320,7 @@ async fn probes_start_no_fetch_that_the_backoff_forbids() {
 #[test]
 fn probe_outside_a_runtime_fetches_nothing_and_harms_nothing() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     assert!(!Readiness::all(&verifier).is_ready());
     assert_eq!(verifier.status()[0].fetches, 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -354,9 +336,8 @@ fn probe_outside_a_runtime_fetches_nothing_and_harms_nothing() {
 async fn blue_and_green() -> (TestIssuer, TestIssuer, Verifier) {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     green.stop();
-    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
-        .issuer(trusted(&green).with_cluster("green"))
-        .audience("orders")
+    let verifier = builder_for(issuer_for(&blue).with_cluster("blue"))
+        .issuer(issuer_for(&green).with_cluster("green"))
         .build()
         .unwrap();
     let readiness = [Readiness::any(&verifier), Readiness::all(&verifier)];
@@ -404,9 +385,8 @@ async fn ready_by_one_issuer_by_all_or_by_those_that_are_named() {
 async fn of_a_cluster_with_several_issuers_one_is_enough() {
     let (old, new) = (TestIssuer::start(), TestIssuer::start());
     old.stop();
-    let verifier = Verifier::builder(trusted(&old).with_cluster("blue"))
-        .issuer(trusted(&new).with_cluster("blue"))
-        .audience("orders")
+    let verifier = builder_for(issuer_for(&old).with_cluster("blue"))
+        .issuer(issuer_for(&new).with_cluster("blue"))
         .build()
         .unwrap();
     let blue = clusters(&verifier, &["blue"]);
@@ -420,10 +400,7 @@ async fn of_a_cluster_with_several_issuers_one_is_enough() {
 #[test]
 fn a_cluster_that_nobody_knows_is_an_error() {
     let issuer = TestIssuer::start();
-    let verifier = Verifier::builder(trusted(&issuer).with_cluster("blue"))
-        .audience("orders")
-        .build()
-        .unwrap();
+    let verifier = verifier_for(issuer_for(&issuer).with_cluster("blue"));
     for names in [&["red"][..], &["blue", "red"], &["red", "blue"]] {
         let unknown = Readiness::clusters(&verifier, names).unwrap_err();
         assert_eq!(unknown.to_string(), "the verifier has no issuer of a cluster \"red\"");
@@ -432,7 +409,7 @@ fn a_cluster_that_nobody_knows_is_an_error() {
         assert!(Readiness::clusters(&verifier, [name]).is_err(), "{name:?}");
     }
     // an issuer without a name is of no cluster
-    let nameless = builder(&issuer).build().unwrap();
+    let nameless = verifier_for(&issuer);
     assert!(Readiness::clusters(&nameless, [issuer.url()]).is_err());
 }
 
@@ -441,8 +418,7 @@ fn a_cluster_that_nobody_knows_is_an_error() {
 async fn an_issuer_that_is_added_makes_nobody_unready() {
     let (blue, red) = (TestIssuer::start(), TestIssuer::start());
     red.stop();
-    let verifier =
-        Verifier::builder(trusted(&blue).with_cluster("blue")).audience("orders").build().unwrap();
+    let verifier = verifier_for(issuer_for(&blue).with_cluster("blue"));
     let modes =
         [Readiness::any(&verifier), Readiness::all(&verifier), clusters(&verifier, &["blue"])];
     let all_ready = || modes.iter().all(Readiness::is_ready);
@@ -450,7 +426,7 @@ async fn an_issuer_that_is_added_makes_nobody_unready() {
     timeout(LONG, verifier.ready()).await.unwrap();
     assert!(all_ready());
 
-    verifier.add_issuer(trusted(&red).with_cluster("red")).unwrap();
+    verifier.add_issuer(issuer_for(&red).with_cluster("red")).unwrap();
     assert!(all_ready());
     let token = red.token().audience("orders").mint();
     assert!(verifier.judge(&token).await.is_err());

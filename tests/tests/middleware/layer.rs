@@ -11,67 +11,43 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::{HttpServer, Log};
-use serde_json::{Value, json};
-use tower_kube_oidc::{
-    Caller, Issuer, IssuerUrl, OidcAuthLayer, ServiceAccountClaims, Verified, Verifier,
+use kube_oidc_tests::{
+    HttpServer, Log, TestResponse, caller_name, http_client, issuer_for, layer_for, token_for,
 };
+use reqwest::RequestBuilder;
+use serde_json::json;
+use tower_kube_oidc::{Caller, IssuerUrl, OidcAuthLayer, ServiceAccountClaims, Verified, Verifier};
 
 fn url(issuer: &TestIssuer) -> IssuerUrl {
     issuer.url().parse().unwrap()
 }
 
-async fn name(Caller(who): Caller) -> String {
-    format!("{}/{}", who.namespace(), who.service_account().name())
-}
-
 async fn serve(layer: OidcAuthLayer) -> HttpServer {
-    HttpServer::start(Router::new().route("/", get(name)).layer(layer)).await
+    HttpServer::start(Router::new().route("/", get(caller_name)).layer(layer)).await
 }
 
-struct Answered {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Answered {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    fn problem(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
-
-async fn ask(server: &HttpServer, authorization: &[&str]) -> Answered {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let mut request = client.get(server.url());
-    for value in authorization {
-        request = request.header(AUTHORIZATION, *value);
-    }
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status(), response.headers().clone());
-    Answered { status, headers, body: response.text().await.unwrap() }
+async fn ask(server: &HttpServer, authorization: &[&str]) -> TestResponse {
+    let request = http_client().get(server.url());
+    let add = |request: RequestBuilder, value: &&str| request.header(AUTHORIZATION, *value);
+    TestResponse::to(authorization.iter().fold(request, add)).await
 }
 
 #[tokio::test]
 async fn the_one_line_compiles_and_works() {
     let issuer_of_tests = TestIssuer::start();
     let issuer: IssuerUrl = url(&issuer_of_tests);
-    let app = Router::new().route("/", get(name)).layer(OidcAuthLayer::new(issuer));
+    let app = Router::new().route("/", get(caller_name)).layer(OidcAuthLayer::new(issuer));
     let server = HttpServer::start(app).await;
     // the default audience is the issuer
     let token = issuer_of_tests.token().service_account("payments", "checkout").mint();
     let answered = ask(&server, &[&format!("Bearer {token}")]).await;
-    assert_eq!((answered.status, answered.body.as_str()), (StatusCode::OK, "payments/checkout"));
+    assert_eq!((answered.status, answered.body.as_str()), (200, "payments/checkout"));
 }
 
 #[tokio::test]
 async fn the_table_of_answers() {
     let issuer = TestIssuer::start();
-    let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders")).await;
+    let server = serve(layer_for(&issuer)).await;
     let minted = || issuer.token().audience("orders");
     let good = minted().mint();
     for scheme in ["Bearer", "bearer", "BEARER"] {
@@ -116,10 +92,10 @@ async fn the_table_of_answers() {
     ] {
         let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
         let answered = ask(&server, &sent).await;
-        assert_eq!(answered.status.as_u16(), status, "{challenge}");
+        assert_eq!(answered.status, status, "{challenge}");
         assert_eq!(answered.header("www-authenticate"), Some(challenge));
         assert_eq!(answered.header("content-type"), Some("application/problem+json"));
-        let problem = answered.problem();
+        let problem = answered.json();
         assert_eq!(problem["status"], json!(status));
         assert_eq!(problem["type"], json!("about:blank"));
         assert!(problem["title"].is_string() && problem["detail"].is_string());
@@ -130,7 +106,7 @@ async fn the_table_of_answers() {
 async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
     let issuer = TestIssuer::start();
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
-    let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders")).await;
+    let server = serve(layer_for(&issuer)).await;
     let minted = || issuer.token().audience("orders");
     for _ in 0..2 {
         let answered = ask(&server, &[&format!("Bearer {}", minted().mint())]).await;
@@ -138,7 +114,7 @@ async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
         let retry_after: u64 = answered.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=60).contains(&retry_after));
         assert_eq!(answered.header("www-authenticate"), None);
-        assert_eq!(answered.problem()["status"], json!(503));
+        assert_eq!(answered.json()["status"], json!(503));
     }
     for (token, status) in [
         (minted().expired().mint(), 401),
@@ -146,7 +122,7 @@ async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
         ("garbage".to_owned(), 401),
     ] {
         let answered = ask(&server, &[&format!("Bearer {token}")]).await;
-        assert_eq!(answered.status.as_u16(), status);
+        assert_eq!(answered.status, status);
         assert!(
             answered.header("www-authenticate").unwrap().contains("the token was not accepted")
         );
@@ -158,7 +134,7 @@ async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
 #[tokio::test]
 async fn a_realm_of_ones_own() {
     let issuer = TestIssuer::start();
-    let server = serve(OidcAuthLayer::new(url(&issuer)).audience("orders").realm("shop, a")).await;
+    let server = serve(layer_for(&issuer).realm("shop, a")).await;
     let answered = ask(&server, &[]).await;
     assert_eq!(answered.header("www-authenticate"), Some("Bearer realm=\"shop, a\""));
 }
@@ -171,7 +147,7 @@ async fn the_default_audience_warns_once_whatever_the_number_of_routes() {
     let layer = OidcAuthLayer::new(url(&issuer));
     let mut app = Router::new();
     for index in 0..10 {
-        app = app.route(&format!("/{index}"), get(name));
+        app = app.route(&format!("/{index}"), get(caller_name));
     }
     let server = HttpServer::start(app.layer(layer.clone()).layer(layer)).await;
     let warnings = log.lines_with(&["WARN", issuer.url(), "no audience is set"]);
@@ -191,7 +167,7 @@ async fn an_audience_replaces_the_default() {
     for (audience, status) in [("orders", 200), ("refunds", 200), (issuer.url(), 401)] {
         let token = issuer.token().audience(audience).mint();
         let answered = ask(&server, &[&format!("Bearer {token}")]).await;
-        assert_eq!(answered.status.as_u16(), status, "{audience}");
+        assert_eq!(answered.status, status, "{audience}");
     }
     let preset = OidcAuthLayer::new(url(&issuer)).dangerous_api_server_audiences();
     let server = serve(preset).await;
@@ -203,7 +179,7 @@ async fn an_audience_replaces_the_default() {
     ] {
         let token = issuer.token().audience(audience).mint();
         let answered = ask(&server, &[&format!("Bearer {token}")]).await;
-        assert_eq!(answered.status.as_u16(), status, "{audience}");
+        assert_eq!(answered.status, status, "{audience}");
     }
 }
 
@@ -211,18 +187,16 @@ async fn an_audience_replaces_the_default() {
 #[tokio::test]
 async fn a_layer_narrows_its_verifier_and_never_loosens_it() {
     let issuer = TestIssuer::start();
-    let verifier = Verifier::builder(Issuer::new(url(&issuer)))
-        .audiences(["orders", "refunds"])
-        .build()
-        .unwrap();
+    let verifier =
+        Verifier::builder(issuer_for(&issuer)).audiences(["orders", "refunds"]).build().unwrap();
     let layer = |audience: &str| OidcAuthLayer::from(verifier.clone()).audience(audience);
     let app = Router::new()
-        .route("/orders", get(name).layer(layer("orders")))
-        .route("/refunds", get(name).layer(layer("refunds")))
-        .route("/other", get(name).layer(layer("other")))
-        .route("/any", get(name).layer(OidcAuthLayer::from(verifier.clone())));
+        .route("/orders", get(caller_name).layer(layer("orders")))
+        .route("/refunds", get(caller_name).layer(layer("refunds")))
+        .route("/other", get(caller_name).layer(layer("other")))
+        .route("/any", get(caller_name).layer(OidcAuthLayer::from(verifier.clone())));
     let server = HttpServer::start(app).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let mut requests = Vec::new();
     for (audience, accepted_at) in [
         (&["orders"][..], &["/orders", "/any"][..]),
@@ -252,12 +226,12 @@ async fn a_layer_narrows_its_verifier_and_never_loosens_it() {
 async fn the_routes_of_an_app_share_one_cache() {
     let issuer = TestIssuer::start();
     let app = Router::new()
-        .route("/a", get(name))
-        .route("/b", get(name))
-        .layer(OidcAuthLayer::new(url(&issuer)).audience("orders"));
+        .route("/a", get(caller_name))
+        .route("/b", get(caller_name))
+        .layer(layer_for(&issuer));
     let server = HttpServer::start(app).await;
     let token = issuer.token().audience("orders").mint();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     for path in ["/a", "/b", "/a", "/nowhere"] {
         let request = client.get(format!("{}{path}", server.url())).bearer_auth(&token);
         request.send().await.unwrap();
@@ -280,7 +254,7 @@ async fn a_wrong_setting_closes_the_door() {
 
 #[tokio::test]
 async fn without_the_layer_there_is_no_caller() {
-    let server = HttpServer::start(Router::new().route("/", get(name))).await;
+    let server = HttpServer::start(Router::new().route("/", get(caller_name))).await;
     let answered = ask(&server, &["Bearer whatever"]).await;
     assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answered.header("content-type"), Some("application/problem+json"));
@@ -301,12 +275,12 @@ async fn a_caller_that_was_there_before_is_removed() {
     }
     let issuer = TestIssuer::start();
     let app = Router::new()
-        .route("/", get(name))
-        .layer(OidcAuthLayer::new(url(&issuer)).audience("orders"))
+        .route("/", get(caller_name))
+        .layer(layer_for(&issuer))
         .layer(middleware::from_fn(forge));
     let server = HttpServer::start(app).await;
     assert_eq!(ask(&server, &[]).await.status, StatusCode::UNAUTHORIZED);
-    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let token = token_for(&issuer).mint();
     let answered = ask(&server, &[&format!("Bearer {token}")]).await;
     assert_eq!(answered.body, "payments/checkout");
 }
@@ -315,7 +289,7 @@ async fn a_caller_that_was_there_before_is_removed() {
 async fn handlers_are_tested_without_an_issuer() {
     let claims = ServiceAccountClaims::for_test("payments", "checkout");
     let caller = Caller(Verified::dangerous_without_verification(claims));
-    assert_eq!(name(caller).await, "payments/checkout");
+    assert_eq!(caller_name(caller).await, "payments/checkout");
 }
 
 #[tokio::test]
@@ -324,7 +298,7 @@ async fn the_authorization_value_is_hidden_from_what_comes_after() {
         format!("{:?}", headers.get(AUTHORIZATION))
     }
     let issuer = TestIssuer::start();
-    let layer = OidcAuthLayer::new(url(&issuer)).audience("orders");
+    let layer = layer_for(&issuer);
     let server = HttpServer::start(Router::new().route("/", get(show)).layer(layer)).await;
     let token = issuer.token().audience("orders").mint();
     let answered = ask(&server, &[&format!("Bearer {token}")]).await;
@@ -341,7 +315,7 @@ async fn own_claims_have_their_own_caller() {
         format!("{} of {}", who.client_id, who.registered().issuer())
     }
     let issuer = TestIssuer::start();
-    let verifier = Verifier::builder(Issuer::new(url(&issuer)))
+    let verifier = Verifier::builder(issuer_for(&issuer))
         .claims::<Worker>()
         .audience("orders")
         .build()

@@ -14,8 +14,8 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
 };
 use http_body_util::BodyExt as _;
-use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, TestIssuer};
-use kube_oidc_tests::{HttpServer, Log};
+use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
+use kube_oidc_tests::{HttpServer, Log, TestResponse, fast_issuer, layer_for, token_for};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,17 +25,8 @@ use tower_kube_oidc::{
     AuthorizeLayer, Caller, LayerError, OidcAuthLayer, Passed, RequestHead, Verified, in_namespace,
 };
 
-/// An issuer that is quick to start.
-fn start_issuer() -> TestIssuer {
-    TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start()
-}
-
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
-    OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders").realm("shop")
-}
-
-fn token(issuer: &TestIssuer) -> String {
-    issuer.token().audience("orders").service_account("payments", "checkout").mint()
+    layer_for(issuer).realm("shop")
 }
 
 /// Says which handler runs, and for whom.
@@ -53,14 +44,8 @@ fn app(layer: OidcAuthLayer) -> Router {
         .layer(layer)
 }
 
-#[derive(Debug)]
-struct Answered {
-    status: u16,
-    body: String,
-}
-
 /// Sends what is written, and nothing else.
-async fn exchange(server: &HttpServer, request: &[u8]) -> Answered {
+async fn exchange(server: &HttpServer, request: &[u8]) -> TestResponse {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
@@ -68,10 +53,10 @@ async fn exchange(server: &HttpServer, request: &[u8]) -> Answered {
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answered { status, body: body.to_owned() }
+    TestResponse { status, body: body.to_owned(), ..TestResponse::default() }
 }
 
-async fn send(server: &HttpServer, method: &str, target: &[u8], more: &str) -> Answered {
+async fn send(server: &HttpServer, method: &str, target: &[u8], more: &str) -> TestResponse {
     let mut request = Vec::new();
     request.extend_from_slice(method.as_bytes());
     request.push(b' ');
@@ -81,7 +66,7 @@ async fn send(server: &HttpServer, method: &str, target: &[u8], more: &str) -> A
     exchange(server, &request).await
 }
 
-async fn get_as_written(server: &HttpServer, target: &str) -> Answered {
+async fn get_as_written(server: &HttpServer, target: &str) -> TestResponse {
     send(server, "GET", target.as_bytes(), "").await
 }
 
@@ -148,7 +133,7 @@ const CLOSED: [&str; 45] = [
 // rule: open-paths
 #[tokio::test]
 async fn only_the_very_path_is_open() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
     for target in OPEN {
         let answered = get_as_written(&server, target).await;
@@ -177,7 +162,7 @@ async fn only_the_very_path_is_open() {
 // rule: open-paths
 #[tokio::test]
 async fn no_byte_can_be_added_to_the_path_or_changed_in_it() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
     let path = b"/healthz";
     let mut opened = Vec::new();
@@ -214,7 +199,7 @@ const END_HEADERS: u8 = 4;
 
 /// Asks by HTTP/2, with the pseudo-headers as they are given: `None` if the server takes it for
 /// no request.
-async fn ask_h2(server: &HttpServer, method: &str, path: &str) -> Option<Answered> {
+async fn ask_h2(server: &HttpServer, method: &str, path: &str) -> Option<TestResponse> {
     let frame = |kind, flags, stream: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).unwrap();
         [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
@@ -254,7 +239,7 @@ async fn ask_h2(server: &HttpServer, method: &str, path: &str) -> Option<Answere
         }
         if head[4] & END_STREAM != 0 {
             let (status, body) = (status.unwrap(), String::from_utf8(body).unwrap());
-            return Some(Answered { status, body });
+            return Some(TestResponse { status, body, ..TestResponse::default() });
         }
     }
 }
@@ -272,7 +257,7 @@ fn status_of(block: &[u8]) -> u16 {
 
 #[tokio::test]
 async fn http_2_opens_no_other_path() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
     for target in OPEN.iter().filter(|target| target.starts_with('/')) {
         let answered = ask_h2(&server, "GET", target).await.unwrap();
@@ -297,7 +282,7 @@ async fn http_2_opens_no_other_path() {
 // rule: open-paths
 #[tokio::test]
 async fn open_is_for_get_and_head_unless_methods_are_named() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
     // methods are as case-sensitive as paths
     for method in
@@ -370,7 +355,7 @@ async fn subject(Caller(who): Caller) -> String {
 
 #[tokio::test]
 async fn no_token_is_looked_at_on_an_open_path() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     // if somebody asked for keys, the answer would be 503
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     let open = || layer(&issuer).open_path("/healthz").open_path("/caller").open_path("/maybe");
@@ -384,7 +369,7 @@ async fn no_token_is_looked_at_on_an_open_path() {
     let server = HttpServer::start(app(open())).await;
     let removing = HttpServer::start(app(open().remove_token_header())).await;
     let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
-    let good = token(&issuer);
+    let good = token_for(&issuer).mint();
     let expired = issuer.token().audience("orders").expired().mint();
     for (sent, shown) in [
         (String::new(), "[]"),
@@ -417,7 +402,7 @@ async fn no_token_is_looked_at_on_an_open_path() {
 // rule: open-paths
 #[tokio::test]
 async fn in_a_nested_router_the_whole_path_counts() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let inner = |layer: OidcAuthLayer| {
         Router::new()
             .route("/healthz", any(|caller| say("api healthz", caller)))
@@ -461,7 +446,7 @@ async fn in_a_nested_router_the_whole_path_counts() {
 // rule: open-paths
 #[tokio::test]
 async fn nested_open_path_that_was_rewritten_is_closed() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let inner = |open: &str| {
         Router::new()
             .route("/", get(|caller| say("root", caller)))
@@ -499,7 +484,7 @@ async fn nested_open_path_that_was_rewritten_is_closed() {
 
 #[tokio::test]
 async fn outside_of_every_router_the_path_is_whole_too() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let api = Router::new().route("/healthz", get(|caller| say("api healthz", caller)));
     let app = Router::new().nest("/api", api);
     let open = layer(&issuer).open_path("/api/healthz");
@@ -514,7 +499,7 @@ async fn outside_of_every_router_the_path_is_whole_too() {
 
 #[tokio::test]
 async fn a_predicate_opens_what_it_says_and_no_more() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let opens = layer(&issuer).open_when(|request: RequestHead<'_>| {
         *request.method == Method::GET
             && request.uri.path().starts_with("/public/")
@@ -543,7 +528,7 @@ async fn a_predicate_opens_what_it_says_and_no_more() {
         }
     }
     // a token that comes along is not looked at here either
-    let bearer = format!("authorization: Bearer {}\r\n", token(&issuer));
+    let bearer = format!("authorization: Bearer {}\r\n", token_for(&issuer).mint());
     let answered = send(&server, "GET", b"/public/file", &bearer).await;
     assert_eq!(answered.body, "file for nobody");
     assert_eq!(issuer.received_requests().len(), 0);
@@ -551,8 +536,9 @@ async fn a_predicate_opens_what_it_says_and_no_more() {
 
 #[tokio::test]
 async fn a_predicate_that_prints_the_request_does_not_print_the_token() {
-    let issuer = start_issuer();
-    let (name, token) = (http::HeaderName::from_static("x-workload-token"), token(&issuer));
+    let issuer = fast_issuer();
+    let (name, token) =
+        (http::HeaderName::from_static("x-workload-token"), token_for(&issuer).mint());
     for (header, layer) in [
         (AUTHORIZATION, layer(&issuer)),
         (name.clone(), layer(&issuer).token_header(name.clone())),
@@ -575,7 +561,7 @@ async fn a_predicate_that_prints_the_request_does_not_print_the_token() {
 #[tokio::test]
 async fn a_setting_that_opens_nothing_is_an_error() {
     let log = Log::catch();
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let none: [Method; 0] = [];
     let wrong = [
         layer(&issuer).open_path("healthz"),
@@ -597,7 +583,7 @@ async fn a_setting_that_opens_nothing_is_an_error() {
         layer(&issuer).open_path("/healthz").open_path("healthz"),
         layer(&issuer).open_path("/healthz").build().unwrap().open_path("/healthz?"),
     ];
-    let good = format!("authorization: Bearer {}\r\n", token(&issuer));
+    let good = format!("authorization: Bearer {}\r\n", token_for(&issuer).mint());
     for wrong in wrong {
         let shown = format!("{wrong:?}");
         assert!(matches!(wrong.clone().build(), Err(LayerError::InvalidOpenPath(_))), "{shown}");
@@ -628,7 +614,7 @@ async fn a_setting_that_opens_nothing_is_an_error() {
 
 #[tokio::test]
 async fn a_setting_that_is_wrong_elsewhere_closes_the_open_path_too() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let server = HttpServer::start(app(layer(&issuer)
         .audience(" ")
         .open_path("/healthz")
@@ -645,7 +631,7 @@ async fn a_setting_that_is_wrong_elsewhere_closes_the_open_path_too() {
 
 #[tokio::test]
 async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let only_payments = || AuthorizeLayer::only(in_namespace("payments")).realm("a policy");
     let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
         Router::new()
@@ -665,7 +651,7 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, challenge, String::from_utf8(body.to_vec()).unwrap())
     };
-    let good = token(&issuer);
+    let good = token_for(&issuer).mint();
     let other = issuer.token().audience("orders").service_account("batch", "nightly").mint();
     let open = || layer(&issuer).open_path("/healthz");
 
@@ -693,7 +679,7 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
 
 #[tokio::test]
 async fn what_one_layer_opens_the_next_one_closes() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let (open, closed) = (layer(&issuer).open_path("/healthz"), layer(&issuer).realm("inner"));
     let nested = app(closed.clone()).layer(open.clone());
     let request = || Request::get("/healthz").body(Body::empty()).unwrap();

@@ -4,46 +4,32 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use http::{StatusCode, header::AUTHORIZATION};
+use http::{StatusCode, header::WWW_AUTHENTICATE};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{HttpServer, Judge as _, Log};
+use kube_oidc_tests::{
+    HttpServer, Judge as _, Log, TestResponse, builder_for, http_client, issuer_for, layer_for,
+    token_for,
+};
 use tower_kube_oidc::{
-    AuthorizeError, AuthorizeLayer, Caller, Callers, Issuer, OidcAuthLayer, Policy, PolicyError,
+    AuthorizeError, AuthorizeLayer, Caller, Callers, OidcAuthLayer, Policy, PolicyError,
     ResponseFormat, Verified, Verifier, in_any_cluster, in_namespace,
 };
-
-fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
-    OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders")
-}
 
 fn token(issuer: &TestIssuer, namespace: &str, name: &str) -> String {
     issuer.token().audience("orders").service_account(namespace, name).mint()
 }
 
-struct Answered {
-    status: StatusCode,
-    challenge: Option<String>,
-    body: String,
-}
-
-async fn send(request: reqwest::RequestBuilder, token: Option<&str>) -> Answered {
-    let request = match token {
-        Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+async fn send(request: reqwest::RequestBuilder, token: Option<&str>) -> TestResponse {
+    TestResponse::to(match token {
+        Some(token) => request.bearer_auth(token),
         None => request,
-    };
-    let response = request.send().await.unwrap();
-    let challenge = response.headers().get("www-authenticate");
-    let challenge = challenge.map(|value| value.to_str().unwrap().to_owned());
-    Answered { status: response.status(), challenge, body: response.text().await.unwrap() }
+    })
+    .await
 }
 
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
-async fn status_of(app: Router, token: Option<&str>) -> StatusCode {
+async fn status_of(app: Router, token: Option<&str>) -> u16 {
     let server = HttpServer::start(app).await;
-    send(client().get(server.url()), token).await.status
+    send(http_client().get(server.url()), token).await.status
 }
 
 async fn ok() -> &'static str {
@@ -59,9 +45,9 @@ async fn rule_by_node_allows_pods_of_that_node() {
     let rule = || in_namespace("payments").bound_to_pod().on_node("worker-1");
     let app = |policy: Policy| {
         let allow = AuthorizeLayer::only(policy).build().unwrap();
-        Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer))
+        Router::new().route("/", get(ok)).layer(allow).layer(layer_for(&issuer))
     };
-    let minted = || issuer.token().audience("orders").service_account("payments", "checkout");
+    let minted = || token_for(&issuer);
     for (token, on_node, elsewhere) in [
         (minted().pod("checkout-0").node("worker-1"), true, false),
         (minted().pod("checkout-0").node("worker-2"), false, true),
@@ -91,10 +77,10 @@ async fn rules_for_a_route_and_for_a_router() {
         .route("/orders", get(ok))
         .route("/refunds", post(ok).layer(refunds))
         .layer(anyone)
-        .layer(layer(&issuer));
+        .layer(layer_for(&issuer));
     let server = HttpServer::start(app).await;
-    let orders = || client().get(format!("{}/orders", server.url()));
-    let refunds = || client().post(format!("{}/refunds", server.url()));
+    let orders = || http_client().get(format!("{}/orders", server.url()));
+    let refunds = || http_client().post(format!("{}/refunds", server.url()));
     for (namespace, name, may_order, may_refund) in [
         ("payments", "refunds", true, true),
         ("payments", "checkout", true, false),
@@ -122,17 +108,17 @@ async fn a_refusal_says_little_to_the_caller_and_the_rule_to_the_log() {
     let issuer = TestIssuer::start();
     let allow =
         AuthorizeLayer::only(in_namespace("ledger").service_account("audit")).realm("orders");
-    let app = Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer));
+    let app = Router::new().route("/", get(ok)).layer(allow).layer(layer_for(&issuer));
     let server = HttpServer::start(app).await;
     let token = token(&issuer, "payments", "a-denied-one");
-    let answered = send(client().get(server.url()), Some(&token)).await;
+    let answered = send(http_client().get(server.url()), Some(&token)).await;
     assert_eq!(answered.status, StatusCode::FORBIDDEN);
     assert_eq!(
-        answered.challenge.unwrap(),
+        answered.header(WWW_AUTHENTICATE).unwrap(),
         "Bearer realm=\"orders\", error=\"insufficient_scope\", \
          error_description=\"the caller is not allowed to do this\""
     );
-    let problem: serde_json::Value = serde_json::from_str(&answered.body).unwrap();
+    let problem = answered.json();
     assert_eq!(problem["status"], 403);
     assert!(!answered.body.contains("audit") && !answered.body.contains("a-denied-one"));
 
@@ -153,14 +139,8 @@ async fn a_refusal_says_little_to_the_caller_and_the_rule_to_the_log() {
 async fn a_name_belongs_to_a_cluster() {
     let log = Log::catch();
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
-    let of = |issuer: &TestIssuer, name: &'static str| {
-        Issuer::new(issuer.url().parse().unwrap()).with_cluster(name)
-    };
-    let verifier = Verifier::builder(of(&blue, "blue"))
-        .issuer(of(&green, "green"))
-        .audience("orders")
-        .build()
-        .unwrap();
+    let of = |issuer: &TestIssuer, name: &'static str| issuer_for(issuer).with_cluster(name);
+    let verifier = builder_for(of(&blue, "blue")).issuer(of(&green, "green")).build().unwrap();
     let mint = |issuer: &TestIssuer| token(issuer, "payments", "twin-of-two");
     let (from_blue, from_green) = (mint(&blue), mint(&green));
     let blue_claims = verifier.judge(&from_blue).await.unwrap();
@@ -204,8 +184,8 @@ async fn without_a_layer_around_it_nobody_is_let_through() {
     let token = token(&issuer, "payments", "checkout");
     let allow = || AuthorizeLayer::only(in_namespace("payments"));
     let none = Router::new().route("/", get(ok)).layer(allow());
-    let wrong_order = Router::new().route("/", get(ok)).layer(layer(&issuer)).layer(allow());
-    let right_order = Router::new().route("/", get(ok)).layer(allow()).layer(layer(&issuer));
+    let wrong_order = Router::new().route("/", get(ok)).layer(layer_for(&issuer)).layer(allow());
+    let right_order = Router::new().route("/", get(ok)).layer(allow()).layer(layer_for(&issuer));
     for (app, expected) in [
         (none, StatusCode::INTERNAL_SERVER_ERROR),
         (wrong_order, StatusCode::INTERNAL_SERVER_ERROR),
@@ -221,15 +201,15 @@ async fn without_a_layer_around_it_nobody_is_let_through() {
 async fn nobody_is_not_somebody() {
     let issuer = TestIssuer::start();
     let anyone = || AuthorizeLayer::only(Policy::when("anyone", |_| true)).realm("inner");
-    let anonymous = layer(&issuer).optional().realm("outer");
+    let anonymous = layer_for(&issuer).optional().realm("outer");
     let app = Router::new().route("/", get(ok)).layer(anyone()).layer(anonymous);
     let server = HttpServer::start(app).await;
-    let answered = send(client().get(server.url()), None).await;
+    let answered = send(http_client().get(server.url()), None).await;
     assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
     // it is the layer's token that is asked for
-    assert_eq!(answered.challenge.unwrap(), "Bearer realm=\"outer\"");
+    assert_eq!(answered.header(WWW_AUTHENTICATE).unwrap(), "Bearer realm=\"outer\"");
     let token = token(&issuer, "payments", "checkout");
-    assert_eq!(send(client().get(server.url()), Some(&token)).await.status, StatusCode::OK);
+    assert_eq!(send(http_client().get(server.url()), Some(&token)).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -253,7 +233,7 @@ async fn a_slip_is_found_at_the_start_and_allows_nobody() {
         let error = AuthorizeLayer::only(slip.clone()).build().unwrap_err();
         assert!(matches!(error, AuthorizeError::Policy(_)), "{error}");
         let allow = AuthorizeLayer::only(slip.clone());
-        let app = Router::new().route("/", get(ok)).layer(allow).layer(layer(&issuer));
+        let app = Router::new().route("/", get(ok)).layer(allow).layer(layer_for(&issuer));
         assert_eq!(status_of(app, Some(&token)).await, StatusCode::FORBIDDEN, "{slip}");
     }
     assert!(log.lines_with(&["ERROR", "a policy has a slip in it"]).len() >= 10);
@@ -266,8 +246,7 @@ async fn a_slip_is_found_at_the_start_and_allows_nobody() {
 #[tokio::test]
 async fn a_policy_is_a_check_on_claims_too() {
     let issuer = TestIssuer::start();
-    let verifier =
-        Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders").build();
+    let verifier = builder_for(&issuer).build();
     let verifier = verifier.unwrap();
     let with_pod = issuer.token().audience("orders").pod("p-1").node("n-1").mint();
     let caller = verifier.judge(&with_pod).await.unwrap();
@@ -289,7 +268,7 @@ async fn claims_of_ones_own_have_policies_too() {
         client_id: String,
     }
     let issuer = TestIssuer::start();
-    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
+    let verifier = Verifier::builder(issuer_for(&issuer))
         .claims::<Worker>()
         .audience("orders")
         .build()
@@ -316,12 +295,12 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
         Router::new().route("/", post(ok)).layer(allow).layer(layer)
     };
-    let http = || layer(&issuer).response_format(ResponseFormat::Http);
+    let http = || layer_for(&issuer).response_format(ResponseFormat::Http);
     let bare = Router::new().route("/", post(ok)).layer(denying());
     // a layer further in, whose refusal counts as much
     let inner = |outer: OidcAuthLayer| {
         let stranger = TestIssuer::start();
-        Router::new().route("/", post(ok)).layer(layer(&stranger)).layer(outer)
+        Router::new().route("/", post(ok)).layer(layer_for(&stranger)).layer(outer)
     };
     // and an extractor below one that lets pass who has no token of its own issuer
     let extracting = |inner: OidcAuthLayer| {
@@ -331,23 +310,23 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     };
     let stranger = TestIssuer::start();
     for (app, expected) in [
-        (extracting(layer(&stranger).dangerous_report_only()), StatusCode::UNAUTHORIZED),
+        (extracting(layer_for(&stranger).dangerous_report_only()), StatusCode::UNAUTHORIZED),
         (app(denying(), http()), StatusCode::FORBIDDEN),
         (app(denying(), http().dangerous_report_only()), StatusCode::OK),
         // gRPC has its own status
-        (app(denying(), layer(&issuer)), StatusCode::OK),
+        (app(denying(), layer_for(&issuer)), StatusCode::OK),
         (
-            app(denying().response_format(ResponseFormat::Http), layer(&issuer)),
+            app(denying().response_format(ResponseFormat::Http), layer_for(&issuer)),
             StatusCode::FORBIDDEN,
         ),
         (app(denying().response_format(ResponseFormat::Auto), http()), StatusCode::OK),
         (bare, StatusCode::INTERNAL_SERVER_ERROR),
         (inner(http()), StatusCode::UNAUTHORIZED),
         (inner(http().open_path_for([http::Method::POST], "/")), StatusCode::UNAUTHORIZED),
-        (inner(layer(&issuer)), StatusCode::OK),
+        (inner(layer_for(&issuer)), StatusCode::OK),
     ] {
         let server = HttpServer::start(app).await;
-        let request = client().post(server.url()).header("te", "trailers");
+        let request = http_client().post(server.url()).header("te", "trailers");
         let request = request.header("content-type", "application/grpc");
         assert_eq!(send(request, Some(&token)).await.status, expected);
     }

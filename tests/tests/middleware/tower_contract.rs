@@ -13,48 +13,29 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use kube_oidc::{
-    Issuer, Verifier,
-    source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
-};
+use kube_oidc::source::{FetchError, FetchResponse};
 use kube_oidc_testing::{SigningKey, TestIssuer};
-use kube_oidc_tests::ReadyOnce;
+use kube_oidc_tests::{ReadyOnce, ScriptedFetcher, builder_for, issuer_for, token_for};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::{OidcAuthLayer, ServiceAccountClaims, Verified};
 
 type Body = Full<Bytes>;
 
-/// A key set that is handed out as often as there are permits: what comes after hangs.
-#[derive(Debug)]
-struct Gated {
-    permits: Arc<Semaphore>,
-    keys: String,
-}
-
-impl Fetch for Gated {
-    fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
-        Box::pin(async {
-            let permit = self.permits.acquire().await.map_err(|_| FetchError::new("closed"))?;
-            permit.forget();
-            Ok(FetchResponse::new(200, self.keys.clone()))
-        })
-    }
-}
-
 /// An issuer whose keys come as often as there are permits, and a layer that trusts it.
 fn gated(permits: usize) -> (TestIssuer, OidcAuthLayer, Arc<Semaphore>) {
     let issuer = TestIssuer::start();
     let permits = Arc::new(Semaphore::new(permits));
-    let fetcher = Gated { permits: Arc::clone(&permits), keys: issuer.key_set().to_string() };
-    let trusted = Issuer::new(issuer.url().parse().unwrap())
-        .with_jwks_uri(issuer.jwks_uri())
-        .with_fetcher(fetcher);
-    let verifier = Verifier::builder(trusted)
-        .audience("orders")
-        .fetch_timeout(Duration::from_secs(60))
-        .build()
-        .unwrap();
+    let (gate, keys) = (Arc::clone(&permits), issuer.key_set().to_string());
+    let fetcher = ScriptedFetcher::new(move |_| {
+        let (gate, keys) = (Arc::clone(&gate), keys.clone());
+        async move {
+            gate.acquire().await.map_err(|_| FetchError::new("closed"))?.forget();
+            Ok(FetchResponse::new(200, keys))
+        }
+    });
+    let trusted = issuer_for(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
+    let verifier = builder_for(trusted).fetch_timeout(Duration::from_secs(60)).build().unwrap();
     (issuer, OidcAuthLayer::from(verifier), permits)
 }
 
@@ -78,7 +59,7 @@ async fn requests_that_wait_for_keys_hold_no_permit_of_an_inner_limit() {
         let (issuer, layer, _permits) = gated(1);
         let service =
             ServiceBuilder::new().layer(layer).concurrency_limit(limit).service(service_fn(greet));
-        let good = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+        let good = token_for(&issuer).mint();
         let ask = |token: String| service.clone().oneshot(request(&token));
         assert_eq!(ask(good.clone()).await.unwrap().status(), StatusCode::OK);
 
@@ -117,7 +98,7 @@ async fn a_request_that_waited_is_handed_on_once_the_keys_are_there() {
     let (issuer, layer, permits) = gated(0);
     let service =
         ServiceBuilder::new().layer(layer).concurrency_limit(1).service(service_fn(greet));
-    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let token = token_for(&issuer).mint();
     let mut tasks = JoinSet::new();
     for _ in 0..20 {
         tasks.spawn(service.clone().oneshot(request(&token)));
@@ -188,7 +169,7 @@ async fn a_request_that_waits_leaves_the_permit_that_was_taken_for_it() {
     let inner = ServiceBuilder::new().concurrency_limit(1).service(service_fn(greet));
     // as a buffer drives it: one that is never dropped
     let mut service = ServiceBuilder::new().layer(layer).service(inner);
-    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let token = token_for(&issuer).mint();
     let waiting = service.ready().await.unwrap().call(request(&token));
     permits.add_permits(1);
     let answered = tokio::time::timeout(Duration::from_secs(30), waiting).await;
@@ -239,7 +220,7 @@ async fn a_body_knows_its_length_and_its_end() {
 
     let (issuer, layer, _permits) = gated(1);
     let service = ServiceBuilder::new().layer(layer).service(service_fn(greet));
-    let good = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let good = token_for(&issuer).mint();
     for token in [good.as_str(), "garbage"] {
         let mut body = service.clone().oneshot(request(token)).await.unwrap().into_body();
         assert!(!body.is_end_stream());

@@ -7,7 +7,7 @@ mod urls;
 use axum::{Router, routing::get};
 use http::header::AUTHORIZATION;
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Hidden, HttpServer, Log};
+use kube_oidc_tests::{Hidden, HttpServer, Log, http_client, issuer_for};
 use tower_kube_oidc::{Caller, Issuer, OidcAuthLayer};
 
 // rule: logs-without-tokens
@@ -17,8 +17,8 @@ async fn nothing_of_a_token_is_shown() {
     let issuer = TestIssuer::start();
     let secret = "token-for-fetching-keys-5ecre7";
     issuer.require_bearer_token(secret);
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetch_bearer_token(secret);
-    let verifier = tower_kube_oidc::Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer).with_fetch_bearer_token(secret);
+    let verifier = kube_oidc_tests::verifier_for(trusted);
     let handler = |Caller(who): Caller| async move { format!("{who:?}") };
     let app = Router::new().route("/", get(handler)).layer(OidcAuthLayer::from(verifier));
     let server = HttpServer::start(app).await;
@@ -39,7 +39,7 @@ async fn nothing_of_a_token_is_shown() {
         minted().header_text(r#"{"private-json":"#).mint(),
         format!("{}.private", minted().mint()),
     ];
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let mut answers = Vec::new();
     for token in &tokens {
         for scheme in ["Bearer", "Bearer x", "Basic"] {

@@ -3,6 +3,7 @@
 use super::*;
 use kube_oidc::{ReviewUnavailableCause, VerifyError};
 use kube_oidc_testing::{Endpoint, MockResponse};
+use kube_oidc_tests::fast_issuer;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,7 +21,7 @@ struct Bad {
 
 impl Bad {
     async fn answering(answer: MockResponse) -> Self {
-        let (cluster, clock) = (cluster(), clock());
+        let (cluster, clock) = (fast_issuer(), clock());
         cluster.respond_with(Endpoint::TokenReview, answer);
         let review = review(reviewer(&cluster));
         let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
@@ -29,7 +30,7 @@ impl Bad {
         Self { cluster, clock, server, token }
     }
 
-    async fn ask(&self) -> Answered {
+    async fn ask(&self) -> TestResponse {
         ask(&self.server, "/", &self.token).await
     }
 
@@ -37,14 +38,14 @@ impl Bad {
     async fn heals(&self) {
         self.cluster.reset_response(Endpoint::TokenReview);
         self.clock.advance(SECOND);
-        assert_eq!(self.ask().await.why(), GOOD);
+        assert_eq!(self.ask().await.outcome(), GOOD);
         let elsewhere = |path: &str| path != REVIEWS && path.contains("elsewhere");
         assert!(!self.cluster.received_requests().iter().any(|request| elsewhere(&request.path)));
     }
 }
 
-fn assert_unavailable(answered: &Answered, label: &str) {
-    assert_eq!(answered.why(), UNAVAILABLE, "{label}");
+fn assert_unavailable(answered: &TestResponse, label: &str) {
+    assert_eq!(answered.outcome(), UNAVAILABLE, "{label}");
     assert_eq!(answered.header("retry-after"), Some("1"), "{label}");
     assert_eq!(answered.header("www-authenticate"), None, "{label}");
     let problem: Value = serde_json::from_str(&answered.body).unwrap();
@@ -81,7 +82,7 @@ fn json_of(value: &Value) -> MockResponse {
 
 #[tokio::test]
 async fn what_is_no_answer_is_503() {
-    let whole = confirmation(&cluster()).to_string();
+    let whole = confirmation(&fast_issuer()).to_string();
     let redirect = |status| MockResponse::new(status, "").with_header("location", "/elsewhere");
     for answer in [
         MockResponse::new(401, r#"{"kind":"Status","code":401}"#),
@@ -141,7 +142,7 @@ async fn one_that_is_busy_is_not_asked_again_and_again() {
 
 #[tokio::test]
 async fn an_answer_that_is_no_review_of_this_version_is_503() {
-    let good = confirmation(&cluster());
+    let good = confirmation(&fast_issuer());
     let changed = |pointer: &str, value: Value| {
         let mut answer = good.clone();
         *answer.pointer_mut(pointer).unwrap() = value;
@@ -179,7 +180,7 @@ async fn an_answer_that_is_no_review_of_this_version_is_503() {
 
 #[tokio::test]
 async fn an_answer_that_says_a_thing_twice_is_503() {
-    let good = confirmation(&cluster()).to_string();
+    let good = confirmation(&fast_issuer()).to_string();
     // whichever of the two a reader takes, another one would have taken the other
     for (first, second) in [
         (r#""kind":"TokenReview""#, r#""kind":"TokenReview","kind":"TokenReview""#),
@@ -201,7 +202,7 @@ async fn an_answer_that_says_a_thing_twice_is_503() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_confirm_this_token_is_401() {
-    let good = confirmation(&cluster());
+    let good = confirmation(&fast_issuer());
     let status = |pointer: &str, value: Value| {
         let mut answer = good.clone();
         *answer["status"].pointer_mut(pointer).unwrap() = value;
@@ -242,7 +243,7 @@ async fn an_answer_that_does_not_confirm_this_token_is_401() {
     ] {
         let bad = Bad::answering(json_of(&answer)).await;
         let answered = bad.ask().await;
-        assert_eq!(answered.why(), expected, "{answer}");
+        assert_eq!(answered.outcome(), expected, "{answer}");
         assert_eq!(answered.header("retry-after"), None, "{answer}");
         bad.cluster.reset_response(Endpoint::TokenReview);
         bad.clock.advance(5 * SECOND);
@@ -250,9 +251,9 @@ async fn an_answer_that_does_not_confirm_this_token_is_401() {
     }
     // what else it says is no matter
     let bad = Bad::answering(json_of(&status("/audiences", json!(["vault", "orders"])))).await;
-    assert_eq!(bad.ask().await.why(), GOOD);
+    assert_eq!(bad.ask().await.outcome(), GOOD);
     let bad = Bad::answering(json_of(&and_error(""))).await;
-    assert_eq!(bad.ask().await.why(), GOOD);
+    assert_eq!(bad.ask().await.outcome(), GOOD);
 }
 
 #[tokio::test]
@@ -261,12 +262,12 @@ async fn one_that_is_down_or_hangs_up_is_503() {
     bad.cluster.reset_response(Endpoint::TokenReview);
     let other = minted(&bad.cluster).service_account("batch", "nightly").mint();
     // so that the keys are here
-    assert_eq!(bad.ask().await.why(), GOOD);
+    assert_eq!(bad.ask().await.outcome(), GOOD);
     bad.cluster.stop();
     assert_unavailable(&ask(&bad.server, "/", &other).await, "down");
     bad.cluster.restart();
     bad.clock.advance(SECOND);
-    assert_eq!(ask(&bad.server, "/", &other).await.why(), GOOD);
+    assert_eq!(ask(&bad.server, "/", &other).await.outcome(), GOOD);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
@@ -286,7 +287,7 @@ async fn one_that_is_down_or_hangs_up_is_503() {
 
 #[tokio::test]
 async fn one_that_hangs_is_503_in_time() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     cluster.respond_with(Endpoint::TokenReview, MockResponse::hang());
     let hasty = TokenReviewConfig::new(reviewer(&cluster)).timeout(SECOND);
     let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
@@ -302,7 +303,7 @@ async fn one_that_hangs_is_503_in_time() {
 /// A proxy's `localhost` would be another machine's, and the token in clear on the way there.
 #[tokio::test]
 async fn one_on_this_machine_is_asked_through_no_proxy() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = Config::new(cluster.base_url().parse().unwrap());
     config.proxy_url = Some(format!("http://{}", proxy.local_addr().unwrap()).parse().unwrap());
@@ -310,7 +311,7 @@ async fn one_on_this_machine_is_asked_through_no_proxy() {
     let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).mint();
-    assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+    assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
     assert_eq!(asked_about(&cluster), [token]);
     assert!(timeout(Duration::ZERO, proxy.accept()).await.is_err(), "nobody came");
 }
@@ -318,7 +319,7 @@ async fn one_on_this_machine_is_asked_through_no_proxy() {
 /// However far it came before it fell silent.
 #[tokio::test]
 async fn one_that_falls_silent_is_503_in_time() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let with_tls = TestIssuer::builder().tls().start();
     let pem = with_tls.ca_pem().lines().filter(|line| !line.starts_with('-')).collect::<String>();
     let root = BASE64_STANDARD.decode(pem).unwrap();
@@ -357,20 +358,20 @@ async fn one_that_falls_silent_is_503_in_time() {
 #[tokio::test]
 async fn an_answer_as_large_as_a_real_one_may_be_is_read() {
     // the longest token that is taken at all, in an answer that repeats it
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let review = review(reviewer(&cluster));
     let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
     let token = minted(&cluster).claim("padding", "x".repeat(11 * 1024)).mint();
     assert!(token.len() > 15 * 1024);
-    assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+    assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
     assert_eq!(asked_about(&cluster), [token]);
 }
 
 /// As behind Rancher, whose address is that of many clusters.
 #[tokio::test]
 async fn one_below_a_path_is_asked_there() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/k8s/clusters/c-xyz", listener.local_addr().unwrap());
     let head = tokio::spawn(async move {

@@ -5,7 +5,8 @@ use super::*;
 use kube_oidc::Reason;
 use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::{
-    CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, decoded, fixture, pinned_time,
+    CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, builder_for, decoded, fast_issuer,
+    fixture, issuer_at, pinned_time,
 };
 use serde_json::json;
 
@@ -23,7 +24,7 @@ fn capture(name: &str) -> (TestIssuer, String) {
 
 /// A verifier that knows the keys of a captured token, and asks this API server about every token.
 fn verifier_of(case: &CapturedToken, api_server: &TestIssuer, audience: &str) -> Verifier {
-    let issuer = Issuer::new(case.issuer().parse().unwrap())
+    let issuer = issuer_at(case.issuer())
         .with_key_set(case.key_set())
         .with_token_review(review(reviewer_as(api_server, "token-of-the-service")));
     Verifier::builder(issuer)
@@ -140,7 +141,7 @@ async fn it_is_sent_a_token_review_with_our_audiences_and_our_own_token() {
 
 #[tokio::test]
 async fn all_of_our_audiences_are_sent() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock)
         .audience("refunds")
         .require_token_review()
@@ -158,11 +159,10 @@ async fn an_api_server_of_another_authority_is_sent_nothing() {
     let mut config = Config::new(api_server.base_url().parse().unwrap());
     let pem = other.ca_pem().lines().filter(|line| !line.starts_with('-')).collect::<String>();
     config.root_cert = Some(vec![BASE64_STANDARD.decode(pem).unwrap()]);
-    let issuer = Issuer::new(SERVER.parse().unwrap())
+    let issuer = issuer_at(SERVER)
         .with_key_set(Capture::read("jwks.http").body)
         .with_token_review(review(KubeReviewer::from_config(config).unwrap()));
-    let verifier = Verifier::builder(issuer)
-        .audience("orders")
+    let verifier = builder_for(issuer)
         .clock(ManualClock::at(pinned_time()))
         .require_token_review()
         .build()

@@ -10,7 +10,7 @@ use std::{
 
 use kube_oidc::{ReviewUnavailableCause, VerifyError};
 use kube_oidc_testing::{Endpoint, MockResponse};
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{Log, fast_issuer};
 use tokio::runtime::{Builder, Runtime};
 
 const FAILED: &str = "failed to review tokens";
@@ -42,7 +42,7 @@ async fn cause(verifier: &Verifier, token: &str) -> ReviewUnavailableCause {
 // rule: review-credentials
 #[tokio::test]
 async fn rejected_credentials_are_read_again_at_the_next_call() {
-    let (log, cluster, clock) = (Log::catch(), cluster(), clock());
+    let (log, cluster, clock) = (Log::catch(), fast_issuer(), clock());
     let file = std::env::temp_dir().join(format!("kube-oidc-own-token-{}", std::process::id()));
     fs::write(&file, "old").unwrap();
     let mut config = Config::new(cluster.base_url().parse().unwrap());
@@ -66,7 +66,7 @@ async fn rejected_credentials_are_read_again_at_the_next_call() {
 // rule: review-credentials
 #[tokio::test]
 async fn missing_permission_is_what_a_403_says() {
-    let (log, cluster, clock) = (Log::catch(), cluster(), clock());
+    let (log, cluster, clock) = (Log::catch(), fast_issuer(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
     cluster.respond_with(Endpoint::TokenReview, MockResponse::new(403, ""));
     assert_eq!(cause(&verifier, &mint(&cluster, 0)).await, ReviewUnavailableCause::RequestFailed);
@@ -78,7 +78,7 @@ async fn missing_permission_is_what_a_403_says() {
 // rule: review-credentials
 #[tokio::test]
 async fn outage_is_two_lines_in_the_log() {
-    let (log, cluster, clock) = (Log::catch(), cluster(), clock());
+    let (log, cluster, clock) = (Log::catch(), fast_issuer(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
     verifier.verify(mint(&cluster, 0)).await.unwrap();
     cluster.stop();
@@ -105,7 +105,7 @@ async fn outage_is_two_lines_in_the_log() {
 // rule: review-credentials
 #[tokio::test]
 async fn throttling_api_server_does_not_fill_the_log() {
-    let (log, cluster, clock) = (Log::catch(), cluster(), clock());
+    let (log, cluster, clock) = (Log::catch(), fast_issuer(), clock());
     let verifier = verifier_with(&cluster, reviewer(&cluster), &clock);
     for round in 0..20 {
         cluster.respond_with(Endpoint::TokenReview, MockResponse::new(429, ""));
@@ -145,7 +145,7 @@ fn counting(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
 // rule: review-runtimes
 #[test]
 fn runtimes_share_connections_whose_responses_are_bounded_one_by_one() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let (address, connections) = counting(cluster.address());
     let config = Config::new(format!("http://{address}").parse().unwrap());
     let verifier = verifier_with(&cluster, KubeReviewer::from_config(config).unwrap(), &clock);
@@ -166,7 +166,7 @@ fn runtimes_share_connections_whose_responses_are_bounded_one_by_one() {
 // rule: review-runtimes
 #[tokio::test]
 async fn informational_responses_without_end_are_not_read() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {

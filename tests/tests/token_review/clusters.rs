@@ -3,7 +3,7 @@
 use super::*;
 use kube_oidc::{BuildError, Reason};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningKey};
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{Judge as _, builder_for, fast_issuer, issuer_at, issuer_for};
 
 /// The name that clusters share which were set up with the API server's own.
 const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
@@ -13,7 +13,7 @@ fn sharing() -> TestIssuer {
 }
 
 fn named(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    issuer(cluster).with_cluster(name)
+    issuer_for(cluster).with_cluster(name)
 }
 
 fn reviewed(cluster: &TestIssuer, name: &'static str) -> Issuer {
@@ -22,7 +22,7 @@ fn reviewed(cluster: &TestIssuer, name: &'static str) -> Issuer {
 
 /// One that has its name in common with others, and keys of its own.
 fn reviewed_sharing(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    Issuer::new(SHARED.parse().unwrap())
+    issuer_at(SHARED)
         .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
         .with_root_certificates_pem(cluster.ca_pem())
         .with_cluster(name)
@@ -46,10 +46,9 @@ fn assert_asked(cluster: &TestIssuer, tokens: &[&String]) {
 // rule: review-scope
 #[tokio::test]
 async fn no_token_reaches_the_api_server_of_another_cluster() {
-    let (blue, green) = (cluster(), cluster());
-    let verifier = Verifier::builder(reviewed(&blue, "blue"))
+    let (blue, green) = (fast_issuer(), fast_issuer());
+    let verifier = builder_for(reviewed(&blue, "blue"))
         .issuer(reviewed(&green, "green"))
-        .audience("orders")
         .require_token_review()
         .build()
         .unwrap();
@@ -85,9 +84,8 @@ async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
     }
     let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
     for (first, second) in [(&of_blue, &of_green), (&of_green, &of_blue)] {
-        let verifier = Verifier::builder(reviewed_sharing(&blue, "blue"))
+        let verifier = builder_for(reviewed_sharing(&blue, "blue"))
             .issuer(reviewed_sharing(&green, "green"))
-            .audience("orders")
             .require_token_review()
             .build()
             .unwrap();
@@ -108,10 +106,9 @@ async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
 
 #[tokio::test]
 async fn one_whose_api_server_is_away_does_not_touch_the_other() {
-    let (blue, green) = (cluster(), cluster());
-    let verifier = Verifier::builder(reviewed(&blue, "blue"))
+    let (blue, green) = (fast_issuer(), fast_issuer());
+    let verifier = builder_for(reviewed(&blue, "blue"))
         .issuer(reviewed(&green, "green"))
-        .audience("orders")
         .fetch_timeout(Duration::from_secs(60))
         .require_token_review()
         .build()
@@ -129,25 +126,19 @@ async fn one_whose_api_server_is_away_does_not_touch_the_other() {
 // rule: review-scope
 #[test]
 fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
-    let (blue, green) = (cluster(), cluster());
+    let (blue, green) = (fast_issuer(), fast_issuer());
     let missing = |result: Result<_, BuildError>, of: &TestIssuer| match result {
         Err(BuildError::NoReviewer(issuer)) => assert_eq!(issuer, of.url()),
         other => panic!("{other:?}"),
     };
-    let builder = |first, second| {
-        Verifier::builder(first).issuer(second).audience("orders").require_token_review()
-    };
+    let builder = |first, second| builder_for(first).issuer(second).require_token_review();
     missing(builder(named(&blue, "blue"), reviewed(&green, "green")).build().map(|_| ()), &blue);
     missing(builder(reviewed(&blue, "blue"), named(&green, "green")).build().map(|_| ()), &green);
-    let alone = Verifier::builder(issuer(&blue)).audience("orders").require_token_review();
+    let alone = builder_for(&blue).require_token_review();
     missing(alone.build().map(|_| ()), &blue);
 
     // and so does one that comes later
-    let verifier = Verifier::builder(reviewed(&blue, "blue"))
-        .audience("orders")
-        .require_token_review()
-        .build()
-        .unwrap();
+    let verifier = builder_for(reviewed(&blue, "blue")).require_token_review().build().unwrap();
     missing(verifier.add_issuer(named(&green, "green")), &green);
     verifier.add_issuer(reviewed(&green, "green")).unwrap();
 }
@@ -155,52 +146,51 @@ fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
 // rule: review-scope
 #[tokio::test]
 async fn a_route_that_demands_a_review_refuses_whom_nobody_can_review() {
-    let (blue, green, late) = (cluster(), cluster(), cluster());
-    let verifier = Verifier::builder(reviewed(&blue, "blue"))
-        .issuer(named(&green, "green"))
-        .audience("orders")
-        .build()
-        .unwrap();
+    let (blue, green, late) = (fast_issuer(), fast_issuer(), fast_issuer());
+    let verifier =
+        builder_for(reviewed(&blue, "blue")).issuer(named(&green, "green")).build().unwrap();
     let server = serve(layer(verifier.clone())).await;
     verifier.add_issuer(named(&late, "late")).unwrap();
     let of_blue = minted(&blue).mint();
     for without in [&green, &late] {
         let token = minted(without).mint();
         for _ in 0..2 {
-            assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
-            assert_eq!(ask(&server, "/reviewed", &token).await.why(), NO_REVIEWER);
+            assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
+            assert_eq!(ask(&server, "/reviewed", &token).await.outcome(), NO_REVIEWER);
         }
         assert_eq!(without.token_reviews(), 0);
     }
-    assert_eq!(ask(&server, "/reviewed", &of_blue).await.why(), GOOD);
+    assert_eq!(ask(&server, "/reviewed", &of_blue).await.outcome(), GOOD);
     assert_asked(&blue, &[&of_blue]);
 }
 
 #[tokio::test]
 async fn an_issuer_that_was_removed_and_added_again_is_asked_again() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock)
         .require_token_review()
         .build()
         .unwrap();
     let server = serve(layer(verifier.clone())).await;
     let token = minted(&cluster).mint();
-    assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+    assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
     assert!(verifier.remove_issuer(cluster.url()));
-    assert_eq!(ask(&server, "/", &token).await.why(), (401, Some("unknown_issuer")));
+    assert_eq!(ask(&server, "/", &token).await.outcome(), (401, Some("unknown_issuer")));
     assert_eq!(cluster.token_reviews(), 1);
     // what was confirmed before says nothing to one that is trusted anew
     cluster.delete_pod("checkout-7f9c");
-    verifier.add_issuer(issuer(&cluster).with_token_review(review(reviewer(&cluster)))).unwrap();
-    assert_eq!(ask(&server, "/", &token).await.why(), DENIED);
+    verifier
+        .add_issuer(issuer_for(&cluster).with_token_review(review(reviewer(&cluster))))
+        .unwrap();
+    assert_eq!(ask(&server, "/", &token).await.outcome(), DENIED);
     assert_eq!(cluster.token_reviews(), 2);
 }
 
 #[tokio::test]
 async fn an_issuer_that_is_removed_while_its_answer_is_awaited_accepts_nobody() {
     for added_again in [false, true] {
-        let (cluster, clock) = (cluster(), clock());
-        let gate = Gated::before(&cluster);
+        let (cluster, clock) = (fast_issuer(), clock());
+        let gate = GatedReviewer::new(&cluster);
         let verifier =
             builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
         let server = serve(layer(verifier.clone())).await;
@@ -209,7 +199,7 @@ async fn an_issuer_that_is_removed_while_its_answer_is_awaited_accepts_nobody() 
             gate.until_reached(1).await;
             assert!(verifier.remove_issuer(cluster.url()));
             if added_again {
-                let again = issuer(&cluster).with_token_review(review(gate.clone()));
+                let again = issuer_for(&cluster).with_token_review(review(gate.clone()));
                 verifier.add_issuer(again).unwrap();
             }
             gate.open(10);

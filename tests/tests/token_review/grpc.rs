@@ -3,7 +3,7 @@
 use super::*;
 use http_body_util::BodyExt as _;
 use kube_oidc_testing::{Endpoint, MockResponse};
-use kube_oidc_tests::{GrpcServer, WhoAmI};
+use kube_oidc_tests::{GrpcServer, WhoAmI, fast_issuer, verifier_for};
 use tonic::{
     Code, Status,
     server::NamedService,
@@ -93,7 +93,7 @@ const NOT_ACCEPTED: &str = "the token was not accepted";
 
 #[tokio::test]
 async fn one_service_demands_it_and_the_other_does_not() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let server = serve(asking(&cluster)).await;
     let token = minted(&cluster).mint();
     assert_eq!(call_twin(&server, &token).await.unwrap(), "payments/checkout");
@@ -105,7 +105,7 @@ async fn one_service_demands_it_and_the_other_does_not() {
 
 #[tokio::test]
 async fn who_is_gone_is_unauthenticated_and_silence_is_unavailable() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let server = serve(asking(&cluster)).await;
     cluster.delete_pod("gone");
     let gone = minted(&cluster).pod("gone").mint();
@@ -125,8 +125,8 @@ async fn who_is_gone_is_unauthenticated_and_silence_is_unavailable() {
 
 #[tokio::test]
 async fn one_that_has_no_reviewer_is_unauthenticated() {
-    let cluster = cluster();
-    let verifier = Verifier::builder(issuer(&cluster)).audience("orders").build().unwrap();
+    let cluster = fast_issuer();
+    let verifier = verifier_for(&cluster);
     let server = serve(OidcAuthLayer::from(verifier)).await;
     let token = minted(&cluster).mint();
     let unauthenticated = (Code::Unauthenticated, NOT_ACCEPTED.to_owned(), None);
@@ -150,7 +150,7 @@ async fn send_raw(url: &str, token: &str) -> reqwest::Response {
 
 #[tokio::test]
 async fn a_refusal_is_one_block_of_headers() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let server = serve(asking(&cluster)).await;
     let good = minted(&cluster).mint();
     cluster.delete_pod("gone");
@@ -171,7 +171,7 @@ async fn a_refusal_is_one_block_of_headers() {
 
 #[tokio::test]
 async fn without_a_layer_nobody_passes_in_no_form_that_a_caller_could_choose() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let service = RequireTokenReviewLayer::new().named_layer(WhoAmI::server());
     let server = HttpServer::start(Routes::new(service).into_axum_router()).await;
     let answered = send_raw(&server.url(), &minted(&cluster).mint()).await;

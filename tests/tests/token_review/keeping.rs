@@ -2,6 +2,7 @@
 
 use super::*;
 use kube_oidc_testing::{Endpoint, MockResponse};
+use kube_oidc_tests::fast_issuer;
 
 /// A server in front of which the API server fell silent after it took a token.
 struct Silent {
@@ -16,7 +17,7 @@ impl Silent {
     async fn after_a_good_answer(
         review: impl FnOnce(TokenReviewConfig) -> TokenReviewConfig,
     ) -> Self {
-        let (cluster, clock) = (cluster(), clock());
+        let (cluster, clock) = (fast_issuer(), clock());
         let review = review(super::review(reviewer(&cluster)));
         let verifier = builder(&cluster, review, &clock)
             .leeway(Duration::ZERO)
@@ -25,12 +26,12 @@ impl Silent {
             .unwrap();
         let server = serve(layer(verifier.clone())).await;
         let token = minted(&cluster).mint();
-        assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+        assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
         cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
         Self { cluster, clock, verifier, server, token }
     }
 
-    async fn ask(&self) -> Answered {
+    async fn ask(&self) -> TestResponse {
         ask(&self.server, "/", &self.token).await
     }
 }
@@ -49,11 +50,11 @@ async fn nobody_passes_unless_the_last_answer_is_kept() {
         Silent::after_a_good_answer(|review| ten_minutes(review).fail_closed()).await
     }] {
         closed.clock.advance(48 * SECOND);
-        assert_eq!(closed.ask().await.why(), GOOD);
+        assert_eq!(closed.ask().await.outcome(), GOOD);
         closed.clock.advance(12 * SECOND);
         for _ in 0..2 {
             let answered = closed.ask().await;
-            assert_eq!(answered.why(), UNAVAILABLE);
+            assert_eq!(answered.outcome(), UNAVAILABLE);
             assert_eq!(answered.header("retry-after"), Some("1"));
         }
     }
@@ -72,15 +73,15 @@ async fn a_kept_answer_counts_from_when_it_was_given() {
         (60_000, UNAVAILABLE),
     ] {
         silent.clock.advance(Duration::from_millis(milliseconds));
-        assert_eq!(silent.ask().await.why(), expected, "after {milliseconds} ms more");
+        assert_eq!(silent.ask().await.outcome(), expected, "after {milliseconds} ms more");
         // one that it never took is not kept
-        assert_eq!(ask(&silent.server, "/", &other).await.why(), UNAVAILABLE);
+        assert_eq!(ask(&silent.server, "/", &other).await.outcome(), UNAVAILABLE);
     }
     silent.cluster.reset_response(Endpoint::TokenReview);
     silent.clock.advance(SECOND);
     // the first request begins a call that is not waited for
-    while silent.ask().await.why() == UNAVAILABLE {}
-    assert_eq!(silent.ask().await.why(), GOOD);
+    while silent.ask().await.outcome() == UNAVAILABLE {}
+    assert_eq!(silent.ask().await.outcome(), GOOD);
 }
 
 #[tokio::test]
@@ -88,22 +89,22 @@ async fn a_kept_answer_is_asked_for_again_once_in_a_second() {
     let silent = Silent::after_a_good_answer(ten_minutes).await;
     silent.clock.advance(60 * SECOND);
     for _ in 0..3 {
-        assert_eq!(silent.ask().await.why(), GOOD);
+        assert_eq!(silent.ask().await.outcome(), GOOD);
     }
     assert_eq!(silent.cluster.token_reviews(), 2);
     // now somebody else asks behind them, and the next one hears of it
     silent.cluster.reset_response(Endpoint::TokenReview);
     silent.cluster.delete_pod("checkout-7f9c");
     silent.clock.advance(SECOND);
-    while silent.ask().await.why() == GOOD {
+    while silent.ask().await.outcome() == GOOD {
         assert!(silent.cluster.token_reviews() <= 3);
     }
-    assert_eq!(silent.ask().await.why(), DENIED);
+    assert_eq!(silent.ask().await.outcome(), DENIED);
     assert_eq!(silent.cluster.token_reviews(), 3);
     // and what was kept is gone
     silent.cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     silent.clock.advance(5 * SECOND);
-    assert_eq!(silent.ask().await.why(), UNAVAILABLE);
+    assert_eq!(silent.ask().await.outcome(), UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -112,15 +113,15 @@ async fn a_kept_answer_is_not_taken_for_that_of_an_api_server_which_is_back() {
     for (other_was_answered, seconds) in [(false, 60), (true, 2)] {
         let silent = Silent::after_a_good_answer(a_day).await;
         silent.clock.advance(60 * SECOND);
-        assert_eq!(silent.ask().await.why(), GOOD);
+        assert_eq!(silent.ask().await.outcome(), GOOD);
         silent.cluster.reset_response(Endpoint::TokenReview);
         silent.cluster.delete_pod("checkout-7f9c");
         silent.clock.advance(seconds * SECOND);
         if other_was_answered {
             let other = minted(&silent.cluster).service_account("batch", "nightly").mint();
-            assert_eq!(ask(&silent.server, "/", &other).await.why(), GOOD);
+            assert_eq!(ask(&silent.server, "/", &other).await.outcome(), GOOD);
         }
-        assert_eq!(silent.ask().await.why(), DENIED, "{seconds}");
+        assert_eq!(silent.ask().await.outcome(), DENIED, "{seconds}");
     }
 }
 
@@ -129,9 +130,9 @@ async fn a_kept_answer_is_not_taken_for_that_of_an_api_server_which_is_back() {
 async fn a_kept_answer_does_not_outlive_the_token() {
     let silent = Silent::after_a_good_answer(a_day).await;
     silent.clock.advance(3_000 * SECOND);
-    assert_eq!(silent.ask().await.why(), GOOD);
+    assert_eq!(silent.ask().await.outcome(), GOOD);
     silent.clock.advance(400 * SECOND);
-    assert_eq!(silent.ask().await.why(), (401, Some("expired")));
+    assert_eq!(silent.ask().await.outcome(), (401, Some("expired")));
 }
 
 // rule: kept-review-end
@@ -139,11 +140,11 @@ async fn a_kept_answer_does_not_outlive_the_token() {
 async fn a_kept_answer_does_not_outlive_the_key() {
     let silent = Silent::after_a_good_answer(a_day).await;
     silent.clock.advance(60 * SECOND);
-    assert_eq!(silent.ask().await.why(), GOOD);
+    assert_eq!(silent.ask().await.outcome(), GOOD);
     silent.cluster.rotate();
     silent.cluster.drop_old_keys();
     silent.verifier.refresh_keys().await.unwrap();
-    assert_eq!(silent.ask().await.why(), (401, Some("unknown_key")));
+    assert_eq!(silent.ask().await.outcome(), (401, Some("unknown_key")));
 }
 
 #[tokio::test]
@@ -164,11 +165,11 @@ async fn a_kept_answer_does_not_outlive_what_an_operator_takes_back() {
         let mut silent = Silent::after_a_good_answer(a_day).await;
         silent.cluster.reset_response(Endpoint::TokenReview);
         silent.token = minted(&silent.cluster).claim("jti", "leaked").mint();
-        assert_eq!(silent.ask().await.why(), GOOD);
+        assert_eq!(silent.ask().await.outcome(), GOOD);
         silent.cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
         silent.clock.advance(60 * SECOND);
-        assert_eq!(silent.ask().await.why(), GOOD);
+        assert_eq!(silent.ask().await.outcome(), GOOD);
         act(&silent);
-        assert_eq!(silent.ask().await.why(), (401, Some(reason)));
+        assert_eq!(silent.ask().await.outcome(), (401, Some(reason)));
     }
 }

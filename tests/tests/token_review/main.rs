@@ -15,14 +15,14 @@ mod secrets;
 mod waiting;
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use axum::{Router, routing::get};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::AUTHORIZATION};
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use http_body_util::Full;
 use kube_client::Config;
 use kube_oidc::{
@@ -31,19 +31,16 @@ use kube_oidc::{
     token_review::{ReviewFuture, ReviewRequest, Reviewer, TokenReviewConfig},
 };
 use kube_oidc_testing::{SigningAlgorithm, TestIssuer, TokenBuilder};
-use kube_oidc_tests::HttpServer;
+use kube_oidc_tests::{
+    HttpServer, TestResponse, builder_for, caller_name, http_client, issuer_for, token_for,
+};
 use kube_oidc_token_review::KubeReviewer;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
-use tower_kube_oidc::{Caller, OidcAuthLayer, Rejection, RequestHead, RequireTokenReviewLayer};
+use tower_kube_oidc::{OidcAuthLayer, Rejection, RequestHead, RequireTokenReviewLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
-
-/// A cluster that is quick to start: its issuer is its API server too.
-fn cluster() -> TestIssuer {
-    TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start()
-}
 
 /// kube's client, with nothing but where to ask.
 fn reviewer(cluster: &TestIssuer) -> KubeReviewer {
@@ -59,10 +56,6 @@ fn reviewer_as(cluster: &TestIssuer, token: &str) -> KubeReviewer {
     KubeReviewer::from_config(config).unwrap()
 }
 
-fn issuer(cluster: &TestIssuer) -> Issuer {
-    Issuer::new(cluster.url().parse().unwrap())
-}
-
 /// Waits for answers for as long as a busy machine may take.
 fn review(reviewer: impl Reviewer) -> TokenReviewConfig {
     TokenReviewConfig::new(reviewer).timeout(60 * SECOND)
@@ -73,9 +66,7 @@ fn builder(
     review: TokenReviewConfig,
     clock: &ManualClock,
 ) -> VerifierBuilder {
-    Verifier::builder(issuer(cluster).with_token_review(review))
-        .audience("orders")
-        .clock(clock.clone())
+    builder_for(issuer_for(cluster).with_token_review(review)).clock(clock.clone())
 }
 
 /// A clock that stands still, ahead of those by which tokens are minted during a test.
@@ -84,7 +75,7 @@ fn clock() -> ManualClock {
 }
 
 fn minted(cluster: &TestIssuer) -> TokenBuilder {
-    cluster.token().audience("orders").service_account("payments", "checkout").pod("checkout-7f9c")
+    token_for(cluster).pod("checkout-7f9c")
 }
 
 /// What was sent to the API server.
@@ -118,14 +109,10 @@ fn required() -> RequireTokenReviewLayer {
     RequireTokenReviewLayer::new().map_rejection(with_reason)
 }
 
-async fn name(Caller(who): Caller) -> String {
-    format!("{}/{}", who.namespace(), who.service_account().name())
-}
-
 fn routes() -> Router {
     Router::new()
-        .route("/", get(name))
-        .route("/reviewed", get(name).layer(required()))
+        .route("/", get(caller_name))
+        .route("/reviewed", get(caller_name).layer(required()))
         .route("/anybody", get(async || "anybody"))
         .route("/reviewed-anybody", get(async || "anybody").layer(required()))
 }
@@ -134,41 +121,9 @@ async fn serve(layer: OidcAuthLayer) -> HttpServer {
     HttpServer::start(routes().layer(layer)).await
 }
 
-/// One for all tests, each of which has a runtime of its own: so no connection is left over.
-fn client() -> reqwest::Client {
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
-    });
-    CLIENT.clone()
-}
-
-#[derive(Debug)]
-struct Answered {
-    status: u16,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Answered {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    /// The status, and why it is that one.
-    fn why(&self) -> (u16, Option<&str>) {
-        (self.status, self.header("x-reason"))
-    }
-}
-
-async fn receive(request: reqwest::RequestBuilder) -> Answered {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answered { status, headers, body: response.text().await.unwrap() }
-}
-
-async fn ask(server: &HttpServer, path: &str, token: &str) -> Answered {
-    let request = client().get(format!("{}{path}", server.url()));
-    receive(request.header(AUTHORIZATION, format!("Bearer {token}"))).await
+async fn ask(server: &HttpServer, path: &str, token: &str) -> TestResponse {
+    let request = http_client().get(format!("{}{path}", server.url()));
+    TestResponse::to(request.header(AUTHORIZATION, format!("Bearer {token}"))).await
 }
 
 const GOOD: (u16, Option<&str>) = (200, None);
@@ -177,16 +132,16 @@ const MISMATCH: (u16, Option<&str>) = (401, Some("review_mismatch"));
 const UNAVAILABLE: (u16, Option<&str>) = (503, Some("review_unavailable"));
 const NO_REVIEWER: (u16, Option<&str>) = (401, Some("no_reviewer"));
 
-/// Asks the API server as soon as it is let to.
+/// A reviewer that calls the API server once a permit is added.
 #[derive(Debug)]
-struct Gated {
+struct GatedReviewer {
     inner: KubeReviewer,
     permits: Semaphore,
     reached: watch::Sender<usize>,
 }
 
-impl Gated {
-    fn before(cluster: &TestIssuer) -> Arc<Self> {
+impl GatedReviewer {
+    fn new(cluster: &TestIssuer) -> Arc<Self> {
         let (permits, reached) = (Semaphore::new(0), watch::Sender::new(0));
         Arc::new(Self { inner: reviewer(cluster), permits, reached })
     }
@@ -205,7 +160,7 @@ impl Gated {
     }
 }
 
-impl Reviewer for Gated {
+impl Reviewer for GatedReviewer {
     fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
         Box::pin(async move {
             self.reached.send_modify(|reached| *reached += 1);

@@ -12,24 +12,25 @@ use std::{
 
 use kube_oidc::token_review::{ReviewError, ReviewStatus};
 use kube_oidc_testing::{Endpoint, MockResponse};
+use kube_oidc_tests::{builder_for, fast_issuer, issuer_for};
 use tokio::{task::JoinSet, time::sleep};
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
 const TOKENS: usize = 200;
 const CONNECTIONS: usize = 16;
 
-/// Notes when calls began, and how they ended.
+/// A reviewer that records when calls began, and when they failed.
 #[derive(Debug)]
-struct Noting {
+struct RecordingReviewer {
     inner: KubeReviewer,
     began: Mutex<Vec<Instant>>,
     failed: Mutex<Vec<Instant>>,
 }
 
-impl Noting {
+impl RecordingReviewer {
     async fn note(&self, request: ReviewRequest<'_>) -> Result<ReviewStatus, ReviewError> {
         /// A call that is given up has failed as well.
-        struct Call<'a>(&'a Noting);
+        struct Call<'a>(&'a RecordingReviewer);
         impl Drop for Call<'_> {
             fn drop(&mut self) {
                 self.0.failed.lock().unwrap().push(Instant::now());
@@ -48,7 +49,7 @@ impl Noting {
     }
 }
 
-impl Reviewer for Noting {
+impl Reviewer for RecordingReviewer {
     fn review<'a>(&'a self, request: ReviewRequest<'a>) -> ReviewFuture<'a> {
         Box::pin(self.note(request))
     }
@@ -76,8 +77,8 @@ struct Measured {
 }
 
 async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measured {
-    let cluster = cluster();
-    let noting = Arc::new(Noting {
+    let cluster = fast_issuer();
+    let noting = Arc::new(RecordingReviewer {
         inner: reviewer(&cluster),
         began: Mutex::default(),
         failed: Mutex::default(),
@@ -86,8 +87,7 @@ async fn measure(outage: Outage, interval: Duration, lasts: Duration) -> Measure
         .cache_ttl(interval)
         .timeout(SECOND)
         .stale_if_error(600 * SECOND);
-    let verifier = Verifier::builder(issuer(&cluster).with_token_review(review))
-        .audience("orders")
+    let verifier = builder_for(issuer_for(&cluster).with_token_review(review))
         .require_token_review()
         .build()
         .unwrap();

@@ -4,7 +4,9 @@ use super::*;
 use axum::{extract::Request as AxumRequest, middleware};
 use http::{Extensions, HeaderName};
 use kube_oidc_testing::{Endpoint, MockResponse};
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{
+    Log, builder_for, caller_name, fast_issuer, http_client, issuer_for, verifier_for,
+};
 use std::sync::Mutex;
 
 /// A verifier that asks where it is told to.
@@ -14,42 +16,42 @@ fn asking(cluster: &TestIssuer) -> Verifier {
 
 #[tokio::test]
 async fn only_the_route_that_demands_it_asks() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let server = serve(layer(asking(&cluster))).await;
     let token = minted(&cluster).mint();
     for path in ["/", "/anybody", "/", "/anybody"] {
-        assert_eq!(ask(&server, path, &token).await.why(), GOOD);
+        assert_eq!(ask(&server, path, &token).await.outcome(), GOOD);
     }
     assert_eq!(cluster.token_reviews(), 0);
     for path in ["/reviewed", "/reviewed-anybody", "/reviewed"] {
-        assert_eq!(ask(&server, path, &token).await.why(), GOOD);
+        assert_eq!(ask(&server, path, &token).await.outcome(), GOOD);
     }
     assert_eq!(asked_about(&cluster), [token.as_str()]);
     // who is gone is refused there, and only there
     cluster.delete_pod("checkout-7f9c");
     let gone = minted(&cluster).mint();
-    assert_eq!(ask(&server, "/reviewed", &gone).await.why(), DENIED);
-    assert_eq!(ask(&server, "/", &gone).await.why(), GOOD);
+    assert_eq!(ask(&server, "/reviewed", &gone).await.outcome(), DENIED);
+    assert_eq!(ask(&server, "/", &gone).await.outcome(), GOOD);
     // and a token that is bad anyway is nobody's question
     let bad = minted(&cluster).expired().mint();
-    assert_eq!(ask(&server, "/reviewed", &bad).await.why(), (401, Some("expired")));
+    assert_eq!(ask(&server, "/reviewed", &bad).await.outcome(), (401, Some("expired")));
     assert_eq!(cluster.token_reviews(), 2);
 }
 
 #[tokio::test]
 async fn refusals_are_those_of_the_layer() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let server = serve(layer(asking(&cluster)).realm("shop")).await;
     cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
-    assert_eq!(answered.why(), UNAVAILABLE);
+    assert_eq!(answered.outcome(), UNAVAILABLE);
     assert_eq!(answered.header("retry-after"), Some("1"));
     assert_eq!(answered.header("www-authenticate"), None);
 
     cluster.reset_response(Endpoint::TokenReview);
     cluster.delete_pod("checkout-7f9c");
     let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
-    assert_eq!(answered.why(), DENIED);
+    assert_eq!(answered.outcome(), DENIED);
     let challenge = answered.header("www-authenticate").unwrap();
     assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
     let problem: Value = serde_json::from_str(&answered.body).unwrap();
@@ -60,16 +62,16 @@ async fn refusals_are_those_of_the_layer() {
 // rule: review-route
 #[tokio::test]
 async fn without_a_layer_around_it_nobody_passes() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let token = minted(&cluster).mint();
     let missing = HttpServer::start(routes()).await;
     let further_in = routes().layer(layer(asking(&cluster))).layer(required());
     let further_in = HttpServer::start(further_in).await;
     for (server, path) in [(missing, "/reviewed-anybody"), (further_in, "/anybody")] {
         let answered = ask(&server, path, &token).await;
-        assert_eq!(answered.why(), (500, Some("misconfigured")));
+        assert_eq!(answered.outcome(), (500, Some("misconfigured")));
         assert!(!answered.body.contains("anybody"));
-        let nobody = receive(client().get(format!("{}{path}", server.url()))).await;
+        let nobody = TestResponse::to(http_client().get(format!("{}{path}", server.url()))).await;
         assert_eq!(nobody.status, 500);
     }
     assert_eq!(cluster.token_reviews(), 0);
@@ -80,35 +82,36 @@ async fn a_layer_for_other_claims_is_none() {
     #[derive(serde::Deserialize)]
     struct Own {}
 
-    let cluster = cluster();
-    let verifier = Verifier::builder(issuer(&cluster)).claims::<Own>().audience("orders");
+    let cluster = fast_issuer();
+    let verifier = Verifier::builder(issuer_for(&cluster)).claims::<Own>().audience("orders");
     let own = OidcAuthLayer::from(verifier.build().unwrap());
     let server = HttpServer::start(routes().layer(own)).await;
     let token = minted(&cluster).mint();
-    assert_eq!(ask(&server, "/anybody", &token).await.why(), GOOD);
+    assert_eq!(ask(&server, "/anybody", &token).await.outcome(), GOOD);
     let answered = ask(&server, "/reviewed-anybody", &token).await;
-    assert_eq!(answered.why(), (500, Some("misconfigured")));
+    assert_eq!(answered.outcome(), (500, Some("misconfigured")));
 }
 
 #[tokio::test]
 async fn who_brings_no_token_does_not_pass() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let optional = serve(layer(asking(&cluster)).optional().realm("shop")).await;
     let open = layer(asking(&cluster)).open_path("/reviewed-anybody").open_path("/anybody");
     let open = serve(open.realm("shop")).await;
     let token = minted(&cluster).mint();
     for (server, label) in [(&optional, "optional"), (&open, "open")] {
-        let get = |path: &str| receive(client().get(format!("{}{path}", server.url())));
-        assert_eq!(get("/anybody").await.why(), GOOD, "{label}");
+        let get =
+            |path: &str| TestResponse::to(http_client().get(format!("{}{path}", server.url())));
+        assert_eq!(get("/anybody").await.outcome(), GOOD, "{label}");
         let answered = get("/reviewed-anybody").await;
-        assert_eq!(answered.why(), (401, Some("no_credentials")), "{label}");
+        assert_eq!(answered.outcome(), (401, Some("no_credentials")), "{label}");
         assert_eq!(answered.header("www-authenticate"), Some("Bearer realm=\"shop\""), "{label}");
     }
     // a path that is open looks at no token, so there is nobody to ask about
     let answered = ask(&open, "/reviewed-anybody", &token).await;
-    assert_eq!(answered.why(), (401, Some("no_credentials")));
+    assert_eq!(answered.outcome(), (401, Some("no_credentials")));
     assert_eq!(cluster.token_reviews(), 0);
-    assert_eq!(ask(&optional, "/reviewed-anybody", &token).await.why(), GOOD);
+    assert_eq!(ask(&optional, "/reviewed-anybody", &token).await.outcome(), GOOD);
     assert_eq!(ask(&optional, "/reviewed-anybody", "garbage").await.status, 401);
     assert_eq!(cluster.token_reviews(), 1);
 }
@@ -116,11 +119,10 @@ async fn who_brings_no_token_does_not_pass() {
 #[tokio::test]
 async fn below_a_layer_that_only_reports_it_reports() {
     let log = Log::catch();
-    let (blue, green) = (cluster(), cluster());
+    let (blue, green) = (fast_issuer(), fast_issuer());
     let verifier =
-        Verifier::builder(issuer(&blue).with_cluster("b").with_token_review(reviewer(&blue)))
-            .issuer(issuer(&green).with_cluster("g"))
-            .audience("orders")
+        builder_for(issuer_for(&blue).with_cluster("b").with_token_review(reviewer(&blue)))
+            .issuer(issuer_for(&green).with_cluster("g"))
             .build()
             .unwrap();
     let server = serve(layer(verifier).dangerous_report_only()).await;
@@ -132,10 +134,10 @@ async fn below_a_layer_that_only_reports_it_reports() {
     let before = log_size();
     blue.delete_pod("gone");
     let gone = of(&blue).pod("gone").mint();
-    assert_eq!(ask(&server, "/reviewed-anybody", &gone).await.why(), GOOD);
+    assert_eq!(ask(&server, "/reviewed-anybody", &gone).await.outcome(), GOOD);
     blue.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
-    assert_eq!(ask(&server, "/reviewed-anybody", &of(&blue).mint()).await.why(), GOOD);
-    assert_eq!(ask(&server, "/reviewed-anybody", &of(&green).mint()).await.why(), GOOD);
+    assert_eq!(ask(&server, "/reviewed-anybody", &of(&blue).mint()).await.outcome(), GOOD);
+    assert_eq!(ask(&server, "/reviewed-anybody", &of(&green).mint()).await.outcome(), GOOD);
     let after = log_size();
     // other tests may have logged such lines meanwhile
     assert!(before.iter().zip(after).all(|(before, after)| after > *before), "{after:?}");
@@ -143,51 +145,52 @@ async fn below_a_layer_that_only_reports_it_reports() {
     // those whom the layer has reported are reported once, and asked about by nobody
     let reviews = blue.token_reviews();
     let bad = minted(&blue).expired().mint();
-    assert_eq!(ask(&server, "/reviewed-anybody", &bad).await.why(), GOOD);
-    let nobody = receive(client().get(format!("{}/reviewed-anybody", server.url()))).await;
-    assert_eq!(nobody.why(), GOOD);
+    assert_eq!(ask(&server, "/reviewed-anybody", &bad).await.outcome(), GOOD);
+    let nobody =
+        TestResponse::to(http_client().get(format!("{}/reviewed-anybody", server.url()))).await;
+    assert_eq!(nobody.outcome(), GOOD);
     assert_eq!(blue.token_reviews(), reviews);
 }
 
 #[tokio::test]
 async fn two_of_them_ask_once() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let app = Router::new()
-        .route("/", get(name).layer(required()))
+        .route("/", get(caller_name).layer(required()))
         .layer(required())
         .layer(required())
         .layer(layer(asking(&cluster)));
     let server = HttpServer::start(app).await;
-    assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.why(), GOOD);
+    assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.outcome(), GOOD);
     assert_eq!(cluster.token_reviews(), 1);
     cluster.delete_pod("checkout-7f9c");
-    assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.why(), DENIED);
+    assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.outcome(), DENIED);
     assert_eq!(cluster.token_reviews(), 2);
 }
 
 #[tokio::test]
 async fn the_layer_that_looked_last_is_the_one_whose_verifier_asks() {
-    let (outer, inner) = (cluster(), cluster());
-    let without = Verifier::builder(issuer(&inner)).audience("orders").build().unwrap();
+    let (outer, inner) = (fast_issuer(), fast_issuer());
+    let without = verifier_for(&inner);
     let [outside, inside] = ["x-outer", "x-inner"].map(HeaderName::from_static);
     let app = routes()
         .layer(layer(without).token_header(inside))
         .layer(layer(asking(&outer)).token_header(outside));
     let server = HttpServer::start(app).await;
     let send = |path: &str| {
-        let request = client().get(format!("{}{path}", server.url()));
+        let request = http_client().get(format!("{}{path}", server.url()));
         let request = request.header("x-outer", minted(&outer).mint());
-        receive(request.header("x-inner", minted(&inner).mint()))
+        TestResponse::to(request.header("x-inner", minted(&inner).mint()))
     };
-    assert_eq!(send("/").await.why(), GOOD);
+    assert_eq!(send("/").await.outcome(), GOOD);
     // the outer one's token says nothing about the inner one's caller
-    assert_eq!(send("/reviewed").await.why(), NO_REVIEWER);
+    assert_eq!(send("/reviewed").await.outcome(), NO_REVIEWER);
     assert_eq!((outer.token_reviews(), inner.token_reviews()), (0, 0));
 }
 
 #[tokio::test]
 async fn it_finds_the_token_wherever_the_layer_does() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let named = HeaderName::from_static("x-workload-token");
     let layers: [(OidcAuthLayer, &str, &str); 5] = [
         (layer(asking(&cluster)), "authorization", "Bearer "),
@@ -204,9 +207,9 @@ async fn it_finds_the_token_wherever_the_layer_does() {
         let before = cluster.token_reviews();
         let server = serve(layer).await;
         let token = minted(&cluster).mint();
-        let request = client().get(format!("{}/reviewed", server.url()));
+        let request = http_client().get(format!("{}/reviewed", server.url()));
         let request = request.header(header, format!("{scheme}{token}"));
-        assert_eq!(receive(request).await.why(), GOOD, "{header} {scheme:?}");
+        assert_eq!(TestResponse::to(request).await.outcome(), GOOD, "{header} {scheme:?}");
         assert_eq!(asked_about(&cluster)[before..], [token]);
     }
 }
@@ -215,7 +218,7 @@ async fn it_finds_the_token_wherever_the_layer_does() {
 /// could be reviewed by.
 #[tokio::test]
 async fn what_a_handler_keeps_of_a_request_is_no_pass_for_another() {
-    let cluster = cluster();
+    let cluster = fast_issuer();
     let kept: Arc<Mutex<Vec<Extensions>>> = Arc::default();
     let keep = Arc::clone(&kept);
     let keeping = async move |request: AxumRequest| {
@@ -238,12 +241,13 @@ async fn what_a_handler_keeps_of_a_request_is_no_pass_for_another() {
     let server = HttpServer::start(app).await;
     let token = minted(&cluster).mint();
     for path in ["/plain", "/reviewed"] {
-        assert_eq!(ask(&server, path, &token).await.why(), GOOD);
+        assert_eq!(ask(&server, path, &token).await.outcome(), GOOD);
         // the mark, the caller and the token of the earlier one are worth nothing
         cluster.delete_pod("gone");
         let gone = minted(&cluster).pod("gone").mint();
-        assert_eq!(ask(&server, "/reviewed", &gone).await.why(), DENIED, "{path}");
-        let nobody = receive(client().get(format!("{}/reviewed", server.url()))).await;
+        assert_eq!(ask(&server, "/reviewed", &gone).await.outcome(), DENIED, "{path}");
+        let nobody =
+            TestResponse::to(http_client().get(format!("{}/reviewed", server.url()))).await;
         assert_eq!(nobody.status, 401, "{path}");
     }
     assert!(kept.lock().unwrap().len() == 2);

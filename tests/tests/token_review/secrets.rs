@@ -3,7 +3,7 @@
 use super::*;
 
 use kube_oidc_testing::{Endpoint, MockResponse};
-use kube_oidc_tests::{Hidden, Judge as _, Log};
+use kube_oidc_tests::{Hidden, Judge as _, Log, builder_for, issuer_for};
 use serde_json::json;
 
 /// What an API server says that repeats what it was asked, in every place where it can.
@@ -46,12 +46,12 @@ async fn nothing_of_a_token_is_shown() {
     let cluster = TestIssuer::builder().tls().algorithm(SigningAlgorithm::Es256).start();
     let clock = clock();
     let trusted = |review: TokenReviewConfig| {
-        issuer(&cluster).with_root_certificates_pem(cluster.ca_pem()).with_token_review(review)
+        issuer_for(&cluster).with_root_certificates_pem(cluster.ca_pem()).with_token_review(review)
     };
     let with_cluster =
         |timeout: Duration| TokenReviewConfig::new(reviewer_as(&cluster, own)).timeout(timeout);
     let verifier = |timeout, every: bool| {
-        let builder = Verifier::builder(trusted(with_cluster(timeout))).audience("orders");
+        let builder = builder_for(trusted(with_cluster(timeout)));
         let builder = builder.clock(clock.clone());
         if every { builder.require_token_review() } else { builder }.build().unwrap()
     };

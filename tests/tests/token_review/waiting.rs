@@ -11,7 +11,7 @@ use std::{
 
 use http_body_util::BodyExt as _;
 use kube_oidc::{Reason, clock::Clock as _};
-use kube_oidc_tests::ReadyOnce;
+use kube_oidc_tests::{ReadyOnce, fast_issuer};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn, util::BoxCloneService};
 use tower_kube_oidc::Verified;
@@ -58,8 +58,8 @@ async fn status(service: &Guarded, token: &str) -> u16 {
 
 #[tokio::test]
 async fn they_hold_no_permit_of_an_inner_limit() {
-    let (cluster, clock) = (cluster(), clock());
-    let gate = Gated::before(&cluster);
+    let (cluster, clock) = (fast_issuer(), clock());
+    let gate = GatedReviewer::new(&cluster);
     for service in guarded(&cluster, &review(gate.clone()), &clock) {
         let good = minted(&cluster).mint();
         gate.open(1);
@@ -121,7 +121,7 @@ impl Service<Request<Body>> for Strict {
 
 #[tokio::test]
 async fn an_inner_service_that_fails_while_a_request_waits_is_told_of() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock).build().unwrap();
     // so that the review is all that is waited for
     verifier.ready().await;
@@ -134,7 +134,7 @@ async fn an_inner_service_that_fails_while_a_request_waits_is_told_of() {
 
 #[tokio::test]
 async fn the_inner_service_is_ready_when_it_is_called() {
-    let (cluster, clock) = (cluster(), clock());
+    let (cluster, clock) = (fast_issuer(), clock());
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock).build().unwrap();
     let inner = Strict::default();
     let called = Arc::clone(&inner.called);
@@ -157,8 +157,8 @@ async fn the_inner_service_is_ready_when_it_is_called() {
 
 #[tokio::test]
 async fn a_token_that_expires_while_its_answer_is_awaited_is_refused() {
-    let (cluster, clock) = (cluster(), clock());
-    let gate = Gated::before(&cluster);
+    let (cluster, clock) = (fast_issuer(), clock());
+    let gate = GatedReviewer::new(&cluster);
     let [every, single] = guarded(&cluster, &review(gate.clone()), &clock);
     let verifier = builder(&cluster, review(gate.clone()), &clock)
         .leeway(Duration::ZERO)
@@ -188,8 +188,8 @@ async fn a_token_that_expires_while_its_answer_is_awaited_is_refused() {
 #[tokio::test]
 async fn what_is_taken_back_while_an_answer_is_awaited_is_refused() {
     for every in [true, false] {
-        let (cluster, clock) = (cluster(), clock());
-        let gate = Gated::before(&cluster);
+        let (cluster, clock) = (fast_issuer(), clock());
+        let gate = GatedReviewer::new(&cluster);
         let builder = builder(&cluster, review(gate.clone()), &clock);
         let builder = if every { builder.require_token_review() } else { builder };
         let verifier = builder.build().unwrap();
@@ -212,8 +212,8 @@ async fn what_is_taken_back_while_an_answer_is_awaited_is_refused() {
 
 #[tokio::test]
 async fn a_token_that_expires_while_the_service_is_busy_is_refused() {
-    let (cluster, clock) = (cluster(), clock());
-    let gate = Gated::before(&cluster);
+    let (cluster, clock) = (fast_issuer(), clock());
+    let gate = GatedReviewer::new(&cluster);
     let verifier =
         builder(&cluster, review(gate.clone()), &clock).leeway(Duration::ZERO).build().unwrap();
     let (done, called) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -259,8 +259,8 @@ const EXPIRED: HeaderValue = HeaderValue::from_static("expired");
 
 #[tokio::test]
 async fn those_that_go_away_harm_nobody_who_waits() {
-    let (cluster, clock) = (cluster(), clock());
-    let gate = Gated::before(&cluster);
+    let (cluster, clock) = (fast_issuer(), clock());
+    let gate = GatedReviewer::new(&cluster);
     for service in guarded(&cluster, &review(gate.clone()), &clock) {
         let token = minted(&cluster).mint();
         let mut waiting: Vec<_> =
@@ -284,8 +284,8 @@ async fn those_that_go_away_harm_nobody_who_waits() {
 /// Who asks and hangs up, again and again, with a token that has no answer yet.
 #[tokio::test]
 async fn callers_who_hang_up_do_not_make_the_api_server_be_asked_anew() {
-    let (cluster, clock) = (cluster(), clock());
-    let gate = Gated::before(&cluster);
+    let (cluster, clock) = (fast_issuer(), clock());
+    let gate = GatedReviewer::new(&cluster);
     let verifier =
         builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
     let server = serve(layer(verifier)).await;
@@ -297,6 +297,6 @@ async fn callers_who_hang_up_do_not_make_the_api_server_be_asked_anew() {
         gate.until_reached(1).await;
     }
     gate.open(100);
-    assert_eq!(ask(&server, "/", &token).await.why(), GOOD);
+    assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
     assert_eq!((gate.reached(), cluster.token_reviews()), (1, 1));
 }

@@ -6,36 +6,16 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use http::header::AUTHORIZATION;
 use kube_oidc::{
-    Issuer, Reason, Verifier,
-    clock::ManualClock,
+    Reason,
     explanation::{Check, CheckStatus, Explanation},
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
-use kube_oidc_tests::{HttpServer, Judge as _, Log, pinned_time};
-use tower_kube_oidc::OidcAuthLayer;
+use kube_oidc_tests::{
+    HttpServer, Judge as _, Log, PinnedVerifier, builder_for, http_client, issuer_for, layer_for,
+    pinned_time, verifier_for,
+};
 
-struct World {
-    issuer: TestIssuer,
-    verifier: Verifier,
-    clock: ManualClock,
-}
-
-impl World {
-    fn new() -> Self {
-        let (issuer, clock) = (TestIssuer::start(), ManualClock::at(pinned_time()));
-        let trusted = Issuer::new(issuer.url().parse().unwrap())
-            .with_key_set(issuer.key_set().to_string())
-            .with_cluster("blue");
-        let builder = Verifier::builder(trusted).audience("orders").clock(clock.clone());
-        Self { issuer, verifier: builder.build().unwrap(), clock }
-    }
-
-    fn minted(&self) -> TokenBuilder {
-        let hour = Duration::from_secs(3600);
-        let minted = self.issuer.token().audience("orders");
-        minted.issued_at(pinned_time()).expires_at(pinned_time() + hour)
-    }
-}
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The line of a check.
 fn line(explanation: &Explanation, check: Check) -> String {
@@ -46,10 +26,10 @@ fn line(explanation: &Explanation, check: Check) -> String {
 
 #[tokio::test]
 async fn a_good_token_passes_every_check() {
-    let world = World::new();
-    let token = world.minted().mint();
-    world.verifier.judge(&token).await.unwrap();
-    let explanation = world.verifier.explain(&token);
+    let pinned = PinnedVerifier::new(|builder| builder);
+    let token = pinned.token(HOUR).mint();
+    pinned.verifier.judge(&token).await.unwrap();
+    let explanation = pinned.verifier.explain(&token);
     assert!(explanation.is_accepted());
     let checks: Vec<Check> = explanation.steps.iter().map(|step| step.check).collect();
     let all = [
@@ -67,7 +47,7 @@ async fn a_good_token_passes_every_check() {
     assert_eq!(checks, all);
     assert!(explanation.steps.iter().all(|step| step.advice().is_none()));
     assert_eq!(explanation.one_line().to_string(), "accepted");
-    let kid = world.issuer.signing_key().kid().to_owned();
+    let kid = pinned.issuer.signing_key().kid().to_owned();
     assert_eq!(
         line(&explanation, Check::Key),
         format!("key        ok       kid \"{kid}\" of the cluster \"blue\"")
@@ -77,57 +57,57 @@ async fn a_good_token_passes_every_check() {
 
 #[tokio::test]
 async fn it_says_what_a_token_is_bound_to() {
-    let world = World::new();
+    let pinned = PinnedVerifier::new(|builder| builder);
     let told = |token: TokenBuilder| {
-        let line = line(&world.verifier.explain(token.mint()), Check::Claims);
+        let line = line(&pinned.verifier.explain(token.mint()), Check::Claims);
         line.split_once("payments:checkout\"").unwrap().1.to_owned()
     };
-    let minted = || world.minted().service_account("payments", "checkout");
+    let minted = || pinned.token(HOUR).service_account("payments", "checkout");
     assert_eq!(told(minted()), "");
     let in_a_pod = minted().pod("checkout-7d9f").node("node-1");
     assert_eq!(told(in_a_pod), ", pod \"checkout-7d9f\", node \"node-1\"");
     assert_eq!(told(minted().secret("kept")), ", secret \"kept\"");
     // and in its header
-    let typed = world.verifier.explain(minted().header("typ", "JWT").mint());
+    let typed = pinned.verifier.explain(minted().header("typ", "JWT").mint());
     assert_eq!(line(&typed, Check::Format), "format     ok       RS256, typ \"JWT\"");
-    let untyped = world.verifier.explain(minted().without_header("typ").mint());
+    let untyped = pinned.verifier.explain(minted().without_header("typ").mint());
     assert_eq!(line(&untyped, Check::Format), "format     ok       RS256, no typ");
 }
 
 #[tokio::test]
 async fn each_refusal_says_what_was_found_and_what_was_expected() {
-    let world = World::new();
+    let pinned = PinnedVerifier::new(|builder| builder);
     let other = SigningKey::generate(SigningAlgorithm::Rs256);
-    let known = world.issuer.signing_key().kid().to_owned();
-    let unknown = world.minted().header("kid", "nobody-knows").mint();
+    let known = pinned.issuer.signing_key().kid().to_owned();
+    let unknown = pinned.token(HOUR).header("kid", "nobody-knows").mint();
     for (token, check, reason, texts) in [
         (
-            world.minted().claim("aud", ["vault", "ledger"].as_slice()).mint(),
+            pinned.token(HOUR).claim("aud", ["vault", "ledger"].as_slice()).mint(),
             Check::Audience,
             Reason::Audience,
             vec!["vault", "ledger", "orders", "projected volume"],
         ),
         (
-            world.minted().claim("iss", "https://issuer.example/").mint(),
+            pinned.token(HOUR).claim("iss", "https://issuer.example/").mint(),
             Check::Issuer,
             Reason::UnknownIssuer,
-            vec!["https://issuer.example/", world.issuer.url(), "slash"],
+            vec!["https://issuer.example/", pinned.issuer.url(), "slash"],
         ),
         (unknown, Check::Key, Reason::UnknownKey, vec!["nobody-knows", known.as_str(), "blue"]),
         (
-            world.minted().forged_by(&other).mint(),
+            pinned.token(HOUR).forged_by(&other).mint(),
             Check::Signature,
             Reason::Signature,
             vec!["wrong"],
         ),
         (
-            world.minted().claim("sub", "system:serviceaccount:payments:admin").mint(),
+            pinned.token(HOUR).claim("sub", "system:serviceaccount:payments:admin").mint(),
             Check::Claims,
             Reason::SubjectMismatch,
             vec!["sub"],
         ),
         (
-            world.minted().header("alg", "none").mint(),
+            pinned.token(HOUR).header("alg", "none").mint(),
             Check::Format,
             Reason::Algorithm,
             vec!["alg"],
@@ -135,8 +115,8 @@ async fn each_refusal_says_what_was_found_and_what_was_expected() {
         ("garbage".to_owned(), Check::Format, Reason::Malformed, vec!["three parts"]),
         ("a".repeat(20_000), Check::Format, Reason::TooLong, vec!["20000", "16384"]),
     ] {
-        assert!(world.verifier.judge(&token).await.is_err());
-        let explanation = world.verifier.explain(&token);
+        assert!(pinned.verifier.judge(&token).await.is_err());
+        let explanation = pinned.verifier.explain(&token);
         assert_eq!(explanation.verdict, Err(reason));
         let step = explanation.steps.iter().find(|step| step.check == check).unwrap();
         assert_eq!(step.status, CheckStatus::Failed(reason));
@@ -148,15 +128,15 @@ async fn each_refusal_says_what_was_found_and_what_was_expected() {
 
 #[tokio::test]
 async fn stale_token_is_shown_as_stale() {
-    let world = World::new();
+    let pinned = PinnedVerifier::new(|builder| builder);
     let day = Duration::from_secs(86_400);
-    let extended = world.minted().expires_at(pinned_time() + 365 * day);
+    let extended = pinned.token(HOUR).expires_at(pinned_time() + 365 * day);
     let token = extended.warn_after(pinned_time() + Duration::from_secs(3607)).mint();
-    let shown = || line(&world.verifier.explain(&token), Check::Lifetime);
+    let shown = || line(&pinned.verifier.explain(&token), Check::Lifetime);
     assert_eq!(shown(), "lifetime   ok       good for 365 d; `warnafter` is in 1 h");
-    world.clock.advance(Duration::from_secs(4 * 3600 + 7));
+    pinned.clock.advance(Duration::from_secs(4 * 3600 + 7));
     assert_eq!(shown(), "lifetime   ok       good for 365 d; `warnafter` passed 3 h ago");
-    assert!(world.verifier.explain(&token).is_accepted());
+    assert!(pinned.verifier.explain(&token).is_accepted());
 }
 
 /// Claims of a worker that is no service account.
@@ -168,12 +148,11 @@ struct WorkerClaims {
 
 #[tokio::test]
 async fn advice_about_custom_claims_is_not_about_service_accounts() {
-    let world = World::new();
-    let trusted = Issuer::new(world.issuer.url().parse().unwrap())
-        .with_key_set(world.issuer.key_set().to_string());
-    let builder = Verifier::builder(trusted).audience("orders").clock(world.clock.clone());
+    let pinned = PinnedVerifier::new(|builder| builder);
+    let trusted = issuer_for(&pinned.issuer).with_key_set(pinned.issuer.key_set().to_string());
+    let builder = builder_for(trusted).clock(pinned.clock.clone());
     let verifier = builder.claims::<WorkerClaims>().build().unwrap();
-    let minted = || world.minted().bare().claim("client_id", "nightly");
+    let minted = || pinned.token(HOUR).bare().claim("client_id", "nightly");
     assert!(verifier.explain(minted().mint()).is_accepted());
     let other = SigningKey::generate(SigningAlgorithm::Rs256);
     for token in [
@@ -200,11 +179,11 @@ async fn advice_about_custom_claims_is_not_about_service_accounts() {
 
 #[tokio::test]
 async fn it_goes_on_after_the_first_refusal() {
-    let world = World::new();
-    let token = world.minted().claim("aud", "vault").mint();
-    world.clock.advance(Duration::from_secs(2 * 3600 + 240));
-    world.verifier.judge(&token).await.unwrap_err();
-    let explanation = world.verifier.explain(&token);
+    let pinned = PinnedVerifier::new(|builder| builder);
+    let token = pinned.token(HOUR).claim("aud", "vault").mint();
+    pinned.clock.advance(Duration::from_secs(2 * 3600 + 240));
+    pinned.verifier.judge(&token).await.unwrap_err();
+    let explanation = pinned.verifier.explain(&token);
     assert!(line(&explanation, Check::Expiry).contains("it expired 1 h 4 min ago (leeway 1 min)"));
     assert!(line(&explanation, Check::Audience).contains("FAILED"));
     assert!(line(&explanation, Check::Signature).contains("ok"));
@@ -213,17 +192,17 @@ async fn it_goes_on_after_the_first_refusal() {
 
 #[tokio::test]
 async fn the_times_of_a_token_are_told_whether_it_is_good_or_not() {
-    let world = World::new();
+    let pinned = PinnedVerifier::new(|builder| builder);
     let (start, minute) = (pinned_time(), Duration::from_secs(60));
-    let token = world
-        .minted()
+    let token = pinned
+        .token(HOUR)
         .claim("nbf", 1_795_250_060_u64)
         .warn_after(start + 2 * minute)
         .expires_at(start + 3 * minute);
-    world.clock.advance(10 * minute);
+    pinned.clock.advance(10 * minute);
     let stranger = SigningKey::generate(SigningAlgorithm::Rs256);
     for token in [token.clone().mint(), token.signed_by(&stranger).mint()] {
-        let times = world.verifier.explain(token).times.unwrap();
+        let times = pinned.verifier.explain(token).times.unwrap();
         assert_eq!(times.issued_at, Some(start));
         assert_eq!(times.not_before, Some(start + minute));
         assert_eq!(times.warn_after, Some(start + 2 * minute));
@@ -231,17 +210,17 @@ async fn the_times_of_a_token_are_told_whether_it_is_good_or_not() {
         assert_eq!(times.checked_at, start + 10 * minute);
         assert_eq!(times.leeway, minute);
     }
-    let plain = world.minted().without_claim("iat").without_claim("nbf").mint();
-    let times = world.verifier.explain(plain).times.unwrap();
+    let plain = pinned.token(HOUR).without_claim("iat").without_claim("nbf").mint();
+    let times = pinned.verifier.explain(plain).times.unwrap();
     assert_eq!((times.issued_at, times.not_before, times.warn_after), (None, None, None));
-    assert_eq!(world.verifier.explain("garbage").times, None);
+    assert_eq!(pinned.verifier.explain("garbage").times, None);
 }
 
 #[tokio::test]
 async fn nothing_is_fetched_counted_or_remembered() {
     let issuer = TestIssuer::start();
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer);
+    let verifier = verifier_for(trusted);
     let token = issuer.token().audience("orders").mint();
     let explanation = verifier.explain(&token);
     assert_eq!(explanation.verdict, Err(Reason::KeysUnavailable));
@@ -263,10 +242,10 @@ async fn nothing_is_fetched_counted_or_remembered() {
 async fn the_layer_logs_one_line_that_shows_only_what_was_signed() {
     let log = Log::catch();
     let issuer = TestIssuer::start();
-    let layer = OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders");
+    let layer = layer_for(&issuer);
     let app = Router::new().route("/", get(|| async { "ok" })).layer(layer);
     let server = HttpServer::start(app).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let other = SigningKey::generate(SigningAlgorithm::Rs256);
     let ask =
         |token: String| client.get(server.url()).header(AUTHORIZATION, format!("Bearer {token}"));

@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kube_oidc::{
-    Issuer, Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
+    Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
 };
 use kube_oidc_tests::{
     CAPTURED_TOKENS, Capture, CapturedToken, HttpServer, Judge as _, MappedFetcher, decoded,
+    issuer_at,
 };
 use serde_json::{Value, json};
 
@@ -25,7 +26,7 @@ fn verifier(case: &CapturedToken) -> Verifier {
 
 /// A verifier that knows these keys.
 fn verifier_with_keys(issuer: &str, audience: &str, time: SystemTime, keys: &str) -> Verifier {
-    let issuer = Issuer::new(issuer.parse().unwrap()).with_key_set(keys);
+    let issuer = issuer_at(issuer).with_key_set(keys);
     Verifier::builder(issuer).audience(audience).clock(ManualClock::at(time)).build().unwrap()
 }
 
@@ -75,15 +76,11 @@ fn as_payload(claims: &ServiceAccountClaims) -> Value {
 }
 
 /// A fetcher that finds the document of the issuer, and the keys of the API server, at `url`.
-fn mapped(case: &CapturedToken, url: &str) -> TwoOrigins {
+fn mapped(case: &CapturedToken, url: &str) -> MappedFetcher {
     // an issuer's document names the API server itself for its keys
     let issuer = case.issuer();
     let origin = issuer.strip_suffix('/').unwrap_or(&issuer);
-    TwoOrigins {
-        at_server: case.server(),
-        issuer: MappedFetcher::new(origin, url),
-        server: MappedFetcher::new(case.server(), url),
-    }
+    MappedFetcher::new(origin, url).and(case.server(), url)
 }
 
 #[tokio::test]
@@ -95,7 +92,7 @@ async fn every_good_token_verifies_by_discovery_and_its_claims_are_what_was_issu
         ])
         .await;
         let fetcher = mapped(case, &server.url());
-        let issuer = Issuer::new(case.issuer().parse().unwrap()).with_fetcher(fetcher);
+        let issuer = issuer_at(case.issuer()).with_fetcher(fetcher);
         let verifier = Verifier::builder(issuer)
             .audience(case.audience())
             .clock(ManualClock::at(case.pinned_time()))
@@ -104,26 +101,6 @@ async fn every_good_token_verifies_by_discovery_and_its_claims_are_what_was_issu
 
         let caller: Verified<ServiceAccountClaims> = verifier.judge(&case.jwt()).await.unwrap();
         assert_eq!(as_payload(&caller), case.decoded()["payload"], "{}", case.name());
-    }
-}
-
-#[derive(Debug)]
-struct TwoOrigins {
-    at_server: &'static str,
-    issuer: MappedFetcher,
-    server: MappedFetcher,
-}
-
-impl kube_oidc::source::Fetch for TwoOrigins {
-    fn fetch(
-        &self,
-        request: kube_oidc::source::FetchRequest,
-    ) -> kube_oidc::source::FetchFuture<'_> {
-        if request.url().starts_with(self.at_server) {
-            self.server.fetch(request)
-        } else {
-            self.issuer.fetch(request)
-        }
     }
 }
 
@@ -234,7 +211,7 @@ async fn an_unauthorised_key_fetch_is_unavailable_and_never_a_refusal() {
                 ("/openid/v1/jwks", &capture),
             ])
             .await;
-            let issuer = Issuer::new(case.issuer().parse().unwrap());
+            let issuer = issuer_at(case.issuer());
             let verifier = Verifier::builder(issuer.with_fetcher(mapped(&case, &server.url())))
                 .audience(case.audience())
                 .clock(ManualClock::at(case.pinned_time()))

@@ -4,13 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Judge as _, MappedFetcher};
+use kube_oidc_tests::{
+    Judge as _, MappedFetcher, builder_for, issuer_for, token_for, verifier_for,
+};
 use serde_json::{Value, json};
 
 fn verifier(issuer: &TestIssuer, origin: &str) -> Verifier {
     let fetcher = MappedFetcher::new(origin, issuer.base_url());
-    let trusted = Issuer::new(issuer.url().parse().unwrap()).with_fetcher(fetcher);
-    Verifier::builder(trusted).audience("orders").build().unwrap()
+    let trusted = issuer_for(issuer).with_fetcher(fetcher);
+    verifier_for(trusted)
 }
 
 fn paths(issuer: &TestIssuer) -> Vec<String> {
@@ -26,10 +28,7 @@ async fn eks() {
         .keys_path("/id/EXAMPLED539D4633E53DE1B71EXAMPLE/keys")
         .start();
     let verifier = verifier(&issuer, origin);
-    let token = issuer
-        .token()
-        .audience("orders")
-        .service_account("payments", "checkout")
+    let token = token_for(&issuer)
         .pod("checkout-7d9f8b6c5d-x2x4z")
         .node("ip-10-0-1-2.eu-west-1.compute.internal")
         .mint();
@@ -62,8 +61,8 @@ async fn self_hosted_on_aws() {
         MockResponse::new(200, json!({ "keys": [named, unnamed] }).to_string())
     };
     issuer.respond_with(Endpoint::Jwks, pair(&issuer));
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer);
+    let verifier = verifier_for(trusted);
     for rotated in [false, true] {
         if rotated {
             issuer.rotate();
@@ -102,8 +101,8 @@ async fn key_sets_of_dot_net_and_others() {
     for key in [dot_net, absent] {
         let document = format!("\u{feff}{}", json!({ "keys": [key] }));
         issuer.respond_with(Endpoint::Jwks, MockResponse::new(200, document));
-        let trusted = Issuer::new(issuer.url().parse().unwrap());
-        let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+        let trusted = issuer_for(&issuer);
+        let verifier = verifier_for(trusted);
         let token = issuer.token().audience("orders").mint();
         assert!(verifier.judge(&token).await.is_ok(), "{key}");
     }
@@ -141,7 +140,7 @@ async fn gke() {
     let issuer =
         TestIssuer::builder().origin(origin).path(path).keys_path(&format!("{path}/jwks")).start();
     let verifier = verifier(&issuer, origin);
-    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let token = token_for(&issuer).mint();
     let caller = verifier.judge(&token).await.unwrap();
     assert_eq!(caller.subject(), "system:serviceaccount:payments:checkout");
     // whatever type of content the document and the set are said to have, or none
@@ -192,11 +191,11 @@ async fn pingone() {
         .start();
     issuer.require_bearer_token("token-for-the-keys");
     let jwks_uri = format!("{}/11111111-1111-1111-1111-111111111111/as/jwks", issuer.base_url());
-    let trusted = Issuer::new(issuer.url().parse().unwrap())
+    let trusted = issuer_for(&issuer)
         .with_jwks_uri(jwks_uri)
         .with_root_certificates_pem(issuer.ca_pem())
         .with_fetch_bearer_token("token-for-the-keys");
-    let builder = || Verifier::builder(trusted.clone()).audience("orders");
+    let builder = || builder_for(trusted.clone());
     let verifier = builder().claims::<WorkerClaims>().build().unwrap();
 
     let token = issuer
@@ -229,7 +228,7 @@ async fn pingone() {
 #[tokio::test]
 async fn a_type_of_token_of_ones_own() {
     let issuer = TestIssuer::start();
-    let trusted = || Issuer::new(issuer.url().parse().unwrap());
+    let trusted = || issuer_for(&issuer);
     let access = Verifier::builder(trusted())
         .claims::<Value>()
         .audience("orders")
@@ -243,7 +242,7 @@ async fn a_type_of_token_of_ones_own() {
         .token_type("JWT")
         .build()
         .unwrap();
-    let usual = Verifier::builder(trusted()).audience("orders").build().unwrap();
+    let usual = verifier_for(trusted());
     let token = |typ: Option<&str>| {
         let token = issuer.token().audience("orders");
         typ.map_or(token.clone(), |typ| token.header("typ", typ)).mint()
@@ -275,7 +274,7 @@ async fn an_issuer_that_is_no_url() {
     let issuer = TestIssuer::builder().tls().start();
     let trusted = Issuer::opaque("auth.openshift.io", issuer.jwks_uri())
         .with_root_certificates_pem(issuer.ca_pem());
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let verifier = verifier_for(trusted);
     let token = issuer.token().audience("orders").claim("iss", "auth.openshift.io").mint();
     assert_eq!(verifier.judge(&token).await.unwrap().issuer(), "auth.openshift.io");
 }
@@ -288,10 +287,9 @@ async fn two_issuers_have_one_kid_and_different_keys() {
         issuer.rotate_to(issuer.signing_key().with_kid("1"));
         issuer.drop_old_keys();
     }
-    let trusted = |issuer: &TestIssuer| Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted(&blue).with_cluster("blue"))
+    let trusted = |issuer: &TestIssuer| issuer_for(issuer);
+    let verifier = builder_for(trusted(&blue).with_cluster("blue"))
         .issuer(trusted(&green).with_cluster("green"))
-        .audience("orders")
         .build()
         .unwrap();
     for (issuer, cluster) in [(&blue, "blue"), (&green, "green")] {
@@ -322,10 +320,7 @@ async fn one_broken_key_does_not_break_the_set() {
         .with_header("content-type", "application/octet-stream");
     issuer.respond_with(Endpoint::Jwks, answer);
 
-    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
-        .audience("orders")
-        .build()
-        .unwrap();
+    let verifier = verifier_for(&issuer);
     let token = issuer.token().audience("orders").mint();
     assert!(verifier.judge(&token).await.is_ok());
     let odd = issuer.signing_key().with_kid("odd");
@@ -344,10 +339,7 @@ async fn one_broken_key_does_not_break_the_set() {
 #[tokio::test]
 async fn tokens_of_old_clusters_have_their_own_reason() {
     let issuer = TestIssuer::start();
-    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
-        .audience("orders")
-        .build()
-        .unwrap();
+    let verifier = verifier_for(&issuer);
     let legacy = issuer.token().legacy("payments", "checkout").mint();
     assert_eq!(verifier.judge(&legacy).await.unwrap_err().reason(), Reason::LegacyToken);
     let endless = issuer.token().audience("orders").without_claim("exp").mint();
@@ -364,12 +356,9 @@ async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
     let issuer = TestIssuer::builder().tls().start();
     let opaque =
         Issuer::opaque(NAME, issuer.jwks_uri()).with_root_certificates_pem(issuer.ca_pem());
-    let also = Issuer::new(issuer.url().parse().unwrap())
-        .with_root_certificates_pem(issuer.ca_pem())
-        .add_alias(NAME);
-    let other =
-        Issuer::new(issuer.url().parse().unwrap()).with_root_certificates_pem(issuer.ca_pem());
-    let build = |issuer: &Issuer| Verifier::builder(issuer.clone()).audience("orders");
+    let also = issuer_for(&issuer).with_root_certificates_pem(issuer.ca_pem()).add_alias(NAME);
+    let other = issuer_for(&issuer).with_root_certificates_pem(issuer.ca_pem());
+    let build = |issuer: &Issuer| builder_for(issuer.clone());
 
     let minted = || issuer.token().audience("orders").claim("iss", NAME);
     let bound = minted().pod("checkout-7d9f").mint();
@@ -407,10 +396,7 @@ async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
 async fn every_algorithm_of_a_cluster_verifies() {
     for algorithm in SigningAlgorithm::ALL {
         let issuer = TestIssuer::builder().algorithm(algorithm).start();
-        let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
-            .audience("orders")
-            .build()
-            .unwrap();
+        let verifier = verifier_for(&issuer);
         let token = issuer.token().audience("orders").mint();
         assert!(verifier.judge(&token).await.is_ok(), "{algorithm:?}");
         let forged =
@@ -423,10 +409,7 @@ async fn every_algorithm_of_a_cluster_verifies() {
 #[tokio::test]
 async fn a_token_extended_to_a_year_says_when_it_should_have_been_replaced() {
     let issuer = TestIssuer::start();
-    let verifier = Verifier::builder(Issuer::new(issuer.url().parse().unwrap()))
-        .audience("orders")
-        .build()
-        .unwrap();
+    let verifier = verifier_for(&issuer);
     let hour = Duration::from_secs(3607);
     let token = issuer
         .token()

@@ -7,20 +7,12 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use kube_oidc::{Algorithm, Claims, Issuer, Reason, Verifier, VerifierBuilder};
+use kube_oidc::{Algorithm, Reason};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{Judge as _, builder_for, rejection, verifier_for};
 use serde_json::json;
 
 use crate::attacks::headers::self_signed;
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
-}
-
-async fn reason<C: Claims>(verifier: &Verifier<C>, token: &str) -> Option<Reason> {
-    verifier.judge(token).await.err().map(|error| error.reason())
-}
 
 /// RFC 8725, 3.10: do not trust received claims, `jku` and `x5u` above all; CVE-2018-0114.
 #[tokio::test]
@@ -30,7 +22,7 @@ async fn a_key_never_comes_from_a_token() {
     let theirs = attacker.signing_key();
     let der = self_signed(&theirs);
     let thumbprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, &der);
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let ours = issuer.signing_key();
     for (header, value) in [
         ("jwk", theirs.jwk()),
@@ -42,11 +34,11 @@ async fn a_key_never_comes_from_a_token() {
         // in the name of our key, by theirs
         let token = issuer.token().audience("orders").header(header, value.clone());
         let forged = token.clone().forged_by(&theirs).mint();
-        assert_eq!(reason(&verifier, &forged).await, Some(Reason::Signature), "{header}");
+        assert_eq!(rejection(&verifier, &forged).await, Some(Reason::Signature), "{header}");
         let named = token.clone().signed_by(&theirs).mint();
-        assert_eq!(reason(&verifier, &named).await, Some(Reason::UnknownKey), "{header}");
+        assert_eq!(rejection(&verifier, &named).await, Some(Reason::UnknownKey), "{header}");
         // an honest token with such a header is read over it
-        assert_eq!(reason(&verifier, &token.signed_by(&ours).mint()).await, None, "{header}");
+        assert_eq!(rejection(&verifier, &token.signed_by(&ours).mint()).await, None, "{header}");
     }
     assert_eq!(attacker.received_requests().len(), 0);
 }
@@ -56,7 +48,7 @@ async fn a_key_never_comes_from_a_token() {
 #[tokio::test]
 async fn a_header_that_demands_is_refused() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     for (header, value) in [
         ("crit", json!([])),
         ("crit", json!(["exp"])),
@@ -66,7 +58,7 @@ async fn a_header_that_demands_is_refused() {
         ("enc", json!("A256GCM")),
     ] {
         let token = issuer.token().audience("orders").header(header, value).mint();
-        assert_eq!(reason(&verifier, &token).await, Some(Reason::Malformed), "{header}");
+        assert_eq!(rejection(&verifier, &token).await, Some(Reason::Malformed), "{header}");
     }
 }
 
@@ -74,14 +66,14 @@ async fn a_header_that_demands_is_refused() {
 #[tokio::test]
 async fn the_key_decides_the_algorithm_and_not_the_token() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).build().unwrap();
+    let verifier = verifier_for(&issuer);
     let key = issuer.signing_key();
     for algorithm in [SigningAlgorithm::Rs384, SigningAlgorithm::Rs512, SigningAlgorithm::Ps256] {
         // honestly signed with the same numbers: but the key says RS256
         let other = key.clone().with_algorithm(algorithm);
         let token = issuer.token().audience("orders").signed_by(&other).mint();
         assert_eq!(
-            reason(&verifier, &token).await,
+            rejection(&verifier, &token).await,
             Some(Reason::AlgorithmMismatch),
             "{algorithm:?}"
         );
@@ -93,7 +85,7 @@ async fn the_key_decides_the_algorithm_and_not_the_token() {
     let tag = aws_lc_rs::hmac::sign(&secret, signing_input.as_bytes());
     let token =
         issuer.token().audience("orders").header("alg", "HS256").signature(tag.as_ref()).mint();
-    assert_eq!(reason(&verifier, &token).await, Some(Reason::Algorithm));
+    assert_eq!(rejection(&verifier, &token).await, Some(Reason::Algorithm));
 }
 
 /// RFC 8725, 3.1 and 3.2: the operator says which are allowed.
@@ -101,11 +93,14 @@ async fn the_key_decides_the_algorithm_and_not_the_token() {
 async fn a_verifier_may_allow_fewer_algorithms() {
     let issuer = TestIssuer::start();
     issuer.rotate_to(SigningKey::generate(SigningAlgorithm::Es256));
-    let verifier = builder(&issuer).algorithms([Algorithm::Es256]).build().unwrap();
+    let verifier = builder_for(&issuer).algorithms([Algorithm::Es256]).build().unwrap();
     let token = || issuer.token().audience("orders");
-    assert_eq!(reason(&verifier, &token().mint()).await, None);
+    assert_eq!(rejection(&verifier, &token().mint()).await, None);
     let rsa = SigningKey::generate(SigningAlgorithm::Rs256);
-    assert_eq!(reason(&verifier, &token().signed_by(&rsa).mint()).await, Some(Reason::Algorithm));
+    assert_eq!(
+        rejection(&verifier, &token().signed_by(&rsa).mint()).await,
+        Some(Reason::Algorithm)
+    );
 }
 
 /// RFC 9700, 2.3 and 4.10.2: a token that is good elsewhere too is worth stealing there. An API server
@@ -114,9 +109,9 @@ async fn a_verifier_may_allow_fewer_algorithms() {
 #[tokio::test]
 async fn tokens_for_others_too_are_refused_on_request() {
     let issuer = TestIssuer::start();
-    let usual = builder(&issuer).build().unwrap();
-    let single = builder(&issuer).require_single_audience().build().unwrap();
-    let no_api_server = builder(&issuer).reject_api_server_audiences().build().unwrap();
+    let usual = verifier_for(&issuer);
+    let single = builder_for(&issuer).require_single_audience().build().unwrap();
+    let no_api_server = builder_for(&issuer).reject_api_server_audiences().build().unwrap();
     let (several, api_server) = (Some(Reason::MultipleAudiences), Some(Reason::ApiServerAudience));
     for (others, by_single, by_no_api_server) in [
         (&[][..], None, None),
@@ -128,9 +123,9 @@ async fn tokens_for_others_too_are_refused_on_request() {
     ] {
         let token = issuer.token().audience("orders");
         let token = others.iter().fold(token, |token, other| token.audience(other)).mint();
-        assert_eq!(reason(&usual, &token).await, None, "{others:?}");
-        assert_eq!(reason(&single, &token).await, by_single, "{others:?}");
-        assert_eq!(reason(&no_api_server, &token).await, by_no_api_server, "{others:?}");
+        assert_eq!(rejection(&usual, &token).await, None, "{others:?}");
+        assert_eq!(rejection(&single, &token).await, by_single, "{others:?}");
+        assert_eq!(rejection(&no_api_server, &token).await, by_no_api_server, "{others:?}");
     }
 }
 
@@ -141,15 +136,15 @@ async fn the_leeway_can_be_set() {
     use std::time::{Duration, SystemTime};
 
     let issuer = TestIssuer::start();
-    let strict = builder(&issuer).leeway(Duration::ZERO).build().unwrap();
-    let usual = builder(&issuer).build().unwrap();
-    let lax = builder(&issuer).leeway(Duration::from_secs(300)).build().unwrap();
+    let strict = builder_for(&issuer).leeway(Duration::ZERO).build().unwrap();
+    let usual = verifier_for(&issuer);
+    let lax = builder_for(&issuer).leeway(Duration::from_secs(300)).build().unwrap();
     let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
     for (seconds, verdicts) in [(30, [false, true, true]), (200, [false, false, true])] {
         let token = issuer.token().audience("orders").issued_at(ago(3600)).expires_at(ago(seconds));
         let token = token.mint();
         for (verifier, accepted) in [&strict, &usual, &lax].into_iter().zip(verdicts) {
-            assert_eq!(reason(verifier, &token).await.is_none(), accepted, "{seconds}");
+            assert_eq!(rejection(verifier, &token).await.is_none(), accepted, "{seconds}");
         }
     }
 }
@@ -157,7 +152,7 @@ async fn the_leeway_can_be_set() {
 #[tokio::test]
 async fn token_issued_this_second_is_valid_without_leeway() {
     let issuer = TestIssuer::start();
-    let verifier = builder(&issuer).leeway(Duration::ZERO).build().unwrap();
+    let verifier = builder_for(&issuer).leeway(Duration::ZERO).build().unwrap();
     verifier.refresh_keys().await.unwrap();
     let token = issuer.token().audience("orders");
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -168,7 +163,7 @@ async fn token_issued_this_second_is_valid_without_leeway() {
         while now() < next {
             std::hint::spin_loop();
         }
-        assert_eq!(reason(&verifier, &token.clone().mint()).await, None);
+        assert_eq!(rejection(&verifier, &token.clone().mint()).await, None);
     }
 }
 
@@ -177,9 +172,9 @@ async fn token_issued_this_second_is_valid_without_leeway() {
 #[tokio::test]
 async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
     let issuer = TestIssuer::start();
-    let strict = builder(&issuer).build().unwrap();
-    let custom = builder(&issuer).claims::<serde_json::Value>().build().unwrap();
-    let gateway = || builder(&issuer).dangerous_accept_sender_constrained_tokens();
+    let strict = verifier_for(&issuer);
+    let custom = builder_for(&issuer).claims::<serde_json::Value>().build().unwrap();
+    let gateway = || builder_for(&issuer).dangerous_accept_sender_constrained_tokens();
     let (behind, custom_behind) =
         (gateway().build().unwrap(), gateway().claims::<serde_json::Value>().build().unwrap());
     let constrained = Some(Reason::SenderConstrained);
@@ -194,8 +189,8 @@ async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
     ];
     for cnf in &keys {
         for token in [bound(cnf.clone()).mint(), bound(cnf.clone()).signed_by(&stranger).mint()] {
-            assert_eq!(reason(&strict, &token).await, constrained, "{cnf}");
-            assert_eq!(reason(&custom, &token).await, constrained, "{cnf}");
+            assert_eq!(rejection(&strict, &token).await, constrained, "{cnf}");
+            assert_eq!(rejection(&custom, &token).await, constrained, "{cnf}");
         }
     }
     assert_eq!(issuer.received_requests().len(), 0, "no such token is worth a fetch");
@@ -203,21 +198,21 @@ async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
     // with cached keys, and beside tokens that are accepted and cached
     let plain = issuer.token().audience("orders").mint();
     for verifier in [&strict, &behind] {
-        assert_eq!(reason(verifier, &plain).await, None);
+        assert_eq!(rejection(verifier, &plain).await, None);
     }
-    assert_eq!(reason(&custom, &plain).await, None);
+    assert_eq!(rejection(&custom, &plain).await, None);
     for cnf in &keys {
         let token = bound(cnf.clone()).mint();
         // the second time, it is cached where it is accepted
         for _ in 0..2 {
-            assert_eq!(reason(&strict, &token).await, constrained, "{cnf}");
-            assert_eq!(reason(&custom, &token).await, constrained, "{cnf}");
-            assert_eq!(reason(&behind, &token).await, None, "{cnf}");
+            assert_eq!(rejection(&strict, &token).await, constrained, "{cnf}");
+            assert_eq!(rejection(&custom, &token).await, constrained, "{cnf}");
+            assert_eq!(rejection(&behind, &token).await, None, "{cnf}");
         }
         let verified = custom_behind.judge(&token).await.unwrap();
         assert_eq!(verified["cnf"], *cnf);
         let forged = bound(cnf.clone()).forged_by(&stranger).mint();
-        assert_eq!(reason(&behind, &forged).await, Some(Reason::Signature), "{cnf}");
+        assert_eq!(rejection(&behind, &forged).await, Some(Reason::Signature), "{cnf}");
     }
 
     // what says nothing of a key is no token of either kind
@@ -235,6 +230,6 @@ async fn token_that_is_bound_to_a_key_of_its_sender_is_rejected() {
                 "{error}"
             );
         }
-        assert_eq!(reason(&behind, &token).await, Some(Reason::Claims), "{cnf}");
+        assert_eq!(rejection(&behind, &token).await, Some(Reason::Claims), "{cnf}");
     }
 }

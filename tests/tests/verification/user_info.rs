@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use kube_oidc::{Issuer, ServiceAccountClaims, UserInfo, Verified, Verifier, clock::ManualClock};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, fixture, pinned_time};
+use kube_oidc_tests::{
+    CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, fixture, issuer_at, issuer_for,
+    pinned_time, token_for, verifier_for,
+};
 use serde_json::{Value, json};
 
 /// As a `TokenReview` has it.
@@ -28,7 +31,7 @@ async fn verify_at(token: &str, issuer: Issuer, audience: &str, time: SystemTime
 
 fn captured() -> Issuer {
     let keys = Capture::read("jwks.http").body;
-    Issuer::new("https://127.0.0.1:26443".parse().unwrap()).with_key_set(keys)
+    issuer_at("https://127.0.0.1:26443").with_key_set(keys)
 }
 
 #[tokio::test]
@@ -40,7 +43,7 @@ async fn user_info_of_each_captured_token_equals_the_response_of_its_api_server(
     let mut compared = 0;
     for case in &CAPTURED_TOKENS {
         let Some(status) = authenticated(case) else { continue };
-        let issuer = Issuer::new(case.issuer().parse().unwrap()).with_key_set(case.key_set());
+        let issuer = issuer_at(case.issuer()).with_key_set(case.key_set());
         let caller = verify_at(&case.jwt(), issuer, &case.audience(), case.pinned_time()).await;
         assert_eq!(as_json(&caller.user_info()), status["user"], "{}", case.name());
         assert_eq!(caller.user_info().cluster, None);
@@ -52,16 +55,10 @@ async fn user_info_of_each_captured_token_equals_the_response_of_its_api_server(
 #[tokio::test]
 async fn newer_servers_say_more() {
     let issuer = TestIssuer::start();
-    let token = issuer
-        .token()
-        .audience("orders")
-        .service_account("payments", "checkout")
-        .pod("checkout-7f9c")
-        .node("node-1")
-        .claim("jti", "0c8f7f0e")
-        .mint();
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let token =
+        token_for(&issuer).pod("checkout-7f9c").node("node-1").claim("jti", "0c8f7f0e").mint();
+    let trusted = issuer_for(&issuer);
+    let verifier = verifier_for(trusted);
     let caller = verifier.judge(&token).await.unwrap();
     let (pod, node) = (caller.pod().unwrap().uid(), caller.node().unwrap().uid().unwrap());
     let expected = [

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_oidc::{Issuer, Verifier};
+use kube_oidc_tests::{builder_for, issuer_at};
 
 use super::{BOUND, assert_said};
 
@@ -59,8 +59,8 @@ async fn endless_response_is_cut_off_and_leaves_other_tasks_running() {
         ("header", b"HTTP/1.1 200 OK\r\nx: ".to_vec(), b"a".to_vec(), "head is too large"),
     ] {
         let (url, sent) = flood(first, again.repeat(65_536 / again.len()));
-        let issuer = Issuer::new(url.parse().unwrap()).with_jwks_uri(format!("{url}/jwks"));
-        let verifier = Verifier::builder(issuer).audience("orders").fetch_timeout(TIMEOUT);
+        let issuer = issuer_at(&url).with_jwks_uri(format!("{url}/jwks"));
+        let verifier = builder_for(issuer).fetch_timeout(TIMEOUT);
         let verifier = verifier.build().unwrap();
         let fetch = tokio::spawn({
             let verifier = verifier.clone();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use allocation_counter::measure;
-use kube_oidc::{Verifier, source::FetchRequest};
+use kube_oidc::source::FetchRequest;
+use kube_oidc_tests::builder_for;
 use kube_oidc_tests::tls::{LOOPBACK, acceptor, authority, certificate};
 use tokio::runtime::{Builder, Runtime};
 use tracing::subscriber::NoSubscriber;
@@ -32,8 +33,7 @@ impl Threads {
     /// come after it is not in it.
     fn peak(&self, hostile: &Hostile, patience: Duration, is_good: bool) -> u64 {
         let issuer = hostile.issuer().with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
-        let verifier =
-            Verifier::builder(issuer).audience("orders").fetch_timeout(patience).build().unwrap();
+        let verifier = builder_for(issuer).fetch_timeout(patience).build().unwrap();
         let refresh = || self.asks.block_on(verifier.refresh_keys());
         let is_ok = refresh().is_ok();
         assert_eq!(is_ok, is_good, "{:?}", status(&verifier).last_error);

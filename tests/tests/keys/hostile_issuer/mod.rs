@@ -23,7 +23,7 @@ use kube_oidc::{
     source::HttpFetcher,
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::Judge as _;
+use kube_oidc_tests::{Judge as _, builder_for, issuer_at};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -93,12 +93,11 @@ impl Hostile {
     }
 
     fn issuer(&self) -> Issuer {
-        Issuer::new(self.server.url().parse().unwrap()).with_fetcher(Arc::clone(&self.fetcher))
+        issuer_at(self.server.url()).with_fetcher(Arc::clone(&self.fetcher))
     }
 
     fn verifier(&self, patience: Duration) -> Verifier {
-        Verifier::builder(self.issuer())
-            .audience("orders")
+        builder_for(self.issuer())
             .dangerous_no_unknown_kid_cooldown()
             .fetch_timeout(patience)
             .build()

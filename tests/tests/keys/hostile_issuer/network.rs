@@ -1,15 +1,13 @@
 //! Nobody there, somebody who does not speak, and names that lead nowhere.
 
 use std::{
+    future::{Ready, pending, ready},
     net::{SocketAddr, TcpListener},
     time::{Duration, Instant},
 };
 
-use kube_oidc::{
-    Issuer, KeysUnavailableCause, Verifier, VerifyError,
-    source::{Fetch, FetchError, FetchFuture, FetchRequest},
-};
-use kube_oidc_tests::{DeadPort, Judge as _};
+use kube_oidc::{KeysUnavailableCause, Verifier, VerifyError, source::FetchError};
+use kube_oidc_tests::{DeadPort, Judge as _, ScriptedFetcher, builder_for, issuer_at};
 
 use super::{
     DISCOVERY, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said, assert_still_good, status,
@@ -73,11 +71,7 @@ fn a_name_that_does_not_resolve() {
 }
 
 async fn assert_unavailable(url: &str, patience: Duration, words: &str) -> Verifier {
-    let verifier = Verifier::builder(Issuer::new(url.parse().unwrap()))
-        .audience("orders")
-        .fetch_timeout(patience)
-        .build()
-        .unwrap();
+    let verifier = builder_for(issuer_at(url)).fetch_timeout(patience).build().unwrap();
     assert_no_keys(&verifier, url, patience, words).await;
     verifier
 }
@@ -103,35 +97,18 @@ async fn assert_no_keys(verifier: &Verifier, url: &str, patience: Duration, word
     assert_said(verifier, url, words);
 }
 
-/// Fetchers of an application's own, which may do anything.
-#[derive(Debug)]
-enum Odd {
-    Pending,
-    Fails,
-    Panics,
-}
-
-impl Fetch for Odd {
-    fn fetch(&self, _: FetchRequest) -> FetchFuture<'_> {
-        match self {
-            Self::Pending => Box::pin(std::future::pending()),
-            Self::Fails => Box::pin(async { Err(FetchError::new("a reason of its own")) }),
-            Self::Panics => panic!("a fetcher of somebody's own"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn fetchers_that_misbehave() {
-    for (fetcher, words) in [
-        (Odd::Pending, "no answer within"),
-        (Odd::Fails, "a reason of its own"),
-        (Odd::Panics, "panicked"),
+    let url = "https://issuer.example";
+    let hangs = ScriptedFetcher::new(|_| pending());
+    let fails = ScriptedFetcher::new(|_| ready(Err(FetchError::new("a reason of its own"))));
+    let panics = ScriptedFetcher::new(|_| -> Ready<_> { panic!("a custom fetcher") });
+    for (issuer, words) in [
+        (issuer_at(url).with_fetcher(hangs), "no answer within"),
+        (issuer_at(url).with_fetcher(fails), "a reason of its own"),
+        (issuer_at(url).with_fetcher(panics), "panicked"),
     ] {
-        let url = "https://issuer.example";
-        let issuer = Issuer::new(url.parse().unwrap()).with_fetcher(fetcher);
-        let verifier =
-            Verifier::builder(issuer).audience("orders").fetch_timeout(IMPATIENT).build().unwrap();
+        let verifier = builder_for(issuer).fetch_timeout(IMPATIENT).build().unwrap();
         assert_no_keys(&verifier, url, IMPATIENT, words).await;
     }
 }

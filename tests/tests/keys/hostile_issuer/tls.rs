@@ -1,9 +1,9 @@
 //! Certificates that prove nothing, and servers that speak no TLS, or too old a one.
 
-use kube_oidc::{Issuer, Verifier};
 use kube_oidc_tests::{
-    Judge as _,
+    Judge as _, builder_for, issuer_at,
     tls::{Authority, LOOPBACK, acceptor, authority, certificate},
+    verifier_for,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
@@ -173,8 +173,7 @@ async fn assert_rejected(
 ) {
     let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
     let issuer = hostile.issuer().with_fetch_bearer_token("5ecre7");
-    let verifier =
-        Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
+    let verifier = builder_for(issuer).fetch_timeout(PATIENT).build().unwrap();
     verifier.judge(hostile.token()).await.unwrap_err();
     assert_said(&verifier, what, "invalid peer certificate: ");
     assert_said(&verifier, what, words);
@@ -188,8 +187,8 @@ async fn a_private_authority_that_nobody_told_us_of() {
     let chain = certificate(LOOPBACK, &private, |_| ());
     let hostile = Hostile::serving(Some((acceptor(chain, &[]), private.pem()))).await;
     assert!(hostile.verifier(PATIENT).judge(hostile.token()).await.is_ok(), "who was told");
-    let issuer = Issuer::new(hostile.server.url().parse().unwrap());
-    let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
+    let issuer = issuer_at(hostile.server.url());
+    let verifier = verifier_for(issuer);
     verifier.refresh_keys().await.unwrap_err();
     assert_said(&verifier, "untold", "invalid peer certificate: UnknownIssuer");
 }
@@ -212,11 +211,10 @@ async fn servers_that_speak_no_tls() {
         let hostile = Hostile::start().await;
         hostile.server.always_says(Some(Say::Bytes(bytes)));
         let url = hostile.server.url().replace("http:", "https:");
-        let issuer = Issuer::new(url.parse().unwrap())
+        let issuer = issuer_at(&url)
             .with_root_certificates_pem(trusted.pem())
             .with_fetch_bearer_token("5ecre7");
-        let verifier =
-            Verifier::builder(issuer).audience("orders").fetch_timeout(PATIENT).build().unwrap();
+        let verifier = builder_for(issuer).fetch_timeout(PATIENT).build().unwrap();
         let token = hostile.mint.token().claim("iss", url).audience("orders").mint();
         verifier.judge(token).await.unwrap_err();
         assert_said(&verifier, what, "could not be read");
@@ -255,8 +253,7 @@ async fn versions_of_tls_that_are_too_old() {
             stream.read_to_end(&mut said).await.unwrap();
             said
         });
-        let verifier = Verifier::builder(Issuer::new(url.parse().unwrap()))
-            .audience("orders")
+        let verifier = builder_for(issuer_at(url))
             .fetch_timeout(if minor < 3 { PATIENT } else { IMPATIENT })
             .build()
             .unwrap();
@@ -345,11 +342,10 @@ async fn a_connection_ends_soon_after_its_fetch() {
     let whole = [length.as_bytes(), set.as_bytes()].concat();
     for (index, (first, is_good)) in [(endless, false), (whole, true)].into_iter().enumerate() {
         hostile.server.always_says(Some(Say::Drip(first, b"y".to_vec())));
-        let issuer = Issuer::new(hostile.server.url().parse().unwrap())
+        let issuer = issuer_at(hostile.server.url())
             .with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
         let patience = if is_good { PATIENT } else { IMPATIENT };
-        let verifier =
-            Verifier::builder(issuer).audience("orders").fetch_timeout(patience).build().unwrap();
+        let verifier = builder_for(issuer).fetch_timeout(patience).build().unwrap();
         assert_eq!(verifier.judge(hostile.token()).await.is_ok(), is_good);
         let ended = tokio::time::timeout(PATIENT, hostile.server.taken(index + 1)).await;
         assert!(ended.is_ok(), "it goes on, after a fetch that was good: {is_good}");

@@ -24,13 +24,14 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
+use kube_oidc_tests::token_for;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{Layer as _, ServiceExt as _};
-use tower_kube_oidc::{CallError, OidcAuthLayer, Origin, ServiceAccountTokenLayer, TokenError};
+use tower_kube_oidc::{CallError, Origin, ServiceAccountTokenLayer, TokenError};
 
 use self::{
     servers::{Named, Stranger, grpc_callee, http_callee},
@@ -111,15 +112,11 @@ fn origin(text: &str) -> Origin {
 }
 
 fn minted(issuer: &TestIssuer) -> TokenBuilder {
-    issuer.token().audience("orders").service_account("payments", "checkout").claim("x", SECRET)
+    token_for(issuer).claim("x", SECRET)
 }
 
 fn bearer(token: &str) -> Vec<String> {
     vec![format!("Bearer {token}")]
-}
-
-fn protection(issuer: &TestIssuer) -> OidcAuthLayer {
-    OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders")
 }
 
 async fn text(answered: Answered) -> String {

@@ -11,7 +11,7 @@ use http::{
     HeaderValue,
     header::{AUTHORIZATION, LOCATION},
 };
-use kube_oidc_tests::{GrpcServer, HttpServer, WhoAmI};
+use kube_oidc_tests::{GrpcServer, HttpServer, WhoAmI, layer_for};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -106,7 +106,7 @@ impl Drop for Stranger {
 }
 
 pub(super) async fn grpc_callee(issuer: &TestIssuer) -> GrpcServer {
-    let layer = protection(issuer).build().unwrap();
+    let layer = layer_for(issuer).build().unwrap();
     GrpcServer::start(|incoming| {
         Server::builder().layer(layer).add_service(WhoAmI::server()).serve_with_incoming(incoming)
     })
@@ -115,5 +115,5 @@ pub(super) async fn grpc_callee(issuer: &TestIssuer) -> GrpcServer {
 
 pub(super) async fn http_callee(issuer: &TestIssuer) -> HttpServer {
     let who = async |Caller(who): Caller| who.subject().to_owned();
-    HttpServer::start(Router::new().route("/", get(who)).layer(protection(issuer))).await
+    HttpServer::start(Router::new().route("/", get(who)).layer(layer_for(issuer))).await
 }

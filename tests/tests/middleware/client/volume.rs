@@ -11,29 +11,26 @@ use std::{
 };
 
 use super::*;
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{Log, TempFolder};
 use tower_kube_oidc::TokenForOrigin;
 
 /// A projected volume as the kubelet keeps it: `token` leads through `..data`, which is swapped.
 ///
 /// When it goes, nothing of what it ever held may be in the log.
 pub(super) struct Volume {
-    folder: PathBuf,
+    folder: TempFolder,
     pub(super) held: Mutex<Vec<Vec<u8>>>,
     versions: AtomicUsize,
     pub(super) log: Log,
-    pub(super) log_before: usize,
 }
 
 impl Volume {
     /// A volume whose token is still to come.
     pub(super) fn new() -> Self {
         let log = Log::catch();
-        let folder = std::env::temp_dir().join(format!("kube-oidc-volume-{}", fastrand::u64(..)));
-        fs::create_dir_all(&folder).unwrap();
-        std::os::unix::fs::symlink("..data/token", folder.join("token")).unwrap();
-        let log_before = log.text().len();
-        Self { folder, held: Mutex::default(), versions: AtomicUsize::new(0), log, log_before }
+        let folder = TempFolder::new();
+        std::os::unix::fs::symlink("..data/token", folder.path().join("token")).unwrap();
+        Self { folder, held: Mutex::default(), versions: AtomicUsize::new(0), log }
     }
 
     pub(super) fn holding(token: impl AsRef<[u8]>) -> Self {
@@ -43,7 +40,7 @@ impl Volume {
     }
 
     pub(super) fn token_file(&self) -> PathBuf {
-        self.folder.join("token")
+        self.folder.path().join("token")
     }
 
     pub(super) fn layer(&self) -> TokenForOrigin {
@@ -59,9 +56,10 @@ impl Volume {
 
     pub(super) fn swap(&self, write: impl FnOnce(&Path)) {
         let version = format!("..{}", self.versions.fetch_add(1, Ordering::Relaxed));
-        fs::create_dir(self.folder.join(&version)).unwrap();
-        write(&self.folder.join(&version).join("token"));
-        let (data, next) = (self.folder.join("..data"), self.folder.join("..data_tmp"));
+        fs::create_dir(self.folder.path().join(&version)).unwrap();
+        write(&self.folder.path().join(&version).join("token"));
+        let (data, next) =
+            (self.folder.path().join("..data"), self.folder.path().join("..data_tmp"));
         let old = fs::canonicalize(&data).ok();
         std::os::unix::fs::symlink(version, &next).unwrap();
         fs::rename(next, data).unwrap();
@@ -97,9 +95,8 @@ fn is_of_a_token(byte: u8) -> bool {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
         if !std::thread::panicking() {
-            self.assert_hidden_in(&self.log.text()[self.log_before..]);
+            self.assert_hidden_in(&self.log.text());
         }
     }
 }

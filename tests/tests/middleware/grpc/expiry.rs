@@ -17,12 +17,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::Full;
 use kube_oidc::clock::ManualClock;
-use kube_oidc_tests::{Busy, HttpServer};
+use kube_oidc_tests::{Busy, HttpServer, bearer, builder_for};
 use tokio::{sync::Notify, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic_health::pb::HealthCheckResponse;
 use tower::{ServiceBuilder, ServiceExt as _};
-use tower_kube_oidc::{Issuer, Rejection, ResponseFormat, Verifier};
+use tower_kube_oidc::{Rejection, ResponseFormat};
 
 /// Far more than anything here takes, and less than the layer would take to look at a clock that
 /// it is not to wait for.
@@ -46,8 +46,7 @@ impl<'a> Countdown<'a> {
     }
 
     fn layer(&self) -> OidcAuthLayer {
-        let builder = Verifier::builder(Issuer::new(self.issuer.url().parse().unwrap()));
-        let builder = builder.audience("orders").leeway(Duration::ZERO).clock(self.clock.clone());
+        let builder = builder_for(self.issuer).leeway(Duration::ZERO).clock(self.clock.clone());
         OidcAuthLayer::from(builder.build().unwrap())
     }
 
@@ -55,7 +54,7 @@ impl<'a> Countdown<'a> {
     fn token(&mut self) -> String {
         self.expiry += Duration::from_secs(60);
         self.clock.set_wall(self.expiry - MOMENT);
-        bearer(&self.issuer.token().audience("orders").expires_at(self.expiry).mint())
+        bearer(self.issuer.token().audience("orders").expires_at(self.expiry).mint())
     }
 
     fn finish(&self) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use http::{Method, StatusCode};
+use kube_oidc_tests::layer_for;
 use serde_json::{Value, json};
 use tower_kube_oidc::{AuthorizeLayer, ResponseFormat, in_namespace};
 
@@ -62,7 +63,7 @@ fn request(
 #[tokio::test]
 async fn only_what_is_surely_grpc_is_answered_so() {
     let issuer = TestIssuer::start();
-    let server = serve(layer(&issuer)).await;
+    let server = serve(layer_for(&issuer)).await;
     let (post, get, put) = (Method::POST, Method::GET, Method::PUT);
     for client in versions() {
         for (method, content_type, te, expected) in [
@@ -120,10 +121,10 @@ async fn only_what_is_surely_grpc_is_answered_so() {
 #[tokio::test]
 async fn the_form_of_answers_can_be_set() {
     let issuer = TestIssuer::start();
-    let http = serve(layer(&issuer).response_format(ResponseFormat::Http)).await;
+    let http = serve(layer_for(&issuer).response_format(ResponseFormat::Http)).await;
     let wrong = OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("");
     let wrong = serve(wrong.response_format(ResponseFormat::Http)).await;
-    let grpc = serve(layer(&issuer).response_format(ResponseFormat::Grpc)).await;
+    let grpc = serve(layer_for(&issuer).response_format(ResponseFormat::Grpc)).await;
     for client in versions() {
         for content_type in
             ["application/grpc", "application/grpc-web", "application/grpc-web-text"]
@@ -151,7 +152,7 @@ async fn a_policys_answers_have_a_form_of_their_own() {
     let serve = async |answers| {
         let nobody =
             AuthorizeLayer::only(in_namespace("nowhere")).response_format(answers).build().unwrap();
-        let layer = layer(&issuer);
+        let layer = layer_for(&issuer);
         GrpcServer::start(|incoming| {
             let mut server = Server::builder().accept_http1(true).layer(layer).layer(nobody);
             server.add_service(WhoAmI::server()).serve_with_incoming(incoming)

@@ -7,7 +7,7 @@ mod services;
 mod web;
 
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{GrpcServer, WhoAmI};
+use kube_oidc_tests::{GrpcServer, WhoAmI, bearer, token_for};
 use tokio::sync::watch;
 use tonic::{
     Code, Request, Status,
@@ -27,17 +27,9 @@ const DENIED: &str = "the caller is not allowed to do this";
 const NO_KEYS: &str = "the keys to check the token with are not available";
 const MISCONFIGURED: &str = "the service is not set up to check tokens";
 
-fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
-    OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("orders")
-}
-
 fn good(issuer: &TestIssuer) -> String {
-    let token = issuer.token().audience("orders").service_account("payments", "checkout");
-    bearer(&token.mint())
-}
-
-fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
+    let token = token_for(issuer);
+    bearer(token.mint())
 }
 
 /// A server of one service, which takes HTTP/1.1 too and headers that are as large as they like.

@@ -7,12 +7,13 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey};
+use kube_oidc_tests::{bearer, layer_for};
 use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn calls_without_exactly_one_bearer_token_are_unauthenticated() {
     let issuer = TestIssuer::start();
-    let server = serve(layer(&issuer)).await;
+    let server = serve(layer_for(&issuer)).await;
     let client = client(server.url());
     let good = good(&issuer);
     assert_eq!(caller(&client, &[&good]).await, "payments/checkout");
@@ -32,11 +33,11 @@ async fn calls_without_exactly_one_bearer_token_are_unauthenticated() {
 #[tokio::test]
 async fn calls_with_a_bad_token_are_unauthenticated() {
     let issuer = TestIssuer::start();
-    let server = serve(layer(&issuer)).await;
+    let server = serve(layer_for(&issuer)).await;
     let client = client(server.url());
     let minted = || issuer.token().audience("orders");
     let padded = |bytes: usize| minted().claim("padding", "x".repeat(bytes)).mint();
-    assert_eq!(caller(&client, &[&bearer(&padded(8 * 1024))]).await, "default/default");
+    assert_eq!(caller(&client, &[&bearer(padded(8 * 1024))]).await, "default/default");
     let stranger = SigningKey::generate(SigningAlgorithm::Rs256);
     for (token, message) in [
         ("garbage".to_owned(), NOT_ACCEPTED),
@@ -66,7 +67,7 @@ async fn calls_that_need_keys_which_are_not_here_are_unavailable() {
     down.stop();
     failing.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
     for issuer in [down, failing] {
-        let server = serve(layer(&issuer)).await;
+        let server = serve(layer_for(&issuer)).await;
         let client = client(server.url());
         let status = refusal(&client, &[&good(&issuer)]).await;
         assert_eq!((status.code(), status.message()), (Code::Unavailable, NO_KEYS));
@@ -109,7 +110,7 @@ async fn a_handler_without_the_layer_has_no_caller() {
 #[tokio::test]
 async fn a_handler_behind_optional_credentials_may_have_no_caller() {
     let issuer = TestIssuer::start();
-    let server = serve(layer(&issuer).optional()).await;
+    let server = serve(layer_for(&issuer).optional()).await;
     let client = client(server.url());
     // it is the handler that refuses, and it says the same as the layer would
     assert_refused(&client, &[], Code::Unauthenticated, NO_CREDENTIALS).await;
@@ -140,7 +141,7 @@ async fn send_raw(
 #[tokio::test]
 async fn a_refusal_is_one_block_of_headers() {
     let issuer = TestIssuer::start();
-    let server = serve(layer(&issuer)).await;
+    let server = serve(layer_for(&issuer)).await;
 
     let answered = send_raw(&server, &good(&issuer)).await;
     assert_eq!(answered.headers()["x-caller"], "payments/checkout");
@@ -184,7 +185,7 @@ async fn a_refusal_is_one_block_of_headers() {
 async fn a_handler_says_when_to_come_back_as_the_layer_would() {
     let issuer = TestIssuer::start();
     issuer.stop();
-    let server = serve(layer(&issuer).dangerous_report_only()).await;
+    let server = serve(layer_for(&issuer).dangerous_report_only()).await;
     let status = refusal(&client(server.url()), &[&good(&issuer)]).await;
     assert_eq!((status.code(), status.message()), (Code::Unavailable, NO_KEYS));
     assert!(status.metadata().get("grpc-retry-pushback-ms").is_some(), "{status:?}");

@@ -11,26 +11,22 @@ use axum::{
     routing::{get, post},
 };
 use http::{StatusCode, Uri};
-use kube_oidc_tests::HttpServer;
+use kube_oidc_tests::{HttpServer, bearer, caller_name, layer_for};
 use tonic::{
     server::NamedService,
     service::{LayerExt as _, Routes},
 };
 use tower::Service;
-use tower_kube_oidc::{AuthorizeLayer, Caller, in_namespace};
-
-async fn name(Caller(who): Caller) -> String {
-    format!("{}/{}", who.namespace(), who.service_account().name())
-}
+use tower_kube_oidc::{AuthorizeLayer, in_namespace};
 
 #[tokio::test]
 async fn one_port_serves_both_http_and_grpc() {
     let issuer = TestIssuer::start();
     let app = Router::new()
-        .route("/", get(name))
-        .route("/", post(name))
+        .route("/", get(caller_name))
+        .route("/", post(caller_name))
         .merge(Routes::new(WhoAmI::server()).into_axum_router())
-        .layer(layer(&issuer));
+        .layer(layer_for(&issuer));
     let server = HttpServer::start(app).await;
     let good = good(&issuer);
 
@@ -100,7 +96,7 @@ fn twin_client(server: &GrpcServer) -> Client {
 #[tokio::test]
 async fn a_policy_around_one_service_leaves_the_others_alone() {
     let issuer = TestIssuer::start();
-    let auth = layer(&issuer);
+    let auth = layer_for(&issuer);
     let admins = AuthorizeLayer::only(in_namespace("admins")).build().unwrap();
     let server = GrpcServer::start(|incoming| {
         Server::builder()
@@ -139,7 +135,7 @@ async fn a_policy_without_a_caller_lets_nobody_pass() {
     let answered = call.header("authorization", good(&issuer)).send().await.unwrap();
     assert_eq!(answered.status(), 500, "in no form that a caller could choose");
     // nobody makes it
-    let server = HttpServer::start(app.layer(layer(&issuer).optional())).await;
+    let server = HttpServer::start(app.layer(layer_for(&issuer).optional())).await;
     let optional = client(server.url());
     assert_refused(&optional, &[], Code::Unauthenticated, NO_CREDENTIALS).await;
     assert_eq!(caller(&optional, &[&good(&issuer)]).await, "payments/checkout");

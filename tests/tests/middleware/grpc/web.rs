@@ -4,6 +4,7 @@ use super::*;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::StatusCode;
 use hyper_util::rt::TokioExecutor;
+use kube_oidc_tests::{bearer, layer_for};
 use tonic_web::{GrpcWebClientLayer, GrpcWebLayer};
 use tower::ServiceBuilder;
 
@@ -41,10 +42,10 @@ async fn grpc_web_works_with_the_layer_on_either_side_of_the_translation() {
     let (issuer, down) = (TestIssuer::start(), TestIssuer::start());
     down.stop();
     let ticks = watch::Sender::new(0);
-    for server in web_servers(&layer(&issuer), &ticks).await {
+    for server in web_servers(&layer_for(&issuer), &ticks).await {
         let client = web_client(&server);
         assert_eq!(caller(&client, &[&good(&issuer)]).await, "payments/checkout");
-        let expired = bearer(&issuer.token().audience("orders").expired().mint());
+        let expired = bearer(issuer.token().audience("orders").expired().mint());
         for (sent, message) in [
             (&[][..], NO_CREDENTIALS),
             (&["Bearer"], MALFORMED),
@@ -58,7 +59,7 @@ async fn grpc_web_works_with_the_layer_on_either_side_of_the_translation() {
         assert_eq!(caller(&client, &[&good(&issuer)]).await, "payments/checkout");
         assert_refused(&client, &[], Code::Unauthenticated, NO_CREDENTIALS).await;
     }
-    for server in web_servers(&layer(&down), &ticks).await {
+    for server in web_servers(&layer_for(&down), &ticks).await {
         let status = refusal(&web_client(&server), &[&good(&down)]).await;
         assert_eq!((status.code(), status.message()), (Code::Unavailable, NO_KEYS));
         assert!(status.metadata().get("grpc-retry-pushback-ms").is_some());
@@ -68,7 +69,7 @@ async fn grpc_web_works_with_the_layer_on_either_side_of_the_translation() {
 #[tokio::test]
 async fn grpc_web_as_text_works_with_the_layer_on_either_side_of_the_translation() {
     let issuer = TestIssuer::start();
-    let servers = web_servers(&layer(&issuer), &watch::Sender::new(0)).await;
+    let servers = web_servers(&layer_for(&issuer), &watch::Sender::new(0)).await;
     for server in &servers {
         for client in versions() {
             let ask = async |token: Option<String>| {

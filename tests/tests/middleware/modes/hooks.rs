@@ -1,6 +1,7 @@
 //! Functions that see what a layer does, and change what it answers.
 
 use super::*;
+use kube_oidc_tests::{bearer, fast_issuer, http_client};
 
 /// Which of the kinds of rejection it is.
 fn kind(rejection: &Rejection) -> &'static str {
@@ -21,10 +22,10 @@ type Refused = (OidcAuthLayer, Vec<String>, &'static str, u16);
 
 /// One refusal of each kind. The one without keys comes last, and takes the issuer's away.
 fn refusals(issuer: &TestIssuer) -> Vec<Refused> {
-    let silent = start_issuer();
+    let silent = fast_issuer();
     go_silent(&silent);
     let (garbage, expired) =
-        ("Bearer garbage".to_owned(), bearer(&issuer.token().audience("orders").expired().mint()));
+        ("Bearer garbage".to_owned(), bearer(issuer.token().audience("orders").expired().mint()));
     vec![
         (layer(issuer), vec![], "no credentials", 401),
         (layer(issuer), vec![BASIC.to_owned()], "no credentials", 401),
@@ -50,7 +51,7 @@ async fn note_rejection(request: Request, next: Next) -> Response {
 
 #[tokio::test]
 async fn an_answer_can_be_rewritten_and_the_service_is_never_called() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     for (layer, sent, expected, status) in refusals(&issuer) {
         let mapped = layer.map_rejection(|rejection, request, answer| {
             let mut rewritten = Response::new(Bytes::from("all is well"));
@@ -91,7 +92,7 @@ async fn an_answer_can_be_rewritten_and_the_service_is_never_called() {
 
 #[tokio::test]
 async fn an_answer_can_be_changed_for_grpc_as_well() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     for (layer, sent, expected, _) in refusals(&issuer) {
         let mapped = layer.map_rejection(|rejection, request, mut answer| {
             let status = answer.status();
@@ -122,7 +123,7 @@ async fn an_answer_can_be_changed_for_grpc_as_well() {
 
 #[tokio::test]
 async fn whoever_refuses_says_why_to_the_layers_outside() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let mapped = |layer: OidcAuthLayer| {
         layer.map_rejection(|_, _, mut answer| {
             answer.headers_mut().insert("x-mapped", HeaderValue::from_static("yes"));
@@ -161,7 +162,7 @@ async fn whoever_refuses_says_why_to_the_layers_outside() {
     }
     // over a wire too, where nothing but the answer itself is left of it
     let server = HttpServer::start(app).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let response = client.get(format!("{}/report", server.url())).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()["x-outside"], "no_credentials");
@@ -194,13 +195,13 @@ fn take(told: &Told) -> Vec<String> {
 
 #[tokio::test]
 async fn each_outcome_is_told_once_and_before_anything_comes_of_it() {
-    let issuer = start_issuer();
-    let silent = start_issuer();
+    let issuer = fast_issuer();
+    let silent = fast_issuer();
     go_silent(&silent);
     let reporting = || layer(&issuer).dangerous_report_only();
     let verified = format!("verified /look {CHECKOUT}");
     let (good, of_silent) = (good(&issuer), good(&silent));
-    let expired = bearer(&issuer.token().audience("orders").expired().mint());
+    let expired = bearer(issuer.token().audience("orders").expired().mint());
     for (layer, sent, expected) in [
         (layer(&issuer), vec![good.as_str()], verified.as_str()),
         (layer(&issuer).optional(), vec![&good], &verified),
@@ -250,7 +251,7 @@ async fn each_outcome_is_told_once_and_before_anything_comes_of_it() {
 
 #[tokio::test]
 async fn what_comes_after_a_layer_is_not_told_as_its_outcome() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let (layer, told) = telling(layer(&issuer).optional());
     let held = get(look).layer(AuthorizeLayer::only(in_namespace("kube-system")));
     let app = Router::new().route("/held", held).route("/caller", get(subject)).layer(layer);
@@ -259,7 +260,7 @@ async fn what_comes_after_a_layer_is_not_told_as_its_outcome() {
     assert_eq!(with(&app, "/caller", &[]).await.status, 401);
     assert_eq!(take(&told), ["anonymous /caller nobody"]);
     // a request that is given up while it waits came to nothing
-    let silent = start_issuer();
+    let silent = fast_issuer();
     silent.respond_with(Endpoint::Jwks, MockResponse::hang());
     let (waiting, told) = telling(self::layer(&silent));
     let waiting = self::app(waiting);

@@ -1,6 +1,7 @@
 //! Layers around each other, and what one leaves for the next.
 
 use super::*;
+use kube_oidc_tests::{bearer, builder_for, fast_issuer};
 
 /// The marks that layers leave on requests, one of each kind.
 async fn marks(issuer: &TestIssuer) -> Vec<Passed> {
@@ -27,7 +28,7 @@ async fn marks(issuer: &TestIssuer) -> Vec<Passed> {
 // rule: layer-marks
 #[tokio::test]
 async fn what_was_there_before_is_gone_before_any_decision() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let admin = ServiceAccountClaims::for_test("kube-system", "admin");
     let admin = Verified::dangerous_without_verification(admin);
     let admins_only = || AuthorizeLayer::only(in_namespace("kube-system"));
@@ -79,7 +80,7 @@ async fn what_was_there_before_is_gone_before_any_decision() {
             // waits for keys the first time, where a token is looked at
             for _ in 0..2 {
                 let answered = send(&bare, forged("/look", &sent)).await;
-                let seen = (answered.status == 200).then(|| answered.found());
+                let seen = (answered.status == 200).then(|| answered.ok_json());
                 let seen =
                     seen.map(|seen| json!([seen["caller"], seen["passed"], seen["would be"]]));
                 assert_eq!(seen, found, "{shown}");
@@ -93,11 +94,11 @@ async fn what_was_there_before_is_gone_before_any_decision() {
 
 #[tokio::test]
 async fn the_innermost_of_two_layers_decides_who_calls() {
-    let (a, b) = (start_issuer(), start_issuer());
+    let (a, b) = (fast_issuer(), fast_issuer());
     let nested = |outer: OidcAuthLayer, inner: OidcAuthLayer| routes().layer(inner).layer(outer);
     let inner = |issuer: &TestIssuer| layer(issuer).realm("inner");
     let outer = |issuer: &TestIssuer| layer(issuer).realm("outer");
-    let realm = |answered: &Answered| {
+    let realm = |answered: &TestResponse| {
         let challenge = answered.header(WWW_AUTHENTICATE).unwrap_or_default();
         if challenge.contains("realm=\"inner\"") { "inner" } else { "outer" }
     };
@@ -126,7 +127,7 @@ async fn the_innermost_of_two_layers_decides_who_calls() {
             if let Some(layer) = who_refuses {
                 assert_eq!((answered.status, realm(&answered)), (401, layer), "{answered:?}");
             } else {
-                let found = answered.found();
+                let found = answered.ok_json();
                 assert_eq!(found["caller"], CHECKOUT);
                 assert_eq!(found["passed"], Value::Null, "the outer one's mark is gone");
             }
@@ -136,7 +137,7 @@ async fn the_innermost_of_two_layers_decides_who_calls() {
 
 #[tokio::test]
 async fn a_policy_goes_by_the_innermost_layer() {
-    let (a, b) = (start_issuer(), start_issuer());
+    let (a, b) = (fast_issuer(), fast_issuer());
     let admins = || routes().layer(AuthorizeLayer::only(in_namespace("kube-system")));
     // the inner one enforces, and so does the policy, whatever the outer one did
     let app = admins().layer(layer(&a)).layer(layer(&a).dangerous_report_only());
@@ -148,11 +149,11 @@ async fn a_policy_goes_by_the_innermost_layer() {
         .layer(AuthorizeLayer::only(in_namespace("kube-system")))
         .layer(layer(&a).dangerous_report_only());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
-    assert_eq!(with(&app, "/look", &[&good(&a)]).await.found()["caller"], CHECKOUT);
+    assert_eq!(with(&app, "/look", &[&good(&a)]).await.ok_json()["caller"], CHECKOUT);
     // an inner one that only reports forgets whom the outer one let in, and its policy reports
     let app = admins().layer(layer(&b).dangerous_report_only()).layer(layer(&a));
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
-    let found = with(&app, "/look", &[&good(&a)]).await.found();
+    let found = with(&app, "/look", &[&good(&a)]).await.ok_json();
     assert_eq!((&found["caller"], &found["would be"]), (&Value::Null, &json!("unknown_issuer")));
     assert_eq!(with(&app, "/caller", &[&good(&a)]).await.status, 401);
 }
@@ -165,9 +166,9 @@ struct Worker {
 // rule: several-issuers
 #[tokio::test]
 async fn layers_for_other_claims_say_nothing_about_these() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let workers = || {
-        let verifier = builder(&issuer).claims::<Worker>().build().unwrap();
+        let verifier = builder_for(&issuer).claims::<Worker>().build().unwrap();
         OidcAuthLayer::from(verifier).realm("workers")
     };
     let payments = || AuthorizeLayer::only(in_namespace("payments"));
@@ -180,7 +181,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     };
     let both = |id: &str| {
         let token = issuer.token().audience("orders").claim("client_id", id);
-        bearer(&token.service_account("payments", "checkout").mint())
+        bearer(token.service_account("payments", "checkout").mint())
     };
     // outside only reports for its claims, inside enforces for a service account's
     let outer = || workers().dangerous_report_only();
@@ -199,14 +200,14 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     };
     assert_eq!(with(&app(admins()), "/look", &[&good(&issuer)]).await.status, 403);
     assert_eq!(
-        with(&app(payments()), "/look", &[&good(&issuer)]).await.found()["caller"],
+        with(&app(payments()), "/look", &[&good(&issuer)]).await.ok_json()["caller"],
         CHECKOUT
     );
-    assert_eq!(with(&app(payments()), "/look", &[&both("8")]).await.found()["caller"], CHECKOUT);
+    assert_eq!(with(&app(payments()), "/look", &[&both("8")]).await.ok_json()["caller"], CHECKOUT);
     // both enforce
     let app =
         routes().layer(worker_7("7")).layer(payments()).layer(workers()).layer(layer(&issuer));
-    assert_eq!(with(&app, "/look", &[&both("7")]).await.found()["caller"], CHECKOUT);
+    assert_eq!(with(&app, "/look", &[&both("7")]).await.ok_json()["caller"], CHECKOUT);
     assert_eq!(with(&app, "/look", &[&both("8")]).await.status, 403);
     assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 401, "no worker");
 }
@@ -214,7 +215,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
 #[tokio::test]
 async fn claims_that_no_layer_gives_are_nobodys() {
     let log = Log::catch();
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let worker =
         || AuthorizeLayer::only(Policy::when_claims("anybody", |_: &Verified<Worker>| true));
     let id = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
@@ -248,17 +249,17 @@ async fn claims_that_no_layer_gives_are_nobodys() {
 // rule: layer-narrows
 #[tokio::test]
 async fn two_layers_of_one_verifier_refuse_each_others_tokens() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let mint = |audiences: &[&str]| {
         let token = issuer.token().service_account("payments", "checkout");
-        bearer(&audiences.iter().fold(token, |token, audience| token.audience(audience)).mint())
+        bearer(audiences.iter().fold(token, |token, audience| token.audience(audience)).mint())
     };
     let (orders, refunds, both) =
         (mint(&["orders"]), mint(&["refunds"]), mint(&["refunds", "orders"]));
     for reversed in [false, true] {
         for mode in ["required", "optional", "report only"] {
             // cold at first
-            let verifier = builder(&issuer).audience("refunds").build().unwrap();
+            let verifier = builder_for(&issuer).audience("refunds").build().unwrap();
             let narrowed = |audience: &str| {
                 let layer = OidcAuthLayer::from(verifier.clone()).audience(audience);
                 match mode {
@@ -293,9 +294,9 @@ async fn two_layers_of_one_verifier_refuse_each_others_tokens() {
                     for _ in 0..2 {
                         let answered = with(app, "/look", &[token.as_str()]).await;
                         if *accepted {
-                            assert_eq!(answered.found()["caller"], CHECKOUT, "{mode}");
+                            assert_eq!(answered.ok_json()["caller"], CHECKOUT, "{mode}");
                         } else if mode == "report only" {
-                            let found = answered.found();
+                            let found = answered.ok_json();
                             assert_eq!(found["caller"], Value::Null);
                             assert_eq!(found["would be"], "audience");
                         } else {

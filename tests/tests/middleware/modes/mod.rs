@@ -32,35 +32,22 @@ use http::{
 use http_body_util::BodyExt as _;
 use kube_oidc::clock::ManualClock;
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{HttpServer, Log};
+use kube_oidc_tests::{HttpServer, Log, TestResponse, bearer, layer_for, token_for};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_kube_oidc::{
-    AuthorizeLayer, Caller, Issuer, OidcAuthLayer, Outcome, Passed, Policy, Rejection,
-    ServiceAccountClaims, Verified, Verifier, VerifierBuilder, VerifyError, in_namespace,
+    AuthorizeLayer, Caller, OidcAuthLayer, Outcome, Passed, Policy, Rejection,
+    ServiceAccountClaims, Verified, VerifyError, in_namespace,
 };
 use tracing::Instrument as _;
 
-/// An issuer that is quick to start.
-fn start_issuer() -> TestIssuer {
-    TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start()
-}
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
-}
-
 /// A layer with keys of its own, which are still to be fetched.
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
-    OidcAuthLayer::from(builder(issuer).build().unwrap()).realm("shop")
-}
-
-fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
+    layer_for(issuer).realm("shop")
 }
 
 fn good(issuer: &TestIssuer) -> String {
-    bearer(&issuer.token().audience("orders").service_account("payments", "checkout").mint())
+    bearer(token_for(issuer).mint())
 }
 
 const BASIC: &str = "Basic dXNlcjpwYXNz";
@@ -113,31 +100,6 @@ fn app(layer: OidcAuthLayer) -> Router {
     routes().layer(layer)
 }
 
-#[derive(Debug)]
-struct Answered {
-    status: u16,
-    headers: HeaderMap,
-    /// What a layer outside learns.
-    rejection: Option<Rejection>,
-    body: String,
-}
-
-impl Answered {
-    fn header(&self, name: impl AsRef<str>) -> Option<&str> {
-        self.headers.get(name.as_ref()).map(|value| value.to_str().unwrap())
-    }
-
-    fn reason(&self) -> Option<&'static str> {
-        self.rejection.as_ref().map(Rejection::reason)
-    }
-
-    /// What the handler found.
-    fn found(&self) -> Value {
-        assert_eq!(self.status, 200, "{self:?}");
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
-
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
 fn request(path: &str, headers: Headers<'_>) -> Request {
@@ -148,23 +110,15 @@ fn request(path: &str, headers: Headers<'_>) -> Request {
     request.body(Body::empty()).unwrap()
 }
 
-async fn send(app: &Router, request: Request) -> Answered {
-    let response = app.clone().oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Answered {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        rejection: parts.extensions.get::<Rejection>().cloned(),
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    }
+async fn send(app: &Router, request: Request) -> TestResponse {
+    TestResponse::read(app.clone().oneshot(request).await.unwrap()).await
 }
 
-async fn ask(app: &Router, path: &str, headers: Headers<'_>) -> Answered {
+async fn ask(app: &Router, path: &str, headers: Headers<'_>) -> TestResponse {
     send(app, request(path, headers)).await
 }
 
-async fn with(app: &Router, path: &str, authorization: &[&str]) -> Answered {
+async fn with(app: &Router, path: &str, authorization: &[&str]) -> TestResponse {
     let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
     ask(app, path, &headers).await
 }
@@ -190,14 +144,14 @@ fn broken(issuer: &TestIssuer) -> Vec<(Vec<String>, u16, &'static str)> {
         (vec![basic.clone(), basic], 400, "invalid_request"),
         (one("Bearer garbage"), 401, "malformed"),
         (one(&format!("{}x", good(issuer))), 401, "malformed"),
-        (one(&bearer(&minted().expired().mint())), 401, "expired"),
-        (one(&bearer(&issuer.token().audience("vault").mint())), 401, "audience"),
-        (one(&bearer(&issuer.token().mint())), 401, "audience"),
-        (one(&bearer(&minted().claim("iss", "https://b.example").mint())), 401, "unknown_issuer"),
-        (one(&bearer(&minted().header("alg", "none").mint())), 401, "algorithm"),
-        (one(&bearer(&minted().signature("x").mint())), 401, "signature"),
-        (one(&bearer(&minted().forged_by(&stranger).mint())), 401, "signature"),
-        (one(&bearer(&minted().signed_by(&stranger).mint())), 401, "unknown_key"),
+        (one(&bearer(minted().expired().mint())), 401, "expired"),
+        (one(&bearer(issuer.token().audience("vault").mint())), 401, "audience"),
+        (one(&bearer(issuer.token().mint())), 401, "audience"),
+        (one(&bearer(minted().claim("iss", "https://b.example").mint())), 401, "unknown_issuer"),
+        (one(&bearer(minted().header("alg", "none").mint())), 401, "algorithm"),
+        (one(&bearer(minted().signature("x").mint())), 401, "signature"),
+        (one(&bearer(minted().forged_by(&stranger).mint())), 401, "signature"),
+        (one(&bearer(minted().signed_by(&stranger).mint())), 401, "unknown_key"),
     ]
 }
 
@@ -222,7 +176,7 @@ async fn logged(
     app: &Router,
     path: &str,
     authorization: &[&str],
-) -> (Answered, Vec<String>) {
+) -> (TestResponse, Vec<String>) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let id = NUMBER.fetch_add(1, Ordering::Relaxed);
     let answered = with(app, path, authorization).instrument(tracing::info_span!("mode", id)).await;

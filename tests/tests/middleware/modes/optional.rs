@@ -1,15 +1,16 @@
 //! Credentials that may be missing.
 
 use super::*;
+use kube_oidc_tests::fast_issuer;
 
 #[tokio::test]
 async fn optional_lets_those_pass_who_bring_no_token() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let app = app(layer(&issuer).optional());
     let nothing: [&[&str]; 6] =
         [&[], &[BASIC], &["Negotiate YII="], &["Bearerx a"], &["Bear"], &[""]];
     for sent in nothing {
-        let found = with(&app, "/look", sent).await.found();
+        let found = with(&app, "/look", sent).await.ok_json();
         assert_eq!(found["caller"], Value::Null);
         assert_eq!(found["passed"], "anonymous");
         assert_eq!(found["would be"], Value::Null);
@@ -28,7 +29,7 @@ async fn optional_lets_those_pass_who_bring_no_token() {
     assert_eq!(elsewhere.body, "nobody");
     // the first one waits for keys, the second does not
     for _ in 0..2 {
-        let found = with(&app, "/look", &[&good(&issuer)]).await.found();
+        let found = with(&app, "/look", &[&good(&issuer)]).await.ok_json();
         assert_eq!((found["caller"].as_str(), &found["passed"]), (Some(CHECKOUT), &Value::Null));
         assert_eq!(with(&app, "/maybe", &[&good(&issuer)]).await.body, CHECKOUT);
         assert_eq!(with(&app, "/caller", &[&good(&issuer)]).await.body, CHECKOUT);
@@ -38,7 +39,7 @@ async fn optional_lets_those_pass_who_bring_no_token() {
 // rule: layer-marks
 #[tokio::test]
 async fn optional_refuses_every_token_that_is_not_good() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     for (sent, status, reason) in broken(&issuer) {
         let required = app(layer(&issuer));
         let optional = app(layer(&issuer).optional());
@@ -58,7 +59,7 @@ async fn optional_refuses_every_token_that_is_not_good() {
 // rule: layer-marks
 #[tokio::test]
 async fn optional_without_keys_serves_those_who_need_none() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     go_silent(&issuer);
     let app = app(layer(&issuer).optional());
     for _ in 0..2 {

@@ -1,6 +1,7 @@
 //! A layer that only reports, and one that ends calls.
 
 use super::*;
+use kube_oidc_tests::{bearer, builder_for, fast_issuer};
 
 fn reported<'a>(lines: &'a [String], reason: &str) -> Vec<&'a String> {
     let reason = format!("reason=\"{reason}\"");
@@ -11,7 +12,7 @@ fn reported<'a>(lines: &'a [String], reason: &str) -> Vec<&'a String> {
 #[tokio::test]
 async fn report_only_refuses_nobody_and_says_what_would_have_been() {
     let log = Log::catch();
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let mut sent = broken(&issuer);
     sent.push((vec![], 401, "no_credentials"));
     sent.push((vec![BASIC.to_owned()], 401, "no_credentials"));
@@ -20,7 +21,7 @@ async fn report_only_refuses_nobody_and_says_what_would_have_been() {
         let reporting = app(layer(&issuer).dangerous_report_only());
         for _ in 0..2 {
             let (answered, lines) = logged(&log, &reporting, "/look", &borrowed(&sent)).await;
-            let found = answered.found();
+            let found = answered.ok_json();
             assert_eq!(found["caller"], Value::Null, "{reason}");
             assert_eq!(found["passed"], "report only");
             assert_eq!(found["would be"], reason);
@@ -37,7 +38,7 @@ async fn report_only_refuses_nobody_and_says_what_would_have_been() {
             // from here on the keys are here
             assert_eq!(with(&required, "/look", &[&good(&issuer)]).await.status, 200);
             let (answered, lines) = logged(&log, &reporting, "/look", &[&good(&issuer)]).await;
-            let found = answered.found();
+            let found = answered.ok_json();
             assert_eq!(
                 (&found["caller"], &found["passed"]),
                 (&json!(CHECKOUT), &json!("report only"))
@@ -51,12 +52,12 @@ async fn report_only_refuses_nobody_and_says_what_would_have_been() {
 #[tokio::test]
 async fn report_only_without_keys_refuses_nobody() {
     let log = Log::catch();
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     go_silent(&issuer);
     let app = app(layer(&issuer).dangerous_report_only());
     for _ in 0..2 {
         let (answered, lines) = logged(&log, &app, "/look", &[&good(&issuer)]).await;
-        let found = answered.found();
+        let found = answered.ok_json();
         assert_eq!(
             (&found["caller"], &found["would be"]),
             (&Value::Null, &json!("keys_unavailable"))
@@ -73,7 +74,7 @@ async fn report_only_without_keys_refuses_nobody() {
 #[tokio::test]
 async fn report_only_takes_the_policies_below_along() {
     let log = Log::catch();
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let admins = AuthorizeLayer::only(in_namespace("kube-system"));
     let reporting = layer(&issuer).dangerous_report_only();
     let app = routes().layer(admins.clone()).layer(admins).layer(reporting.clone());
@@ -82,12 +83,12 @@ async fn report_only_takes_the_policies_below_along() {
             // the layer is told of once, and the policies have nobody to look at
             (vec![], "no_credentials", 1),
             (vec!["Bearer".to_owned()], "invalid_request", 1),
-            (vec![bearer(&issuer.token().audience("vault").mint())], "audience", 1),
+            (vec![bearer(issuer.token().audience("vault").mint())], "audience", 1),
             // two policies deny a caller whose token is good
             (vec![good(&issuer)], "policy", 2),
         ] {
             let (answered, lines) = logged(&log, &app, "/look", &borrowed(&sent)).await;
-            assert_eq!(answered.found()["passed"], "report only");
+            assert_eq!(answered.ok_json()["passed"], "report only");
             assert_eq!(reported(&lines, reason).len(), lines_told, "{lines:?}");
             assert!(lines.iter().all(|line| !line.contains(": refused ")), "{lines:?}");
         }
@@ -96,13 +97,13 @@ async fn report_only_takes_the_policies_below_along() {
     let payments = AuthorizeLayer::only(in_namespace("payments"));
     let app = routes().layer(payments).layer(reporting);
     let (answered, lines) = logged(&log, &app, "/look", &[&good(&issuer)]).await;
-    assert_eq!(answered.found()["caller"], CHECKOUT);
+    assert_eq!(answered.ok_json()["caller"], CHECKOUT);
     assert!(lines.iter().all(|line| !line.contains("refused")), "{lines:?}");
 }
 
 #[tokio::test]
 async fn report_only_refuses_nobody_on_an_open_path_either() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let payments = AuthorizeLayer::only(in_namespace("payments"));
     let reporting = layer(&issuer).dangerous_report_only().open_path("/look");
     let app = routes().layer(payments).layer(reporting);
@@ -120,7 +121,7 @@ async fn ending(issuer: &TestIssuer) -> (OidcAuthLayer, String, ManualClock) {
     let end = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let end = UNIX_EPOCH + Duration::from_secs(end);
     let clock = ManualClock::at(end - Duration::from_secs(1));
-    let verifier = builder(issuer).leeway(Duration::ZERO).clock(clock.clone()).build().unwrap();
+    let verifier = builder_for(issuer).leeway(Duration::ZERO).clock(clock.clone()).build().unwrap();
     // the clock is turned by hand, and a request that waits for keys has a timer already
     verifier.ready().await;
     let token = issuer.token().audience("orders").expires_at(end).mint();
@@ -136,7 +137,7 @@ async fn read(app: Router, authorization: &str) -> Result<String, axum::Error> {
 
 #[tokio::test]
 async fn report_only_ends_no_call_when_its_token_expires() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let serve = |layer: OidcAuthLayer, clock: ManualClock| {
         let late = move || async move {
             clock.advance(Duration::from_secs(2));
@@ -153,7 +154,7 @@ async fn report_only_ends_no_call_when_its_token_expires() {
 
 #[tokio::test]
 async fn a_call_that_ends_with_its_token_is_answered_like_every_refusal() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let (layer, token, clock) = ending(&issuer).await;
     let app = |layer: OidcAuthLayer, clock: ManualClock| {
         let never = move || async move {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-use kube_oidc_tests::Hidden;
+use kube_oidc_tests::{Hidden, fast_issuer, http_client};
 
 /// The layer with hooks that log all they are shown.
 fn chatty(layer: OidcAuthLayer) -> OidcAuthLayer {
@@ -23,7 +23,7 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
         format!("{:?} {:?} {caller:?}", request.headers(), extensions.get::<Passed>())
     }
     let log = Log::catch();
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let minted = || issuer.token().audience("orders").claim("x", "secret-of-a-mode");
     let stranger = SigningKey::generate(SigningAlgorithm::Es256).with_kid("secret-of-a-mode");
     let tokens = [
@@ -52,7 +52,7 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
             named(&issuer).open_path("/"),
         ]
     };
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let mut answers = Vec::new();
     for (index, layer) in layers().into_iter().enumerate() {
         let shown = format!("{layer:?}");
@@ -96,7 +96,7 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
 
 #[tokio::test]
 async fn jwt_without_bearer_leaves_one_info_line() {
-    let (log, issuer) = (Log::catch(), start_issuer());
+    let (log, issuer) = (Log::catch(), fast_issuer());
     let good = good(&issuer);
     let jwt = good.strip_prefix("Bearer ").unwrap();
     let hidden = Hidden::of(&[jwt.to_owned()]);

@@ -3,11 +3,12 @@
 use http::header::{CACHE_CONTROL, VARY};
 
 use super::*;
+use kube_oidc_tests::fast_issuer;
 
 // rule: token-header
 #[tokio::test]
 async fn a_header_that_is_named_is_the_only_one_that_is_read() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let good = good(&issuer);
     let bare = good.strip_prefix("Bearer ").unwrap();
     let auth = "authorization";
@@ -45,18 +46,18 @@ async fn a_header_that_is_named_is_the_only_one_that_is_read() {
             let answered = ask(&required, "/maybe", headers).await;
             assert_eq!(answered.status, status, "{reason} {:?}", answered.reason());
             let optional = ask(&optional, "/look", headers).await;
-            let found = ask(&reporting, "/look", headers).await.found();
+            let found = ask(&reporting, "/look", headers).await.ok_json();
             match reason {
                 "" => {
                     assert_eq!(answered.body, CHECKOUT);
-                    assert_eq!(optional.found()["caller"], CHECKOUT);
+                    assert_eq!(optional.ok_json()["caller"], CHECKOUT);
                     assert_eq!(
                         (&found["caller"], &found["would be"]),
                         (&json!(CHECKOUT), &Value::Null)
                     );
                     continue;
                 }
-                "no_credentials" => assert_eq!(optional.found()["passed"], "anonymous"),
+                "no_credentials" => assert_eq!(optional.ok_json()["passed"], "anonymous"),
                 _ => assert_eq!((optional.status, optional.reason()), (status, Some(reason))),
             }
             assert_eq!(answered.reason(), Some(reason));
@@ -72,7 +73,7 @@ async fn a_header_that_is_named_is_the_only_one_that_is_read() {
 }
 
 /// What caches learn from a response.
-fn caching(answered: &Answered) -> [Vec<&str>; 2] {
+fn caching(answered: &TestResponse) -> [Vec<&str>; 2] {
     [VARY, CACHE_CONTROL].map(|name| {
         let values = answered.headers.get_all(name).iter();
         values.map(|value| value.to_str().unwrap()).collect()
@@ -82,7 +83,7 @@ fn caching(answered: &Answered) -> [Vec<&str>; 2] {
 // rule: http-caches
 #[tokio::test]
 async fn caches_learn_that_responses_depend_on_the_named_header() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let good = good(&issuer);
     let with = |vary: &'static str, control: &'static str| {
         get(async move || {
@@ -147,7 +148,7 @@ async fn caches_learn_that_responses_depend_on_the_named_header() {
 // rule: http-caches
 #[tokio::test]
 async fn every_rejection_forbids_caches() {
-    let (issuer, down) = (start_issuer(), start_issuer());
+    let (issuer, down) = (fast_issuer(), fast_issuer());
     down.stop();
     let (good, waits) = (good(&issuer), good(&down));
     let denied = || {
@@ -182,7 +183,7 @@ async fn every_rejection_forbids_caches() {
 // rule: token-header
 #[tokio::test]
 async fn the_named_header_is_hidden_and_removed_and_the_usual_one_stays() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let good = good(&issuer);
     let bare = good.strip_prefix("Bearer ").unwrap();
     let sent = [(NAMED, bare), ("authorization", BASIC)];
@@ -196,31 +197,31 @@ async fn the_named_header_is_hidden_and_removed_and_the_usual_one_stays() {
         let (kept, removed) = (app(layer.clone()), app(layer.remove_token_header()));
         // the first time it waits for keys
         for _ in 0..2 {
-            let found = ask(&removed, "/look", &sent).await.found();
+            let found = ask(&removed, "/look", &sent).await.ok_json();
             assert_eq!((&found[NAMED], &found["authorization"]), (&json!([]), &json!([BASIC])));
-            let found = ask(&kept, "/look", &sent).await.found();
+            let found = ask(&kept, "/look", &sent).await.ok_json();
             assert_eq!((&found[NAMED], &found["authorization"]), (&json!([bare]), &json!([BASIC])));
             assert_eq!(found["shown"], json!({ NAMED: "Sensitive", "authorization": "Sensitive" }));
         }
     }
     assert_eq!(issuer.key_fetches(), 3, "wherever the token counts, the first request waited");
-    let silent = start_issuer();
+    let silent = fast_issuer();
     go_silent(&silent);
     let app = |layer: OidcAuthLayer| app(layer.remove_token_header());
-    let found = ask(&app(named(&silent).dangerous_report_only()), "/look", &sent).await.found();
+    let found = ask(&app(named(&silent).dangerous_report_only()), "/look", &sent).await.ok_json();
     // it is of an issuer that this one does not know, which is known without its keys
     assert_eq!(found["would be"], "unknown_issuer");
     assert_eq!((&found[NAMED], &found["authorization"]), (&json!([]), &json!([BASIC])));
     let waits = self::good(&silent);
     let sent = [(NAMED, waits.as_str()), ("authorization", BASIC)];
-    let found = ask(&app(named(&silent).dangerous_report_only()), "/look", &sent).await.found();
+    let found = ask(&app(named(&silent).dangerous_report_only()), "/look", &sent).await.ok_json();
     assert_eq!(found["would be"], "keys_unavailable");
     assert_eq!((&found[NAMED], &found["authorization"]), (&json!([]), &json!([BASIC])));
     // a bearer token in the usual place, where the request passes all the same: it is not the
     // header that was named, so it stays, and is hidden
     for layer in [open(named(&issuer)), named(&issuer).dangerous_report_only()] {
         let sent = [(NAMED, bare), (NAMED, bare), ("authorization", good.as_str())];
-        let found = ask(&app(layer), "/look", &sent).await.found();
+        let found = ask(&app(layer), "/look", &sent).await.ok_json();
         assert_eq!((&found[NAMED], &found["caller"]), (&json!([]), &Value::Null));
         assert_eq!(found["shown"], json!({ "authorization": "Sensitive" }));
     }
@@ -228,7 +229,7 @@ async fn the_named_header_is_hidden_and_removed_and_the_usual_one_stays() {
 
 #[tokio::test]
 async fn the_header_with_the_token_is_removed_in_every_mode() {
-    let issuer = start_issuer();
+    let issuer = fast_issuer();
     let good = good(&issuer);
     let others = [("proxy-authorization", "Basic cHJveHk="), ("cookie", "a=b")];
     let others_shown = json!({ "proxy-authorization": "\"Basic cHJveHk=\"", "cookie": "\"a=b\"" });
@@ -251,10 +252,10 @@ async fn the_header_with_the_token_is_removed_in_every_mode() {
         let headers = [&headers[..], &others[..]].concat();
         // where a token counts, the first time it waits for keys
         for _ in 0..2 {
-            let found = ask(&removed, "/look", &headers).await.found();
+            let found = ask(&removed, "/look", &headers).await.ok_json();
             assert_eq!(found["authorization"], json!([]));
             assert_eq!(found["shown"], others_shown, "and nothing else is");
-            let found = ask(&kept, "/look", &headers).await.found();
+            let found = ask(&kept, "/look", &headers).await.ok_json();
             assert_eq!(found["authorization"], json!(sent));
         }
     }

@@ -8,10 +8,9 @@ use std::{
 };
 
 use http::{Request, Response};
-use kube_oidc::{
-    Issuer, Policy, ServiceAccountClaims, Verified, Verifier, VerifierBuilder, in_namespace,
-};
+use kube_oidc::{Issuer, Policy, ServiceAccountClaims, Verified, Verifier, in_namespace};
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
+use kube_oidc_tests::{builder_for, verifier_for};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_kube_oidc::ServiceAccountTokenLayer;
@@ -31,10 +30,6 @@ pub(super) async fn cases() -> Vec<Case> {
     cases.extend(nodes());
     cases.extend(default_folder(&issuer).await);
     cases
-}
-
-fn builder(issuer: &TestIssuer) -> VerifierBuilder {
-    Verifier::builder(Issuer::new(issuer.url().parse().unwrap())).audience("orders")
 }
 
 fn minted(issuer: &TestIssuer) -> TokenBuilder {
@@ -60,11 +55,11 @@ async fn case<C: kube_oidc::Claims>(
 async fn legacy_names(issuer: &TestIssuer) -> Vec<Case> {
     const NAME: &str = "kubernetes/serviceaccount";
     let named = Issuer::opaque(NAME, "").with_key_set(issuer.key_set().to_string());
-    let configured = Verifier::builder(named).audience("orders").build().unwrap();
+    let configured = verifier_for(named);
     vec![
         case(
             "bound token of an issuer that is named as the legacy one and not configured",
-            builder(issuer).build().unwrap(),
+            verifier_for(issuer),
             minted(issuer).claim("iss", NAME),
             ["its iss is `kubernetes/serviceaccount`", "Secret", "opaque"],
         )
@@ -89,19 +84,17 @@ async fn registered_claims(issuer: &TestIssuer) -> Vec<Case> {
         ("exp is a string", "exp", json!(SECRET), ["`exp`", seconds, WAY_OUT]),
         ("iat in milliseconds", "iat", json!(8_675_309_000_000_u64), ["`iat`", seconds, WAY_OUT]),
     ] {
-        let verifier = builder(issuer).claims::<Value>().build().unwrap();
+        let verifier = builder_for(issuer).claims::<Value>().build().unwrap();
         cases.push(case(input, verifier, minted(issuer).claim(name, value), words).await);
     }
     let payload = format!(r#"{{"iss":"{}","aud":"orders","exp":9e9,"nbf":null}}"#, issuer.url());
     let null = minted(issuer).payload_text(&payload);
-    let verifier = builder(issuer).claims::<Value>().build().unwrap();
+    let verifier = builder_for(issuer).claims::<Value>().build().unwrap();
     cases.push(case("nbf is null", verifier, null, ["`nbf`", seconds, WAY_OUT]).await);
     let words = ["`kubernetes.io.pod.name`", "expected a string", "claims::<..>()"];
     let name = json!({ "name": 8_675_309, "uid": SECRET });
     let token = minted(issuer).kubernetes_claim("pod", name);
-    cases.push(
-        case("name of a pod is a number", builder(issuer).build().unwrap(), token, words).await,
-    );
+    cases.push(case("name of a pod is a number", verifier_for(issuer), token, words).await);
     cases
 }
 
@@ -112,7 +105,7 @@ struct WorkerClaims {
 }
 
 async fn custom_claims(issuer: &TestIssuer) -> Vec<Case> {
-    let verifier = || builder(issuer).claims::<WorkerClaims>().build().unwrap();
+    let verifier = || builder_for(issuer).claims::<WorkerClaims>().build().unwrap();
     let wrong = minted(issuer).bare().claim("client_id", json!([SECRET]));
     vec![
         case(
@@ -135,14 +128,14 @@ async fn custom_claims(issuer: &TestIssuer) -> Vec<Case> {
 async fn sender_constrained(issuer: &TestIssuer) -> Case {
     let words = ["`cnf`", "not a bearer token", "dangerous_accept_sender_constrained_tokens()"];
     let token = minted(issuer).claim("cnf", json!({ "jkt": SECRET }));
-    case("token that is bound to a key", builder(issuer).build().unwrap(), token, words).await
+    case("token that is bound to a key", verifier_for(issuer), token, words).await
 }
 
 async fn stale(issuer: &TestIssuer) -> Case {
     let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
     let token = minted(issuer).issued_at(now - 4 * hour).warn_after(now - 3 * hour);
     let token = token.expires_at(now + 365 * 24 * hour).mint();
-    let verifier = builder(issuer).build().unwrap();
+    let verifier = verifier_for(issuer);
     verifier.verify(&token).await.unwrap();
     Case {
         input: "token past its warnafter",

@@ -2,11 +2,13 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use kube_oidc::{Issuer, IssuerUrl, Verifier};
+use kube_oidc::{Issuer, IssuerUrl};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{
-    DeadPort, Log, Proxy, is_child, output_of_child,
+    DeadPort, Log, Proxy, TempFolder, builder_for, is_child, issuer_at, issuer_for,
+    output_of_child,
     tls::{Authority, LOOPBACK, acceptor, authority, certificate},
+    verifier_for,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ pub(super) async fn cases() -> Vec<Case> {
 
 /// The error of the first fetch.
 async fn error_of(issuer: Issuer, fetch_timeout: Duration) -> String {
-    let builder = Verifier::builder(issuer).audience("orders").fetch_timeout(fetch_timeout);
+    let builder = builder_for(issuer).fetch_timeout(fetch_timeout);
     let verifier = builder.build().unwrap();
     verifier.refresh_keys().await.unwrap_err();
     verifier.status().remove(0).last_error.unwrap().error
@@ -39,10 +41,6 @@ async fn error_of(issuer: Issuer, fetch_timeout: Duration) -> String {
 
 const PATIENT: Duration = Duration::from_secs(30);
 const IMPATIENT: Duration = Duration::from_millis(500);
-
-fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap())
-}
 
 fn message<T>(result: Result<T, impl std::error::Error + 'static>) -> String {
     result.err().map_or_else(|| "no error".to_owned(), |error| chain(&error))
@@ -52,7 +50,7 @@ fn message<T>(result: Result<T, impl std::error::Error + 'static>) -> String {
 fn parsed() -> Vec<Case> {
     const ISSUER: &str = "https://issuer.example";
     let issuer = |url: &str| message(url.parse::<IssuerUrl>());
-    let built = |issuer: Issuer| message(Verifier::builder(issuer).audience("orders").build());
+    let built = |issuer: Issuer| message(builder_for(issuer).build());
     let named = |name: &str| built(Issuer::opaque(name, "https://keys.example"));
     let document = "https://issuer.example/.well-known/openid-configuration";
     let list = "https://a.example,https://b.example";
@@ -67,18 +65,14 @@ fn parsed() -> Vec<Case> {
         ("discovery URL as opaque name", named(document), is_document),
         (
             "discovery URL as additional name",
-            built(Issuer::new(ISSUER.parse().unwrap()).add_alias(document)),
+            built(issuer_at(ISSUER).add_alias(document)),
             is_document,
         ),
         ("list of issuers", issuer(list), is_list),
         ("list with a space", issuer("https://a.example, https://b.example"), is_list),
         ("list of hosts", issuer("https://a.example,b.example"), is_list),
         ("list as opaque name", named("rke,https://b.example"), is_list),
-        (
-            "kubectl proxy",
-            built(Issuer::new(ISSUER.parse().unwrap()).with_jwks_uri(loopback)),
-            is_loopback,
-        ),
+        ("kubectl proxy", built(issuer_at(ISSUER).with_jwks_uri(loopback)), is_loopback),
         ("kubectl proxy with an opaque name", built(Issuer::opaque("rke", loopback)), is_loopback),
     ]
     .map(|(input, message, words)| Case { input, message, words, secrets: vec![] })
@@ -94,7 +88,7 @@ async fn fetch_without_a_proxy_mentions_none() {
     } else {
         format!("https://{}", dead.address())
     };
-    let error = error_of(Issuer::new(issuer.parse().unwrap()), PATIENT).await;
+    let error = error_of(issuer_at(issuer), PATIENT).await;
     println!("{error}");
     assert_eq!(error.contains("proxy"), is_child(), "{error}");
 }
@@ -168,7 +162,7 @@ async fn configured_proxies() -> Vec<Case> {
             ["through the proxy http://127.0.0.1:", "no answer within", "fetch_timeout(..)"],
         ),
     ] {
-        let issuer = Issuer::new("https://issuer.invalid".parse().unwrap());
+        let issuer = issuer_at("https://issuer.invalid");
         let proxy = format!("http://me:{PASSWORD}@{address}");
         let message = error_of(issuer.with_fetch_proxy(proxy), fetch_timeout).await;
         let secrets = vec![PASSWORD.to_owned(), BODY.to_owned()];
@@ -233,7 +227,7 @@ async fn certificates() -> Vec<Case> {
                 let _ = acceptor.accept(stream).await;
             }
         });
-        let issuer = || Issuer::new(url.parse().unwrap());
+        let issuer = || issuer_at(&url);
         for issuer in [
             issuer().with_root_certificates_pem(roots.clone()),
             issuer().with_additional_root_certificates_pem(roots.clone()),
@@ -256,19 +250,19 @@ async fn statuses() -> Vec<Case> {
     let mut cases = Vec::new();
     let issuer = TestIssuer::start();
     let below = TestIssuer::builder().path("/clusters/blue").start();
-    let with_token = || trusted(&issuer).with_fetch_bearer_token(TOKEN);
-    let path = trusted(&below).with_fetch_bearer_token(TOKEN);
+    let with_token = || issuer_for(&issuer).with_fetch_bearer_token(TOKEN);
+    let path = issuer_for(&below).with_fetch_bearer_token(TOKEN);
     for (input, issuer, server, status, words) in [
         (
             "401 without a token",
-            trusted(&issuer),
+            issuer_for(&issuer),
             &issuer,
             401,
             ["status 401", "no credentials were sent", "with_fetch_bearer_token_file(..)"],
         ),
         (
             "403 without a token",
-            trusted(&issuer),
+            issuer_for(&issuer),
             &issuer,
             403,
             ["status 403", "no credentials were sent", "system:service-account-issuer-discovery"],
@@ -304,7 +298,7 @@ async fn statuses() -> Vec<Case> {
     issuer.respond_with(Endpoint::Discovery, moved);
     cases.push(Case {
         input: "redirect",
-        message: error_of(trusted(&issuer), PATIENT).await,
+        message: error_of(issuer_for(&issuer), PATIENT).await,
         words: ["status 301", "a redirect to https://moved.example:8443;", "with_jwks_uri(..)"],
         secrets: secrets(),
     });
@@ -322,16 +316,11 @@ fn secrets() -> Vec<String> {
 }
 
 async fn in_cluster_without_discovery() -> String {
-    let folder = std::env::temp_dir().join(format!("kube-oidc-pod-{}", fastrand::u64(..)));
-    std::fs::create_dir_all(&folder).unwrap();
     let server = TestIssuer::builder().tls().start();
-    std::fs::write(folder.join("ca.crt"), server.ca_pem()).unwrap();
-    std::fs::write(folder.join("token"), TOKEN).unwrap();
+    let folder = TempFolder::with_service_account(server.ca_pem(), TOKEN);
     server.respond_with(Endpoint::Discovery, MockResponse::new(404, BODY));
-    let issuer = Issuer::in_cluster_at(server.base_url(), &folder).unwrap();
-    let message = error_of(issuer, PATIENT).await;
-    std::fs::remove_dir_all(&folder).unwrap();
-    message
+    let issuer = Issuer::in_cluster_at(server.base_url(), folder.path()).unwrap();
+    error_of(issuer, PATIENT).await
 }
 
 async fn slow_and_unreachable() -> Vec<Case> {
@@ -347,13 +336,13 @@ async fn slow_and_unreachable() -> Vec<Case> {
     vec![
         Case {
             input: "slow issuer",
-            message: error_of(trusted(&slow), IMPATIENT).await,
+            message: error_of(issuer_for(&slow), IMPATIENT).await,
             words: ["openid-configuration gave no answer", "within 500ms", "fetch_timeout(..)"],
             secrets: secrets(),
         },
         Case {
             input: "unreachable jwks_uri",
-            message: error_of(trusted(&elsewhere), PATIENT).await,
+            message: error_of(issuer_for(&elsewhere), PATIENT).await,
             words: ["the jwks_uri of the discovery document", "refused", "with_jwks_uri(..)"],
             secrets: secrets(),
         },
@@ -369,7 +358,7 @@ async fn skipped_keys() -> Case {
     keys.push(issuer.key_set()["keys"][0].clone());
     issuer
         .respond_with(Endpoint::Jwks, MockResponse::new(200, json!({ "keys": keys }).to_string()));
-    let verifier = Verifier::builder(trusted(&issuer)).audience("orders").build().unwrap();
+    let verifier = verifier_for(&issuer);
     verifier.refresh_keys().await.unwrap();
     Case {
         input: "key set with 255 unusable keys",

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use kube_oidc::{Issuer, Verifier};
+use kube_oidc::Issuer;
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
+use kube_oidc_tests::{builder_for, issuer_at, issuer_for, verifier_for};
 use serde_json::{Value, json};
 
 use super::{Case, chain};
@@ -23,7 +24,7 @@ pub(super) async fn cases() -> Vec<Case> {
 
 /// The reason for a failed fetch.
 async fn error_of(issuer: Issuer) -> String {
-    let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
+    let verifier = verifier_for(issuer);
     verifier.refresh_keys().await.unwrap_err();
     verifier.status().remove(0).last_error.unwrap().error
 }
@@ -100,12 +101,12 @@ async fn responses() -> Vec<Case> {
     ] {
         let issuer = TestIssuer::start();
         issuer.respond_with(endpoint, answer);
-        let message = error_of(Issuer::new(issuer.url().parse().unwrap())).await;
+        let message = error_of(issuer_for(&issuer)).await;
         cases.push(Case { input, message, words, secrets: vec![SECRET.to_owned()] });
     }
     let issuer = TestIssuer::start();
     let document = issuer.url().to_owned() + "/.well-known/openid-configuration";
-    let misplaced = Issuer::new(issuer.url().parse().unwrap()).with_jwks_uri(document);
+    let misplaced = issuer_for(&issuer).with_jwks_uri(document);
     cases.push(Case {
         input: "the URL of the discovery document as that of the keys",
         message: error_of(misplaced).await,
@@ -163,7 +164,7 @@ async fn files() -> Vec<Case> {
     ] {
         let path = folder.join(name);
         fs::write(&path, content).unwrap();
-        let issuer = Issuer::new("https://issuer.example".parse().unwrap());
+        let issuer = issuer_at("https://issuer.example");
         let message = error_of(issuer.with_key_set_file(path)).await;
         cases.push(Case { input, message, words, secrets: vec![SECRET.to_owned()] });
     }
@@ -224,8 +225,8 @@ fn numbers() -> Vec<Case> {
         ),
     ]
     .map(|(input, key_set, words)| {
-        let issuer = Issuer::new("https://issuer.example".parse().unwrap());
-        let built = Verifier::builder(issuer.with_key_set(key_set)).audience("orders").build();
+        let issuer = issuer_at("https://issuer.example");
+        let built = builder_for(issuer.with_key_set(key_set)).build();
         let message = chain(&built.unwrap_err());
         Case { input, message, words, secrets: vec![x.to_owned()] }
     })

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use kube_client::Config;
 use kube_oidc::{Issuer, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{Log, builder_for, issuer_for, verifier_for};
 use kube_oidc_token_review::KubeReviewer;
 
 use super::Case;
@@ -23,12 +23,8 @@ pub(super) async fn cases() -> Vec<Case> {
     ]
 }
 
-fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap())
-}
-
 fn build(issuer: Issuer) -> Verifier {
-    Verifier::builder(issuer).audience("orders").build().unwrap()
+    verifier_for(issuer)
 }
 
 async fn bad_root_certificate() -> Case {
@@ -36,7 +32,7 @@ async fn bad_root_certificate() -> Case {
     let issuer = TestIssuer::builder().tls().start();
     let file = std::env::temp_dir().join(format!("kube-oidc-roots-{}.pem", fastrand::u64(..)));
     std::fs::write(&file, [BAD_BLOCK, issuer.ca_pem()].concat()).unwrap();
-    let verifier = build(trusted(&issuer).with_root_certificates_file(&file));
+    let verifier = build(issuer_for(&issuer).with_root_certificates_file(&file));
     verifier.refresh_keys().await.unwrap();
     std::fs::remove_file(&file).unwrap();
     Case {
@@ -51,7 +47,7 @@ async fn changed_keys() -> Case {
     let log = Log::catch();
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
-    let builder = Verifier::builder(trusted(&issuer)).audience("orders");
+    let builder = builder_for(&issuer);
     let verifier = builder.clock(clock.clone()).build().unwrap();
     verifier.refresh_keys().await.unwrap();
     issuer.rotate();
@@ -73,7 +69,7 @@ async fn failed_review(input: &'static str, status: u16, cause: &'static str) ->
     issuer.respond_with(Endpoint::TokenReview, MockResponse::new(status, BODY));
     let reviewer = KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap()));
     let review = TokenReviewConfig::new(reviewer.unwrap());
-    let verifier = build(trusted(&issuer).with_token_review(review));
+    let verifier = build(issuer_for(&issuer).with_token_review(review));
     let token = issuer.token().audience("orders").mint();
     verifier.verify_with_review(&token).await.unwrap_err();
     Case {

@@ -1,9 +1,8 @@
 //! Requests to a protected service.
 
 use axum::{Router, body::Body, extract::Request, routing::get};
-use kube_oidc::{Issuer, Verifier};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::Log;
+use kube_oidc_tests::{Log, issuer_for, verifier_for};
 use tower::ServiceExt as _;
 use tower_kube_oidc::OidcAuthLayer;
 use tracing::Instrument as _;
@@ -13,8 +12,8 @@ use super::Case;
 pub(super) async fn cases() -> Vec<Case> {
     let log = Log::catch();
     let issuer = TestIssuer::start();
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted).audience("orders").build().unwrap();
+    let trusted = issuer_for(&issuer);
+    let verifier = verifier_for(trusted);
     let app = Router::new().route("/", get(async || "hello")).layer(OidcAuthLayer::from(verifier));
     let token = issuer.token().audience("orders").mint();
     let mut cases = Vec::new();

@@ -1,6 +1,7 @@
 //! Settings of verifiers. Those of the demo server are among its own tests.
 
-use kube_oidc::{BuildError, Issuer, Verifier};
+use kube_oidc::{BuildError, Issuer};
+use kube_oidc_tests::{builder_for, issuer_at};
 
 use super::{Case, chain};
 
@@ -8,7 +9,7 @@ const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
 const KEYS: &str = "https://api.example:6443/openid/v1/jwks";
 
 pub(super) fn cases() -> Vec<Case> {
-    let issuer = || Issuer::new(SHARED.parse().unwrap());
+    let issuer = || issuer_at(SHARED);
     let named = |name: &'static str| issuer().with_cluster(name);
     let case = |input, words, issuers: [Issuer; 2]| {
         let message = chain(&build(issuers));
@@ -39,11 +40,11 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "a cluster without a name",
             ["https://other.example", "name of its cluster", "with_cluster()"],
-            [named("blue"), Issuer::new("https://other.example".parse().unwrap())],
+            [named("blue"), issuer_at("https://other.example")],
         ),
     ]
 }
 
 fn build([one, other]: [Issuer; 2]) -> BuildError {
-    Verifier::builder(one).issuer(other).audience("orders").build().unwrap_err()
+    builder_for(one).issuer(other).build().unwrap_err()
 }

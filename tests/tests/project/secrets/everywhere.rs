@@ -13,15 +13,16 @@ use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use kube_oidc_testing::{Endpoint, MockResponse, TokenBuilder};
-use kube_oidc_tests::{GrpcServer, WhoAmI};
+use kube_oidc_tests::{
+    GrpcServer, WhoAmI, builder_for, fast_issuer, issuer_for, token_for, verifier_for,
+};
 use kube_oidc_token_review::KubeReviewer;
 use tonic::transport::{Endpoint as Channel, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
     AuthorizeLayer, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReviewLayer,
-    ServiceAccountTokenLayer, Verified, Verifier, VerifierBuilder, in_namespace,
-    token_review::TokenReviewConfig,
+    ServiceAccountTokenLayer, Verified, in_namespace, token_review::TokenReviewConfig,
 };
 
 use super::*;
@@ -29,15 +30,12 @@ use super::*;
 /// What is seen of tokens: the log from now on, and whatever else is told.
 struct Seen {
     log: Log,
-    before: usize,
     told: Vec<String>,
 }
 
 impl Seen {
     fn new() -> Self {
-        let log = Log::catch();
-        let before = log.text().len();
-        Self { log, before, told: Vec::new() }
+        Self { log: Log::catch(), told: Vec::new() }
     }
 
     fn tell(&mut self, text: impl Into<String>) {
@@ -57,7 +55,7 @@ impl Seen {
     }
 
     fn log(&self) -> String {
-        self.log.text().split_off(self.before)
+        self.log.text()
     }
 
     /// All of it, and it has these words: so it was looked for where it could be.
@@ -97,21 +95,17 @@ fn catch_panics() {
 const ON_PURPOSE: &str = WhoAmI::PANICS;
 
 fn start_issuer() -> TestIssuer {
-    let issuer = TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start();
+    let issuer = fast_issuer();
     issuer.delete_pod("deleted");
     issuer
 }
 
 fn minted(issuer: &TestIssuer) -> TokenBuilder {
-    issuer.token().audience("orders").service_account("payments", "checkout").pod("checkout-7d9f")
+    token_for(issuer).pod("checkout-7d9f")
 }
 
 fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap()).with_cluster("blue")
-}
-
-fn builder(issuer: impl Into<Issuer>) -> VerifierBuilder {
-    Verifier::builder(issuer).audience("orders")
+    issuer_for(issuer).with_cluster("blue")
 }
 
 /// Asks the API server of the issuer's cluster.
@@ -155,12 +149,12 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
     let hidden = Hidden::of(&tokens);
     let reviewed = TokenReviewConfig::new(reviewer(&issuer));
     let kinds = [
-        builder(trusted(&issuer)),
-        builder(trusted(&issuer)).token_cache(0),
-        builder(trusted(&issuer)).token_cache_digests(),
-        builder(trusted(&issuer)).require_single_audience().reject_past_warn_after(),
-        builder(trusted(&issuer).with_token_review(reviewed)).require_token_review(),
-        builder(trusted(&issuer).with_key_set(issuer.key_set().to_string())),
+        builder_for(trusted(&issuer)),
+        builder_for(trusted(&issuer)).token_cache(0),
+        builder_for(trusted(&issuer)).token_cache_digests(),
+        builder_for(trusted(&issuer)).require_single_audience().reject_past_warn_after(),
+        builder_for(trusted(&issuer).with_token_review(reviewed)).require_token_review(),
+        builder_for(trusted(&issuer).with_key_set(issuer.key_set().to_string())),
     ];
     for kind in kinds {
         let verifier = kind.clone().build().unwrap();
@@ -250,7 +244,7 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
     let issuer = start_issuer();
     let tokens = of_every_kind(&issuer);
     let mut hidden = Hidden::of(&tokens);
-    let verifier = |issuer| builder(issuer).build().unwrap();
+    let verifier = |issuer: Issuer| verifier_for(issuer);
     let reviewed = || trusted(&issuer).with_token_review(TokenReviewConfig::new(reviewer(&issuer)));
     let named = HeaderName::from_static("x-workload-token");
     let plain = [
@@ -260,7 +254,7 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
         OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header(),
         OidcAuthLayer::from(verifier(reviewed())).end_streams_at_expiry().open_path("/panics"),
         OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header().optional(),
-        OidcAuthLayer::from(builder(reviewed()).require_token_review().build().unwrap()),
+        OidcAuthLayer::from(builder_for(reviewed()).require_token_review().build().unwrap()),
     ];
     let elsewhere = OidcAuthLayer::from(verifier(reviewed())).token_header(named.clone());
     let elsewhere = [elsewhere.clone(), elsewhere.dangerous_report_only()];
@@ -360,7 +354,7 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
                     .with_fetch_bearer_token_file(&file)
                     .with_fetch_header("x-also", &credential)
                     .with_token_review(review);
-                let builder = builder(issuer_of.clone()).require_token_review();
+                let builder = builder_for(issuer_of.clone()).require_token_review();
                 let verifier = builder.clone().build().unwrap();
                 seen.show(&(issuer_of, builder));
                 for _ in 0..2 {
@@ -401,7 +395,7 @@ async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
     let file = std::env::temp_dir().join(format!("kube-oidc-call-{}", fastrand::u64(..)));
     let tokens = of_every_kind(&issuer);
     let hidden = Hidden::of(&tokens);
-    let verifier = builder(trusted(&issuer)).build().unwrap();
+    let verifier = verifier_for(trusted(&issuer));
     let callee = HttpServer::start(routes(OidcAuthLayer::from(verifier.clone()))).await;
     let protection = OidcAuthLayer::from(verifier).end_streams_at_expiry().build().unwrap();
     let grpc = GrpcServer::start(|incoming| {

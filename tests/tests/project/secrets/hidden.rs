@@ -4,12 +4,12 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
-use kube_oidc_tests::Hidden;
+use kube_oidc_tests::{Hidden, token_for};
 
 #[test]
 fn every_form_of_a_token_is_found() {
     let issuer = kube_oidc_testing::TestIssuer::start();
-    let token = issuer.token().audience("orders").service_account("payments", "checkout").mint();
+    let token = token_for(&issuer).mint();
     let hidden = Hidden::of([&token]);
     let parts: Vec<&str> = token.split('.').collect();
     let decoded: Vec<Vec<u8>> =

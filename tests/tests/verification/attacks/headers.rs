@@ -4,11 +4,12 @@ use std::{net::TcpListener, time::Duration};
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kube_oidc::{Issuer, Reason, Verifier};
+use kube_oidc::Reason;
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{
-    Forge, Judge as _,
+    Forge, Judge as _, builder_for,
     forge::{encode, signed},
+    issuer_for,
 };
 use serde_json::{Value, json};
 
@@ -171,9 +172,8 @@ impl rcgen::SigningKey for Certified<'_> {
 #[tokio::test]
 async fn a_token_does_not_choose_what_is_fetched() {
     let (issuer, evil) = (TestIssuer::start(), TestIssuer::start());
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
-    let verifier = Verifier::builder(trusted)
-        .audience("orders")
+    let trusted = issuer_for(&issuer);
+    let verifier = builder_for(trusted)
         // each unknown kid is worth a fetch
         .dangerous_no_unknown_kid_cooldown()
         .build()

@@ -26,9 +26,9 @@ use std::{
     time::SystemTime,
 };
 
-use kube_oidc::{Claims, Issuer, Reason, Verifier, VerifierBuilder};
+use kube_oidc::{Claims, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
-use kube_oidc_tests::{Forge, Judge as _, OracleCase};
+use kube_oidc_tests::{Forge, Judge as _, OracleCase, builder_for, fast_issuer, issuer_at};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example/id/7";
@@ -67,8 +67,7 @@ fn stranger(algorithm: SigningAlgorithm) -> &'static SigningKey {
 }
 
 /// Only mints; nobody asks it for keys.
-static MINT: LazyLock<TestIssuer> =
-    LazyLock::new(|| TestIssuer::builder().algorithm(SigningAlgorithm::Es256).start());
+static MINT: LazyLock<TestIssuer> = LazyLock::new(fast_issuer);
 
 /// An ordinary token by this key.
 fn token_by(key: &SigningKey) -> TokenBuilder {
@@ -109,9 +108,8 @@ impl Lock {
         keys: &[Value],
         set: impl FnOnce(VerifierBuilder) -> VerifierBuilder,
     ) -> Self {
-        let issuer =
-            Issuer::new(ISSUER.parse().unwrap()).with_key_set(json!({ "keys": keys }).to_string());
-        let verifier = set(Verifier::builder(issuer).audience("orders")).build().unwrap();
+        let issuer = issuer_at(ISSUER).with_key_set(json!({ "keys": keys }).to_string());
+        let verifier = set(builder_for(issuer)).build().unwrap();
         Self { verifier, key: key.clone(), key_set: None }
     }
 

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use axum::{Router, routing::any};
 use kube_client::Config;
-use kube_oidc::{Callers, Issuer, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
+use kube_oidc::{Callers, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
-use kube_oidc_tests::HttpServer;
+use kube_oidc_tests::{HttpServer, builder_for, issuer_for, token_for};
 use kube_oidc_token_review::KubeReviewer;
 use reqwest::{Client, Method};
 use tokio::sync::{Mutex, MutexGuard};
@@ -23,7 +23,7 @@ pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     turn
 }
 
-pub(crate) struct World {
+pub(crate) struct Deployment {
     server: HttpServer,
     pub(crate) client: Client,
     pub(crate) verifier: Verifier,
@@ -36,7 +36,7 @@ pub(crate) struct World {
 /// The operator's name for the cluster.
 pub(crate) const CLUSTER: &str = "blue";
 
-impl World {
+impl Deployment {
     pub(crate) async fn new() -> Self {
         let turn = turn().await;
         Self { _turn: Some(turn), ..Self::without_recorder().await }
@@ -48,19 +48,16 @@ impl World {
         let api_server =
             KubeReviewer::from_config(Config::new(issuer.base_url().parse().unwrap())).unwrap();
         let review = TokenReviewConfig::new(api_server).timeout(Duration::from_secs(30));
-        let trusted = Issuer::new(issuer.url().parse().unwrap()).with_cluster(CLUSTER);
-        let verifier = Verifier::builder(trusted.with_token_review(review))
-            .audience("orders")
-            .clock(clock.clone())
-            .build()
-            .unwrap();
+        let trusted = issuer_for(&issuer).with_cluster(CLUSTER);
+        let verifier =
+            builder_for(trusted.with_token_review(review)).clock(clock.clone()).build().unwrap();
         let server = HttpServer::start(service(&verifier)).await;
         Self { server, client: Client::new(), verifier, issuer, clock, _turn: None }
     }
 
     /// A token that every layer lets through.
     pub(crate) fn good(&self) -> TokenBuilder {
-        self.issuer.token().audience("orders").service_account("payments", "checkout")
+        token_for(&self.issuer)
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
