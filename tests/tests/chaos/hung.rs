@@ -17,7 +17,7 @@ use kube_oidc_tests::HungFile;
 use serde_json::json;
 use tokio::time;
 
-use crate::{MILLI, token, traffic::seconds, world::World};
+use crate::{MILLI, run::Run, token, traffic::seconds};
 
 const ISSUER: &str = "https://mounted.test";
 
@@ -75,7 +75,7 @@ impl MountedKeys {
     }
 }
 
-impl World {
+impl Run {
     /// Callers with tokens of the mounted keys, and of keys that the file may get.
     pub(crate) async fn client_of_mounted_keys(self: Arc<Self>, seed: u64) {
         let (mounted, mut rng) = (&self.mounted, Rng::with_seed(seed));

@@ -13,13 +13,13 @@ mod hung;
 mod names;
 mod place;
 mod reviews;
+mod run;
 mod site;
 mod token;
 mod told;
 mod traffic;
 mod trouble;
 mod visit;
-mod world;
 
 use std::{
     sync::{
@@ -32,13 +32,14 @@ use std::{
 use fastrand::Rng;
 use kube_oidc::{Verifier, clock::ManualClock};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
+use kube_oidc_tests::TempFolder;
 use tokio::{task::JoinHandle, time};
 
 use self::{
     hung::MountedKeys,
     reviews::Reviews,
+    run::{COOLDOWN, Run, Tally},
     site::Site,
-    world::{COOLDOWN, Folder, Tally, World},
 };
 
 const CLIENTS: usize = 8;
@@ -90,13 +91,13 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
     let mut rng = Rng::with_seed(seed);
 
     let clock = ManualClock::at(SystemTime::now());
-    let folder = Folder::new();
+    let folder = TempFolder::with_service_account("", "");
     let new_site = |index| Site::new(index, &clock, folder.path());
     let sites: Vec<_> = (0..ALGORITHMS.len()).map(new_site).collect();
     let mounted = MountedKeys::new(folder.path());
     let strangers = ALGORITHMS[..3].iter().copied().map(SigningKey::generate).collect();
     let verifier = verifier_of(&sites, &mounted, &clock);
-    let world = Arc::new(World {
+    let run = Arc::new(Run {
         sites,
         mounted,
         strangers,
@@ -111,10 +112,10 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
         _folder: folder,
     });
     let mut tasks: Vec<_> =
-        (0..CLIENTS).map(|_| tokio::spawn(Arc::clone(&world).client(rng.u64(..)))).collect();
-    tasks.push(tokio::spawn(Arc::clone(&world).operator(rng.u64(..))));
-    tasks.push(tokio::spawn(Arc::clone(&world).client_of_mounted_keys(rng.u64(..))));
-    for reviews in Reviews::both([&world.disturbances, &world.duties], &world.stop) {
+        (0..CLIENTS).map(|_| tokio::spawn(Arc::clone(&run).client(rng.u64(..)))).collect();
+    tasks.push(tokio::spawn(Arc::clone(&run).operator(rng.u64(..))));
+    tasks.push(tokio::spawn(Arc::clone(&run).client_of_mounted_keys(rng.u64(..))));
+    for reviews in Reviews::both([&run.disturbances, &run.duties], &run.stop) {
         tasks.extend(reviews.start(&mut rng));
     }
 
@@ -123,24 +124,24 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
     while began.elapsed().as_secs() < lasts && !tasks.iter().any(JoinHandle::is_finished) {
         time::sleep(5 * MILLI).await;
         let now = Instant::now();
-        world.clock.advance(now - ticked);
+        run.clock.advance(now - ticked);
         ticked = now;
         if rng.bool() {
-            world.disturb(turn, &mut rng);
+            run.disturb(turn, &mut rng);
             turn += 1;
         }
-        for site in &world.sites {
+        for site in &run.sites {
             let fault = site.state().fault.take();
             assert_eq!(fault, None, "of {}", site.name);
         }
     }
-    world.stop.store(true, Ordering::SeqCst);
+    run.stop.store(true, Ordering::SeqCst);
     for task in tasks {
         task.await.unwrap();
     }
 
-    let World { verdicts, refusals, disturbances, duties, .. } = &*world;
-    let requests: Vec<_> = world.requests(began.elapsed()).collect();
+    let Run { verdicts, refusals, disturbances, duties, .. } = &*run;
+    let requests: Vec<_> = run.requests(began.elapsed()).collect();
     let of_most: Vec<_> = requests.iter().map(|(_, got, most)| format!("{got}/{most}")).collect();
     println!(
         "chaos: {} verdicts {:?} of which {:?}, refused for {:?}, {} disturbances {:?}, {of_most:?} \
@@ -156,6 +157,6 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
         assert!(requests <= most, "{} got {requests} requests, {most} are the most", site.name);
     }
     if lasts >= USUALLY {
-        world.check_that_all_happened(lasts);
+        run.check_that_all_happened(lasts);
     }
 }

@@ -22,9 +22,9 @@ use tokio::time;
 
 use crate::{
     MILLI,
+    run::Tally,
     token::{self, UID, USER},
     traffic::seconds,
-    world::Tally,
 };
 
 const ISSUER: &str = "https://reviewed.test";

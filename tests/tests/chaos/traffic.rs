@@ -17,9 +17,9 @@ use tokio::time;
 use crate::{
     LEEWAY, MILLI,
     names::Standing,
+    run::Run,
     site::{Site, SiteState},
     token,
-    world::World,
 };
 
 type Verdict = Result<Verified, VerifyError>;
@@ -51,7 +51,7 @@ struct View {
     is_former: bool,
 }
 
-impl World {
+impl Run {
     fn view(&self, state: &SiteState, sent: &Sent) -> View {
         let (kid, clock) = (&sent.kid, &self.clock);
         View {

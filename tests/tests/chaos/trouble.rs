@@ -12,11 +12,11 @@ use tokio::time;
 
 use crate::{
     MILLI,
+    run::Run,
     site::{Mood, RSA_KEYS, Site, SiteState},
-    world::World,
 };
 
-impl World {
+impl Run {
     /// An operator who has all keys fetched now and then.
     pub(crate) async fn operator(self: Arc<Self>, seed: u64) {
         let mut rng = Rng::with_seed(seed);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,6 +12,7 @@ use std::{
 use fastrand::Rng;
 use kube_oidc::{Reason, Verifier, clock::ManualClock};
 use kube_oidc_testing::SigningKey;
+use kube_oidc_tests::TempFolder;
 
 use crate::{hung::MountedKeys, place::Place, site::Site};
 
@@ -39,7 +39,7 @@ impl Tally {
     }
 }
 
-pub(crate) struct World {
+pub(crate) struct Run {
     pub(crate) sites: Vec<Arc<Site>>,
     pub(crate) mounted: MountedKeys,
     /// Keys of no site, one of each algorithm.
@@ -54,35 +54,11 @@ pub(crate) struct World {
     /// What had to be said.
     pub(crate) duties: Arc<Tally>,
     pub(crate) stop: Arc<AtomicBool>,
-    /// Removed with the world.
-    pub(crate) _folder: Folder,
+    /// Removed with the run.
+    pub(crate) _folder: TempFolder,
 }
 
-/// A folder with the files of a pod.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("kube-oidc-chaos-{}", fastrand::u64(..)));
-        std::fs::create_dir(&path).unwrap();
-        for file in ["ca.crt", "token"] {
-            std::fs::write(path.join(file), "").unwrap();
-        }
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-impl World {
+impl Run {
     pub(crate) fn site(&self, rng: &mut Rng) -> &Arc<Site> {
         &self.sites[rng.usize(..self.sites.len())]
     }
