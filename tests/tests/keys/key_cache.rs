@@ -115,7 +115,8 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
         Ok(Response::new(Body::empty()))
     }
     let issuer = TestIssuer::start();
-    let verifier = builder_for(&issuer).fetch_timeout(Duration::from_secs(5)).build().unwrap();
+    let patience = Duration::from_secs(5);
+    let verifier = builder_for(&issuer).fetch_timeout(patience).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(OidcAuthLayer::from(verifier))
         .concurrency_limit(64)
@@ -135,6 +136,7 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
         .collect();
     issuer.respond_with(Endpoint::Jwks, MockResponse::hang());
 
+    let start = std::time::Instant::now();
     let mut flood = JoinSet::new();
     for (index, junk) in junk.iter().enumerate() {
         flood.spawn(ask(junk));
@@ -145,7 +147,9 @@ async fn a_flood_beside_an_issuer_that_hangs_is_not_felt_behind_an_inner_limit()
     for response in flood.join_all().await {
         assert_eq!(response.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
-    assert!(issuer.key_fetches() <= 3, "the first, and two at the most: {}", issuer.key_fetches());
+    // the first fetch succeeded, and each of the others hung for as long as `patience`
+    let most = 2 + usize::try_from(start.elapsed().as_secs() / patience.as_secs()).unwrap();
+    assert!(issuer.key_fetches() <= most, "{} of at most {most}", issuer.key_fetches());
 }
 
 #[tokio::test(flavor = "multi_thread")]
