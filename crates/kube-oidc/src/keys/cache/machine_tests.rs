@@ -1,5 +1,6 @@
 //! The rules of the key cache, one by one.
 
+#[cfg(test)]
 mod model;
 
 use std::time::Duration;
