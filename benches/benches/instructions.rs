@@ -1,47 +1,62 @@
-//! Instructions of one verification, counted by callgrind: a figure that does not wobble.
+//! Instructions of one verification, and of one request through a router, counted by callgrind.
 //!
-//! It needs valgrind and the runner of the same version: `cargo install gungraun-runner`.
+//! This needs valgrind and the runner of the same version: `cargo install gungraun-runner`.
 
 #![allow(missing_docs)]
 
-use std::hint::black_box;
+use std::{fs, hint::black_box};
 
+use axum::{Router, body::Body};
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use kube_oidc::{Verified, Verifier};
-use kube_oidc_benches::inputs::{RawCheck, pod_token, verifier, verify};
-use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
+use http::{Request, Response};
+use kube_oidc::{Issuer, Verified, Verifier};
+use kube_oidc_benches::{
+    inputs::{AUDIENCE, RawCheck, verify},
+    layers::{ask, bearer, guarded, plain, request},
+};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
-/// A verifier with keys, and a token that it has seen.
-fn prepared(token_cache: usize) -> (Verifier, String) {
-    let issuer = TestIssuer::start();
-    let token = pod_token(&issuer).mint();
+const ISSUER: &str = "https://oidc.example";
+/// A token of a pod that expires in 2100, and its key: generated ones would change the counts.
+const TOKEN: &str = include_str!("../fixtures/pod-token.jwt");
+const KEY_SET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/key-set.json");
+
+fn token() -> String {
+    TOKEN.trim_end().to_owned()
+}
+
+/// A token with another signature.
+fn forged_token() -> String {
+    let token = token();
+    format!("{}AAAA", &token[..token.len() - 4])
+}
+
+/// A verifier that has read its keys and the token, in a runtime.
+fn prepared_for(token: String, token_cache: usize) -> (Runtime, Verifier, String) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let verifier = runtime.block_on(verifier(&issuer, token_cache));
-    verify(&verifier, &token);
+    let issuer = Issuer::new(ISSUER.parse().expect("a URL")).with_key_set_file(KEY_SET);
+    let verifier = runtime.block_on(async {
+        let builder = Verifier::builder(issuer).audience(AUDIENCE).token_cache(token_cache);
+        let verifier = builder.build().expect("good settings");
+        verifier.ready().await;
+        // a forged token is rejected
+        let _ = verifier.verify(&token).await;
+        verifier
+    });
+    (runtime, verifier, token)
+}
+
+fn prepared(token_cache: usize) -> (Verifier, String) {
+    let (_, verifier, token) = prepared_for(token(), token_cache);
     (verifier, token)
 }
 
-/// The same, and a token that another key signed in the name of a known one, in a runtime. It was
-/// seen, so that no fetch of keys may start for it.
-fn prepared_forged() -> (Runtime, Verifier, String) {
-    let issuer = TestIssuer::start();
-    let forged =
-        pod_token(&issuer).forged_by(&SigningKey::generate(SigningAlgorithm::Rs256)).mint();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let verifier = runtime.block_on(async {
-        let verifier = verifier(&issuer, 0).await;
-        verifier.verify(&forged).await.expect_err("a forged token");
-        verifier
-    });
-    (runtime, verifier, forged)
-}
-
 fn prepared_raw() -> RawCheck {
-    let issuer = TestIssuer::start();
-    let raw = RawCheck::of(&pod_token(&issuer).mint(), &issuer.signing_key());
+    let set: Value =
+        serde_json::from_slice(&fs::read(KEY_SET).expect("a file")).expect("a key set");
+    let raw = RawCheck::rs256(&token(), &set["keys"][0]);
     raw.check();
     raw
 }
@@ -68,7 +83,7 @@ fn warm((verifier, token): (Verifier, String)) -> (Verifier, Verified) {
 }
 
 #[library_benchmark]
-#[bench::rs256(prepared_forged())]
+#[bench::rs256(prepared_for(forged_token(), 0))]
 fn forged((runtime, verifier, token): (Runtime, Verifier, String)) -> (Runtime, Verifier) {
     let verdict = {
         let _guard = runtime.enter();
@@ -78,8 +93,35 @@ fn forged((runtime, verifier, token): (Runtime, Verifier, String)) -> (Runtime, 
     (runtime, verifier)
 }
 
+/// A router and a request for it. The router has answered the same request twice.
+fn prepared_router(
+    router: impl FnOnce(Verifier) -> Router,
+    token_cache: usize,
+) -> (Router, Request<Body>) {
+    let (verifier, token) = prepared(token_cache);
+    let router = router(verifier);
+    let token = bearer(&token);
+    for _ in 0..2 {
+        ask(&router, request::<Body>(&token));
+    }
+    (router, request(&token))
+}
+
+#[library_benchmark]
+#[bench::alone(prepared_router(|_| plain(), 0))]
+#[bench::cached_token(prepared_router(guarded, 1_000))]
+#[bench::uncached_token(prepared_router(guarded, 0))]
+fn respond((router, request): (Router, Request<Body>)) -> (Router, Response<Body>) {
+    let response = ask(black_box(&router), black_box(request));
+    (router, response)
+}
+
 library_benchmark_group!(
-    name = instructions;
+    name = verification;
     benchmarks = signature_alone, cold, warm, forged
 );
-main!(library_benchmark_groups = instructions);
+library_benchmark_group!(
+    name = router;
+    benchmarks = respond
+);
+main!(library_benchmark_groups = verification, router);

@@ -53,9 +53,18 @@ pub struct RawCheck {
 impl RawCheck {
     /// The check of a token's signature.
     pub fn of(token: &str, key: &SigningKey) -> Self {
+        Self::by(token, prepared(key))
+    }
+
+    /// The check of a token's RS256 signature by a JWK.
+    pub fn rs256(token: &str, jwk: &Value) -> Self {
+        Self::by(token, rsa(jwk))
+    }
+
+    fn by(token: &str, key: ParsedPublicKey) -> Self {
         let (message, signature) = token.rsplit_once('.').expect("a token");
         Self {
-            key: prepared(key),
+            key,
             message: message.as_bytes().to_vec(),
             signature: URL_SAFE_NO_PAD.decode(signature).expect("base64url"),
         }
@@ -69,20 +78,19 @@ impl RawCheck {
 
 fn prepared(key: &SigningKey) -> ParsedPublicKey {
     let algorithm: &'static dyn VerificationAlgorithm = match key.algorithm().name() {
-        "RS256" => {
-            let jwk = key.jwk();
-            let (n, e) = (bytes(&jwk["n"]), bytes(&jwk["e"]));
-            let components = RsaPublicKeyComponents { n: &n, e: &e };
-            return components
-                .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
-                .expect("a good key");
-        }
+        "RS256" => return rsa(&key.jwk()),
         "ES256" => &ECDSA_P256_SHA256_FIXED,
         "ES384" => &ECDSA_P384_SHA384_FIXED,
         "EdDSA" => &ED25519,
         other => panic!("no raw check for {other}"),
     };
     ParsedPublicKey::new(algorithm, key.public_bytes()).expect("a good key")
+}
+
+fn rsa(jwk: &Value) -> ParsedPublicKey {
+    let (n, e) = (bytes(&jwk["n"]), bytes(&jwk["e"]));
+    let components = RsaPublicKeyComponents { n: &n, e: &e };
+    components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).expect("a good key")
 }
 
 /// A number of a JWK.
