@@ -16,7 +16,7 @@ use http::{
 use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_kube_oidc::{
-    AuthorizeLayer, OidcAuthLayer, Passed, Rejection, ResponseFormat, Verified, Verifier,
+    AuthorizeLayer, OidcAuthLayer, Passed, Policy, Rejection, ResponseFormat, Verified, Verifier,
     in_namespace,
 };
 
@@ -169,9 +169,10 @@ impl Told<'_> {
         });
         let layer = self.layer(verifier);
         if self.has("policy") {
-            let allow = AuthorizeLayer::only(in_namespace(ACCOUNT.0).service_account(ACCOUNT.1));
+            let rule = in_namespace(ACCOUNT.0).service_account(ACCOUNT.1);
+            let allow = AuthorizeLayer::builder(Policy::new(rule).expect("a policy"));
             let allow = if self.has("and-open") { allow.and_open_paths() } else { allow };
-            ask(layer.layer(allow.build().expect("a policy").layer(service)), request)
+            ask(layer.layer(allow.build().expect("a layer").layer(service)), request)
         } else {
             ask(layer.layer(service), request)
         }

@@ -43,7 +43,7 @@
 //! | whom do I trust? | [`IssuerUrl`], [`Issuer`] |
 //! | check a token | [`Verifier`], [`VerifierBuilder`] |
 //! | who is calling? | [`Verified`], [`ServiceAccountClaims`], [`RegisteredClaims`] |
-//! | who may call? | [`Policy`], [`Callers`] |
+//! | who may call? | [`Policy`], [`Rule`], [`Callers`] |
 //! | who would the API server say it is? | [`UserInfo`] |
 //! | why not? | [`Verifier::explain`], [`VerifyError`], [`InvalidToken`], [`Reason`] |
 //! | where do keys come from? | [`source`] |
@@ -96,7 +96,7 @@ pub use self::{
     issuer_name::{IssuerUrl, IssuerUrlError},
     keys::source,
     observe::status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},
-    policy::{Callers, Denied, Policy, PolicyError, in_any_cluster, in_namespace},
+    policy::{Callers, Denied, Policy, PolicyError, Rule, in_any_cluster, in_namespace},
     verified::{UserInfo, Verified},
     verifier::{
         API_SERVER_AUDIENCES, Readiness, ReadinessError, Verifier, VerifierBuilder,

@@ -50,7 +50,7 @@
 //! # Who may do what
 //!
 //! [`AuthorizeLayer`] is a layer for a route, a router or a gRPC service, further in than the
-//! `OidcAuthLayer`; [`Policy`] and [`Callers`] say whom it allows. Where the layer is told that
+//! `OidcAuthLayer`; a [`Rule`] of [`Callers`] describes whom it allows. Where the layer is told that
 //! credentials are [optional](OidcAuthLayer::optional), that a path
 //! [is open](OidcAuthLayer::open_path), or that it
 //! [only reports](OidcAuthLayer::dangerous_report_only), requests pass that have no caller, with a
@@ -110,6 +110,8 @@ mod health;
 mod metrics;
 mod require_token_review;
 mod response;
+#[cfg(test)]
+mod testing;
 
 pub use kube_oidc::{self, *};
 
@@ -121,7 +123,9 @@ pub use self::caller::{Caller, CallerRejection};
 pub use self::health::report_health;
 pub use self::{
     auth::{LayerError, OidcAuth, OidcAuthLayer, Outcome, ResponseFuture},
-    authorize::{Authorize, AuthorizeError, AuthorizeFuture, AuthorizeLayer},
+    authorize::{
+        Authorize, AuthorizeFuture, AuthorizeLayer, AuthorizeLayerBuilder, AuthorizeLayerError,
+    },
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,

@@ -22,8 +22,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use tower_kube_oidc::{
-    AuthorizeError, AuthorizeLayer, IssuerUrl, IssuerUrlError, LayerError, OidcAuthLayer,
-    in_namespace,
+    AuthorizeLayer, IssuerUrl, IssuerUrlError, LayerError, OidcAuthLayer, PolicyError, in_namespace,
 };
 
 use self::{client::CallError, generated::orders_server::OrdersServer, service::OrderBook};
@@ -55,7 +54,7 @@ enum Failure {
     #[error("the layer cannot be used")]
     Layer(#[from] LayerError),
     #[error("the policy cannot be used")]
-    Policy(#[from] AuthorizeError),
+    Policy(#[from] PolicyError),
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] std::io::Error),
     #[error("cannot serve")]
@@ -107,8 +106,7 @@ async fn run(args: &Args) -> Result<(), Failure> {
 /// that may.
 async fn serve(incoming: TcpIncoming, issuer: IssuerUrl) -> Result<(), Failure> {
     let authenticated = OidcAuthLayer::new(issuer).audience(AUDIENCE).build()?;
-    let policy =
-        AuthorizeLayer::only(in_namespace("payments").service_account("checkout")).build()?;
+    let policy = AuthorizeLayer::only(in_namespace("payments").service_account("checkout"))?;
     let orders = policy.named_layer(OrdersServer::new(OrderBook::new()));
     let server = Server::builder().layer(authenticated).add_service(orders);
     Ok(server.serve_with_incoming(incoming).await?)

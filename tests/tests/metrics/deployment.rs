@@ -82,7 +82,7 @@ impl Deployment {
 fn service(verifier: &Verifier) -> Router {
     let layer = || OidcAuthLayer::from(verifier.clone());
     let payments = Callers::cluster(CLUSTER).namespace("payments");
-    let policy = || AuthorizeLayer::only(payments.clone()).build().unwrap();
+    let policy = || AuthorizeLayer::only(payments.clone()).unwrap();
     let ok = || any(|| async { "ok" });
     Router::new()
         .route("/open", ok())

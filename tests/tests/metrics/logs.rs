@@ -174,7 +174,7 @@ fn every_event_and_span_is_on_the_page_with_its_level_and_fields() {
         ("| debug | `explained` | `explanation` |", ""),
         ("| debug | `explained`", "| info | `explained`"),
         ("`explanation`", "`explained`"),
-        ("`error`, `policy`", "`error`"),
+        ("`kid` | once for each key", "`key` | once for each key"),
         ("`issuer`, `cluster`, `outcome` | one fetch", "`issuer`, `cluster` | one fetch"),
         ("at debug without credentials", "without credentials"),
     ] {
@@ -183,9 +183,12 @@ fn every_event_and_span_is_on_the_page_with_its_level_and_fields() {
         assert_ne!(problems(&wrong, &said_now), [""; 0], "{from}");
     }
     for (from, to) in [
-        ("\"a policy has a slip in it\"", "\"a policy is wrong\""),
-        ("policy = %self.0.policy, \"a policy", "rule = %self.0.policy, \"a policy"),
-        ("tracing::error!(%error, policy", "tracing::warn!(%error, policy"),
+        ("\"the issuer lists a removed key again\"", "\"a removed key is back\""),
+        ("kid, \"the issuer lists", "key, \"the issuer lists"),
+        (
+            "tracing::warn!(issuer, cluster, kid, \"the",
+            "tracing::info!(issuer, cluster, kid, \"the",
+        ),
     ] {
         let wrong = code.replacen(from, to, 1);
         assert_ne!(wrong, code, "{from}");

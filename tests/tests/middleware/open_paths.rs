@@ -22,7 +22,8 @@ use tokio::{
 };
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
-    AuthorizeLayer, Caller, LayerError, OidcAuthLayer, Passed, RequestHead, Verified, in_namespace,
+    AuthorizeLayer, Caller, LayerError, OidcAuthLayer, Passed, Policy, RequestHead, Verified,
+    in_namespace,
 };
 
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
@@ -632,7 +633,11 @@ async fn a_setting_that_is_wrong_elsewhere_closes_the_open_path_too() {
 #[tokio::test]
 async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     let issuer = fast_issuer();
-    let only_payments = || AuthorizeLayer::only(in_namespace("payments")).realm("a policy");
+    let builder = || {
+        let policy = Policy::new(in_namespace("payments")).unwrap();
+        AuthorizeLayer::builder(policy).realm("a policy")
+    };
+    let only_payments = || builder().build().unwrap();
     let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
         Router::new()
             .route("/healthz", get(|caller| say("healthz", caller)))
@@ -662,7 +667,7 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     assert_eq!(ask(app(only_payments(), open()), "/healthz", Some(&good)).await.0, 401);
     assert_eq!(ask(app(only_payments(), open()), "/admin", Some(&good)).await.0, 200);
 
-    let and_open = || only_payments().and_open_paths();
+    let and_open = || builder().and_open_paths().build().unwrap();
     let (status, _, body) = ask(app(and_open(), open()), "/healthz", None).await;
     assert_eq!((status, body.as_str()), (200, "healthz for nobody"));
     let (status, _, body) = ask(app(and_open(), open()), "/healthz", Some(&other)).await;

@@ -4,11 +4,11 @@ use std::{error::Error, fmt::Debug};
 
 use kube_oidc::{
     Algorithm, BuildError, Callers, Denied, InvalidToken, Issuer, IssuerStatus, IssuerUrl,
-    KeysUnavailable, Policy, PolicyError, Readiness, ReadinessError, ServiceAccountClaims,
+    KeysUnavailable, Policy, PolicyError, Readiness, ReadinessError, Rule, ServiceAccountClaims,
     UserInfo, Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
 };
 use tower_kube_oidc::{
-    AuthorizeError, AuthorizeLayer, CallError, Caller, CallerRejection, LayerError, OidcAuth,
+    AuthorizeLayer, AuthorizeLayerError, CallError, Caller, CallerRejection, LayerError, OidcAuth,
     OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
     ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenExpired, TokenFileError,
 };
@@ -28,6 +28,7 @@ fn values_can_be_cloned_sent_shared_and_printed() {
     value::<IssuerStatus>();
     value::<Algorithm>();
     value::<Policy>();
+    value::<Rule>();
     value::<Callers>();
     value::<Readiness>();
     value::<Explanation>();
@@ -53,7 +54,7 @@ fn errors_can_be_boxed() {
     error::<PolicyError>();
     error::<ReadinessError>();
     error::<LayerError>();
-    error::<AuthorizeError>();
+    error::<AuthorizeLayerError>();
     error::<CallerRejection>();
     error::<Rejection>();
     error::<CallError>();

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    Policy, PolicyError,
-    rule::{Plain, Truth, not_blank},
+    PolicyError, Rule,
+    condition::{Condition, Truth, check_exact},
 };
 use crate::{
     claims::{ServiceAccountClaims, is_dns_label, is_dns_subdomain},
@@ -12,22 +12,22 @@ use crate::{
     verified::Verified,
 };
 
-/// Workloads by cluster, namespace and service account: the plainest [`Policy`].
+/// Workloads by cluster, namespace, and service account: the simplest [`Rule`].
 ///
-/// Names are compared whole, letter by letter; `*` alone is any name.
+/// Names are compared byte for byte. `*` alone is any name.
 ///
 /// ```
 /// use kube_oidc::{Callers, in_namespace};
 ///
-/// // a verifier of one cluster, which has no name
+/// // a verifier of one cluster without a name
 /// let refunds = in_namespace("payments").service_account("refunds");
 /// // one of several clusters
 /// let batch = Callers::cluster("green").namespace("batch").bound_to_pod();
 /// ```
 ///
-/// A namespace and a service account of the same names exist in every cluster. So a rule that
-/// begins with [`in_namespace`] is for a verifier whose only cluster has no name: callers of a
-/// cluster with a name it does not allow, and the log says that the name is missing.
+/// Each cluster can have a namespace and a service account with the same names. So a rule that
+/// begins with [`in_namespace`] is for a verifier whose only cluster has no name. It does not allow
+/// callers of a cluster with a name, and the log shows that the rule names no cluster.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Callers {
@@ -37,8 +37,8 @@ pub struct Callers {
     pod: bool,
     node: bool,
     node_name: Option<String>,
-    /// What was said twice, and differently.
-    twice: Option<&'static str>,
+    /// Names that replaced other names.
+    conflicts: Vec<PolicyError>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,19 +49,21 @@ enum Scope {
     Any,
 }
 
-/// Workloads of a namespace, for a verifier of one cluster that has no name.
+/// Allows workloads of a namespace, for a verifier of one cluster without a name.
 pub fn in_namespace(namespace: impl Into<String>) -> Callers {
     Callers::of(Scope::Unnamed).namespace(namespace)
 }
 
-/// Workloads of every cluster that the verifier trusts: whoever may name things in one of them can
-/// be allowed by a name.
+/// Allows workloads of every cluster that the verifier trusts.
+///
+/// Each subject that may create namespaces or service accounts in one of these clusters can take a
+/// name that the rule allows.
 pub fn in_any_cluster() -> Callers {
     Callers::of(Scope::Any)
 }
 
 impl Callers {
-    /// Workloads of the cluster with this name:
+    /// Allows workloads of the cluster with this name:
     /// [`Issuer::with_cluster`](crate::Issuer::with_cluster).
     pub fn cluster(name: impl Into<String>) -> Self {
         Self::of(Scope::Named(name.into()))
@@ -75,36 +77,30 @@ impl Callers {
             pod: false,
             node: false,
             node_name: None,
-            twice: None,
+            conflicts: Vec::new(),
         }
     }
 
-    /// Only those of this namespace.
+    /// Allows only workloads of this namespace.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        let before = self.namespace.replace(namespace.into());
-        if before.is_some() && before != self.namespace {
-            self.twice = Some("namespace");
-        }
+        set("namespace", &mut self.namespace, namespace.into(), &mut self.conflicts);
         self
     }
 
-    /// Only those of this service account of the namespace.
+    /// Allows only workloads of this service account of the namespace.
     pub fn service_account(mut self, name: impl Into<String>) -> Self {
-        let before = self.service_account.replace(name.into());
-        if before.is_some() && before != self.service_account {
-            self.twice = Some("service account");
-        }
+        set("service account", &mut self.service_account, name.into(), &mut self.conflicts);
         self
     }
 
-    /// Only tokens that are bound to a pod. That it still lives is not known here.
+    /// Allows only tokens that are bound to a pod. The pod may have been deleted since.
     pub fn bound_to_pod(mut self) -> Self {
         self.pod = true;
         self
     }
 
-    /// Only tokens that name a node: see [`on_node`](Self::on_node) for one node, and for the API
-    /// servers that write it.
+    /// Allows only tokens that name a node. See [`on_node`](Self::on_node) for one node, and for the
+    /// API servers that write the node.
     pub fn bound_to_node(mut self) -> Self {
         self.node = true;
         self
@@ -128,9 +124,7 @@ impl Callers {
     ///
     /// fn neighbors() -> Result<Policy, Box<dyn std::error::Error>> {
     ///     let node = std::env::var("NODE_NAME")?;
-    ///     let policy = Policy::from(in_namespace("*").bound_to_pod().on_node(node));
-    ///     policy.validate()?;
-    ///     Ok(policy)
+    ///     Ok(Policy::new(in_namespace("*").bound_to_pod().on_node(node))?)
     /// }
     /// ```
     ///
@@ -161,60 +155,38 @@ impl Callers {
     /// [assign]: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#nodename
     /// [restriction]: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
     pub fn on_node(mut self, name: impl Into<String>) -> Self {
-        let before = self.node_name.replace(name.into());
-        if before.is_some() && before != self.node_name {
-            self.twice = Some("node");
-        }
+        set("node", &mut self.node_name, name.into(), &mut self.conflicts);
         self
     }
 
-    /// These and the callers that another policy allows.
-    pub fn or(self, other: impl Into<Policy>) -> Policy {
-        Policy::from(self).or(other)
+    /// Allows these callers, and those that the other rule allows.
+    pub fn or(self, other: impl Into<Rule>) -> Rule {
+        Rule::from(self).or(other)
     }
 
-    /// Those of these that another policy allows too.
-    pub fn and(self, other: impl Into<Policy>) -> Policy {
-        Policy::from(self).and(other)
+    /// Allows those of these callers that the other rule allows too.
+    pub fn and(self, other: impl Into<Rule>) -> Rule {
+        Rule::from(self).and(other)
     }
 
-    /// Everybody else.
-    #[expect(clippy::should_implement_trait, reason = "`!` would be read over")]
-    pub fn not(self) -> Policy {
-        Policy::from(self).not()
+    /// Allows all other callers: see [`Rule::not`].
+    #[expect(clippy::should_implement_trait, reason = "`!` is easily overlooked")]
+    pub fn not(self) -> Rule {
+        Rule::from(self).not()
     }
+}
 
-    /// Whether only one of rule and caller names a cluster, so that nobody knows whether it is the
-    /// same.
-    fn lacks_cluster(&self, caller: &Verified) -> bool {
-        match self.cluster {
-            Scope::Unnamed => caller.cluster().is_some(),
-            Scope::Named(_) => caller.cluster().is_none(),
-            Scope::Any => false,
-        }
+/// Sets a name, and notes a different one that it replaces.
+fn set(
+    of: &'static str,
+    slot: &mut Option<String>,
+    name: String,
+    conflicts: &mut Vec<PolicyError>,
+) {
+    if let Some(before) = slot.take().filter(|before| *before != name) {
+        conflicts.push(PolicyError::Conflict { of, names: [before, name.clone()] });
     }
-
-    /// Whether the rule names a node, and the token names none.
-    fn lacks_node(&self, caller: &Verified) -> bool {
-        self.node_name.is_some() && caller.node().is_none()
-    }
-
-    fn include(&self, caller: &Verified) -> bool {
-        let in_cluster = match &self.cluster {
-            Scope::Unnamed => caller.cluster().is_none(),
-            Scope::Named(name) => caller.cluster() == Some(name),
-            Scope::Any => true,
-        };
-        in_cluster
-            && matches(self.namespace.as_deref(), caller.namespace())
-            && matches(self.service_account.as_deref(), caller.service_account().name())
-            && (!self.pod || caller.pod().is_some())
-            && (!self.node || caller.node().is_some())
-            && self
-                .node_name
-                .as_deref()
-                .is_none_or(|name| caller.node().is_some_and(|node| node.name() == name))
-    }
+    *slot = Some(name);
 }
 
 const ANY_NAME: &str = "*";
@@ -223,65 +195,76 @@ fn matches(pattern: Option<&str>, name: &str) -> bool {
     pattern.is_none_or(|pattern| pattern == ANY_NAME || pattern == name)
 }
 
-/// A pattern that no name fits is a slip.
-fn check_name(
-    of: &'static str,
-    pattern: Option<&String>,
-    is_name: fn(&str) -> bool,
-) -> Result<(), PolicyError> {
-    match pattern {
-        Some(name) if name != ANY_NAME && !is_name(name) => {
-            Err(PolicyError::InvalidName { of, name: name.clone() })
-        }
-        _ => Ok(()),
-    }
-}
-
-impl Plain<ServiceAccountClaims> for Callers {
+impl Condition<ServiceAccountClaims> for Callers {
     fn holds_for(&self, caller: &Verified) -> Truth {
-        if self.lacks_cluster(caller) || self.lacks_node(caller) {
+        if self.hint(caller).is_some() {
             return Truth::Unknown;
         }
-        self.include(caller).into()
+        let in_cluster = match &self.cluster {
+            Scope::Named(name) => caller.cluster() == Some(name),
+            Scope::Unnamed | Scope::Any => true,
+        };
+        let holds = in_cluster
+            && matches(self.namespace.as_deref(), caller.namespace())
+            && matches(self.service_account.as_deref(), caller.service_account().name())
+            && (!self.pod || caller.pod().is_some())
+            && (!self.node || caller.node().is_some())
+            && self
+                .node_name
+                .as_deref()
+                .is_none_or(|name| caller.node().is_some_and(|node| node.name() == name));
+        holds.into()
     }
 
-    fn validate(&self) -> Result<(), PolicyError> {
+    fn find_faults(&self, faults: &mut Vec<PolicyError>) {
         if let Scope::Named(name) = &self.cluster {
-            not_blank("cluster", name)?;
+            check_exact("cluster", name, faults);
         }
-        if let Some(of) = self.twice {
-            return Err(PolicyError::Conflict(of));
-        }
-        check_name("namespace", self.namespace.as_ref(), is_dns_label)?;
-        check_name("service account", self.service_account.as_ref(), is_dns_subdomain)?;
-        if let Some(name) = self.node_name.as_ref().filter(|name| !is_dns_subdomain(name)) {
-            return Err(PolicyError::InvalidName { of: "node", name: name.clone() });
-        }
-        match (&self.namespace, &self.service_account) {
-            (None, Some(name)) => Err(PolicyError::MissingNamespace(name.clone())),
-            _ => Ok(()),
+        faults.extend(self.conflicts.iter().cloned());
+        let mut check = |of, name: Option<&String>, is_valid: fn(&str) -> bool, expected| {
+            if let Some(name) = name.filter(|name| !is_valid(name)) {
+                faults.push(PolicyError::InvalidName { of, name: name.clone(), expected });
+            }
+        };
+        check(
+            "namespace",
+            self.namespace.as_ref(),
+            |name| name == ANY_NAME || is_dns_label(name),
+            "a DNS label, or `*` for any",
+        );
+        check(
+            "service account",
+            self.service_account.as_ref(),
+            |name| name == ANY_NAME || is_dns_subdomain(name),
+            "a DNS subdomain, or `*` for any",
+        );
+        check("node", self.node_name.as_ref(), is_dns_subdomain, "a DNS subdomain");
+        if let (None, Some(name)) = (&self.namespace, &self.service_account) {
+            faults.push(PolicyError::MissingNamespace(name.clone()));
         }
     }
 
     fn hint(&self, caller: &Verified) -> Option<&'static str> {
-        if self.lacks_cluster(caller) {
-            return Some(match self.cluster {
-                Scope::Named(_) => "the caller's cluster has no name: Issuer::with_cluster()",
-                Scope::Unnamed | Scope::Any => {
-                    "it names no cluster, and the caller's has a name: Callers::cluster() or \
-                     in_any_cluster()"
-                }
-            });
+        match (&self.cluster, caller.cluster()) {
+            (Scope::Unnamed, Some(_)) => Some(
+                "the rule names no cluster, but the caller's cluster has a name; use \
+                 `Callers::cluster` or `in_any_cluster`",
+            ),
+            (Scope::Named(_), None) => {
+                Some("the caller's cluster has no name; call `Issuer::with_cluster`")
+            }
+            _ if self.node_name.is_some() && caller.node().is_none() => Some(
+                "the token names no node: it is bound to no pod, or the API server is older than \
+                 1.30",
+            ),
+            _ => None,
         }
-        self.lacks_node(caller).then_some(
-            "the token names no node: it is bound to no pod, or the API server is older than 1.30",
-        )
     }
 }
 
-impl From<Callers> for Policy {
+impl From<Callers> for Rule {
     fn from(callers: Callers) -> Self {
-        Self::plain(callers)
+        Self::of(callers)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The decision about a request: whether a policy allows its caller.
 
-use std::sync::Once;
-
 use http::Request;
 use kube_oidc::{Claims, Policy};
 
@@ -14,11 +12,13 @@ pub(crate) struct AuthorizeSettings<C: Claims> {
     pub(crate) policy: Policy<C>,
     pub(crate) and_open_paths: bool,
     pub(crate) answering: Answering,
-    /// Done once the log was told of a slip, if there is one.
-    pub(crate) told: Once,
 }
 
 impl<C: Claims> AuthorizeSettings<C> {
+    pub(crate) fn new(policy: Policy<C>) -> Self {
+        Self { policy, and_open_paths: false, answering: Answering::default() }
+    }
+
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
         let verdict = match context::found(request.extensions()) {
             Found::Caller(caller) => self.policy.check(caller).map_err(Rejection::Policy),
@@ -26,19 +26,12 @@ impl<C: Claims> AuthorizeSettings<C> {
             Found::OpenPath if self.and_open_paths => Ok(()),
             Found::OpenPath => Err(Rejection::OpenPathNotAllowed),
             Found::Anonymous => Err(Rejection::NoCredentials),
-            Found::Unseen => Err(NOBODY_LOOKED),
+            Found::Unseen => Err(NO_AUTH_LAYER),
         };
         context::enforce::<C>(request.extensions(), verdict)
     }
 }
 
-const NOBODY_LOOKED: Rejection = Rejection::Misconfigured(
+const NO_AUTH_LAYER: Rejection = Rejection::Misconfigured(
     "a policy wants the caller, but no OidcAuthLayer for its type of claims is around it",
 );
-
-impl<C: Claims> Clone for AuthorizeSettings<C> {
-    fn clone(&self) -> Self {
-        let (policy, answering) = (self.policy.clone(), self.answering.clone());
-        Self { policy, and_open_paths: self.and_open_paths, answering, told: Once::new() }
-    }
-}

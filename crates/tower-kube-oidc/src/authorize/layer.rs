@@ -1,20 +1,15 @@
 //! [`AuthorizeLayer`]: a policy around a route or a service.
 
-use std::{
-    fmt,
-    sync::{Arc, Once},
-};
+use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
-use http::Response;
-use kube_oidc::{Claims, Policy, PolicyError, ServiceAccountClaims};
+use kube_oidc::{Claims, Policy, PolicyError, Rule, ServiceAccountClaims};
 use tower_layer::Layer;
 
-use super::{decide::AuthorizeSettings, service::Authorize};
-use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
+use super::{builder::AuthorizeLayerBuilder, decide::AuthorizeSettings, service::Authorize};
 
-/// Lets only those callers through that a [`Policy`] allows; it goes further in than the
-/// [`OidcAuthLayer`](crate::OidcAuthLayer) that says who they are.
+/// A layer that allows only the callers that a [`Policy`] allows.
+///
+/// An [`OidcAuthLayer`](crate::OidcAuthLayer) must wrap it, because that layer verifies the caller.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,102 +19,60 @@ use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
 /// # async fn list() {} async fn refund() {}
 /// let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
 /// let payments = in_namespace("payments");
-/// let refunds = AuthorizeLayer::only(payments.clone().service_account("refunds")).build()?;
+/// let refunds = AuthorizeLayer::only(payments.clone().service_account("refunds"))?;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
 ///     .route("/refunds", post(refund).layer(refunds))
-///     .layer(AuthorizeLayer::only(payments.or(in_namespace("batch"))).build()?)
+///     .layer(AuthorizeLayer::only(payments.or(in_namespace("batch")))?)
 ///     .layer(OidcAuthLayer::new(issuer).audience("orders").build()?);
 /// # Ok(()) }
 /// ```
 ///
-/// In tonic it goes around a single service with `tonic::service::LayerExt::named_layer`.
+/// In tonic, `tonic::service::LayerExt::named_layer` puts it around a single service. Settings of
+/// the responses are set with a [`builder`](Self::builder). A policy for custom claims becomes a
+/// layer by `AuthorizeLayer::from(policy)`.
 ///
-/// | who | answer |
+/// # Responses
+///
+/// A layer is always valid. These requests are rejected:
+///
+/// | request | response |
 /// | --- | --- |
-/// | a caller that the policy does not allow | 403 `insufficient_scope`, `PERMISSION_DENIED` |
-/// | nobody: credentials are [optional](crate::OidcAuthLayer::optional), or the path [is open](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
-/// | whoever was looked at by no layer, since it is missing or further in | 500, and the log says so |
+/// | the policy does not allow its caller | 403 `insufficient_scope`, `PERMISSION_DENIED` |
+/// | anonymous, because credentials are [optional](crate::OidcAuthLayer::optional) | 401, `UNAUTHENTICATED` |
+/// | for an [open path](crate::OidcAuthLayer::open_path), without [`and_open_paths`](AuthorizeLayerBuilder::and_open_paths) | 401, `UNAUTHENTICATED` |
+/// | no `OidcAuthLayer` for this type of claims wraps the layer, or it is an inner layer | 500, `INTERNAL`, and an error in the log |
 ///
-/// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too,
-/// and lets everybody through.
+/// If the outer layer [only reports](crate::OidcAuthLayer::dangerous_report_only), this layer only
+/// reports too, except for the last row.
 #[must_use]
 pub struct AuthorizeLayer<C: Claims = ServiceAccountClaims>(Arc<AuthorizeSettings<C>>);
 
-/// Why an [`AuthorizeLayer`] cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuthorizeError {
-    /// A part of the policy can allow nobody.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The realm holds what a header cannot carry: anything but printable ASCII, a quote, a
-    /// backslash.
-    #[error("the realm must be printable ASCII without quotes and backslashes")]
-    InvalidRealm,
-}
-
-impl<C: Claims> AuthorizeLayer<C> {
-    /// Allows the callers that the policy allows, and nobody else.
-    pub fn only(policy: impl Into<Policy<C>>) -> Self {
-        let (policy, answering) = (policy.into(), Answering::default());
-        Self(Arc::new(AuthorizeSettings {
-            policy,
-            and_open_paths: false,
-            answering,
-            told: Once::new(),
-        }))
-    }
-
-    /// Lets requests pass as well whose path the layer further out has opened, so that a probe's
-    /// path can be among the routes of an app that has one policy for all.
-    pub fn and_open_paths(self) -> Self {
-        self.changed(|settings| settings.and_open_paths = true)
-    }
-
-    /// In which form refusals are answered: as by the layer further out, unless set. Without such a
-    /// layer nobody is let through, and the answer is HTTP.
-    pub fn response_format(self, format: ResponseFormat) -> Self {
-        self.changed(|settings| settings.answering.response_format(format))
-    }
-
-    /// Names this realm in challenges: `kubernetes` unless set.
-    pub fn realm(self, realm: impl Into<String>) -> Self {
-        self.changed(|settings| settings.answering.realm(realm.into()))
-    }
-
-    /// Lets a function change each answer to a refused request: see
-    /// [`OidcAuthLayer::map_rejection`](crate::OidcAuthLayer::map_rejection).
-    pub fn map_rejection(
-        self,
-        map: impl Fn(&Rejection, RequestHead<'_>, Response<Bytes>) -> Response<Bytes>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.changed(|settings| settings.answering.map(map))
-    }
-
-    /// Checks the policy now, so that a service with a slip in it does not start. Without it the
-    /// slip is logged as an error, and allows nobody.
+impl AuthorizeLayer {
+    /// Allows only the callers that this rule allows.
     ///
     /// # Errors
     ///
-    /// What can never allow anybody: see [`AuthorizeError`].
-    pub fn build(self) -> Result<Self, AuthorizeError> {
-        self.validate()?;
-        Ok(self)
+    /// Every part of the rule that could never allow a caller: see [`PolicyError`].
+    pub fn only(rule: impl Into<Rule>) -> Result<Self, PolicyError> {
+        Policy::new(rule).map(Self::from)
+    }
+}
+
+impl<C: Claims> AuthorizeLayer<C> {
+    /// Begins a layer with settings of its responses.
+    pub fn builder(policy: Policy<C>) -> AuthorizeLayerBuilder<C> {
+        AuthorizeLayerBuilder::new(AuthorizeSettings::new(policy))
     }
 
-    fn validate(&self) -> Result<(), AuthorizeError> {
-        self.0.policy.validate()?;
-        if self.0.answering.is_sound() { Ok(()) } else { Err(AuthorizeError::InvalidRealm) }
-    }
-
-    fn changed(self, change: impl FnOnce(&mut AuthorizeSettings<C>)) -> Self {
-        let mut settings = AuthorizeSettings::clone(&self.0);
-        change(&mut settings);
+    pub(super) fn of(settings: AuthorizeSettings<C>) -> Self {
         Self(Arc::new(settings))
+    }
+}
+
+impl<C: Claims> From<Policy<C>> for AuthorizeLayer<C> {
+    fn from(policy: Policy<C>) -> Self {
+        Self::of(AuthorizeSettings::new(policy))
     }
 }
 
@@ -127,11 +80,6 @@ impl<S, C: Claims> Layer<S> for AuthorizeLayer<C> {
     type Service = Authorize<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.0.told.call_once(|| {
-            if let Err(error) = self.validate() {
-                tracing::error!(%error, policy = %self.0.policy, "a policy has a slip in it");
-            }
-        });
         Authorize::new(inner, Arc::clone(&self.0))
     }
 }

@@ -13,11 +13,11 @@ use tower_service::Service;
 use super::{decide::AuthorizeSettings, future::AuthorizeFuture};
 use crate::{
     context,
-    gate::{CallOrRespond, ResponseBody},
+    gate::{CallOrRespond, ResponseBody, define_inner_service_accessors},
 };
 
-/// Calls the inner service for callers that a policy allows: see
-/// [`AuthorizeLayer`](crate::AuthorizeLayer).
+/// The service of an [`AuthorizeLayer`](crate::AuthorizeLayer). It calls the inner service for
+/// callers that a policy allows.
 pub struct Authorize<S, C: Claims = ServiceAccountClaims> {
     inner: S,
     settings: Arc<AuthorizeSettings<C>>,
@@ -27,6 +27,8 @@ impl<S, C: Claims> Authorize<S, C> {
     pub(crate) fn new(inner: S, settings: Arc<AuthorizeSettings<C>>) -> Self {
         Self { inner, settings }
     }
+
+    define_inner_service_accessors!();
 }
 
 impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for Authorize<S, C>

@@ -6,6 +6,10 @@ mod problem;
 mod rejection;
 mod request_head;
 mod responder;
+mod setters;
 
-pub(crate) use self::responder::{Answering, Later};
 pub use self::{rejection::Rejection, request_head::RequestHead, responder::ResponseFormat};
+pub(crate) use self::{
+    responder::{Answering, Later},
+    setters::define_response_setters,
+};

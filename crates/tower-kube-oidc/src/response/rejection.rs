@@ -33,7 +33,7 @@ pub enum Rejection {
     #[error(transparent)]
     Policy(Denied),
     /// The path is open to everybody by the layer, and not by a policy further in.
-    #[error("the path is open, but not by the policy: see AuthorizeLayer::and_open_paths")]
+    #[error("the path is open, but not by the policy: see AuthorizeLayerBuilder::and_open_paths")]
     OpenPathNotAllowed,
     /// The service is set up wrong, so that nobody is let through.
     #[error("{0}")]

@@ -4,7 +4,7 @@ use super::*;
 use http::{Method, StatusCode};
 use kube_oidc_tests::layer_for;
 use serde_json::{Value, json};
-use tower_kube_oidc::{AuthorizeLayer, ResponseFormat, in_namespace};
+use tower_kube_oidc::{AuthorizeLayer, Policy, ResponseFormat, in_namespace};
 
 /// In which form a refusal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +150,8 @@ async fn the_form_of_answers_can_be_set() {
 async fn a_policys_answers_have_a_form_of_their_own() {
     let issuer = TestIssuer::start();
     let serve = async |answers| {
-        let nobody =
-            AuthorizeLayer::only(in_namespace("nowhere")).response_format(answers).build().unwrap();
+        let policy = Policy::new(in_namespace("nowhere")).unwrap();
+        let nobody = AuthorizeLayer::builder(policy).response_format(answers).build().unwrap();
         let layer = layer_for(&issuer);
         GrpcServer::start(|incoming| {
             let mut server = Server::builder().accept_http1(true).layer(layer).layer(nobody);

@@ -97,7 +97,7 @@ fn twin_client(server: &GrpcServer) -> Client {
 async fn a_policy_around_one_service_leaves_the_others_alone() {
     let issuer = TestIssuer::start();
     let auth = layer_for(&issuer);
-    let admins = AuthorizeLayer::only(in_namespace("admins")).build().unwrap();
+    let admins = AuthorizeLayer::only(in_namespace("admins")).unwrap();
     let server = GrpcServer::start(|incoming| {
         Server::builder()
             .layer(auth)
@@ -125,7 +125,7 @@ async fn a_policy_around_one_service_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_policy_without_a_caller_lets_nobody_pass() {
     let issuer = TestIssuer::start();
-    let allow = AuthorizeLayer::only(in_namespace("payments")).build().unwrap();
+    let allow = AuthorizeLayer::only(in_namespace("payments")).unwrap();
     let app = Routes::new(allow.named_layer(WhoAmI::server())).into_axum_router();
     // nobody looked at the call
     let server = HttpServer::start(app.clone()).await;

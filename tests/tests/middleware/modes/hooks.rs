@@ -132,7 +132,7 @@ async fn whoever_refuses_says_why_to_the_layers_outside() {
     };
     let reporting = layer(&issuer).dangerous_report_only();
     let app = Router::new()
-        .route("/policy", get(look).layer(AuthorizeLayer::only(in_namespace("batch"))))
+        .route("/policy", get(look).layer(AuthorizeLayer::only(in_namespace("batch")).unwrap()))
         .route("/caller", get(subject))
         .route("/ok", get(look))
         .layer(mapped(layer(&issuer)))
@@ -253,7 +253,7 @@ async fn each_outcome_is_told_once_and_before_anything_comes_of_it() {
 async fn what_comes_after_a_layer_is_not_told_as_its_outcome() {
     let issuer = fast_issuer();
     let (layer, told) = telling(layer(&issuer).optional());
-    let held = get(look).layer(AuthorizeLayer::only(in_namespace("kube-system")));
+    let held = get(look).layer(AuthorizeLayer::only(in_namespace("kube-system")).unwrap());
     let app = Router::new().route("/held", held).route("/caller", get(subject)).layer(layer);
     assert_eq!(with(&app, "/held", &[&good(&issuer)]).await.status, 403);
     assert_eq!(take(&told), [format!("verified /held {CHECKOUT}")]);

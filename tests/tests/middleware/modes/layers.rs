@@ -31,7 +31,7 @@ async fn what_was_there_before_is_gone_before_any_decision() {
     let issuer = fast_issuer();
     let admin = ServiceAccountClaims::for_test("kube-system", "admin");
     let admin = Verified::dangerous_without_verification(admin);
-    let admins_only = || AuthorizeLayer::only(in_namespace("kube-system"));
+    let admins_only = || AuthorizeLayer::only(in_namespace("kube-system")).unwrap();
     let garbage = "Bearer garbage".to_owned();
     for mark in marks(&issuer).await {
         let forged = |path, sent: &[String]| {
@@ -138,7 +138,7 @@ async fn the_innermost_of_two_layers_decides_who_calls() {
 #[tokio::test]
 async fn a_policy_goes_by_the_innermost_layer() {
     let (a, b) = (fast_issuer(), fast_issuer());
-    let admins = || routes().layer(AuthorizeLayer::only(in_namespace("kube-system")));
+    let admins = || routes().layer(AuthorizeLayer::only(in_namespace("kube-system")).unwrap());
     // the inner one enforces, and so does the policy, whatever the outer one did
     let app = admins().layer(layer(&a)).layer(layer(&a).dangerous_report_only());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
@@ -146,7 +146,7 @@ async fn a_policy_goes_by_the_innermost_layer() {
     // between the two the policy only reports, and the inner layer still refuses
     let app = routes()
         .layer(layer(&a))
-        .layer(AuthorizeLayer::only(in_namespace("kube-system")))
+        .layer(AuthorizeLayer::only(in_namespace("kube-system")).unwrap())
         .layer(layer(&a).dangerous_report_only());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
     assert_eq!(with(&app, "/look", &[&good(&a)]).await.ok_json()["caller"], CHECKOUT);
@@ -171,13 +171,12 @@ async fn layers_for_other_claims_say_nothing_about_these() {
         let verifier = builder_for(&issuer).claims::<Worker>().build().unwrap();
         OidcAuthLayer::from(verifier).realm("workers")
     };
-    let payments = || AuthorizeLayer::only(in_namespace("payments"));
-    let admins = || AuthorizeLayer::only(in_namespace("kube-system"));
+    let payments = || AuthorizeLayer::only(in_namespace("payments")).unwrap();
+    let admins = || AuthorizeLayer::only(in_namespace("kube-system")).unwrap();
     let worker_7 = |realm: &str| {
-        AuthorizeLayer::only(Policy::when_claims("7", |who: &Verified<Worker>| {
-            who.client_id == "7"
-        }))
-        .realm(realm)
+        let rule = Rule::when_claims("7", |who: &Verified<Worker>| who.client_id == "7");
+        let policy = Policy::try_from(rule).unwrap();
+        AuthorizeLayer::builder(policy).realm(realm).build().unwrap()
     };
     let both = |id: &str| {
         let token = issuer.token().audience("orders").claim("client_id", id);
@@ -216,8 +215,10 @@ async fn layers_for_other_claims_say_nothing_about_these() {
 async fn claims_that_no_layer_gives_are_nobodys() {
     let log = Log::catch();
     let issuer = fast_issuer();
-    let worker =
-        || AuthorizeLayer::only(Policy::when_claims("anybody", |_: &Verified<Worker>| true));
+    let worker = || {
+        let anyone = Rule::when_claims("anybody", |_: &Verified<Worker>| true);
+        AuthorizeLayer::from(Policy::try_from(anyone).unwrap())
+    };
     let id = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
     let perhaps = |who: Option<Caller<Worker>>| async move { format!("{}", who.is_some()) };
     let own = Router::new().route("/own", get(id)).route("/perhaps", get(perhaps));
@@ -242,7 +243,7 @@ async fn claims_that_no_layer_gives_are_nobodys() {
         }
     }
     // a policy outside of the layer has nobody to look at either
-    let app = app(layer(&issuer)).layer(AuthorizeLayer::only(in_namespace("payments")));
+    let app = app(layer(&issuer)).layer(AuthorizeLayer::only(in_namespace("payments")).unwrap());
     assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 500);
 }
 

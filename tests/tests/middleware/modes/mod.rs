@@ -36,7 +36,7 @@ use kube_oidc_tests::{HttpServer, Log, TestResponse, bearer, layer_for, token_fo
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_kube_oidc::{
-    AuthorizeLayer, Caller, OidcAuthLayer, Outcome, Passed, Policy, Rejection,
+    AuthorizeLayer, Caller, OidcAuthLayer, Outcome, Passed, Policy, Rejection, Rule,
     ServiceAccountClaims, Verified, VerifyError, in_namespace,
 };
 use tracing::Instrument as _;

@@ -75,7 +75,7 @@ async fn report_only_without_keys_refuses_nobody() {
 async fn report_only_takes_the_policies_below_along() {
     let log = Log::catch();
     let issuer = fast_issuer();
-    let admins = AuthorizeLayer::only(in_namespace("kube-system"));
+    let admins = AuthorizeLayer::only(in_namespace("kube-system")).unwrap();
     let reporting = layer(&issuer).dangerous_report_only();
     let app = routes().layer(admins.clone()).layer(admins).layer(reporting.clone());
     for _ in 0..2 {
@@ -94,7 +94,7 @@ async fn report_only_takes_the_policies_below_along() {
         }
     }
     // a policy that allows the caller has nothing to say
-    let payments = AuthorizeLayer::only(in_namespace("payments"));
+    let payments = AuthorizeLayer::only(in_namespace("payments")).unwrap();
     let app = routes().layer(payments).layer(reporting);
     let (answered, lines) = logged(&log, &app, "/look", &[&good(&issuer)]).await;
     assert_eq!(answered.ok_json()["caller"], CHECKOUT);
@@ -104,7 +104,7 @@ async fn report_only_takes_the_policies_below_along() {
 #[tokio::test]
 async fn report_only_refuses_nobody_on_an_open_path_either() {
     let issuer = fast_issuer();
-    let payments = AuthorizeLayer::only(in_namespace("payments"));
+    let payments = AuthorizeLayer::only(in_namespace("payments")).unwrap();
     let reporting = layer(&issuer).dangerous_report_only().open_path("/look");
     let app = routes().layer(payments).layer(reporting);
     for sent in [vec![], vec![good(&issuer)]] {

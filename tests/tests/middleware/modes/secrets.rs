@@ -56,7 +56,8 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
     let mut answers = Vec::new();
     for (index, layer) in layers().into_iter().enumerate() {
         let shown = format!("{layer:?}");
-        let allow = AuthorizeLayer::only(in_namespace("payments")).and_open_paths();
+        let policy = Policy::new(in_namespace("payments")).unwrap();
+        let allow = AuthorizeLayer::builder(policy).and_open_paths().build().unwrap();
         let app = Router::new()
             .route("/", any(show).layer(allow))
             .route("/caller", any(subject))

@@ -101,7 +101,10 @@ async fn caches_learn_that_responses_depend_on_the_named_header() {
             .route("/public", with("accept", "public, max-age=60"))
             .route("/listed", with("Accept, X-Workload-Token", "no-store"))
             .route("/any", with("*", ""))
-            .route("/denied", get(subject).layer(AuthorizeLayer::only(in_namespace("batch"))))
+            .route(
+                "/denied",
+                get(subject).layer(AuthorizeLayer::only(in_namespace("batch")).unwrap()),
+            )
             .layer(layer.open_path("/open"))
             .route("/outside", get(async || "hello"))
     };
@@ -152,8 +155,10 @@ async fn every_rejection_forbids_caches() {
     down.stop();
     let (good, waits) = (good(&issuer), good(&down));
     let denied = || {
-        Router::new()
-            .route("/maybe", any(perhaps).layer(AuthorizeLayer::only(in_namespace("batch"))))
+        Router::new().route(
+            "/maybe",
+            any(perhaps).layer(AuthorizeLayer::only(in_namespace("batch")).unwrap()),
+        )
     };
     let misconfigured = || layer(&issuer).audience("");
     for (app, token, status) in [

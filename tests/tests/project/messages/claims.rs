@@ -148,20 +148,20 @@ async fn stale(issuer: &TestIssuer) -> Case {
 fn nodes() -> [Case; 2] {
     let caller = ServiceAccountClaims::for_test("logging", "agent").with_audience(SECRET);
     let caller = Verified::dangerous_without_verification(caller);
-    let rule = Policy::from(in_namespace("logging").on_node("worker-1"));
-    let empty = Policy::from(in_namespace("logging").on_node(""));
+    let policy = Policy::new(in_namespace("logging").on_node("worker-1")).unwrap();
+    let empty = Policy::new(in_namespace("logging").on_node("")).unwrap_err();
     let secrets = vec![SECRET.to_owned()];
     [
         Case {
             input: "token without a node, for a rule by node",
-            message: rule.check(&caller).unwrap_err().to_string(),
+            message: policy.check(&caller).unwrap_err().to_string(),
             words: ["on the node \"worker-1\"", "the token names no node", "older than 1.30"],
             secrets: secrets.clone(),
         },
         Case {
             input: "empty NODE_NAME in a rule by node",
-            message: empty.validate().unwrap_err().to_string(),
-            words: ["\"\"", "cannot be the name", "of a node"],
+            message: empty.to_string(),
+            words: ["invalid node", "\"\"", "expected a DNS subdomain"],
             secrets,
         },
     ]

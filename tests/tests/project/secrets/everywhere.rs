@@ -173,7 +173,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
                             seen.show(&caller);
                             seen.show(&(caller.claims(), caller.registered(), caller.user_info()));
                             seen.show(&(caller.service_account(), caller.pod(), caller.node()));
-                            let denied = Policy::from(in_namespace("nowhere"));
+                            let denied = Policy::new(in_namespace("nowhere")).unwrap();
                             seen.show_error(&denied.check(&caller).unwrap_err());
                             if let (2, Some(jti)) = (round, caller.registered().jti()) {
                                 verifier.deny_jti(jti);
@@ -230,7 +230,7 @@ fn routes(layer: OidcAuthLayer) -> Router {
     };
     Router::new()
         .route("/", any(show))
-        .route("/allowed", any(show).layer(AuthorizeLayer::only(in_namespace("payments"))))
+        .route("/allowed", any(show).layer(AuthorizeLayer::only(in_namespace("payments")).unwrap()))
         .route("/reviewed", any(show).layer(RequireTokenReviewLayer::new()))
         .route("/panics", any(fail))
         .layer(chatty(layer))
