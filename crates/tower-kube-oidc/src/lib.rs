@@ -133,6 +133,9 @@ pub use self::{
     context::Passed,
     gate::{ResponseBody, TokenExpired},
     health::ReadinessProbe,
-    require_token_review::{RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer},
+    require_token_review::{
+        RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer,
+        RequireTokenReviewLayerBuilder, RequireTokenReviewLayerError,
+    },
     response::{Rejection, RequestHead, ResponseFormat},
 };

@@ -9,12 +9,13 @@ use tower_kube_oidc::{
     Verifier,
 };
 
-/// `/whoami` behind the layer, `/reviewed` too where there is somebody to ask, the probes beside it.
-pub(crate) fn router(verifier: Verifier, has_reviewer: bool) -> Router {
+/// `/whoami` behind the layer, `/reviewed` too if each issuer has a reviewer, and the probes beside
+/// it.
+pub(crate) fn router(verifier: Verifier) -> Router {
     let ready = ReadinessProbe::new(Readiness::any(&verifier));
     let mut app = Router::new().route("/whoami", get(whoami));
-    if has_reviewer {
-        app = app.route("/reviewed", get(whoami).layer(RequireTokenReviewLayer::new()));
+    if let Ok(review) = RequireTokenReviewLayer::new(&verifier) {
+        app = app.route("/reviewed", get(whoami).layer(review));
     }
     app.layer(OidcAuthLayer::from(verifier))
         // added after the layer, so open: a kubelet's probe has no token

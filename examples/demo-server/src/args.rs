@@ -121,11 +121,6 @@ fn is_one_word(content: &[u8]) -> bool {
 type Set = fn(VerifierBuilder, Duration) -> VerifierBuilder;
 
 impl Args {
-    /// Whether the issuers have somebody to ask: the demo's own has anyway.
-    pub(crate) fn has_reviewer(&self) -> bool {
-        self.token_review || !self.is_issuer_given()
-    }
-
     fn is_issuer_given(&self) -> bool {
         self.in_cluster || !self.issuer.is_empty()
     }

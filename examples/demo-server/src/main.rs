@@ -69,7 +69,7 @@ async fn run(args: Args) -> Result<(), StartError> {
     if has_page && args.dangerous_expose_page {
         tracing::warn!("whoever reaches this address can mint tokens for this service");
     }
-    let app = app::router(verifier.clone(), args.has_reviewer())
+    let app = app::router(verifier.clone())
         .merge(metrics::router(verifier.clone(), recorder))
         .merge(page.map_or_else(Router::new, Page::router));
     // the keys are fetched before the first probe

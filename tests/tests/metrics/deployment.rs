@@ -83,17 +83,18 @@ fn service(verifier: &Verifier) -> Router {
     let layer = || OidcAuthLayer::from(verifier.clone());
     let payments = Callers::cluster(CLUSTER).namespace("payments");
     let policy = || AuthorizeLayer::only(payments.clone()).unwrap();
+    let reviewed = || RequireTokenReviewLayer::new(verifier).unwrap();
     let ok = || any(|| async { "ok" });
     Router::new()
         .route("/open", ok())
         .route("/whoami", ok())
         .route("/policy", ok().layer(policy()))
-        .route("/reviewed", ok().layer(RequireTokenReviewLayer::new()))
+        .route("/reviewed", ok().layer(reviewed()))
         .layer(layer().open_path("/open").build().unwrap())
         .merge(
             Router::new()
                 .route("/optional", ok())
-                .route("/optional/reviewed", ok().layer(RequireTokenReviewLayer::new()))
+                .route("/optional/reviewed", ok().layer(reviewed()))
                 .route_layer(layer().optional().build().unwrap()),
         )
         .merge(

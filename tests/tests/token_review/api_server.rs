@@ -25,7 +25,7 @@ impl Bad {
         cluster.respond_with(Endpoint::TokenReview, answer);
         let review = review(reviewer(&cluster));
         let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
-        let server = serve(layer(verifier)).await;
+        let server = serve(&verifier).await;
         let token = minted(&cluster).mint();
         Self { cluster, clock, server, token }
     }
@@ -281,7 +281,7 @@ async fn one_that_is_down_or_hangs_up_is_503() {
     let review = review(KubeReviewer::from_config(config).unwrap());
     let verifier =
         builder(&bad.cluster, review, &bad.clock).require_token_review().build().unwrap();
-    let server = serve(layer(verifier)).await;
+    let server = serve(&verifier).await;
     assert_unavailable(&ask(&server, "/", &other).await, "hangs up");
 }
 
@@ -291,7 +291,7 @@ async fn one_that_hangs_is_503_in_time() {
     cluster.respond_with(Endpoint::TokenReview, MockResponse::hang());
     let hasty = TokenReviewConfig::new(reviewer(&cluster)).timeout(SECOND);
     let verifier = builder(&cluster, hasty, &clock).require_token_review().build().unwrap();
-    let server = serve(layer(verifier)).await;
+    let server = serve(&verifier).await;
     let token = minted(&cluster).mint();
     for _ in 0..3 {
         assert_unavailable(&ask(&server, "/", &token).await, "it hangs");
@@ -309,7 +309,7 @@ async fn one_on_this_machine_is_asked_through_no_proxy() {
     config.proxy_url = Some(format!("http://{}", proxy.local_addr().unwrap()).parse().unwrap());
     let review = review(KubeReviewer::from_config(config).unwrap());
     let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
-    let server = serve(layer(verifier)).await;
+    let server = serve(&verifier).await;
     let token = minted(&cluster).mint();
     assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
     assert_eq!(asked_about(&cluster), [token]);
@@ -361,7 +361,7 @@ async fn an_answer_as_large_as_a_real_one_may_be_is_read() {
     let (cluster, clock) = (fast_issuer(), clock());
     let review = review(reviewer(&cluster));
     let verifier = builder(&cluster, review, &clock).require_token_review().build().unwrap();
-    let server = serve(layer(verifier)).await;
+    let server = serve(&verifier).await;
     let token = minted(&cluster).claim("padding", "x".repeat(11 * 1024)).mint();
     assert!(token.len() > 15 * 1024);
     assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);

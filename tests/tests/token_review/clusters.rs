@@ -149,7 +149,13 @@ async fn a_route_that_demands_a_review_refuses_whom_nobody_can_review() {
     let (blue, green, late) = (fast_issuer(), fast_issuer(), fast_issuer());
     let verifier =
         builder_for(reviewed(&blue, "blue")).issuer(named(&green, "green")).build().unwrap();
-    let server = serve(layer(verifier.clone())).await;
+    let error = RequireTokenReviewLayer::new(&verifier).unwrap_err().to_string();
+    assert!(error.contains(green.url()) && !error.contains(blue.url()), "{error}");
+
+    // issuers that are added after the layer was built
+    assert!(verifier.remove_issuer(green.url()));
+    let server = serve(&verifier).await;
+    verifier.add_issuer(named(&green, "green")).unwrap();
     verifier.add_issuer(named(&late, "late")).unwrap();
     let of_blue = minted(&blue).mint();
     for without in [&green, &late] {
@@ -171,7 +177,7 @@ async fn an_issuer_that_was_removed_and_added_again_is_asked_again() {
         .require_token_review()
         .build()
         .unwrap();
-    let server = serve(layer(verifier.clone())).await;
+    let server = serve(&verifier).await;
     let token = minted(&cluster).mint();
     assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
     assert!(verifier.remove_issuer(cluster.url()));
@@ -193,7 +199,7 @@ async fn an_issuer_that_is_removed_while_its_answer_is_awaited_accepts_nobody() 
         let gate = GatedReviewer::new(&cluster);
         let verifier =
             builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
-        let server = serve(layer(verifier.clone())).await;
+        let server = serve(&verifier).await;
         let token = minted(&cluster).mint();
         let act = async {
             gate.until_reached(1).await;

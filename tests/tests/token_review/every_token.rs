@@ -11,7 +11,7 @@ use kube_oidc_tests::fast_issuer;
 use tokio::task::JoinSet;
 
 async fn every(builder: VerifierBuilder) -> HttpServer {
-    serve(layer(builder.require_token_review().build().unwrap())).await
+    serve(&builder.require_token_review().build().unwrap()).await
 }
 
 // rule: review-interval
@@ -28,7 +28,7 @@ async fn a_thousand_requests_with_one_token_ask_once() {
         counted.fetch_add(1, Ordering::Relaxed);
         next.run(request)
     };
-    let app = routes().layer(layer(verifier)).layer(middleware::from_fn(count));
+    let app = routes(&verifier).layer(layer(verifier)).layer(middleware::from_fn(count));
     let server = HttpServer::start(app).await;
     let token = minted(&cluster).mint();
 

@@ -43,19 +43,20 @@ where
     }
 }
 
-async fn serve(layer: OidcAuthLayer) -> GrpcServer {
+async fn serve(verifier: Verifier) -> GrpcServer {
+    let reviewed = RequireTokenReviewLayer::new(&verifier).unwrap();
     GrpcServer::start(|incoming| {
         Server::builder()
-            .layer(layer)
-            .add_service(RequireTokenReviewLayer::new().named_layer(WhoAmI::server()))
+            .layer(OidcAuthLayer::from(verifier))
+            .add_service(reviewed.named_layer(WhoAmI::server()))
             .add_service(Twin(WhoAmI::server()))
             .serve_with_incoming(incoming)
     })
     .await
 }
 
-fn asking(cluster: &TestIssuer) -> OidcAuthLayer {
-    OidcAuthLayer::from(builder(cluster, review(reviewer(cluster)), &clock()).build().unwrap())
+fn asking(cluster: &TestIssuer) -> Verifier {
+    builder(cluster, review(reviewer(cluster)), &clock()).build().unwrap()
 }
 
 /// Whom the service takes a caller for, or what the call is refused with.
@@ -125,9 +126,12 @@ async fn who_is_gone_is_unauthenticated_and_silence_is_unavailable() {
 
 #[tokio::test]
 async fn one_that_has_no_reviewer_is_unauthenticated() {
-    let cluster = fast_issuer();
-    let verifier = verifier_for(&cluster);
-    let server = serve(OidcAuthLayer::from(verifier)).await;
+    let (blue, cluster) = (fast_issuer(), fast_issuer());
+    let reviewed = issuer_for(&blue).with_cluster("blue").with_token_review(reviewer(&blue));
+    let verifier = verifier_for(reviewed);
+    let server = serve(verifier.clone()).await;
+    // the layer would reject it when it is built
+    verifier.add_issuer(issuer_for(&cluster).with_cluster("late")).unwrap();
     let token = minted(&cluster).mint();
     let unauthenticated = (Code::Unauthenticated, NOT_ACCEPTED.to_owned(), None);
     assert_eq!(refused(call(&server, &token).await), unauthenticated);
@@ -172,7 +176,8 @@ async fn a_refusal_is_one_block_of_headers() {
 #[tokio::test]
 async fn without_a_layer_nobody_passes_in_no_form_that_a_caller_could_choose() {
     let cluster = fast_issuer();
-    let service = RequireTokenReviewLayer::new().named_layer(WhoAmI::server());
+    let service = RequireTokenReviewLayer::new(&asking(&cluster)).unwrap();
+    let service = service.named_layer(WhoAmI::server());
     let server = HttpServer::start(Routes::new(service).into_axum_router()).await;
     let answered = send_raw(&server.url(), &minted(&cluster).mint()).await;
     assert_eq!(answered.status(), 500);

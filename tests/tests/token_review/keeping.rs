@@ -24,7 +24,7 @@ impl Silent {
             .require_token_review()
             .build()
             .unwrap();
-        let server = serve(layer(verifier.clone())).await;
+        let server = serve(&verifier).await;
         let token = minted(&cluster).mint();
         assert_eq!(ask(&server, "/", &token).await.outcome(), GOOD);
         cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));

@@ -105,20 +105,24 @@ fn layer(verifier: Verifier) -> OidcAuthLayer {
     OidcAuthLayer::from(verifier).map_rejection(with_reason)
 }
 
-fn required() -> RequireTokenReviewLayer {
-    RequireTokenReviewLayer::new().map_rejection(with_reason)
+fn required(verifier: &Verifier) -> RequireTokenReviewLayer {
+    RequireTokenReviewLayer::builder(verifier).map_rejection(with_reason).build().unwrap()
 }
 
-fn routes() -> Router {
+fn routes(verifier: &Verifier) -> Router {
     Router::new()
         .route("/", get(caller_name))
-        .route("/reviewed", get(caller_name).layer(required()))
+        .route("/reviewed", get(caller_name).layer(required(verifier)))
         .route("/anybody", get(async || "anybody"))
-        .route("/reviewed-anybody", get(async || "anybody").layer(required()))
+        .route("/reviewed-anybody", get(async || "anybody").layer(required(verifier)))
 }
 
-async fn serve(layer: OidcAuthLayer) -> HttpServer {
-    HttpServer::start(routes().layer(layer)).await
+async fn serve(verifier: &Verifier) -> HttpServer {
+    serve_behind(layer(verifier.clone()), verifier).await
+}
+
+async fn serve_behind(layer: OidcAuthLayer, verifier: &Verifier) -> HttpServer {
+    HttpServer::start(routes(verifier).layer(layer)).await
 }
 
 async fn ask(server: &HttpServer, path: &str, token: &str) -> TestResponse {

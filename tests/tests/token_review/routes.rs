@@ -4,9 +4,7 @@ use super::*;
 use axum::{extract::Request as AxumRequest, middleware};
 use http::{Extensions, HeaderName};
 use kube_oidc_testing::{Endpoint, MockResponse};
-use kube_oidc_tests::{
-    Log, builder_for, caller_name, fast_issuer, http_client, issuer_for, verifier_for,
-};
+use kube_oidc_tests::{Log, caller_name, fast_issuer, http_client, issuer_for, verifier_for};
 use std::sync::Mutex;
 
 /// A verifier that asks where it is told to.
@@ -17,7 +15,7 @@ fn asking(cluster: &TestIssuer) -> Verifier {
 #[tokio::test]
 async fn only_the_route_that_demands_it_asks() {
     let cluster = fast_issuer();
-    let server = serve(layer(asking(&cluster))).await;
+    let server = serve(&asking(&cluster)).await;
     let token = minted(&cluster).mint();
     for path in ["/", "/anybody", "/", "/anybody"] {
         assert_eq!(ask(&server, path, &token).await.outcome(), GOOD);
@@ -41,7 +39,8 @@ async fn only_the_route_that_demands_it_asks() {
 #[tokio::test]
 async fn refusals_are_those_of_the_layer() {
     let cluster = fast_issuer();
-    let server = serve(layer(asking(&cluster)).realm("shop")).await;
+    let verifier = asking(&cluster);
+    let server = serve_behind(layer(verifier.clone()).realm("shop"), &verifier).await;
     cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
     assert_eq!(answered.outcome(), UNAVAILABLE);
@@ -64,8 +63,10 @@ async fn refusals_are_those_of_the_layer() {
 async fn without_a_layer_around_it_nobody_passes() {
     let cluster = fast_issuer();
     let token = minted(&cluster).mint();
-    let missing = HttpServer::start(routes()).await;
-    let further_in = routes().layer(layer(asking(&cluster))).layer(required());
+    let verifier = asking(&cluster);
+    let missing = HttpServer::start(routes(&verifier)).await;
+    let further_in = required(&verifier);
+    let further_in = routes(&verifier).layer(layer(verifier)).layer(further_in);
     let further_in = HttpServer::start(further_in).await;
     for (server, path) in [(missing, "/reviewed-anybody"), (further_in, "/anybody")] {
         let answered = ask(&server, path, &token).await;
@@ -85,7 +86,7 @@ async fn a_layer_for_other_claims_is_none() {
     let cluster = fast_issuer();
     let verifier = Verifier::builder(issuer_for(&cluster)).claims::<Own>().audience("orders");
     let own = OidcAuthLayer::from(verifier.build().unwrap());
-    let server = HttpServer::start(routes().layer(own)).await;
+    let server = HttpServer::start(routes(&asking(&cluster)).layer(own)).await;
     let token = minted(&cluster).mint();
     assert_eq!(ask(&server, "/anybody", &token).await.outcome(), GOOD);
     let answered = ask(&server, "/reviewed-anybody", &token).await;
@@ -95,9 +96,11 @@ async fn a_layer_for_other_claims_is_none() {
 #[tokio::test]
 async fn who_brings_no_token_does_not_pass() {
     let cluster = fast_issuer();
-    let optional = serve(layer(asking(&cluster)).optional().realm("shop")).await;
-    let open = layer(asking(&cluster)).open_path("/reviewed-anybody").open_path("/anybody");
-    let open = serve(open.realm("shop")).await;
+    let verifier = asking(&cluster);
+    let layer = || layer(verifier.clone()).realm("shop");
+    let optional = serve_behind(layer().optional(), &verifier).await;
+    let open = layer().open_path("/reviewed-anybody").open_path("/anybody");
+    let open = serve_behind(open, &verifier).await;
     let token = minted(&cluster).mint();
     for (server, label) in [(&optional, "optional"), (&open, "open")] {
         let get =
@@ -121,11 +124,9 @@ async fn below_a_layer_that_only_reports_it_reports() {
     let log = Log::catch();
     let (blue, green) = (fast_issuer(), fast_issuer());
     let verifier =
-        builder_for(issuer_for(&blue).with_cluster("b").with_token_review(reviewer(&blue)))
-            .issuer(issuer_for(&green).with_cluster("g"))
-            .build()
-            .unwrap();
-    let server = serve(layer(verifier).dangerous_report_only()).await;
+        verifier_for(issuer_for(&blue).with_cluster("b").with_token_review(reviewer(&blue)));
+    let server = serve_behind(layer(verifier.clone()).dangerous_report_only(), &verifier).await;
+    verifier.add_issuer(issuer_for(&green).with_cluster("g")).unwrap();
     let of = |cluster: &TestIssuer| minted(cluster).service_account("reported", "x");
     let log_size = || {
         ["review_denied", "review_unavailable", "no_reviewer"]
@@ -155,11 +156,13 @@ async fn below_a_layer_that_only_reports_it_reports() {
 #[tokio::test]
 async fn two_of_them_ask_once() {
     let cluster = fast_issuer();
+    let verifier = asking(&cluster);
+    let required = || required(&verifier);
     let app = Router::new()
         .route("/", get(caller_name).layer(required()))
         .layer(required())
         .layer(required())
-        .layer(layer(asking(&cluster)));
+        .layer(layer(verifier.clone()));
     let server = HttpServer::start(app).await;
     assert_eq!(ask(&server, "/", &minted(&cluster).mint()).await.outcome(), GOOD);
     assert_eq!(cluster.token_reviews(), 1);
@@ -169,13 +172,13 @@ async fn two_of_them_ask_once() {
 }
 
 #[tokio::test]
-async fn the_layer_that_looked_last_is_the_one_whose_verifier_asks() {
+async fn token_of_an_outer_layer_is_not_reviewed() {
     let (outer, inner) = (fast_issuer(), fast_issuer());
-    let without = verifier_for(&inner);
+    let (without, asking) = (verifier_for(&inner), asking(&outer));
     let [outside, inside] = ["x-outer", "x-inner"].map(HeaderName::from_static);
-    let app = routes()
+    let app = routes(&asking)
         .layer(layer(without).token_header(inside))
-        .layer(layer(asking(&outer)).token_header(outside));
+        .layer(layer(asking).token_header(outside));
     let server = HttpServer::start(app).await;
     let send = |path: &str| {
         let request = http_client().get(format!("{}{path}", server.url()));
@@ -192,20 +195,18 @@ async fn the_layer_that_looked_last_is_the_one_whose_verifier_asks() {
 async fn it_finds_the_token_wherever_the_layer_does() {
     let cluster = fast_issuer();
     let named = HeaderName::from_static("x-workload-token");
+    let verifier = asking(&cluster);
+    let layer = || layer(verifier.clone());
     let layers: [(OidcAuthLayer, &str, &str); 5] = [
-        (layer(asking(&cluster)), "authorization", "Bearer "),
-        (layer(asking(&cluster)).remove_token_header(), "authorization", "bearer   "),
-        (layer(asking(&cluster)).token_header(named.clone()), "x-workload-token", ""),
-        (
-            layer(asking(&cluster)).token_header(named.clone()).remove_token_header(),
-            "x-workload-token",
-            "Bearer ",
-        ),
-        (layer(asking(&cluster)).end_streams_at_expiry(), "authorization", "Bearer "),
+        (layer(), "authorization", "Bearer "),
+        (layer().remove_token_header(), "authorization", "bearer   "),
+        (layer().token_header(named.clone()), "x-workload-token", ""),
+        (layer().token_header(named.clone()).remove_token_header(), "x-workload-token", "Bearer "),
+        (layer().end_streams_at_expiry(), "authorization", "Bearer "),
     ];
     for (layer, header, scheme) in layers {
         let before = cluster.token_reviews();
-        let server = serve(layer).await;
+        let server = serve_behind(layer, &verifier).await;
         let token = minted(&cluster).mint();
         let request = http_client().get(format!("{}/reviewed", server.url()));
         let request = request.header(header, format!("{scheme}{token}"));
@@ -233,10 +234,11 @@ async fn what_a_handler_keeps_of_a_request_is_no_pass_for_another() {
         }
         next.run(request)
     };
+    let verifier = asking(&cluster);
     let app = Router::new()
         .route("/plain", get(keeping.clone()))
-        .route("/reviewed", get(keeping).layer(required()))
-        .layer(layer(asking(&cluster)))
+        .route("/reviewed", get(keeping).layer(required(&verifier)))
+        .layer(layer(verifier))
         .layer(middleware::from_fn(give));
     let server = HttpServer::start(app).await;
     let token = minted(&cluster).mint();

@@ -60,7 +60,7 @@ async fn nothing_of_a_token_is_shown() {
         format!("{:?}", reviewer_as(&cluster, own)),
         format!("{:?}", with_cluster(SECOND)),
         format!("{:?}", trusted(with_cluster(SECOND))),
-        format!("{:?} {:?}", required(), required().clone()),
+        format!("{:?}", required(&verifier(SECOND, false))),
     ];
     let chatty = |layer: OidcAuthLayer| {
         layer
@@ -79,8 +79,8 @@ async fn nothing_of_a_token_is_shown() {
             let verifier = verifier(timeout, every);
             let app = Router::new()
                 .route("/", get(show))
-                .route("/reviewed", get(show).layer(required()))
-                .route("/removed", get(show).layer(required()))
+                .route("/reviewed", get(show).layer(required(&verifier)))
+                .route("/removed", get(show).layer(required(&verifier)))
                 .layer(chatty(OidcAuthLayer::from(verifier.clone())));
             let server = HttpServer::start(app).await;
             let count = if hangs { 1 } else { echoes(&"x".repeat(100)).len() + 2 };

@@ -33,16 +33,14 @@ fn guarded(cluster: &TestIssuer, review: &TokenReviewConfig, clock: &ManualClock
         let (head, body) = response.into_parts();
         Ok(Response::from_parts(head, Body::from(body.collect().await.unwrap().to_bytes())))
     }
-    let builder = |every: bool| {
-        let builder = builder(cluster, review.clone(), clock).leeway(Duration::ZERO);
-        let builder = if every { builder.require_token_review() } else { builder };
-        layer(builder.build().unwrap())
-    };
+    let builder = || builder(cluster, review.clone(), clock).leeway(Duration::ZERO);
+    let every = builder().require_token_review().build().unwrap();
+    let single = builder().build().unwrap();
     let limited = || ServiceBuilder::new().concurrency_limit(1).service(service_fn(greet));
-    let every = ServiceBuilder::new().layer(builder(true)).service(limited()).and_then(whole);
+    let every = ServiceBuilder::new().layer(layer(every)).service(limited()).and_then(whole);
     let single = ServiceBuilder::new()
-        .layer(builder(false))
-        .layer(required())
+        .layer(layer(single.clone()))
+        .layer(required(&single))
         .service(limited())
         .and_then(whole);
     [BoxCloneService::new(every), BoxCloneService::new(single)]
@@ -125,7 +123,7 @@ async fn an_inner_service_that_fails_while_a_request_waits_is_told_of() {
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock).build().unwrap();
     // so that the review is all that is waited for
     verifier.ready().await;
-    let service = ServiceBuilder::new().layer(layer(verifier)).layer(required());
+    let service = ServiceBuilder::new().layer(layer(verifier.clone())).layer(required(&verifier));
     let mut service = service.service(ReadyOnce::new());
     let good = minted(&cluster).mint();
     let waiting = service.ready().await.unwrap().call(request(&good));
@@ -138,7 +136,10 @@ async fn the_inner_service_is_ready_when_it_is_called() {
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock).build().unwrap();
     let inner = Strict::default();
     let called = Arc::clone(&inner.called);
-    let mut service = ServiceBuilder::new().layer(layer(verifier)).layer(required()).service(inner);
+    let mut service = ServiceBuilder::new()
+        .layer(layer(verifier.clone()))
+        .layer(required(&verifier))
+        .service(inner);
     let good = minted(&cluster).mint();
     cluster.delete_pod("gone");
     let gone = minted(&cluster).pod("gone").mint();
@@ -193,7 +194,7 @@ async fn what_is_taken_back_while_an_answer_is_awaited_is_refused() {
         let builder = builder(&cluster, review(gate.clone()), &clock);
         let builder = if every { builder.require_token_review() } else { builder };
         let verifier = builder.build().unwrap();
-        let server = serve(layer(verifier.clone())).await;
+        let server = serve(&verifier).await;
         let token = minted(&cluster).claim("jti", "leaked").mint();
         let act = async {
             gate.until_reached(1).await;
@@ -228,7 +229,7 @@ async fn a_token_that_expires_while_the_service_is_busy_is_refused() {
     });
     let service = ServiceBuilder::new()
         .layer(layer(verifier.clone()))
-        .layer(required())
+        .layer(required(&verifier))
         .concurrency_limit(1)
         .service(slow);
     let [known, new] = [minted(&cluster).mint(), minted(&cluster).mint()];
@@ -288,7 +289,7 @@ async fn callers_who_hang_up_do_not_make_the_api_server_be_asked_anew() {
     let gate = GatedReviewer::new(&cluster);
     let verifier =
         builder(&cluster, review(gate.clone()), &clock).require_token_review().build().unwrap();
-    let server = serve(layer(verifier)).await;
+    let server = serve(&verifier).await;
     let token = minted(&cluster).mint();
     for _ in 0..20 {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();

@@ -59,6 +59,9 @@ pub struct IssuerStatus {
     /// How many requests were accepted with a token that is for the API server as well, which this
     /// service could replay there.
     pub for_api_server: u64,
+    /// Whether the issuer has a reviewer: see
+    /// [`Issuer::with_token_review`](crate::Issuer::with_token_review).
+    pub has_reviewer: bool,
 }
 
 /// Another name of an issuer.

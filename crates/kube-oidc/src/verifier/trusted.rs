@@ -351,6 +351,7 @@ impl TrustedIssuer {
             aliases: self.names.others(now),
             past_warn_after: self.past_warn_after.load(Ordering::Relaxed),
             for_api_server: self.for_api_server.load(Ordering::Relaxed),
+            has_reviewer: self.answers.is_some(),
         };
         self.keys.describe(&mut status);
         status

@@ -162,10 +162,10 @@ impl<C: Claims> Settings<C> {
         request: &Request<B>,
         caller: &Verified<C>,
     ) -> Option<TokenToReview<C>> {
-        let verifier = self.verifier.as_ref().filter(|verifier| verifier.can_review(caller))?;
+        self.verifier.as_ref().filter(|verifier| verifier.can_review(caller))?;
         let place = &self.manner.token_header;
         let token = place.token(request.headers().get(place.name())?).ok()?;
-        Some(TokenToReview::new(verifier, token))
+        Some(TokenToReview::new(token))
     }
 
     /// Lets a request pass that has no caller.

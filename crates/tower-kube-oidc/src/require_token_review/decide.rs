@@ -1,59 +1,78 @@
 //! The decision about a request: whether the API server still accepts its token.
 
-use std::task::Poll;
-
 use bytes::Bytes;
 use http::{Request, Response};
-use kube_oidc::{InvalidToken, ServiceAccountClaims, VerifyError};
+use kube_oidc::{InvalidToken, ServiceAccountClaims, Verified, Verifier, VerifyError};
 
 use crate::{
     context::{self, Found, Reviewed, TokenToReview},
     response::{Answering, Rejection},
 };
 
-/// What an API server can be asked about.
-pub(crate) type Claimed = ServiceAccountClaims;
+/// The claims of tokens that an API server can review.
+pub(super) type ReviewClaims = ServiceAccountClaims;
 
-/// What is known of a request.
-pub(crate) enum Looked {
-    Known(Result<(), Rejection>),
-    /// The API server has to be asked.
-    Ask(TokenToReview<Claimed>),
+pub(crate) struct ReviewSettings {
+    pub(super) verifier: Verifier,
+    pub(super) answering: Answering,
 }
 
-/// Takes the token out, and looks what is known of it.
-pub(crate) fn look<B>(request: &mut Request<B>) -> Looked {
-    let token = request.extensions_mut().remove::<TokenToReview<Claimed>>();
-    if request.extensions().get::<Reviewed>().is_some() {
-        return Looked::Known(Ok(()));
-    }
-    Looked::Known(match (context::found::<Claimed>(request.extensions()), token) {
-        (Found::Caller(_), Some(token)) => match token.review_now() {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => return Looked::Ask(token),
-        },
-        (Found::Caller(_), None) => Err(VerifyError::from(InvalidToken::NoReviewer).into()),
-        (Found::Reported, _) => Ok(()),
-        (Found::OpenPath | Found::Anonymous, _) => Err(Rejection::NoCredentials),
-        (Found::Unseen, _) => Err(Rejection::Misconfigured(
-            "a route demands a token review, but no OidcAuthLayer for its type of claims is around it",
-        )),
-    })
+/// The review of a request, as far as it is cached.
+pub(super) enum CachedReview {
+    Decided(Result<(), Rejection>),
+    /// The API server has to review this token.
+    Missing(TokenToReview<ReviewClaims>),
 }
 
-/// Marks the request as reviewed, or says why it goes no further.
-pub(crate) fn decide<B>(
-    request: &mut Request<B>,
-    verdict: Result<(), Rejection>,
-    answering: &Answering,
-) -> Result<(), Box<Response<Bytes>>> {
-    match context::enforce::<Claimed>(request.extensions(), verdict) {
-        Ok(()) => {
-            request.extensions_mut().insert(Reviewed);
-            Ok(())
+impl ReviewSettings {
+    /// Takes the token out of a request, and looks up its review.
+    pub(super) fn look_up<B>(&self, request: &mut Request<B>) -> CachedReview {
+        let token = request.extensions_mut().remove::<TokenToReview<ReviewClaims>>();
+        if request.extensions().get::<Reviewed>().is_some() {
+            return CachedReview::Decided(Ok(()));
         }
-        Err(rejection) => {
-            Err(Box::new(context::answer_within::<Claimed, _>(request, answering, rejection)))
+        let found = context::found::<ReviewClaims>(request.extensions());
+        CachedReview::Decided(match (found, token) {
+            (Found::Caller(_), Some(token)) => {
+                match self.verifier.verify_with_cached_review(token.as_bytes()) {
+                    Some(verdict) => verdict.map(|_| ()).map_err(Rejection::Token),
+                    None => return CachedReview::Missing(token),
+                }
+            }
+            (Found::Caller(_), None) => Err(VerifyError::from(InvalidToken::NoReviewer).into()),
+            (Found::Reported, _) => Ok(()),
+            (Found::OpenPath | Found::Anonymous, _) => Err(Rejection::NoCredentials),
+            (Found::Unseen, _) => Err(NO_AUTH_LAYER),
+        })
+    }
+
+    pub(super) async fn review(
+        &self,
+        token: TokenToReview<ReviewClaims>,
+    ) -> Result<Verified, Rejection> {
+        Ok(self.verifier.verify_with_review(token.as_bytes()).await?)
+    }
+
+    /// Marks a request as reviewed, or responds to it.
+    pub(super) fn enforce<B>(
+        &self,
+        request: &mut Request<B>,
+        verdict: Result<(), Rejection>,
+    ) -> Result<(), Box<Response<Bytes>>> {
+        match context::enforce::<ReviewClaims>(request.extensions(), verdict) {
+            Ok(()) => {
+                request.extensions_mut().insert(Reviewed);
+                Ok(())
+            }
+            Err(rejection) => Err(Box::new(context::answer_within::<ReviewClaims, _>(
+                request,
+                &self.answering,
+                rejection,
+            ))),
         }
     }
 }
+
+const NO_AUTH_LAYER: Rejection = Rejection::Misconfigured(
+    "a route demands a token review, but no OidcAuthLayer for its type of claims is around it",
+);

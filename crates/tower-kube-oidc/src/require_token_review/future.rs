@@ -4,20 +4,21 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use kube_oidc::{Verified, Verifier};
+use kube_oidc::Verified;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::decide::{Claimed, decide};
+use super::decide::{ReviewClaims, ReviewSettings};
 use crate::{
     context::TokenToReview,
     gate::{CallOrRespond, ResponseBody},
-    response::{Answering, Rejection},
+    response::Rejection,
 };
 
 pin_project! {
@@ -52,27 +53,31 @@ where
     }
 
     pub(super) fn waiting(
-        token: TokenToReview<Claimed>,
+        token: TokenToReview<ReviewClaims>,
         service: S,
         request: Request<ReqBody>,
-        answering: Answering,
+        settings: Arc<ReviewSettings>,
     ) -> Self {
-        let verifier = token.verifier().clone();
-        let verdict = Box::pin(token.review());
-        let waiting = Waiting { verdict: Some(verdict), verifier, service, request, answering };
+        let reviewer = Arc::clone(&settings);
+        let review = Review::Pending(Box::pin(async move { reviewer.review(token).await }));
+        let waiting = Waiting { review, settings, service, request };
         Self { state: State::Waiting { waiting: Some(Box::new(waiting)) } }
     }
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send>>;
-
-/// A request that waits for an answer of the API server, then for the service to be ready.
+/// A request that waits for its review, then for the service to be ready.
 struct Waiting<S, ReqBody> {
-    verdict: Option<Answer>,
-    verifier: Verifier,
+    review: Review,
+    settings: Arc<ReviewSettings>,
     service: S,
     request: Request<ReqBody>,
-    answering: Answering,
+}
+
+enum Review {
+    /// Holds the token.
+    Pending(Pin<Box<dyn Future<Output = Result<Verified, Rejection>> + Send>>),
+    /// Without a caller, the failure of the review was only reported.
+    Done(Option<Verified>),
 }
 
 /// Why a request that waited is not handed on.
@@ -81,37 +86,30 @@ enum Stopped<E> {
     Failed(E),
 }
 
-impl<S, ReqBody> Waiting<S, ReqBody> {
-    fn decide(&mut self, verdict: Result<(), Rejection>) -> Result<(), Box<Response<Bytes>>> {
-        decide(&mut self.request, verdict, &self.answering)
-    }
-
-    /// The service may have kept it waiting for longer than its token is good.
-    fn check_time(&self) -> Result<(), Rejection> {
-        let caller = self.request.extensions().get::<Verified>();
-        if caller.is_some_and(|caller| self.verifier.time_left(caller).is_zero()) {
-            Err(Rejection::ExpiredInFlight)
-        } else {
-            Ok(())
-        }
-    }
-}
-
 impl<S, ReqBody> Waiting<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
     /// Ready once the request may pass and the service can be called.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped<S::Error>>> {
-        if let Some(verdict) = &mut self.verdict {
-            let verdict = ready!(verdict.as_mut().poll(cx));
-            // the token goes with it
-            self.verdict = None;
-            self.decide(verdict).map_err(Stopped::Refused)?;
+        if let Review::Pending(review) = &mut self.review {
+            let (caller, verdict) = match ready!(review.as_mut().poll(cx)) {
+                Ok(caller) => (Some(caller), Ok(())),
+                Err(rejection) => (None, Err(rejection)),
+            };
+            self.review = Review::Done(caller);
+            self.enforce(verdict)?;
         }
         ready!(self.service.poll_ready(cx)).map_err(Stopped::Failed)?;
-        let in_time = self.check_time();
-        Poll::Ready(self.decide(in_time).map_err(Stopped::Refused))
+        // the token may have expired while the service was not ready
+        let is_expired = matches!(&self.review, Review::Done(Some(caller))
+            if self.settings.verifier.time_left(caller).is_zero());
+        let in_time = if is_expired { Err(Rejection::ExpiredInFlight) } else { Ok(()) };
+        Poll::Ready(self.enforce(in_time))
+    }
+
+    fn enforce(&mut self, verdict: Result<(), Rejection>) -> Result<(), Stopped<S::Error>> {
+        self.settings.enforce(&mut self.request, verdict).map_err(Stopped::Refused)
     }
 }
 

@@ -1,18 +1,22 @@
 //! [`RequireTokenReviewLayer`]: requires a token review of each request.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
-use http::Response;
+use kube_oidc::Verifier;
 use tower_layer::Layer;
 
-use super::service::RequireTokenReview;
-use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
+use super::{
+    builder::{RequireTokenReviewLayerBuilder, RequireTokenReviewLayerError},
+    decide::ReviewSettings,
+    service::RequireTokenReview,
+};
 
-/// Lets only those callers through whose token the API server still takes: for the few routes that
-/// deserve to know of a deleted pod before its token expires. It goes further in than the
-/// [`OidcAuthLayer`](crate::OidcAuthLayer), whose verifier has somebody to ask:
-/// [`Issuer::with_token_review`](crate::Issuer::with_token_review).
+/// A layer that requires a successful token review, for routes that must reject tokens of deleted
+/// pods before they expire.
+///
+/// The layer is made from a [`Verifier`], each of whose issuers has a reviewer:
+/// [`Issuer::with_token_review`](crate::Issuer::with_token_review). An
+/// [`OidcAuthLayer`](crate::OidcAuthLayer) from the same verifier must wrap it.
 ///
 /// ```
 /// # #[cfg(feature = "axum")]
@@ -21,59 +25,56 @@ use crate::response::{Answering, Rejection, RequestHead, ResponseFormat};
 /// use tower_kube_oidc::{Issuer, OidcAuthLayer, RequireTokenReviewLayer, Verifier};
 ///
 /// # async fn list() {} async fn refund() {}
-/// // `api_server` is a `KubeReviewer` of the crate `kube-oidc-token-review`, or one of your own
+/// // `api_server` is a `KubeReviewer` of the crate `kube-oidc-token-review`, or your own reviewer
 /// let issuer = Issuer::in_cluster()?.with_token_review(api_server);
 /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
-///     .route("/refunds", post(refund).layer(RequireTokenReviewLayer::new()))
+///     .route("/refunds", post(refund).layer(RequireTokenReviewLayer::new(&verifier)?))
 ///     .layer(OidcAuthLayer::from(verifier).build()?);
 /// # Ok(()) }
 /// ```
 ///
-/// What an answer is worth, and for how long, is said in [`token_review`](crate::token_review).
+/// See [`token_review`](crate::token_review) for caching, and for the behavior while the API server
+/// is unavailable. If several of these layers wrap a route, a token is reviewed once, by the outermost
+/// of them.
 ///
-/// | who | answer |
+/// The `OidcAuthLayer` leaves the token in an extension that only this crate can read. The extension
+/// is removed before the service is called, and its memory is overwritten.
+///
+/// # Responses
+///
+/// | request | response |
 /// | --- | --- |
-/// | a caller whose token the API server does not take, or whose issuer has nobody to ask | 401 `invalid_token`, `UNAUTHENTICATED` |
-/// | a caller whose token nobody could ask about | 503, `UNAVAILABLE` |
-/// | nobody: credentials are [optional](crate::OidcAuthLayer::optional), or the path [is open](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
-/// | whoever was looked at by no layer, since it is missing or further in | 500, and the log says so |
+/// | the API server rejects its token | 401 `invalid_token`, `UNAUTHENTICATED` |
+/// | the issuer of its token has no reviewer: it was added to the verifier later, or the outer layer has another verifier | 401 `invalid_token`, `UNAUTHENTICATED` |
+/// | the API server does not respond | 503, `UNAVAILABLE` |
+/// | anonymous, because credentials are [optional](crate::OidcAuthLayer::optional), or for an [open path](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
+/// | no `OidcAuthLayer` for `ServiceAccountClaims` wraps the layer, or it is an inner layer | 500, `INTERNAL`, and an error in the log |
 ///
-/// Below a layer that [only reports](crate::OidcAuthLayer::dangerous_report_only) it reports too.
-///
-/// The `OidcAuthLayer` leaves the token for it where only this crate finds it. It is gone when the
-/// service is called, and its memory is overwritten.
+/// If the outer layer [only reports](crate::OidcAuthLayer::dangerous_report_only), this layer only
+/// reports too, except for the last row.
 #[must_use]
-#[derive(Clone, Default)]
-pub struct RequireTokenReviewLayer {
-    answering: Answering,
-}
+#[derive(Clone)]
+pub struct RequireTokenReviewLayer(Arc<ReviewSettings>);
 
 impl RequireTokenReviewLayer {
-    /// Requires a review of each token.
-    pub fn new() -> Self {
-        Self::default()
+    /// Requires a review of each token, by the reviewers of this verifier.
+    ///
+    /// # Errors
+    ///
+    /// Every issuer of the verifier that has no reviewer.
+    pub fn new(verifier: &Verifier) -> Result<Self, RequireTokenReviewLayerError> {
+        Self::builder(verifier).build()
     }
 
-    /// In which form refusals are answered: as by the layer further out, unless set. Without such a
-    /// layer nobody is let through, and the answer is HTTP.
-    pub fn response_format(mut self, format: ResponseFormat) -> Self {
-        self.answering.response_format(format);
-        self
+    /// Begins a layer with settings of its responses.
+    pub fn builder(verifier: &Verifier) -> RequireTokenReviewLayerBuilder {
+        RequireTokenReviewLayerBuilder::new(verifier)
     }
 
-    /// Lets a function change each answer to a refused request: see
-    /// [`OidcAuthLayer::map_rejection`](crate::OidcAuthLayer::map_rejection).
-    pub fn map_rejection(
-        mut self,
-        map: impl Fn(&Rejection, RequestHead<'_>, Response<Bytes>) -> Response<Bytes>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.answering.map(map);
-        self
+    pub(super) fn of(settings: ReviewSettings) -> Self {
+        Self(Arc::new(settings))
     }
 }
 
@@ -81,12 +82,12 @@ impl<S> Layer<S> for RequireTokenReviewLayer {
     type Service = RequireTokenReview<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireTokenReview::new(inner, self.answering.clone())
+        RequireTokenReview::new(inner, Arc::clone(&self.0))
     }
 }
 
 impl fmt::Debug for RequireTokenReviewLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireTokenReviewLayer").finish_non_exhaustive()
+        f.debug_tuple("RequireTokenReviewLayer").field(&self.0.verifier).finish()
     }
 }

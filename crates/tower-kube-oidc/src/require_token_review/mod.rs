@@ -1,5 +1,6 @@
 //! [`RequireTokenReviewLayer`]: a token review around a route or a service.
 
+mod builder;
 mod decide;
 mod future;
 mod layer;
@@ -8,5 +9,8 @@ mod service;
 mod tests;
 
 pub use self::{
-    future::RequireTokenReviewFuture, layer::RequireTokenReviewLayer, service::RequireTokenReview,
+    builder::{RequireTokenReviewLayerBuilder, RequireTokenReviewLayerError},
+    future::RequireTokenReviewFuture,
+    layer::RequireTokenReviewLayer,
+    service::RequireTokenReview,
 };

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -9,26 +10,25 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    decide::{Looked, decide, look},
+    decide::{CachedReview, ReviewSettings},
     future::RequireTokenReviewFuture,
 };
-use crate::{
-    gate::{ResponseBody, swap_unready_clone},
-    response::Answering,
-};
+use crate::gate::{ResponseBody, define_inner_service_accessors, swap_unready_clone};
 
-/// Calls the inner service for callers whose token the API server still takes: see
-/// [`RequireTokenReviewLayer`](crate::RequireTokenReviewLayer).
+/// The service of a [`RequireTokenReviewLayer`](crate::RequireTokenReviewLayer). It calls the inner
+/// service for callers whose token the API server still accepts.
 #[derive(Clone)]
 pub struct RequireTokenReview<S> {
     inner: S,
-    answering: Answering,
+    settings: Arc<ReviewSettings>,
 }
 
 impl<S> RequireTokenReview<S> {
-    pub(crate) fn new(inner: S, answering: Answering) -> Self {
-        Self { inner, answering }
+    pub(super) fn new(inner: S, settings: Arc<ReviewSettings>) -> Self {
+        Self { inner, settings }
     }
+
+    define_inner_service_accessors!();
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireTokenReview<S>
@@ -44,15 +44,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match look(&mut request) {
-            Looked::Known(verdict) => match decide(&mut request, verdict, &self.answering) {
+        match self.settings.look_up(&mut request) {
+            CachedReview::Decided(verdict) => match self.settings.enforce(&mut request, verdict) {
                 Ok(()) => RequireTokenReviewFuture::calling(self.inner.call(request)),
                 Err(response) => RequireTokenReviewFuture::answered(*response),
             },
-            Looked::Ask(token) => {
-                let (service, answering) =
-                    (swap_unready_clone(&mut self.inner), self.answering.clone());
-                RequireTokenReviewFuture::waiting(token, service, request, answering)
+            CachedReview::Missing(token) => {
+                let service = swap_unready_clone(&mut self.inner);
+                let settings = Arc::clone(&self.settings);
+                RequireTokenReviewFuture::waiting(token, service, request, settings)
             }
         }
     }

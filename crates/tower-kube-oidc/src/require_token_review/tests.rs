@@ -1,9 +1,14 @@
 use std::{
+    cell::Cell,
     convert::Infallible,
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
+    pin::Pin,
+    rc::Rc,
     sync::{Arc, Mutex},
     task::{Context, Poll},
 };
+
+use axum::{body::Body as AxumBody, routing::Route};
 
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
@@ -12,14 +17,20 @@ use kube_oidc::{
     token_review::{ReviewFuture, ReviewRequest, ReviewStatus, Reviewer},
 };
 use kube_oidc_testing::TestIssuer;
+use tonic::body::Body as TonicBody;
 use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::{decide::Claimed, layer::RequireTokenReviewLayer};
+use super::{
+    RequireTokenReview, RequireTokenReviewLayer, RequireTokenReviewLayerBuilder,
+    RequireTokenReviewLayerError, decide::ReviewClaims,
+};
 use crate::{
-    OidcAuthLayer, Passed,
+    AuthorizeLayer, OidcAuthLayer, Passed, Rejection,
     context::{Reviewed, TokenToReview},
+    in_namespace,
+    testing::{assert_not_layer, can_be_sent, can_be_shared, is_layer},
 };
 
 /// Authenticates the tokens of [`request`], or rejects them.
@@ -40,14 +51,27 @@ impl Reviewer for Review {
     }
 }
 
+fn trusted(issuer: &TestIssuer) -> Issuer {
+    Issuer::new(issuer.url().parse().unwrap()).with_key_set(issuer.key_set().to_string())
+}
+
 fn verifier(issuer: &TestIssuer, reviewer: Option<Review>) -> Verifier {
-    let trusted =
-        Issuer::new(issuer.url().parse().unwrap()).with_key_set(issuer.key_set().to_string());
     let trusted = match reviewer {
-        Some(reviewer) => trusted.with_token_review(reviewer),
-        None => trusted,
+        Some(reviewer) => trusted(issuer).with_token_review(reviewer),
+        None => trusted(issuer),
     };
     Verifier::builder(trusted).audience("orders").build().unwrap()
+}
+
+fn required(verifier: &Verifier) -> RequireTokenReviewLayer {
+    RequireTokenReviewLayer::new(verifier).unwrap()
+}
+
+/// The status of a response, and the reason of a rejection.
+fn result<B>(response: Result<Response<B>, Infallible>) -> (u16, Option<&'static str>) {
+    let response = response.unwrap();
+    let rejection = response.extensions().get::<Rejection>();
+    (response.status().as_u16(), rejection.map(Rejection::reason))
 }
 
 fn request(issuer: &TestIssuer) -> Request<()> {
@@ -87,7 +111,7 @@ impl KeepExtensions {
 }
 
 fn has_token(extensions: &Extensions) -> bool {
-    extensions.get::<TokenToReview<Claimed>>().is_some()
+    extensions.get::<TokenToReview<ReviewClaims>>().is_some()
 }
 
 fn is_reviewed(extensions: &Extensions) -> bool {
@@ -98,8 +122,10 @@ fn is_reviewed(extensions: &Extensions) -> bool {
 #[tokio::test]
 async fn the_token_is_gone_once_it_was_reviewed() {
     let (issuer, inner) = (TestIssuer::start(), KeepExtensions::default());
-    let layer = OidcAuthLayer::from(verifier(&issuer, Some(Review::Authenticates)));
-    let reviewed = layer.layer(RequireTokenReviewLayer::new().layer(inner.clone()));
+    let verifier = verifier(&issuer, Some(Review::Authenticates));
+    let reviewed = required(&verifier).layer(inner.clone());
+    let layer = OidcAuthLayer::from(verifier);
+    let reviewed = layer.layer(reviewed);
     let request = request(&issuer);
     // one waits for its answer, the other one need not
     for _ in 0..2 {
@@ -118,9 +144,9 @@ async fn the_token_is_gone_once_it_was_reviewed() {
 #[tokio::test]
 async fn the_token_is_gone_where_a_review_is_only_reported() {
     let (issuer, inner) = (TestIssuer::start(), KeepExtensions::default());
-    let layer =
-        OidcAuthLayer::from(verifier(&issuer, Some(Review::Rejects))).dangerous_report_only();
-    let reviewed = layer.layer(RequireTokenReviewLayer::new().layer(inner.clone()));
+    let verifier = verifier(&issuer, Some(Review::Rejects));
+    let reviewed = required(&verifier).layer(inner.clone());
+    let reviewed = OidcAuthLayer::from(verifier).dangerous_report_only().layer(reviewed);
     let request = request(&issuer);
     for _ in 0..2 {
         assert_eq!(reviewed.clone().oneshot(request.clone()).await.unwrap().status(), 200);
@@ -142,8 +168,7 @@ async fn where_nobody_can_review_no_token_is_left() {
 async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     let (issuer, other) = (TestIssuer::start(), TestIssuer::start());
     let inner = KeepExtensions::default();
-    let token =
-        TokenToReview::new(&verifier(&other, Some(Review::Authenticates)), b"of.another.request");
+    let token = TokenToReview::<ReviewClaims>::new(b"of.another.request");
     let request = |with_token: bool| {
         let mut request = if with_token { request(&issuer) } else { Request::new(()) };
         request.extensions_mut().insert(token.clone());
@@ -166,7 +191,8 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     }
     // so nobody is let in by it
     for with_token in [true, false] {
-        let reviewed = RequireTokenReviewLayer::new().layer(inner.clone());
+        let reviewed = required(&verifier(&other, Some(Review::Authenticates)));
+        let reviewed = reviewed.layer(inner.clone());
         let service = open().optional().layer(reviewed);
         assert_eq!(service.oneshot(request(with_token)).await.unwrap().status(), 401);
     }
@@ -175,12 +201,128 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
 
 #[test]
 fn nothing_of_it_is_shown() {
-    let issuer = TestIssuer::start();
-    let token = TokenToReview::new(&verifier(&issuer, None), b"secret.of.a.test");
     let mut extensions = Extensions::new();
-    extensions.insert(token);
+    extensions.insert(TokenToReview::<ReviewClaims>::new(b"secret.of.a.test"));
     assert!(!format!("{extensions:?}").contains("secret"));
-    let layer = RequireTokenReviewLayer::new();
-    assert_eq!(format!("{layer:?}"), "RequireTokenReviewLayer { .. }");
     assert!(extensions.get::<Passed>().is_none());
+}
+
+#[tokio::test]
+async fn layer_reviews_with_its_own_verifier() {
+    let issuer = TestIssuer::start();
+    let [accepting, rejecting] =
+        [Review::Authenticates, Review::Rejects].map(|reviewer| verifier(&issuer, Some(reviewer)));
+    for (outer, own, expected) in [
+        (&accepting, &rejecting, (401, Some("review_denied"))),
+        (&rejecting, &accepting, (200, None)),
+        // the outer layer leaves a token only where its verifier could have it reviewed
+        (&verifier(&issuer, None), &accepting, (401, Some("no_reviewer"))),
+    ] {
+        let reviewed = required(own).layer(KeepExtensions::default());
+        let service = OidcAuthLayer::from(outer.clone()).layer(reviewed);
+        // the first request waits for its review, and the second one need not
+        for _ in 0..2 {
+            assert_eq!(result(service.clone().oneshot(request(&issuer)).await), expected);
+        }
+    }
+}
+
+// rule: review-scope
+#[tokio::test]
+async fn issuer_without_a_reviewer_is_an_error_of_the_layer() {
+    let (blue, green, late) = (TestIssuer::start(), TestIssuer::start(), TestIssuer::start());
+    let reviewed = trusted(&blue).with_cluster("blue").with_token_review(Review::Authenticates);
+    let verifier = Verifier::builder(reviewed)
+        .issuer(trusted(&green).with_cluster("green"))
+        .audience("orders");
+    let verifier = verifier.build().unwrap();
+    let error = RequireTokenReviewLayer::new(&verifier).unwrap_err();
+    let of_green =
+        RequireTokenReviewLayerError::MissingReviewer(format!("{} (green)", green.url()));
+    assert_eq!(error, of_green);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "missing reviewer of the issuer \"{} (green)\"; call `Issuer::with_token_review`",
+            green.url()
+        )
+    );
+    let error = RequireTokenReviewLayer::builder(&verifier).realm("a\"b").build().unwrap_err();
+    let invalid_realm = RequireTokenReviewLayerError::InvalidRealm;
+    assert_eq!(error, RequireTokenReviewLayerError::Multiple(vec![of_green, invalid_realm]));
+
+    // an issuer that is added after the layer was built
+    assert!(verifier.remove_issuer(green.url()));
+    let reviewed = required(&verifier).layer(KeepExtensions::default());
+    let service = OidcAuthLayer::from(verifier.clone()).layer(reviewed);
+    verifier.add_issuer(trusted(&late).with_cluster("late")).unwrap();
+    for (issuer, expected) in [(&blue, (200, None)), (&late, (401, Some("no_reviewer")))] {
+        assert_eq!(result(service.clone().oneshot(request(issuer)).await), expected);
+    }
+}
+
+// rule: layer-builders
+#[test]
+fn builder_is_no_layer() {
+    assert_not_layer!(RequireTokenReviewLayerBuilder);
+    let verifier = verifier(&TestIssuer::start(), Some(Review::Authenticates));
+    is_layer(RequireTokenReviewLayer::builder(&verifier).build().unwrap());
+}
+
+#[test]
+fn layer_and_service_can_be_shared_and_future_sent() {
+    fn of<B: Send + 'static>()
+    where
+        RequireTokenReview<Route>: Service<Request<B>, Future: Send + 'static>,
+    {
+        can_be_sent::<<RequireTokenReview<Route> as Service<Request<B>>>::Future>();
+    }
+    of::<AxumBody>();
+    of::<TonicBody>();
+    can_be_shared::<RequireTokenReviewLayer>();
+    can_be_shared::<RequireTokenReview<Route>>();
+}
+
+#[test]
+fn inner_service_is_accessible() {
+    let verifier = verifier(&TestIssuer::start(), Some(Review::Authenticates));
+    let mut service = required(&verifier).layer(7);
+    *service.get_mut() += 1;
+    assert_eq!((*service.get_ref(), service.into_inner()), (8, 8));
+}
+
+/// A service that counts its requests, and stays on its thread, as does its future.
+#[derive(Clone, Default)]
+struct LocalCount(Rc<Cell<usize>>);
+
+impl Service<Request<()>> for LocalCount {
+    type Response = Response<Bytes>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Infallible>>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        let count = Rc::clone(&self.0);
+        Box::pin(async move {
+            count.set(count.get() + 1);
+            Ok(Response::default())
+        })
+    }
+}
+
+#[tokio::test]
+async fn service_without_send_works_behind_every_layer() {
+    let (issuer, inner) = (TestIssuer::start(), LocalCount::default());
+    let verifier = verifier(&issuer, Some(Review::Authenticates));
+    let allowed = AuthorizeLayer::only(in_namespace("payments")).unwrap().layer(inner.clone());
+    let reviewed = required(&verifier).layer(allowed);
+    let service = OidcAuthLayer::from(verifier).layer(reviewed);
+    // the first request waits for its review, and the second one need not
+    for count in [1, 2] {
+        assert_eq!(result(service.clone().oneshot(request(&issuer)).await), (200, None));
+        assert_eq!(inner.0.get(), count);
+    }
 }

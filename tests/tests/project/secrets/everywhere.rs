@@ -219,7 +219,7 @@ async fn fail(request: Request) {
 }
 
 /// Routes below every layer that looks at callers.
-fn routes(layer: OidcAuthLayer) -> Router {
+fn routes(layer: OidcAuthLayer, review: RequireTokenReviewLayer) -> Router {
     let chatty = |layer: OidcAuthLayer| {
         layer
             .on_outcome(|outcome, request| tracing::trace!(?outcome, ?request, "chatty"))
@@ -231,7 +231,7 @@ fn routes(layer: OidcAuthLayer) -> Router {
     Router::new()
         .route("/", any(show))
         .route("/allowed", any(show).layer(AuthorizeLayer::only(in_namespace("payments")).unwrap()))
-        .route("/reviewed", any(show).layer(RequireTokenReviewLayer::new()))
+        .route("/reviewed", any(show).layer(review))
         .route("/panics", any(fail))
         .layer(chatty(layer))
 }
@@ -260,9 +260,10 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
     let elsewhere = [elsewhere.clone(), elsewhere.dangerous_report_only()];
     let layers = plain.map(|layer| (layer, AUTHORIZATION)).into_iter();
     let layers = layers.chain(elsewhere.map(|layer| (layer, named.clone())));
+    let review = RequireTokenReviewLayer::new(&verifier(reviewed())).unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     for (layer, header) in layers {
-        let server = HttpServer::start(routes(layer)).await;
+        let server = HttpServer::start(routes(layer, review.clone())).await;
         for token in &tokens {
             for path in ["/", "/allowed", "/reviewed", "/panics"] {
                 let request = Request::post(format!("{}{path}", server.url()))
@@ -395,8 +396,9 @@ async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
     let file = std::env::temp_dir().join(format!("kube-oidc-call-{}", fastrand::u64(..)));
     let tokens = of_every_kind(&issuer);
     let hidden = Hidden::of(&tokens);
-    let verifier = verifier_for(trusted(&issuer));
-    let callee = HttpServer::start(routes(OidcAuthLayer::from(verifier.clone()))).await;
+    let verifier = verifier_for(trusted(&issuer).with_token_review(reviewer(&issuer)));
+    let review = RequireTokenReviewLayer::new(&verifier).unwrap();
+    let callee = HttpServer::start(routes(OidcAuthLayer::from(verifier.clone()), review)).await;
     let protection = OidcAuthLayer::from(verifier).end_streams_at_expiry().build().unwrap();
     let grpc = GrpcServer::start(|incoming| {
         let mut server = Server::builder().layer(protection);
