@@ -221,24 +221,17 @@ impl Condition<ServiceAccountClaims> for Callers {
             check_exact("cluster", name, faults);
         }
         faults.extend(self.conflicts.iter().cloned());
-        let mut check = |of, name: Option<&String>, is_valid: fn(&str) -> bool, expected| {
-            if let Some(name) = name.filter(|name| !is_valid(name)) {
+        let is_label = |name: &str| name == ANY_NAME || is_dns_label(name);
+        let is_subdomain = |name: &str| name == ANY_NAME || is_dns_subdomain(name);
+        let mut check = |of, name: &Option<String>, is_valid: fn(&str) -> bool, expected| {
+            if let Some(name) = name.as_ref().filter(|name| !is_valid(name)) {
                 faults.push(PolicyError::InvalidName { of, name: name.clone(), expected });
             }
         };
-        check(
-            "namespace",
-            self.namespace.as_ref(),
-            |name| name == ANY_NAME || is_dns_label(name),
-            "a DNS label, or `*` for any",
-        );
-        check(
-            "service account",
-            self.service_account.as_ref(),
-            |name| name == ANY_NAME || is_dns_subdomain(name),
-            "a DNS subdomain, or `*` for any",
-        );
-        check("node", self.node_name.as_ref(), is_dns_subdomain, "a DNS subdomain");
+        let subdomain_or_any = "a DNS subdomain, or `*` for any";
+        check("namespace", &self.namespace, is_label, "a DNS label, or `*` for any");
+        check("service account", &self.service_account, is_subdomain, subdomain_or_any);
+        check("node", &self.node_name, is_dns_subdomain, "a DNS subdomain");
         if let (None, Some(name)) = (&self.namespace, &self.service_account) {
             faults.push(PolicyError::MissingNamespace(name.clone()));
         }

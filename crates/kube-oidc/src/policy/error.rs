@@ -41,13 +41,10 @@ pub enum PolicyError {
 impl PolicyError {
     /// Fails if there are faults.
     pub(super) fn check(mut faults: Vec<Self>) -> Result<(), Self> {
-        match faults.pop() {
-            None => Ok(()),
-            Some(only) if faults.is_empty() => Err(only),
-            Some(last) => {
-                faults.push(last);
-                Err(Self::Multiple(faults))
-            }
+        match faults.len() {
+            0 => Ok(()),
+            1 => Err(faults.swap_remove(0)),
+            _ => Err(Self::Multiple(faults)),
         }
     }
 }

@@ -53,13 +53,10 @@ impl RequireTokenReviewLayerBuilder {
         if !answering.is_sound() {
             faults.push(RequireTokenReviewLayerError::InvalidRealm);
         }
-        match faults.pop() {
-            None => Ok(RequireTokenReviewLayer::of(ReviewSettings { verifier, answering })),
-            Some(only) if faults.is_empty() => Err(only),
-            Some(last) => {
-                faults.push(last);
-                Err(RequireTokenReviewLayerError::Multiple(faults))
-            }
+        match faults.len() {
+            0 => Ok(RequireTokenReviewLayer::of(ReviewSettings { verifier, answering })),
+            1 => Err(faults.swap_remove(0)),
+            _ => Err(RequireTokenReviewLayerError::Multiple(faults)),
         }
     }
 }
