@@ -9,7 +9,7 @@ use std::{fs, hint::black_box};
 use axum::{Router, body::Body};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use http::{Request, Response};
-use kube_oidc::{Issuer, Verified, Verifier};
+use kube_oidc::{Issuer, KeySource, Verified, Verifier};
 use kube_oidc_benches::{
     inputs::{AUDIENCE, RawCheck, verify},
     layers::{ask, bearer, guarded, plain, request},
@@ -36,7 +36,7 @@ fn forged_token() -> String {
 fn prepared_for(token: String, token_cache: usize) -> (Runtime, Verifier, String) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let issuer = Issuer::new(ISSUER.parse().expect("a URL")).with_key_set_file(KEY_SET);
+    let issuer = Issuer::with_key_source(ISSUER.parse().expect("a URL"), KeySource::file(KEY_SET));
     let verifier = runtime.block_on(async {
         let builder = Verifier::builder(issuer).audience(AUDIENCE).token_cache(token_cache);
         let verifier = builder.build().expect("good settings");

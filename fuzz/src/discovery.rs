@@ -1,6 +1,8 @@
 //! Discovery documents: any bytes.
 
-use kube_oidc::{Issuer, Verifier, VerifyError, source::FetchResponse};
+use std::sync::Arc;
+
+use kube_oidc::{Issuer, KeySource, Verifier, VerifyError, source::FetchResponse};
 
 use crate::{
     Reached, json,
@@ -21,7 +23,8 @@ pub fn run(data: &[u8]) -> Reached {
         (DOCUMENT, FetchResponse::new(200, data)),
         (KEYS, FetchResponse::new(200, world::key_set().to_string())),
     ]);
-    let issuer = Issuer::new(issuer_url()).with_fetcher(std::sync::Arc::clone(&table));
+    let keys = KeySource::discovery().via(Arc::clone(&table));
+    let issuer = Issuer::with_key_source(issuer_url(), keys);
     let verifier =
         Verifier::builder(issuer).audience(AUDIENCE).clock(clock()).build().expect("a verifier");
     let verdict = block_on(verifier.verify(good_token()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube_oidc::{Issuer, KeyState, Verifier, source::FetchResponse};
+use kube_oidc::{Issuer, KeySource, KeyState, Verifier, source::FetchResponse};
 
 use crate::{
     Reached,
@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) -> Reached {
     let answer =
         headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, value));
     let table = Table::new(vec![(KEYS, answer)]);
-    let issuer = Issuer::new(issuer_url()).with_jwks_uri(KEYS).with_fetcher(table);
+    let issuer = Issuer::with_key_source(issuer_url(), KeySource::jwks(KEYS).via(table));
     let verifier =
         Verifier::builder(issuer).audience(AUDIENCE).clock(clock()).build().expect("a verifier");
     let (branch, lifetime) = Reader(&headers).lifetime();

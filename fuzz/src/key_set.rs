@@ -1,6 +1,6 @@
 //! Key sets: any bytes, beside good tokens.
 
-use kube_oidc::{Issuer, Verifier};
+use kube_oidc::{Issuer, KeySource, Verifier};
 use kube_oidc_testing::SigningAlgorithm;
 
 use crate::{
@@ -30,7 +30,7 @@ const PLACES: [(&str, SigningAlgorithm, &str); 4] = [
 pub fn run(data: &[u8]) -> Reached {
     // bytes that are no text are tried as they are
     let document = str::from_utf8(data).map_or(data.to_vec(), |text| filled(text).into_bytes());
-    let issuer = Issuer::new(issuer_url()).with_key_set(document.clone());
+    let issuer = Issuer::with_key_source(issuer_url(), KeySource::fixed(document.clone()));
     let Ok(verifier) = Verifier::builder(issuer).audience(world::AUDIENCE).clock(clock()).build()
     else {
         return vec!["refused"];

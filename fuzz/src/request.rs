@@ -132,9 +132,9 @@ impl Told<'_> {
     }
 
     fn layer(&self, verifier: Verifier) -> OidcAuthLayer {
-        let mut layer = OidcAuthLayer::from(verifier);
+        let mut layer = OidcAuthLayer::builder_for(verifier);
         if self.has("open") {
-            layer = layer.open_path(OPEN.0).open_grpc_method(OPEN.1);
+            layer = layer.add_open_path(OPEN.0).add_open_grpc_method(OPEN.1);
         }
         if self.has("optional") {
             layer = layer.optional();

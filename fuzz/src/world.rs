@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kube_oidc::{
-    Issuer, IssuerUrl, Verifier,
+    Issuer, IssuerUrl, KeySource, Verifier,
     clock::ManualClock,
     source::{Fetch, FetchError, FetchFuture, FetchRequest, FetchResponse},
 };
@@ -69,7 +69,7 @@ pub(crate) fn issuer_url() -> IssuerUrl {
 
 /// A verifier of tokens by the keys, which remembers tokens or does not.
 pub(crate) fn verifier(remembers: bool) -> Verifier {
-    let issuer = Issuer::new(issuer_url()).with_key_set(key_set().to_string());
+    let issuer = Issuer::with_key_source(issuer_url(), KeySource::fixed(key_set().to_string()));
     let builder = Verifier::builder(issuer).audience(AUDIENCE).clock(clock());
     let builder = if remembers { builder } else { builder.token_cache(0) };
     builder.build().expect("a verifier")

@@ -50,7 +50,8 @@ pub use self::{
     ready_once::ReadyOnce,
     scripted_fetcher::ScriptedFetcher,
     setup::{
-        AUDIENCE, IntoIssuer, bearer, builder_for, caller_name, fast_issuer, issuer_at, issuer_for,
+        AUDIENCE, IntoIssuer, api_server_issuer, bearer, builder_for, caller_name, fast_issuer,
+        issuer_at, issuer_at_with, issuer_for, issuer_via, issuer_with, layer_builder_for,
         layer_for, token_for, verifier_for,
     },
     temp_folder::TempFolder,

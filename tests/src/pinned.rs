@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use kube_oidc::{Verifier, VerifierBuilder, clock::ManualClock};
+use kube_oidc::{KeySource, Verifier, VerifierBuilder, clock::ManualClock};
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
 
-use crate::{AUDIENCE, builder_for, issuer_for, pinned_time};
+use crate::{AUDIENCE, builder_for, issuer_with, pinned_time};
 
 /// A verifier with the key set of an issuer of cluster `blue`, at [`pinned_time`].
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl PinnedVerifier {
     #[must_use]
     pub fn new(configure: impl FnOnce(VerifierBuilder) -> VerifierBuilder) -> Self {
         let (issuer, clock) = (TestIssuer::start(), ManualClock::at(pinned_time()));
-        let trusted = issuer_for(&issuer).with_key_set(issuer.key_set().to_string());
+        let trusted = issuer_with(&issuer, KeySource::fixed(issuer.key_set().to_string()));
         let builder = builder_for(trusted.with_cluster("blue")).clock(clock.clone());
         let verifier = configure(builder).build().expect("valid settings");
         Self { issuer, verifier, clock }

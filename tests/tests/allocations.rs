@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use kube_oidc::{Issuer, Verifier};
+use kube_oidc::{Issuer, IssuerUrl, Verifier};
 use kube_oidc_testing::{SigningAlgorithm, TestIssuer};
 use tower::{Layer as _, Service};
 use tower_kube_oidc::{OidcAuthLayer, Verified};
@@ -134,9 +134,8 @@ fn the_future_is_no_larger_than_the_inner_one() {
 #[test]
 fn a_clone_of_a_layer_costs_none() {
     // axum clones the layers of a handler with every request, and puts them around it
-    let layer = OidcAuthLayer::new("https://issuer.example".parse().unwrap())
-        .audience("orders")
-        .realm("shop");
+    let issuer: IssuerUrl = "https://issuer.example".parse().unwrap();
+    let layer = OidcAuthLayer::builder(issuer).audience("orders").realm("shop").build().unwrap();
     drop(layer.layer(Empty));
     let count = allocations(|| drop(layer.clone().layer(Empty)));
     assert_eq!(count, 0);

@@ -9,18 +9,18 @@ use jsonwebtoken::{TokenData, decode_header, jwk::JwkSet};
 use crate::{
     claims::Claims,
     error::{InvalidToken, VerifyError},
-    issuer::Issuer,
+    issuer::KeySource,
     verifier::Verifier,
 };
 
-impl Issuer {
-    /// Uses the keys of a `JwkSet`, as [`with_key_set`](Self::with_key_set) does.
+impl KeySource {
+    /// Uses the keys of a `JwkSet`, as [`fixed`](Self::fixed) does.
     ///
     /// # Errors
     ///
     /// The set cannot be written as JSON.
-    pub fn with_jsonwebtoken_key_set(self, keys: &JwkSet) -> Result<Self, serde_json::Error> {
-        Ok(self.with_key_set(serde_json::to_vec(keys)?))
+    pub fn from_jwk_set(keys: &JwkSet) -> Result<Self, serde_json::Error> {
+        Ok(Self::fixed(serde_json::to_vec(keys)?))
     }
 }
 

@@ -46,7 +46,7 @@
 //! | who may call? | [`Policy`], [`Rule`], [`Callers`] |
 //! | who would the API server say it is? | [`UserInfo`] |
 //! | why not? | [`Verifier::explain`], [`VerifyError`], [`InvalidToken`], [`Reason`] |
-//! | where do keys come from? | [`source`] |
+//! | where do keys come from? | [`KeySource`], [`source`] |
 //! | are the keys here? | [`Verifier::status`], [`Verifier::ready`], [`Readiness`] |
 //! | does it still count? | [`token_review`], [`Verifier::verify_with_review`] |
 //! | an incident | [`Verifier::refresh_keys`], [`Verifier::distrust_key`], [`Verifier::deny_jti`] |
@@ -92,7 +92,7 @@ pub use self::{
         BuildError, InvalidToken, KeySetError, KeysUnavailable, KeysUnavailableCause, Reason,
         ReviewUnavailable, ReviewUnavailableCause, SkippedKey, VerifyError,
     },
-    issuer::{InClusterError, Issuer},
+    issuer::{InClusterError, Issuer, KeySource, RemoteKeySource},
     issuer_name::{IssuerUrl, IssuerUrlError},
     keys::source,
     observe::status::{AliasStatus, FetchFailure, IssuerStatus, KeyInfo, KeyState},

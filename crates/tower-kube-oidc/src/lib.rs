@@ -16,7 +16,7 @@
 //! let issuer: IssuerUrl = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".parse()?;
 //! let app: Router = Router::new()
 //!     .route("/hello", get(hello))
-//!     .layer(OidcAuthLayer::new(issuer).audience("orders").build()?);
+//!     .layer(OidcAuthLayer::builder(issuer).audience("orders").build()?);
 //! # Ok(()) }
 //! ```
 //!
@@ -32,7 +32,7 @@
 //! | a bad token, whatever the reason | 401, `error="invalid_token"` | `UNAUTHENTICATED` |
 //! | a good token of a caller that a policy does not allow | 403, `error="insufficient_scope"` | `PERMISSION_DENIED` |
 //! | the token needs keys that are not here | 503, `Retry-After` | `UNAVAILABLE`, `grpc-retry-pushback-ms` |
-//! | the layer is set up wrong, or missing | 500 | `INTERNAL` |
+//! | the layer is missing | 500 | `INTERNAL` |
 //!
 //! HTTP bodies are problem documents ([RFC 9457]). Every rejection has `Cache-Control: no-store`. Why a token was refused is not a caller's
 //! business, but for two hints after a good signature: that it expired, or is for another audience.
@@ -51,9 +51,9 @@
 //!
 //! [`AuthorizeLayer`] is a layer for a route, a router or a gRPC service, further in than the
 //! `OidcAuthLayer`; a [`Rule`] of [`Callers`] describes whom it allows. Where the layer is told that
-//! credentials are [optional](OidcAuthLayer::optional), that a path
-//! [is open](OidcAuthLayer::open_path), or that it
-//! [only reports](OidcAuthLayer::dangerous_report_only), requests pass that have no caller, with a
+//! credentials are [optional](OidcAuthLayerBuilder::optional), that a path
+//! [is open](OidcAuthLayerBuilder::add_open_path), or that it
+//! [only reports](OidcAuthLayerBuilder::dangerous_report_only), requests pass that have no caller, with a
 //! mark ([`Passed`]) that says why.
 //!
 //! [`RequireTokenReviewLayer`] is a layer for routes that want to know whether the API server still takes
@@ -122,7 +122,9 @@ pub use self::caller::{Caller, CallerRejection};
 #[cfg(feature = "tonic-health")]
 pub use self::health::report_health;
 pub use self::{
-    auth::{LayerError, OidcAuth, OidcAuthLayer, Outcome, ResponseFuture},
+    auth::{
+        OidcAuth, OidcAuthFuture, OidcAuthLayer, OidcAuthLayerBuilder, OidcAuthLayerError, Outcome,
+    },
     authorize::{
         Authorize, AuthorizeFuture, AuthorizeLayer, AuthorizeLayerBuilder, AuthorizeLayerError,
     },

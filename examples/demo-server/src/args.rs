@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 use tower_kube_oidc::{
-    BuildError, Issuer, IssuerUrl, Verifier, VerifierBuilder, source::HttpFetcher,
+    BuildError, Issuer, IssuerUrl, KeySource, Verifier, VerifierBuilder, source::HttpFetcher,
 };
 use tracing::subscriber::NoSubscriber;
 use tracing_subscriber::EnvFilter;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     in_cluster: bool,
 
     /// Another name of the one issuer, as during a migration; may be given more than once
-    /// (`alias`)
+    /// (`add_alias`)
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
 
@@ -57,23 +57,27 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dangerous_expose_page: bool,
 
-    /// Where the issuer's keys are, instead of asking its discovery document (`with_jwks_uri`)
+    /// Where the issuer's keys are, instead of asking its discovery document (`KeySource::jwks`)
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
 
     /// A PEM file with certificates to trust when fetching keys, instead of the platform's
-    /// (`with_root_certificates_file`)
+    /// (`HttpFetcher::with_root_certificates_file`)
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
     /// A file with the bearer token to send when fetching keys; it is read at each fetch
-    /// (`with_fetch_bearer_token_file`)
+    /// (`HttpFetcher::with_bearer_token_file`)
     #[arg(long, value_name = "FILE")]
     jwks_bearer_token_file: Option<PathBuf>,
 
     /// A file with the issuer's keys, read again when it changes, instead of fetching them
-    /// (`with_key_set_file`)
-    #[arg(long, value_name = "FILE")]
+    /// (`KeySource::file`)
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["jwks_uri", "ca_file", "jwks_bearer_token_file"]
+    )]
     jwks_file: Option<PathBuf>,
 
     /// How long one key fetch takes to come back into the budget of three [default: 10s]
@@ -150,33 +154,37 @@ impl Args {
             if !self.alias.is_empty() {
                 return Err(StartError::OneIssuerNeeded { flag: "--alias" });
             }
-            return self.issuer.iter().map(|issuer| named_issuer(issuer)).collect();
+            let issuers = self.issuer.iter();
+            return issuers.map(|issuer| named_issuer(issuer, KeySource::discovery())).collect();
         };
-        let mut issuer = self.with_other_names(named_issuer(issuer)?);
-        if let Some(jwks_uri) = &self.jwks_uri {
-            issuer = issuer.with_jwks_uri(jwks_uri);
+        Ok(vec![self.with_other_names(named_issuer(issuer, self.key_source()?)?)])
+    }
+
+    /// Where the keys of the one issuer come from.
+    fn key_source(&self) -> Result<KeySource, StartError> {
+        if let Some(path) = &self.jwks_file {
+            check_file("--jwks-file", path, |keys| {
+                let given = Issuer::opaque("any", KeySource::fixed(keys));
+                Verifier::builder(given).audience("any").build().map(drop)
+            })?;
+            return Ok(KeySource::file(path));
         }
+        let mut fetcher = HttpFetcher::new();
         if let Some(path) = &self.ca_file {
             check_file("--ca-file", path, |pem| {
                 HttpFetcher::new().with_root_certificates_pem(&pem).map(drop)
             })?;
-            issuer = issuer.with_root_certificates_file(path);
+            fetcher = fetcher.with_root_certificates_file(path);
         }
         if let Some(path) = &self.jwks_bearer_token_file {
             let token = read("--jwks-bearer-token-file", path)?;
             if !is_one_word(&token) {
                 return Err(StartError::TokenFile(path.clone()));
             }
-            issuer = issuer.with_fetch_bearer_token_file(path);
+            fetcher = fetcher.with_bearer_token_file(path);
         }
-        if let Some(path) = &self.jwks_file {
-            check_file("--jwks-file", path, |keys| {
-                let given = Issuer::opaque(issuer.name(), "").with_key_set(keys);
-                Verifier::builder(given).audience("any").build().map(drop)
-            })?;
-            issuer = issuer.with_key_set_file(path);
-        }
-        Ok(vec![issuer])
+        let source = self.jwks_uri.as_ref().map_or_else(KeySource::discovery, KeySource::jwks);
+        Ok(source.via(fetcher).into())
     }
 
     fn with_other_names(&self, issuer: Issuer) -> Issuer {
@@ -205,7 +213,7 @@ impl Args {
     ) -> Result<Verifier, StartError> {
         let mut issuers = issuers.into_iter();
         let first = issuers.next().ok_or(StartError::NoIssuer)?;
-        let mut builder = issuers.fold(Verifier::builder(first), VerifierBuilder::issuer);
+        let mut builder = issuers.fold(Verifier::builder(first), VerifierBuilder::add_issuer);
         builder = builder.audience(audience);
         let durations: [(_, _, Set); 5] = [
             (
@@ -257,13 +265,13 @@ fn duration(flag: &'static str, value: &str) -> Result<Duration, StartError> {
 }
 
 /// `CLUSTER=URL`, or a URL. An issuer has no query, so a `=` before the scheme belongs to a name.
-fn named_issuer(text: &str) -> Result<Issuer, StartError> {
+fn named_issuer(text: &str, keys: impl Into<KeySource>) -> Result<Issuer, StartError> {
     let (cluster, url) = match text.split_once('=') {
         Some((cluster, url)) if !cluster.contains(':') => (Some(cluster), url),
         _ => (None, text),
     };
     let url: IssuerUrl = url.parse().map_err(StartError::Issuer)?;
-    Ok(cluster.into_iter().fold(Issuer::new(url), Issuer::with_cluster))
+    Ok(cluster.into_iter().fold(Issuer::with_key_source(url, keys), Issuer::with_cluster))
 }
 
 /// Reads a file whose absence at start is a mistake. Later it is read again for each fetch.

@@ -53,6 +53,8 @@ pub(crate) enum StartError {
     Audience(BuildError),
     #[error(transparent)]
     Verifier(BuildError),
+    #[error("{}", joined(.0))]
+    Several(Vec<Self>),
     #[error(
         "--listen (LISTEN_ADDR): cannot listen on {address}: {source}; give an address of this machine \
          and a free port, such as 127.0.0.1:8080"
@@ -69,7 +71,15 @@ impl From<BuildError> for StartError {
         match error {
             BuildError::NoAudience | BuildError::EmptyAudience => Self::Audience(error),
             BuildError::MissingClusterName(_) => Self::ClusterNames,
+            BuildError::Multiple(errors) => {
+                Self::Several(errors.into_iter().map(Self::from).collect())
+            }
             other => Self::Verifier(other),
         }
     }
+}
+
+fn joined(errors: &[StartError]) -> String {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
 }

@@ -22,7 +22,8 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use tower_kube_oidc::{
-    AuthorizeLayer, IssuerUrl, IssuerUrlError, LayerError, OidcAuthLayer, PolicyError, in_namespace,
+    AuthorizeLayer, IssuerUrl, IssuerUrlError, OidcAuthLayer, OidcAuthLayerError, PolicyError,
+    in_namespace,
 };
 
 use self::{client::CallError, generated::orders_server::OrdersServer, service::OrderBook};
@@ -52,7 +53,7 @@ enum Failure {
     #[error("the issuer cannot be used")]
     Issuer(#[from] IssuerUrlError),
     #[error("the layer cannot be used")]
-    Layer(#[from] LayerError),
+    Layer(#[from] OidcAuthLayerError),
     #[error("the policy cannot be used")]
     Policy(#[from] PolicyError),
     #[error("cannot listen on {0}")]
@@ -105,7 +106,7 @@ async fn run(args: &Args) -> Result<(), Failure> {
 /// Every call needs a token for this server; those about orders, the token of the one workload
 /// that may.
 async fn serve(incoming: TcpIncoming, issuer: IssuerUrl) -> Result<(), Failure> {
-    let authenticated = OidcAuthLayer::new(issuer).audience(AUDIENCE).build()?;
+    let authenticated = OidcAuthLayer::builder(issuer).audience(AUDIENCE).build()?;
     let policy = AuthorizeLayer::only(in_namespace("payments").service_account("checkout"))?;
     let orders = policy.named_layer(OrdersServer::new(OrderBook::new()));
     let server = Server::builder().layer(authenticated).add_service(orders);

@@ -1,6 +1,6 @@
 //! The called side: two services that answer with the name of their caller.
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use axum::{Router, routing::get};
 use tokio::net::TcpListener;
@@ -31,10 +31,10 @@ fn name(who: &Verified<ServiceAccountClaims>) -> String {
 }
 
 /// An axum app.
-pub(crate) async fn orders(issuer: IssuerUrl) -> io::Result<SocketAddr> {
+pub(crate) async fn orders(issuer: IssuerUrl) -> Result<SocketAddr, BoxError> {
     let app = Router::new()
         .route("/", get(async |Caller(who): Caller| name(&who)))
-        .layer(OidcAuthLayer::new(issuer).audience(ORDERS));
+        .layer(OidcAuthLayer::builder(issuer).audience(ORDERS).build()?);
     let listener = TcpListener::bind(LISTEN).await?;
     let address = listener.local_addr()?;
     tokio::spawn(async { axum::serve(listener, app).await });
@@ -43,7 +43,7 @@ pub(crate) async fn orders(issuer: IssuerUrl) -> io::Result<SocketAddr> {
 
 /// A tonic server.
 pub(crate) fn ledger(issuer: IssuerUrl) -> Result<SocketAddr, BoxError> {
-    let authenticated = OidcAuthLayer::new(issuer).audience(LEDGER).build()?;
+    let authenticated = OidcAuthLayer::builder(issuer).audience(LEDGER).build()?;
     let server = Server::builder().layer(authenticated).add_service(HealthServer::new(Ledger));
     let incoming = TcpIncoming::bind(LISTEN.parse()?)?;
     let address = incoming.local_addr()?;

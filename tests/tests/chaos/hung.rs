@@ -11,7 +11,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use kube_oidc::{Issuer, clock::Clock as _};
+use kube_oidc::{Issuer, KeySource, clock::Clock as _};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
 use kube_oidc_tests::HungFile;
 use serde_json::json;
@@ -48,8 +48,8 @@ impl MountedKeys {
     }
 
     pub(crate) fn issuer(&self) -> Issuer {
-        let issuer = Issuer::new(ISSUER.parse().unwrap());
-        issuer.with_key_set_file(&self.path).with_cluster("mounted")
+        let keys = KeySource::file(&self.path);
+        Issuer::with_key_source(ISSUER.parse().unwrap(), keys).with_cluster("mounted")
     }
 
     pub(crate) fn hang(&self) -> bool {

@@ -64,7 +64,7 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 fn verifier_of(sites: &[Arc<Site>], mounted: &MountedKeys, clock: &ManualClock) -> Verifier {
     let first = Verifier::builder(mounted.issuer());
-    let builder = sites.iter().fold(first, |builder, site| builder.issuer(site.issuer()));
+    let builder = sites.iter().fold(first, |builder, site| builder.add_issuer(site.issuer()));
     builder
         .audience("orders")
         .leeway(Duration::from_secs(LEEWAY))
@@ -91,8 +91,8 @@ async fn nobody_is_wrongly_accepted_and_nobody_wrongly_refused() {
     let mut rng = Rng::with_seed(seed);
 
     let clock = ManualClock::at(SystemTime::now());
-    let folder = TempFolder::with_service_account("", "");
-    let new_site = |index| Site::new(index, &clock, folder.path());
+    let folder = TempFolder::new();
+    let new_site = |index| Site::new(index, &clock);
     let sites: Vec<_> = (0..ALGORITHMS.len()).map(new_site).collect();
     let mounted = MountedKeys::new(folder.path());
     let strangers = ALGORITHMS[..3].iter().copied().map(SigningKey::generate).collect();

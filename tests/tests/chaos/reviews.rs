@@ -11,7 +11,7 @@ use std::{
 
 use fastrand::Rng;
 use kube_oidc::{
-    Issuer, Reason, Verifier, VerifyError,
+    Issuer, KeySource, Reason, Verifier, VerifyError,
     token_review::{
         ReviewError, ReviewFuture, ReviewRequest, ReviewStatus, Reviewer, TokenReviewConfig,
     },
@@ -163,9 +163,11 @@ impl Reviews {
             Some(keep) => review.stale_if_error(keep),
             None => review.fail_closed(),
         };
-        let issuer = Issuer::new(ISSUER.parse().unwrap())
-            .with_key_set(json!({ "keys": [key.jwk()] }).to_string())
-            .with_token_review(review);
+        let issuer = Issuer::with_key_source(
+            ISSUER.parse().unwrap(),
+            KeySource::fixed(json!({ "keys": [key.jwk()] }).to_string()),
+        )
+        .with_token_review(review);
         let verifier = Verifier::builder(issuer).audience("orders").build().unwrap();
         let (disturbances, duties) = (Arc::clone(disturbances), Arc::clone(duties));
         Arc::new(Self { verifier, key, api, keep, disturbances, duties, stop: Arc::clone(stop) })

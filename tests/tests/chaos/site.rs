@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,7 +10,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use kube_oidc::{Issuer, clock::ManualClock};
+use kube_oidc::{Issuer, IssuerUrl, KeySource, clock::ManualClock};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
 
 use crate::{
@@ -48,8 +47,6 @@ pub(crate) struct Site {
     pub(crate) changes: AtomicU64,
     pub(crate) trusted: AtomicBool,
     pub(crate) requests: AtomicU64,
-    /// With the files of a pod.
-    folder: PathBuf,
 }
 
 #[derive(Debug)]
@@ -200,7 +197,7 @@ impl SiteState {
 }
 
 impl Site {
-    pub(crate) fn new(index: usize, clock: &ManualClock, folder: &Path) -> Arc<Self> {
+    pub(crate) fn new(index: usize, clock: &ManualClock) -> Arc<Self> {
         let name = format!("site-{index}");
         let place = match index {
             0 => Place::Replicated { behind: None },
@@ -234,7 +231,6 @@ impl Site {
             changes: AtomicU64::new(0),
             trusted: AtomicBool::new(true),
             requests: AtomicU64::new(0),
-            folder: folder.to_owned(),
         })
     }
 
@@ -270,15 +266,18 @@ impl Site {
     pub(crate) fn issuer(self: &Arc<Self>) -> Issuer {
         let mut state = self.state();
         let visit = Visit { number: state.forget(), site: Arc::clone(self) };
+        let url: IssuerUrl = self.url().parse().unwrap();
         let issuer = match &state.place {
-            Place::ApiServer(_) => Issuer::in_cluster_at(&self.url(), &self.folder)
-                .unwrap()
-                .accept_former_names_for(FORMER_FOR),
-            Place::Moving(_) => Issuer::new(self.url().parse().unwrap()),
-            Place::Known | Place::Replicated { .. } => Issuer::new(self.url().parse().unwrap())
-                .with_jwks_uri(format!("{}/keys/0", self.url())),
+            Place::ApiServer(_) => {
+                Issuer::api_server(url, visit).accept_former_names_for(FORMER_FOR)
+            }
+            Place::Moving(_) => Issuer::with_key_source(url, KeySource::discovery().via(visit)),
+            Place::Known | Place::Replicated { .. } => {
+                let keys = KeySource::jwks(format!("{}/keys/0", self.url()));
+                Issuer::with_key_source(url, keys.via(visit))
+            }
         };
-        issuer.with_fetcher(visit).with_cluster(self.name.as_str())
+        issuer.with_cluster(self.name.as_str())
     }
 }
 

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use kube_oidc::{KeyState, Verifier, VerifyError, clock::ManualClock};
+use kube_oidc::{KeyState, Verifier, VerifyError, clock::ManualClock, source::HttpFetcher};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer};
-use kube_oidc_tests::{Judge as _, Log, builder_for, issuer_for, token_for, verifier_for};
+use kube_oidc_tests::{Judge as _, Log, builder_for, issuer_via, token_for, verifier_for};
 use tokio::task::JoinSet;
 
 /// What happens to an issuer.
@@ -32,9 +32,9 @@ impl Life {
         let issuer = TestIssuer::builder().tls().start();
         let authority = std::env::temp_dir().join(format!("kube-oidc-ca-{}", fastrand::u64(..)));
         std::fs::write(&authority, issuer.ca_pem()).unwrap();
-        let trusted = issuer_for(&issuer);
+        let fetcher = HttpFetcher::new().with_root_certificates_file(&authority);
         let often = Duration::from_millis(100);
-        let verifier = builder_for(trusted.with_root_certificates_file(&authority))
+        let verifier = builder_for(issuer_via(&issuer, fetcher))
             .min_key_set_lifetime(often)
             .max_key_set_lifetime(often)
             .backoff(often..=often)

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use kube_oidc::{
-    Verifier, VerifyError,
+    KeySource, Verifier, VerifyError,
     source::{Fetch, FetchRequest, HttpFetcher},
 };
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{
-    Judge as _, Log, ScriptedFetcher, TempFolder, builder_for, issuer_at, issuer_for, verifier_for,
+    Judge as _, Log, ScriptedFetcher, TempFolder, builder_for, issuer_at, issuer_via, issuer_with,
+    verifier_for,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -24,7 +25,10 @@ async fn is_unavailable(verifier: &Verifier, issuer: &TestIssuer) -> bool {
 async fn discovery_over_tls_with_a_private_authority() {
     let issuer = TestIssuer::builder().tls().start();
     assert!(issuer.url().starts_with("https://127.0.0.1:"));
-    let verifier = verifier_for(issuer_for(&issuer).with_root_certificates_pem(issuer.ca_pem()));
+    let verifier = verifier_for(issuer_via(
+        &issuer,
+        HttpFetcher::new().with_root_certificates_pem(issuer.ca_pem()).unwrap(),
+    ));
     let token = issuer.token().audience("orders").mint();
     assert!(verifier.judge(&token).await.is_ok());
     assert_eq!((issuer.discovery_fetches(), issuer.key_fetches()), (1, 1));
@@ -35,7 +39,8 @@ async fn a_certificate_of_somebody_else_is_not_trusted() {
     let log = Log::catch();
     let issuer = TestIssuer::builder().tls().start();
     let other = TestIssuer::builder().tls().start();
-    let with_other = issuer_for(&issuer).with_root_certificates_pem(other.ca_pem());
+    let with_other =
+        issuer_via(&issuer, HttpFetcher::new().with_root_certificates_pem(other.ca_pem()).unwrap());
     assert!(is_unavailable(&verifier_for(with_other), &issuer).await);
     assert!(is_unavailable(&verifier_for(&issuer), &issuer).await);
     assert_eq!(issuer.received_requests().len(), 0, "no request passed the handshake");
@@ -55,9 +60,10 @@ async fn a_guarded_key_set_needs_the_token_and_the_log_says_so() {
         log.lines_with(&[issuer.url(), "status 403", "system:service-account-issuer-discovery"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
 
-    let wrong = issuer_for(&issuer).with_fetch_bearer_token("another-token");
+    let wrong = issuer_via(&issuer, HttpFetcher::new().with_bearer_token("another-token").unwrap());
     assert!(is_unavailable(&verifier_for(wrong), &issuer).await);
-    let right = issuer_for(&issuer).with_fetch_bearer_token("the-readers-token");
+    let right =
+        issuer_via(&issuer, HttpFetcher::new().with_bearer_token("the-readers-token").unwrap());
     assert!(!is_unavailable(&verifier_for(right), &issuer).await);
 }
 
@@ -81,17 +87,18 @@ fn authorizations(issuer: &TestIssuer) -> Vec<Option<String>> {
 async fn credentials_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();
     let sent = Some("Bearer for-the-issuer".to_owned());
-    let with_token = || issuer_for(&issuer).with_fetch_bearer_token("for-the-issuer");
-    assert!(!is_unavailable(&verifier_for(with_token()), &issuer).await);
+    let with_token = || HttpFetcher::new().with_bearer_token("for-the-issuer").unwrap();
+    let discovered = issuer_via(&issuer, with_token());
+    assert!(!is_unavailable(&verifier_for(discovered), &issuer).await);
     assert_eq!(authorizations(&issuer), std::slice::from_ref(&sent));
     assert_eq!(authorizations(&elsewhere), [None], "another port is another origin");
 
-    let named = with_token().with_credential_origin(elsewhere.base_url());
-    assert!(!is_unavailable(&verifier_for(named), &issuer).await);
+    let named = with_token().add_credential_origin(elsewhere.base_url()).unwrap();
+    assert!(!is_unavailable(&verifier_for(issuer_via(&issuer, named)), &issuer).await);
     assert_eq!(authorizations(&elsewhere), [None, sent.clone()]);
 
-    // with_jwks_uri moves the origin: the issuer is not asked at all
-    let moved = with_token().with_jwks_uri(elsewhere.jwks_uri());
+    // the origin of another key source: the issuer is not asked at all
+    let moved = issuer_with(&issuer, KeySource::jwks(elsewhere.jwks_uri()).via(with_token()));
     assert!(!is_unavailable(&verifier_for(moved), &issuer).await);
     assert_eq!(authorizations(&elsewhere), [None, sent.clone(), sent]);
 }
@@ -102,8 +109,8 @@ async fn request_without_credentials_carries_none() {
     let issuer = TestIssuer::start();
     let file = std::env::temp_dir().join(format!("kube-oidc-absent-{}", fastrand::u64(..)));
     let fetcher = HttpFetcher::new()
-        .with_header(issuer.base_url(), "x-api-key", "secret")
-        .and_then(|fetcher| fetcher.with_bearer_token(issuer.base_url(), "token"))
+        .with_header("x-api-key", "secret")
+        .and_then(|fetcher| fetcher.with_bearer_token("token"))
         .unwrap();
     let request = FetchRequest::new(issuer.jwks_uri());
     assert!(request.allows_credentials());
@@ -115,7 +122,7 @@ async fn request_without_credentials_carries_none() {
     assert_eq!(authorizations(&issuer), [Some("Bearer token".to_owned()), None]);
 
     // a token file that cannot be read does not prevent such a request
-    let fetcher = fetcher.with_bearer_token_file(issuer.base_url(), file).unwrap();
+    let fetcher = fetcher.with_bearer_token_file(file);
     fetcher.fetch(request.clone()).await.unwrap_err();
     fetcher.fetch(request.without_credentials()).await.unwrap();
 }
@@ -133,7 +140,7 @@ async fn a_slow_issuer_is_not_asked_for_its_document_over_and_over() {
             http.fetch(request).await
         }
     });
-    let verifier = builder_for(issuer_for(&issuer).with_fetcher(slow))
+    let verifier = builder_for(issuer_via(&issuer, slow))
         .fetch_timeout(Duration::from_millis(1_800))
         .build()
         .unwrap();
@@ -208,7 +215,10 @@ async fn a_redirect_is_not_followed_and_takes_no_credentials_along() {
             let answer =
                 MockResponse::new(status, "").with_header("location", elsewhere.jwks_uri());
             issuer.respond_with(endpoint, answer);
-            let with_token = issuer_for(&issuer).with_fetch_bearer_token("for-the-issuer");
+            let with_token = issuer_via(
+                &issuer,
+                HttpFetcher::new().with_bearer_token("for-the-issuer").unwrap(),
+            );
             assert!(is_unavailable(&verifier_for(with_token), &issuer).await, "{status}");
         }
         issuer.reset_response(endpoint);
@@ -240,10 +250,11 @@ async fn a_token_file_is_read_at_each_fetch() {
     let issuer = TestIssuer::start();
     let folder = TempFolder::new();
     let file = folder.write("token", "first\n");
-    let verifier = builder_for(issuer_for(&issuer).with_fetch_bearer_token_file(&file))
-        .dangerous_no_unknown_kid_cooldown()
-        .build()
-        .unwrap();
+    let verifier =
+        builder_for(issuer_via(&issuer, HttpFetcher::new().with_bearer_token_file(&file)))
+            .dangerous_no_unknown_kid_cooldown()
+            .build()
+            .unwrap();
     assert!(!is_unavailable(&verifier, &issuer).await);
     folder.write("token", "  second  ");
     issuer.rotate();
@@ -262,7 +273,8 @@ async fn a_token_file_that_cannot_be_used_fails_the_fetch_before_anything_is_sen
         if contents.is_none() {
             std::fs::remove_file(&path).unwrap();
         }
-        let verifier = verifier_for(issuer_for(&issuer).with_fetch_bearer_token_file(&path));
+        let verifier =
+            verifier_for(issuer_via(&issuer, HttpFetcher::new().with_bearer_token_file(&path)));
         assert!(is_unavailable(&verifier, &issuer).await, "{contents:?}");
         assert_eq!(issuer.received_requests().len(), 0, "{contents:?}");
         let lines = log.lines_with(&["ERROR", path.to_str().unwrap()]);
@@ -276,10 +288,11 @@ async fn a_certificate_file_is_read_at_each_fetch_and_the_last_good_one_is_kept(
     let other = TestIssuer::builder().tls().start();
     let folder = TempFolder::new();
     let file = folder.write("ca.crt", issuer.ca_pem());
-    let verifier = builder_for(issuer_for(&issuer).with_root_certificates_file(&file))
-        .dangerous_no_unknown_kid_cooldown()
-        .build()
-        .unwrap();
+    let verifier =
+        builder_for(issuer_via(&issuer, HttpFetcher::new().with_root_certificates_file(&file)))
+            .dangerous_no_unknown_kid_cooldown()
+            .build()
+            .unwrap();
     assert!(!is_unavailable(&verifier, &issuer).await);
     // half written: the last good one goes on
     folder.write("ca.crt", "-----BEGIN CERTIFICATE-----\n");
@@ -290,7 +303,8 @@ async fn a_certificate_file_is_read_at_each_fetch_and_the_last_good_one_is_kept(
     issuer.rotate();
     assert!(is_unavailable(&verifier, &issuer).await);
 
-    let missing = issuer_for(&issuer).with_root_certificates_file("/no/such.pem");
+    let missing =
+        issuer_via(&issuer, HttpFetcher::new().with_root_certificates_file("/no/such.pem"));
     assert!(is_unavailable(&verifier_for(missing), &issuer).await);
 }
 
@@ -298,7 +312,8 @@ async fn a_certificate_file_is_read_at_each_fetch_and_the_last_good_one_is_kept(
 #[tokio::test]
 async fn headers_for_fetching_go_to_their_origin_only() {
     let (issuer, elsewhere) = with_keys_elsewhere();
-    let trusted = issuer_for(&issuer).with_fetch_header("x-api-key", "5ecre7");
+    let trusted =
+        issuer_via(&issuer, HttpFetcher::new().with_header("x-api-key", "5ecre7").unwrap());
     assert!(!is_unavailable(&verifier_for(trusted), &issuer).await);
     let sent =
         |issuer: &TestIssuer| issuer.received_requests()[0].header("x-api-key").map(str::to_owned);

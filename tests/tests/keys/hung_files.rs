@@ -13,9 +13,9 @@ use std::{
     time::Duration,
 };
 
-use kube_oidc::{Verifier, source::FileReader};
+use kube_oidc::{KeySource, Verifier, source::FileReader, source::HttpFetcher};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{HungFile, Judge as _, TempFolder, builder_for, issuer_for};
+use kube_oidc_tests::{HungFile, Judge as _, TempFolder, builder_for, issuer_via, issuer_with};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longer than anything here takes on a busy machine.
@@ -47,7 +47,7 @@ impl OneWorker {
 }
 
 fn verifier_of(issuer: &TestIssuer, path: &Path) -> Verifier {
-    builder_for(issuer_for(issuer).with_key_set_file(path))
+    builder_for(issuer_with(issuer, KeySource::file(path)))
         .fetch_timeout(Duration::from_secs(2))
         .build()
         .unwrap()
@@ -103,16 +103,15 @@ fn hung_key_set_file_leaves_cached_keys_in_use() {
 #[test]
 fn hung_file_for_fetching_leaves_cached_keys_in_use() {
     let issuer = TestIssuer::builder().tls().start();
-    let trusted = || issuer_for(&issuer);
     let folder = TempFolder::new();
     let roots = folder.write("ca.crt", issuer.ca_pem());
     let token = folder.write("token", "the-readers-token");
-    let by_token = trusted().with_root_certificates_pem(issuer.ca_pem());
-    for (file, is_token, trusted) in [
-        (&roots, false, trusted().with_root_certificates_file(&roots)),
-        (&token, true, by_token.with_fetch_bearer_token_file(&token)),
+    let by_token = HttpFetcher::new().with_root_certificates_pem(issuer.ca_pem()).unwrap();
+    for (file, is_token, fetcher) in [
+        (&roots, false, HttpFetcher::new().with_root_certificates_file(&roots)),
+        (&token, true, by_token.with_bearer_token_file(&token)),
     ] {
-        let verifier = builder_for(trusted);
+        let verifier = builder_for(issuer_via(&issuer, fetcher));
         let verifier = verifier.fetch_timeout(Duration::from_secs(2)).build().unwrap();
         let runtime = OneWorker::new();
         let verify = || {

@@ -10,13 +10,16 @@ use std::{
 };
 
 use axum::{Router, extract::Request, http::StatusCode};
-use kube_oidc::{InClusterError, Issuer, Reason, Verifier, VerifierBuilder, VerifyError};
+use kube_oidc::{
+    InClusterError, Issuer, KeySource, Reason, Verifier, VerifierBuilder, VerifyError,
+    source::HttpFetcher,
+};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{
-    Capture, HttpServer, Judge as _, TempFolder, builder_for, issuer_at, issuer_for, rejection,
-    token_for, verifier_for,
+    Capture, HttpServer, Judge as _, TempFolder, api_server_issuer, builder_for, issuer_at_with,
+    issuer_via, rejection, token_for, verifier_for,
 };
-use tower_kube_oidc::{LayerError, OidcAuthLayer};
+use tower_kube_oidc::{OidcAuthLayer, OidcAuthLayerError};
 
 const CLUSTER: &str = "https://oidc.eks.eu-west-1.amazonaws.com";
 
@@ -35,7 +38,7 @@ impl Pod {
     }
 
     fn issuer(&self) -> Issuer {
-        Issuer::in_cluster_at(self.api_server.base_url(), self.folder.path()).unwrap()
+        api_server_issuer(self.api_server.base_url(), &self.folder)
     }
 
     fn builder(&self) -> VerifierBuilder {
@@ -146,13 +149,23 @@ async fn a_key_is_distrusted_whatever_its_issuer_is_called_at_the_time() {
 #[tokio::test]
 async fn one_cluster_may_be_known_in_two_ways() {
     let pod = Pod::new();
-    let by_name = issuer_at(CLUSTER)
-        .with_jwks_uri(pod.api_server.jwks_uri().replace(CLUSTER, pod.api_server.base_url()))
-        .with_root_certificates_pem(pod.api_server.ca_pem())
-        .with_fetch_bearer_token("token-of-the-pod");
+    let by_name = issuer_at_with(
+        CLUSTER,
+        KeySource::jwks(pod.api_server.jwks_uri().replace(CLUSTER, pod.api_server.base_url())).via(
+            HttpFetcher::new()
+                .with_root_certificates_pem(pod.api_server.ca_pem())
+                .unwrap()
+                .with_bearer_token("token-of-the-pod")
+                .unwrap(),
+        ),
+    );
     let build = |cluster: &'static str| {
         let builder = Verifier::builder(pod.issuer().with_cluster("red"));
-        builder.issuer(by_name.clone().with_cluster(cluster)).audience("orders").build().unwrap()
+        builder
+            .add_issuer(by_name.clone().with_cluster(cluster))
+            .audience("orders")
+            .build()
+            .unwrap()
     };
     // they have all keys in common, and whoever of them it is, the token is of that cluster
     let same = build("red");
@@ -216,17 +229,13 @@ fn what_is_missing_is_named() {
     // this process is no pod
     let error = Issuer::in_cluster().unwrap_err();
     assert_eq!(error, InClusterError::NotInPod("KUBERNETES_SERVICE_HOST"));
-    assert!(matches!(OidcAuthLayer::in_cluster("orders"), Err(LayerError::InCluster(_))));
+    assert!(matches!(OidcAuthLayer::in_cluster("orders"), Err(OidcAuthLayerError::InCluster(_))));
 
     let pod = Pod::new();
     for file in ["token", "ca.crt"] {
         std::fs::remove_file(pod.folder.path().join(file)).unwrap();
-        let error = Issuer::in_cluster_at("https://10.96.0.1:443", pod.folder.path()).unwrap_err();
+        let error = HttpFetcher::in_cluster_at(pod.folder.path()).unwrap_err();
         assert!(error.to_string().contains("automountServiceAccountToken: false"), "{error}");
-    }
-    for address in ["https://10.96.0.1:port", "http://10.96.0.1:443", "10.96.0.1"] {
-        let error = Issuer::in_cluster_at(address, pod.folder.path()).unwrap_err();
-        assert!(matches!(error, InClusterError::InvalidAddress { .. }), "{error}");
     }
 }
 
@@ -263,7 +272,7 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
     let server = HttpServer::start(app).await;
     *document.lock().unwrap() =
         format!(r#"{{"issuer":"{}","jwks_uri":"https://10.0.0.1/private"}}"#, issuer.url());
-    let trusted = Issuer::in_cluster_at(&server.url(), pod.folder.path()).unwrap();
+    let trusted = api_server_issuer(&server.url(), &pod.folder);
     let verifier = verifier_for(trusted);
     let token = || issuer.token().audience("orders").mint();
     assert!(verifier.judge(&token()).await.is_ok());
@@ -285,7 +294,7 @@ async fn rejected_token_of_the_pod_is_left_out_where_anonymous_readers_are_allow
 async fn rejected_credentials_of_other_issuers_are_not_left_out() {
     let issuer = TestIssuer::start();
     issuer.require_bearer_token("right");
-    let trusted = issuer_for(&issuer).with_fetch_bearer_token("wrong");
+    let trusted = issuer_via(&issuer, HttpFetcher::new().with_bearer_token("wrong").unwrap());
     let verifier = verifier_for(trusted);
     verifier.refresh_keys().await.unwrap_err();
     assert_eq!(issuer.received_requests().len(), 1);

@@ -6,12 +6,16 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request, routing::get};
-use kube_oidc::{Issuer, KeyState, Reason, Verifier, VerifierBuilder, clock::ManualClock};
+use kube_oidc::{
+    Issuer, KeySource, KeyState, Reason, Verifier, VerifierBuilder, clock::ManualClock,
+    source::HttpFetcher,
+};
 use kube_oidc_testing::{
     Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder,
 };
 use kube_oidc_tests::{
-    HttpServer, Judge as _, Log, TempFolder, builder_for, issuer_at, issuer_for, verifier_for,
+    HttpServer, Judge as _, Log, TempFolder, api_server_issuer, builder_for, issuer_at,
+    issuer_at_with, issuer_for, verifier_for,
 };
 use reqwest::Client;
 use tokio_stream::StreamExt as _;
@@ -41,14 +45,17 @@ impl Cluster {
 
     /// The issuer as a pod of the cluster sees it.
     fn in_cluster(&self) -> Issuer {
-        Issuer::in_cluster_at(self.api_server.base_url(), self.folder.path()).unwrap()
+        api_server_issuer(self.api_server.base_url(), &self.folder)
     }
 
     /// The issuer as it is configured elsewhere.
     fn configured(&self, name: &str) -> Issuer {
-        issuer_at(name)
-            .with_jwks_uri(format!("{}/openid/v1/jwks", self.api_server.base_url()))
-            .with_root_certificates_pem(self.api_server.ca_pem())
+        issuer_at_with(
+            name,
+            KeySource::jwks(format!("{}/openid/v1/jwks", self.api_server.base_url())).via(
+                HttpFetcher::new().with_root_certificates_pem(self.api_server.ca_pem()).unwrap(),
+            ),
+        )
     }
 
     /// The API server reports this name from now on.
@@ -279,7 +286,7 @@ async fn stream_ends_with_the_former_name_of_its_token() {
         let begun = tokio_stream::once(Ok::<_, Infallible>("begun"));
         Body::from_stream(begun.chain(tokio_stream::pending()))
     };
-    let layer = OidcAuthLayer::from(verifier).end_streams_at_expiry().build().unwrap();
+    let layer = OidcAuthLayer::builder_for(verifier).end_streams_at_expiry().build().unwrap();
     let server = HttpServer::start(Router::new().route("/", get(endless)).layer(layer)).await;
     let request = Client::new().get(server.url()).bearer_auth(&token);
     let mut response = request.send().await.unwrap();
@@ -398,7 +405,7 @@ async fn clones_of_an_issuer_share_no_names() {
 async fn each_of_several_clusters_has_the_name_that_its_own_api_server_reports() {
     let (blue, green) = (Cluster::named(OLD), Cluster::named(OLD));
     let verifier = builder(blue.in_cluster().with_cluster("blue"))
-        .issuer(green.in_cluster().with_cluster("green"))
+        .add_issuer(green.in_cluster().with_cluster("green"))
         .build()
         .unwrap();
     verifier.refresh_keys().await.unwrap();
@@ -427,9 +434,9 @@ async fn learned_name_never_outranks_a_configured_one() {
             ];
             let [first, second] = issuers;
             let verifier = if is_blue_first == is_named_in_the_order_of_responses {
-                builder(first).issuer(second)
+                builder(first).add_issuer(second)
             } else {
-                builder(second).issuer(first)
+                builder(second).add_issuer(first)
             };
             let verifier = verifier.build().unwrap();
             let (late, early) = if is_blue_first { (&green, &blue) } else { (&blue, &green) };
@@ -491,7 +498,7 @@ async fn key_that_an_added_cluster_may_list_waits_for_its_first_answer() {
 async fn caller_of_a_learned_name_has_no_time_left_once_the_key_is_another_clusters() {
     let (blue, green) = (Cluster::named(DEFAULT), Cluster::named(DEFAULT));
     let verifier = builder(blue.in_cluster().with_cluster("blue"))
-        .issuer(green.configured(DEFAULT).with_cluster("green"))
+        .add_issuer(green.configured(DEFAULT).with_cluster("green"))
         .build()
         .unwrap();
     verifier.refresh_keys().await.unwrap();
@@ -515,7 +522,7 @@ async fn key_of_two_clusters_with_an_equal_claim_to_the_name_is_shared() {
             issuer.with_cluster(name)
         };
         let verifier =
-            builder(issuer(&blue, "blue")).issuer(issuer(&green, "green")).build().unwrap();
+            builder(issuer(&blue, "blue")).add_issuer(issuer(&green, "green")).build().unwrap();
         verifier.refresh_keys().await.unwrap();
         let token = blue.token(DEFAULT);
         let caller = verifier.judge(&token).await.unwrap();

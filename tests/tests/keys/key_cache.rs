@@ -12,9 +12,9 @@ use std::{
 
 use axum::{Router, body::Body, routing::get};
 use http::{Request, Response, StatusCode};
-use kube_oidc::{KeysUnavailableCause, Reason, Verifier, VerifyError};
+use kube_oidc::{KeySource, KeysUnavailableCause, Reason, Verifier, VerifyError};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningKey, TestIssuer};
-use kube_oidc_tests::{HttpServer, Judge as _, builder_for, issuer_for, token_for, verifier_for};
+use kube_oidc_tests::{HttpServer, Judge as _, builder_for, issuer_with, token_for, verifier_for};
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::OidcAuthLayer;
@@ -418,7 +418,7 @@ async fn forced_refresh_removes_a_key_behind_validators_that_never_change() {
         })
     });
     let server = HttpServer::start(app).await;
-    let trusted = issuer_for(&issuer).with_jwks_uri(format!("{}/keys", server.url()));
+    let trusted = issuer_with(&issuer, KeySource::jwks(format!("{}/keys", server.url())));
     let verifier = verifier_for(trusted);
     assert!(verifier.judge(&leaked).await.is_ok());
     issuer.rotate();

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use kube_oidc::{BuildError, KeyState, Reason, Verifier, VerifyError, clock::ManualClock};
+use kube_oidc::{
+    BuildError, KeySource, KeyState, Reason, Verifier, VerifyError, clock::ManualClock,
+};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{
-    Judge as _, builder_for, issuer_at, issuer_for, rejection, token_for, verifier_for,
+    Judge as _, builder_for, issuer_at, issuer_for, issuer_with, rejection, token_for, verifier_for,
 };
 use serde_json::json;
 
@@ -56,7 +58,7 @@ async fn the_status_tells_the_life_of_a_key_set() {
 async fn keys_that_are_given_are_fresh_for_ever() {
     let issuer = TestIssuer::start();
     let trusted =
-        issuer_for(&issuer).with_key_set(issuer.key_set().to_string()).with_cluster("blue");
+        issuer_with(&issuer, KeySource::fixed(issuer.key_set().to_string())).with_cluster("blue");
     let clock = ManualClock::at(SystemTime::now());
     let verifier = builder_for(trusted).clock(clock.clone()).build().unwrap();
     let good = long_lived(&issuer);
@@ -132,7 +134,7 @@ async fn refresh_keys_asks_all_issuers_at_once() {
     hangs.respond_with(Endpoint::Jwks, MockResponse::hang());
     let trusted = |issuer: &TestIssuer| issuer_for(issuer);
     let verifier = builder_for(trusted(&hangs).with_cluster("blue"))
-        .issuer(trusted(&answers).with_cluster("green"))
+        .add_issuer(trusted(&answers).with_cluster("green"))
         .fetch_timeout(Duration::from_secs(60))
         .build()
         .unwrap();
@@ -249,7 +251,7 @@ async fn one_issuer_that_is_down_does_not_touch_the_others() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     let trusted = |issuer: &TestIssuer| issuer_for(issuer);
     let verifier = builder_for(trusted(&blue).with_cluster("blue"))
-        .issuer(trusted(&green).with_cluster("green"))
+        .add_issuer(trusted(&green).with_cluster("green"))
         .build()
         .unwrap();
     green.stop();
@@ -326,7 +328,7 @@ async fn a_key_set_file_that_cannot_be_read_leaves_the_last_set_in_use() {
     let issuer = TestIssuer::start();
     let clock = ManualClock::at(SystemTime::now());
     let path = std::env::temp_dir().join(format!("kube-oidc-keys-{}", std::process::id()));
-    let trusted = || issuer_for(&issuer).with_key_set_file(&path);
+    let trusted = || issuer_with(&issuer, KeySource::file(&path));
     let verifier = builder_for(trusted())
         .dangerous_no_unknown_kid_cooldown()
         .clock(clock.clone())

@@ -1,21 +1,28 @@
 //! Proxies for fetching keys: configured, and of the environment.
 
-use kube_oidc::Issuer;
+use kube_oidc::{Issuer, source::HttpFetcher};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{
-    Proxy, is_child, issuer_for, run_in_child,
+    Proxy, is_child, issuer_via, run_in_child,
     tls::{LOOPBACK, acceptor, authority, certificate},
     verifier_for,
 };
 use tokio::net::TcpListener;
 
-fn trusted(issuer: &TestIssuer) -> Issuer {
-    let trusted = issuer_for(issuer);
+fn fetcher(issuer: &TestIssuer) -> HttpFetcher {
     if issuer.url().starts_with("https") {
-        trusted.with_root_certificates_pem(issuer.ca_pem())
+        HttpFetcher::new().with_root_certificates_pem(issuer.ca_pem()).unwrap()
     } else {
-        trusted
+        HttpFetcher::new()
     }
+}
+
+fn trusted(issuer: &TestIssuer) -> Issuer {
+    issuer_via(issuer, fetcher(issuer))
+}
+
+fn proxied(issuer: &TestIssuer, proxy: &str) -> Issuer {
+    issuer_via(issuer, fetcher(issuer).with_proxy(proxy).unwrap())
 }
 
 // rule: fetch-credentials
@@ -26,11 +33,13 @@ async fn proxy_opens_tunnels_for_https_and_gets_only_its_own_credentials() {
     let tls = acceptor(certificate(LOOPBACK, &private, |_| ()), &[]);
     for (scheme, tls) in [("http", None), ("https", Some(tls))] {
         let proxy = Proxy::start(tls, Proxy::OPENED).await;
-        let issuer_of = trusted(&issuer)
+        let url = format!("{scheme}://me:p%40ss@{}", proxy.address());
+        let fetcher = fetcher(&issuer)
             .with_additional_root_certificates_pem(private.pem())
-            .with_fetch_bearer_token("5ecre7")
-            .with_fetch_proxy(format!("{scheme}://me:p%40ss@{}", proxy.address()));
-        verifier_for(issuer_of).refresh_keys().await.unwrap();
+            .and_then(|fetcher| fetcher.with_bearer_token("5ecre7"))
+            .and_then(|fetcher| fetcher.with_proxy(&url))
+            .unwrap();
+        verifier_for(issuer_via(&issuer, fetcher)).refresh_keys().await.unwrap();
         for head in proxy.heads() {
             let to = format!("CONNECT {} HTTP/1.1\r\n", issuer.address());
             assert!(head.starts_with(&to), "{head}");
@@ -59,8 +68,7 @@ async fn https_proxy_with_an_untrusted_certificate_is_not_used() {
         let (stream, _) = listener.accept().await.unwrap();
         tls.accept(stream).await.is_ok()
     });
-    let verifier =
-        verifier_for(trusted(&issuer).with_fetch_proxy(format!("https://me:hidden@{address}")));
+    let verifier = verifier_for(proxied(&issuer, &format!("https://me:hidden@{address}")));
     verifier.refresh_keys().await.unwrap_err();
     assert!(!proxy.await.unwrap());
     let error = verifier.status().remove(0).last_error.unwrap().error;
@@ -83,7 +91,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
     ] {
         let proxy = Proxy::start(None, response).await;
         let url = format!("http://me:hidden@{}", proxy.address());
-        let verifier = verifier_for(trusted(&issuer).with_fetch_proxy(url));
+        let verifier = verifier_for(proxied(&issuer, &url));
         verifier.refresh_keys().await.unwrap_err();
         let error = verifier.status().remove(0).last_error.unwrap().error;
         assert!(error.contains(words) && error.contains(proxy.address()), "{error}");
@@ -96,7 +104,7 @@ async fn response_of_a_proxy_is_bounded_and_not_shown() {
 #[tokio::test]
 async fn plain_http_never_goes_through_a_configured_proxy() {
     let (proxy, issuer) = (TestIssuer::start(), TestIssuer::start());
-    let verifier = verifier_for(trusted(&issuer).with_fetch_proxy(proxy.base_url()));
+    let verifier = verifier_for(proxied(&issuer, proxy.base_url()));
     verifier.refresh_keys().await.unwrap();
     assert_eq!(proxy.received_requests().len(), 0);
 }

@@ -3,10 +3,13 @@
 
 use std::time::Instant;
 
-use kube_oidc::{BuildError, Issuer, Reason, Verifier, VerifierBuilder, source::HttpFetcher};
+use kube_oidc::{
+    BuildError, Issuer, KeySource, Reason, Verifier, VerifierBuilder, source::HttpFetcher,
+};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{
-    Judge as _, TempFolder, builder_for, issuer_at, issuer_for, token_for, verifier_for,
+    Judge as _, MappedFetcher, TempFolder, api_server_issuer, builder_for, issuer_at,
+    issuer_at_with, issuer_for, token_for, verifier_for,
 };
 
 const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
@@ -16,18 +19,20 @@ fn cluster() -> TestIssuer {
 }
 
 fn trusted(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    issuer_at(SHARED)
-        .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
-        .with_root_certificates_pem(cluster.ca_pem())
-        .with_cluster(name)
+    issuer_at_with(
+        SHARED,
+        KeySource::jwks(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
+            .via(HttpFetcher::new().with_root_certificates_pem(cluster.ca_pem()).unwrap()),
+    )
+    .with_cluster(name)
 }
 
 fn given(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    issuer_at(SHARED).with_key_set(cluster.key_set().to_string()).with_cluster(name)
+    issuer_at_with(SHARED, KeySource::fixed(cluster.key_set().to_string())).with_cluster(name)
 }
 
 fn both(blue: &TestIssuer, green: &TestIssuer) -> VerifierBuilder {
-    builder_for(trusted(blue, "blue")).issuer(trusted(green, "green"))
+    builder_for(trusted(blue, "blue")).add_issuer(trusted(green, "green"))
 }
 
 async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
@@ -132,7 +137,7 @@ async fn a_key_that_both_list_is_nobodys() {
 fn given_sets_with_a_key_in_common_are_a_build_error() {
     let (blue, green) = (cluster(), cluster());
     let build = || {
-        let builder = Verifier::builder(given(&blue, "blue")).issuer(given(&green, "green"));
+        let builder = Verifier::builder(given(&blue, "blue")).add_issuer(given(&green, "green"));
         builder.audience("orders").build()
     };
     build().unwrap();
@@ -160,30 +165,34 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
     let issuer = || issuer_at(SHARED);
     let build = |blue: Issuer, green: Issuer| {
         let blue = blue.with_cluster("blue");
-        builder_for(blue).issuer(green.with_cluster("green")).build()
+        builder_for(blue).add_issuer(green.with_cluster("green")).build()
     };
     let url = "https://blue.example:6443/openid/v1/jwks";
-    let named = |name| Issuer::opaque(name, url);
+    let named = |name| Issuer::opaque(name, KeySource::jwks(url));
     let folder = TempFolder::with_service_account("", "");
-    let in_cluster = || Issuer::in_cluster_at("https://10.96.0.1", folder.path()).unwrap();
-    let with_fetcher = issuer().with_fetcher(HttpFetcher::new());
+    let with_token = || HttpFetcher::new().with_bearer_token("5ecre7").unwrap();
+    let fetcher = || MappedFetcher::new("", "");
+    let in_cluster = || api_server_issuer("https://10.96.0.1", &folder);
+    let with = |keys: KeySource| issuer_at_with(SHARED, keys);
+    let jwks = |url: &str| with(KeySource::jwks(url).into());
+    let via = |fetcher: HttpFetcher| with(KeySource::discovery().via(fetcher).into());
+    let custom = issuer_at_with(SHARED, KeySource::discovery().via(fetcher()));
     for (blue, green, place) in [
         (issuer(), issuer(), SHARED),
         (issuer().add_alias("https://old.example"), issuer(), SHARED),
-        (issuer().with_jwks_uri(url), issuer().with_jwks_uri(url), url),
-        (
-            issuer().with_jwks_uri(url),
-            issuer().with_jwks_uri("https://BLUE.example:6443/openid/v1/jwks"),
-            url,
-        ),
+        (jwks(url), jwks(url), url),
+        (jwks(url), jwks("https://BLUE.example:6443/openid/v1/jwks"), url),
         (named("rke"), named("rke"), url),
         (
-            issuer().with_key_set_file("/etc/keys.json"),
-            issuer().with_key_set_file("/etc/keys.json").with_fetch_bearer_token("5ecre7"),
+            with(KeySource::file("/etc/keys.json")),
+            with(KeySource::file("/etc/keys.json")),
             "/etc/keys.json",
         ),
+        (via(HttpFetcher::new()), issuer(), SHARED),
+        (via(with_token()), via(with_token()), SHARED),
+        (via(with_token()), issuer(), SHARED),
         (in_cluster(), in_cluster(), "https://10.96.0.1"),
-        (with_fetcher.clone(), with_fetcher, SHARED),
+        (custom.clone(), custom, SHARED),
     ] {
         let error = build(blue.clone(), green.clone()).unwrap_err();
         assert!(matches!(error, BuildError::SharedKeyPlace { .. }), "{error:?}");
@@ -198,15 +207,20 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
         assert!(matches!(added, Err(BuildError::SharedKeyPlace { .. })), "{added:?}");
     }
     // one URL may mean two servers
-    let proxied = |port| issuer().with_fetch_proxy(format!("http://127.0.0.1:{port}"));
+    let proxied = |port| {
+        let proxy = format!("http://127.0.0.1:{port}");
+        via(HttpFetcher::new().with_proxy(&proxy).unwrap())
+    };
     for (blue, green) in [
-        (issuer(), issuer().with_jwks_uri(url)),
+        (issuer(), jwks(url)),
         (issuer(), issuer_at("https://other.example").add_alias(SHARED)),
-        (issuer().with_key_set_file("/blue.json"), issuer().with_key_set_file("/green.json")),
-        (issuer().with_key_set_file("/blue.json"), issuer()),
+        (with(KeySource::file("/blue.json")), with(KeySource::file("/green.json"))),
+        (with(KeySource::file("/blue.json")), issuer()),
         (proxied(1), proxied(2)),
-        (issuer().with_fetcher(HttpFetcher::new()), issuer().with_fetcher(HttpFetcher::new())),
-        (issuer().with_fetcher(HttpFetcher::new()), issuer()),
+        (
+            issuer_at_with(SHARED, KeySource::discovery().via(fetcher())),
+            issuer_at_with(SHARED, KeySource::discovery().via(fetcher())),
+        ),
     ] {
         build(blue, green).unwrap();
     }

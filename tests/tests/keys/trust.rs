@@ -1,11 +1,11 @@
 //! Whom a fetch trusts: the platform's root certificates, given ones, and both.
 
-use kube_oidc::{BuildError, Issuer, Verifier};
+use kube_oidc::{BuildError, Issuer, source::HttpFetcher};
 use kube_oidc_testing::TestIssuer;
-use kube_oidc_tests::{Log, TempFolder, is_child, issuer_for, run_in_child, verifier_for};
+use kube_oidc_tests::{Log, TempFolder, is_child, issuer_via, run_in_child, verifier_for};
 
-fn of(issuer: &TestIssuer) -> Issuer {
-    issuer_for(issuer).with_fetch_bearer_token("5ecre7")
+fn fetcher() -> HttpFetcher {
+    HttpFetcher::new().with_bearer_token("5ecre7").unwrap()
 }
 
 /// The last error of a fetch, or `None` if it succeeds.
@@ -30,16 +30,20 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
         folder.write("token", "the-pods-own-token");
         let server_file = folder.write("server.crt", server.ca_pem());
 
+        let other_ca = other.ca_pem().as_bytes();
+        let in_cluster = || HttpFetcher::in_cluster_at(folder.path()).unwrap();
+        let api_server =
+            |fetcher: HttpFetcher| Issuer::api_server(server.base_url().parse().unwrap(), fetcher);
+        let of = |fetcher: HttpFetcher| issuer_via(&server, fetcher);
         let unknown = [
-            of(&server).with_root_certificates_pem(other.ca_pem()),
-            of(&server).with_root_certificates_file(&other_file),
-            of(&server)
-                .with_additional_root_certificates_pem(other.ca_pem())
-                .with_root_certificates_pem(other.ca_pem()),
-            Issuer::in_cluster_at(server.base_url(), folder.path()).unwrap(),
-            Issuer::in_cluster_at(server.base_url(), folder.path())
-                .unwrap()
-                .with_additional_root_certificates_pem(other.ca_pem()),
+            of(fetcher().with_root_certificates_pem(other_ca).unwrap()),
+            of(fetcher().with_root_certificates_file(&other_file)),
+            of(fetcher()
+                .with_additional_root_certificates_pem(other_ca)
+                .and_then(|fetcher| fetcher.with_root_certificates_pem(other_ca))
+                .unwrap()),
+            api_server(in_cluster()),
+            api_server(in_cluster().with_additional_root_certificates_pem(other_ca).unwrap()),
         ];
         for issuer in unknown {
             let name = format!("{issuer:?}");
@@ -48,16 +52,19 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
         }
         assert_eq!(server.received_requests().len(), 0, "no token was sent");
 
+        let server_ca = server.ca_pem().as_bytes();
         let known = [
-            of(&server),
-            of(&server).with_additional_root_certificates_pem(other.ca_pem()),
-            of(&server).with_additional_root_certificates_file(&other_file),
-            of(&server)
-                .with_root_certificates_pem(other.ca_pem())
-                .with_additional_root_certificates_pem(server.ca_pem()),
-            of(&server)
-                .with_root_certificates_pem(other.ca_pem())
-                .with_root_certificates_file(&server_file),
+            of(fetcher()),
+            of(fetcher().with_additional_root_certificates_pem(other_ca).unwrap()),
+            of(fetcher().with_additional_root_certificates_file(&other_file)),
+            of(fetcher()
+                .with_root_certificates_pem(other_ca)
+                .and_then(|fetcher| fetcher.with_additional_root_certificates_pem(server_ca))
+                .unwrap()),
+            of(fetcher()
+                .with_root_certificates_pem(other_ca)
+                .unwrap()
+                .with_root_certificates_file(&server_file)),
         ];
         for issuer in known {
             let name = format!("{issuer:?}");
@@ -77,7 +84,7 @@ async fn platform_root_is_trusted_unless_roots_are_given() {
 // rule: root-certificates
 #[tokio::test]
 async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_ways_out() {
-    const WAYS_OUT: [&str; 2] = ["with_additional_root_certificates_file()", "with_fetch_proxy()"];
+    const WAYS_OUT: [&str; 2] = ["with_additional_root_certificates_file()", "with_proxy()"];
     if is_child() {
         let proxy = std::env::var("HTTPS_PROXY").unwrap();
         let server = TestIssuer::builder().tls().start();
@@ -85,10 +92,14 @@ async fn in_cluster_fetch_uses_only_a_configured_proxy_and_its_errors_name_both_
         let folder = TempFolder::new();
         folder.write("token", "the-pods-own-token");
         folder.write("ca.crt", server.ca_pem());
-        let in_cluster = || Issuer::in_cluster_at(server.base_url(), folder.path()).unwrap();
+        let fetcher = || HttpFetcher::in_cluster_at(folder.path()).unwrap();
+        let api_server =
+            |fetcher: HttpFetcher| Issuer::api_server(server.base_url().parse().unwrap(), fetcher);
+        let in_cluster = || api_server(fetcher());
         assert_eq!(error_of(in_cluster()).await, None);
 
-        let error = error_of(in_cluster().with_fetch_proxy(proxy)).await.unwrap();
+        let proxied = api_server(fetcher().with_proxy(&proxy).unwrap());
+        let error = error_of(proxied).await.unwrap();
         assert!(error.contains("failed to fetch through the proxy"), "{error}");
 
         server.stop();
@@ -132,7 +143,8 @@ async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
     ] {
         for bundle in [[bad, server.ca_pem()].concat(), [server.ca_pem(), bad].concat()] {
             let file = folder.write(&format!("{}.pem", fastrand::u64(..)), &bundle);
-            let verifier = verifier_for(of(&server).with_root_certificates_file(&file));
+            let verifier =
+                verifier_for(issuer_via(&server, fetcher().with_root_certificates_file(&file)));
             let warnings = |least: usize| {
                 let texts = [" WARN ", "skipped invalid root certificates", file.to_str().unwrap()];
                 let lines = log.lines_with(&texts);
@@ -149,8 +161,8 @@ async fn bad_block_in_a_bundle_is_skipped_with_one_warning_for_each_change() {
             verifier.refresh_keys().await.unwrap();
             verifier.refresh_keys().await.unwrap();
             warnings(2);
-            let given = of(&server).with_root_certificates_pem(bundle.clone());
-            assert_eq!(error_of(given).await, None, "{bundle}");
+            let given = fetcher().with_root_certificates_pem(&bundle).unwrap();
+            assert_eq!(error_of(issuer_via(&server, given)).await, None, "{bundle}");
         }
     }
 }
@@ -162,20 +174,20 @@ async fn bundle_without_a_usable_block_is_an_error_that_names_the_file() {
     let folder = TempFolder::new();
     for bundle in [NO_BASE64, NO_DER, NO_END, NO_BEGIN, OTHER, "", "a comment", "\0"] {
         let file = folder.write("bundle.pem", bundle);
-        for issuer in [
-            of(&server).with_root_certificates_file(&file),
-            of(&server).with_additional_root_certificates_file(&file),
+        for fetcher in [
+            fetcher().with_root_certificates_file(&file),
+            fetcher().with_additional_root_certificates_file(&file),
         ] {
-            let error = error_of(issuer).await.unwrap();
+            let error = error_of(issuer_via(&server, fetcher)).await.unwrap();
             let words = format!("invalid root certificates in `{}`: no ", file.display());
             assert!(error.contains(&words) && !error.contains("hidden"), "{error}");
         }
-        let given = Verifier::builder(of(&server).with_root_certificates_pem(bundle));
-        let error = given.audience("orders").build().unwrap_err();
+        let error = fetcher().with_root_certificates_pem(bundle).unwrap_err();
         assert!(matches!(error, BuildError::InvalidRootCertificates(_)), "{error}");
         assert!(!format!("{error} {error:?}").contains("hidden"), "{error:?}");
     }
-    let error = error_of(of(&server).with_root_certificates_file("/no/such.pem")).await.unwrap();
+    let missing = fetcher().with_root_certificates_file("/no/such.pem");
+    let error = error_of(issuer_via(&server, missing)).await.unwrap();
     assert!(error.contains("failed to read `/no/such.pem`"), "{error}");
     assert_eq!(server.received_requests().len(), 0);
 }

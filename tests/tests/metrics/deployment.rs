@@ -80,7 +80,7 @@ impl Deployment {
 }
 
 fn service(verifier: &Verifier) -> Router {
-    let layer = || OidcAuthLayer::from(verifier.clone());
+    let layer = || OidcAuthLayer::builder_for(verifier.clone());
     let payments = Callers::cluster(CLUSTER).namespace("payments");
     let policy = || AuthorizeLayer::only(payments.clone()).unwrap();
     let reviewed = || RequireTokenReviewLayer::new(verifier).unwrap();
@@ -90,7 +90,7 @@ fn service(verifier: &Verifier) -> Router {
         .route("/whoami", ok())
         .route("/policy", ok().layer(policy()))
         .route("/reviewed", ok().layer(reviewed()))
-        .layer(layer().open_path("/open").build().unwrap())
+        .layer(layer().add_open_path("/open").build().unwrap())
         .merge(
             Router::new()
                 .route("/optional", ok())

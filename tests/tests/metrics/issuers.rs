@@ -1,8 +1,11 @@
 //! Issuers that come and go, and have several names.
 
-use kube_oidc::{Issuer, Reason, Verifier};
+use kube_oidc::{KeySource, Reason, Verifier, source::HttpFetcher};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{TempFolder, builder_for, issuer_at, issuer_for, token_for, verifier_for};
+use kube_oidc_tests::{
+    TempFolder, api_server_issuer, builder_for, issuer_at_with, issuer_for, issuer_with, token_for,
+    verifier_for,
+};
 
 use crate::{
     deployment::{Deployment, turn},
@@ -68,7 +71,7 @@ async fn one_that_is_removed_has_no_keys_to_worry_about() {
 async fn what_an_issuer_does_not_do_is_not_shown() {
     let _turn = turn().await;
     let issuer = TestIssuer::start();
-    let given = issuer_for(&issuer).with_key_set(issuer.key_set().to_string());
+    let given = issuer_with(&issuer, KeySource::fixed(issuer.key_set().to_string()));
     let verifier = verifier_for(given);
     let scrape = Scrape::of(&[&verifier]);
     let names = [("issuer", issuer.url()), ("cluster", "")];
@@ -106,15 +109,17 @@ async fn a_key_that_one_of_two_clusters_has_is_unknown_to_neither() {
         let issuers = [(); 2].map(|()| TestIssuer::builder().tls().origin(SHARED).start());
         let trusted = |index: usize| {
             let (issuer, cluster) = (&issuers[index], clusters[index]);
-            let trusted = issuer_at(SHARED).with_cluster(cluster);
-            if is_given[index] {
-                return trusted.with_key_set(issuer.key_set().to_string());
-            }
-            trusted
-                .with_jwks_uri(issuer.jwks_uri().replace(SHARED, issuer.base_url()))
-                .with_root_certificates_pem(issuer.ca_pem())
+            let keys = if is_given[index] {
+                KeySource::fixed(issuer.key_set().to_string())
+            } else {
+                let fetcher = HttpFetcher::new();
+                let fetcher = fetcher.with_root_certificates_pem(issuer.ca_pem().as_bytes());
+                let url = issuer.jwks_uri().replace(SHARED, issuer.base_url());
+                KeySource::jwks(url).via(fetcher.unwrap()).into()
+            };
+            issuer_at_with(SHARED, keys).with_cluster(cluster)
         };
-        let verifier = builder_for(trusted(0)).issuer(trusted(1));
+        let verifier = builder_for(trusted(0)).add_issuer(trusted(1));
         let verifier = verifier.build().unwrap();
         let minted = |issuer: &TestIssuer| issuer.token().audience("orders");
         // the first waits for keys where they are fetched, and one that comes later does so for a
@@ -143,7 +148,7 @@ async fn changed_name_is_counted_and_shown_without_the_name() {
     let _turn = turn().await;
     let api_server = TestIssuer::builder().tls().origin("https://old.example").start();
     let folder = TempFolder::with_service_account(api_server.ca_pem(), "token-of-the-pod");
-    let issuer = Issuer::in_cluster_at(api_server.base_url(), folder.path()).unwrap();
+    let issuer = api_server_issuer(api_server.base_url(), &folder);
     let verifier = verifier_for(issuer.with_cluster("renamed"));
     let labels = [("issuer", api_server.base_url()), ("cluster", "renamed")];
     let shown = || {

@@ -43,7 +43,8 @@ impl Countdown {
     fn layer(&self) -> OidcAuthLayer {
         let builder = Verifier::builder(issuer_for(&self.issuer));
         let builder = builder.audience("orders").leeway(Duration::ZERO).clock(self.clock.clone());
-        OidcAuthLayer::from(builder.build().unwrap()).end_streams_at_expiry()
+        let builder = OidcAuthLayer::builder_for(builder.build().unwrap());
+        builder.end_streams_at_expiry().build().unwrap()
     }
 
     fn request(&self) -> Request<()> {

@@ -12,13 +12,14 @@ use std::{
 use axum::{Router, routing::get};
 use http::StatusCode;
 use kube_oidc::{
+    KeySource,
     clock::ManualClock,
     source::{FetchError, FetchResponse},
 };
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{
     GrpcServer, HttpServer, Judge as _, ScriptedFetcher, builder_for, http_client, issuer_for,
-    layer_for, verifier_for,
+    issuer_with, layer_builder_for, layer_for, verifier_for,
 };
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
@@ -64,9 +65,9 @@ async fn a_health_service_serves_once_the_keys_are_here() {
         let readiness = Readiness::any(&verifier);
         tokio::spawn(report_health(readiness, reporter.clone(), [service]).await);
     }
-    let layer = OidcAuthLayer::from(verifier.clone())
-        .open_grpc_method("/grpc.health.v1.Health/Check")
-        .open_grpc_method("/grpc.health.v1.Health/Watch")
+    let layer = OidcAuthLayer::builder_for(verifier.clone())
+        .add_open_grpc_method("/grpc.health.v1.Health/Check")
+        .add_open_grpc_method("/grpc.health.v1.Health/Watch")
         .build()
         .unwrap();
     let server = GrpcServer::start(|incoming| {
@@ -119,7 +120,7 @@ async fn a_health_service_serves_with_stale_keys_and_not_without() {
             Err(FetchError::new("switched off"))
         })
     });
-    let trusted = issuer_for(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
+    let trusted = issuer_with(&issuer, KeySource::jwks(issuer.jwks_uri()).via(fetcher));
     let clock = ManualClock::at(SystemTime::now());
     let verifier = builder_for(trusted)
         .default_key_set_lifetime(HOUR)
@@ -168,9 +169,9 @@ async fn only_the_methods_that_are_named_are_open() {
         })
         .await
     };
-    let layer = layer_for(&issuer);
-    let closed = serve(layer.clone()).await;
-    let open = serve(layer.open_grpc_method("/grpc.health.v1.Health/Check")).await;
+    let closed = serve(layer_for(&issuer)).await;
+    let open = layer_builder_for(&issuer).add_open_grpc_method("/grpc.health.v1.Health/Check");
+    let open = serve(open.build().unwrap()).await;
     let token = issuer.token().audience("orders").mint();
 
     let refused = health_client(&closed).check(of_service("")).await.unwrap_err();
@@ -230,7 +231,7 @@ async fn probe(server: &HttpServer) -> (StatusCode, Vec<String>) {
 }
 
 async fn serve(readiness: Readiness) -> HttpServer {
-    let layer = OidcAuthLayer::from(readiness.verifier().clone()).open_path("/readyz");
+    let layer = OidcAuthLayer::builder_for(readiness.verifier().clone()).add_open_path("/readyz");
     let app = Router::new()
         .route("/", get(async || "hello"))
         .route_service("/readyz", ReadinessProbe::new(readiness))
@@ -280,7 +281,7 @@ async fn a_probe_follows_the_keys_from_none_to_fresh_to_stale_to_none() {
 async fn first_probe_starts_the_first_fetch_of_each_issuer() {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     let verifier = builder_for(issuer_for(&blue).with_cluster("blue"))
-        .issuer(issuer_for(&green).with_cluster("green"))
+        .add_issuer(issuer_for(&green).with_cluster("green"))
         .build()
         .unwrap();
     let server = serve(Readiness::all(&verifier)).await;
@@ -337,7 +338,7 @@ async fn blue_and_green() -> (TestIssuer, TestIssuer, Verifier) {
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     green.stop();
     let verifier = builder_for(issuer_for(&blue).with_cluster("blue"))
-        .issuer(issuer_for(&green).with_cluster("green"))
+        .add_issuer(issuer_for(&green).with_cluster("green"))
         .build()
         .unwrap();
     let readiness = [Readiness::any(&verifier), Readiness::all(&verifier)];
@@ -386,7 +387,7 @@ async fn of_a_cluster_with_several_issuers_one_is_enough() {
     let (old, new) = (TestIssuer::start(), TestIssuer::start());
     old.stop();
     let verifier = builder_for(issuer_for(&old).with_cluster("blue"))
-        .issuer(issuer_for(&new).with_cluster("blue"))
+        .add_issuer(issuer_for(&new).with_cluster("blue"))
         .build()
         .unwrap();
     let blue = clusters(&verifier, &["blue"]);

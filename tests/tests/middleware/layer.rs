@@ -12,11 +12,15 @@ use axum::{
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{
-    HttpServer, Log, TestResponse, caller_name, http_client, issuer_for, layer_for, token_for,
+    HttpServer, Log, TestResponse, caller_name, http_client, issuer_for, layer_builder_for,
+    layer_for, token_for,
 };
 use reqwest::RequestBuilder;
 use serde_json::json;
-use tower_kube_oidc::{Caller, IssuerUrl, OidcAuthLayer, ServiceAccountClaims, Verified, Verifier};
+use tower_kube_oidc::{
+    BuildError, Caller, IssuerUrl, OidcAuthLayer, OidcAuthLayerError, ServiceAccountClaims,
+    Verified, Verifier,
+};
 
 fn url(issuer: &TestIssuer) -> IssuerUrl {
     issuer.url().parse().unwrap()
@@ -134,7 +138,7 @@ async fn what_cannot_be_known_without_keys_is_503_and_the_rest_is_not() {
 #[tokio::test]
 async fn a_realm_of_ones_own() {
     let issuer = TestIssuer::start();
-    let server = serve(layer_for(&issuer).realm("shop, a")).await;
+    let server = serve(layer_builder_for(&issuer).realm("shop, a").build().unwrap()).await;
     let answered = ask(&server, &[]).await;
     assert_eq!(answered.header("www-authenticate"), Some("Bearer realm=\"shop, a\""));
 }
@@ -156,21 +160,23 @@ async fn the_default_audience_warns_once_whatever_the_number_of_routes() {
     drop(server);
 
     let silent = TestIssuer::start();
-    drop(serve(OidcAuthLayer::new(url(&silent)).audience("orders")).await);
+    let layer = OidcAuthLayer::builder(url(&silent)).audience("orders").build().unwrap();
+    drop(serve(layer).await);
     assert!(log.lines_with(&["WARN", silent.url()]).is_empty());
 }
 
 #[tokio::test]
 async fn an_audience_replaces_the_default() {
     let issuer = TestIssuer::start();
-    let server = serve(OidcAuthLayer::new(url(&issuer)).audiences(["orders", "refunds"])).await;
+    let layer = OidcAuthLayer::builder(url(&issuer)).audiences(["orders", "refunds"]);
+    let server = serve(layer.build().unwrap()).await;
     for (audience, status) in [("orders", 200), ("refunds", 200), (issuer.url(), 401)] {
         let token = issuer.token().audience(audience).mint();
         let answered = ask(&server, &[&format!("Bearer {token}")]).await;
         assert_eq!(answered.status, status, "{audience}");
     }
-    let preset = OidcAuthLayer::new(url(&issuer)).dangerous_api_server_audiences();
-    let server = serve(preset).await;
+    let preset = OidcAuthLayer::builder(url(&issuer)).dangerous_api_server_audiences();
+    let server = serve(preset.build().unwrap()).await;
     for (audience, status) in [
         (issuer.url(), 200),
         ("https://kubernetes.default.svc", 200),
@@ -189,25 +195,27 @@ async fn a_layer_narrows_its_verifier_and_never_loosens_it() {
     let issuer = TestIssuer::start();
     let verifier =
         Verifier::builder(issuer_for(&issuer)).audiences(["orders", "refunds"]).build().unwrap();
-    let layer = |audience: &str| OidcAuthLayer::from(verifier.clone()).audience(audience);
+    let narrowed = |audiences: &[&str]| {
+        OidcAuthLayer::builder_for(verifier.clone()).narrow_audiences(audiences.to_vec()).build()
+    };
+    let layer = |audiences: &[&str]| narrowed(audiences).unwrap();
     let app = Router::new()
-        .route("/orders", get(caller_name).layer(layer("orders")))
-        .route("/refunds", get(caller_name).layer(layer("refunds")))
-        .route("/other", get(caller_name).layer(layer("other")))
+        .route("/orders", get(caller_name).layer(layer(&["orders"])))
+        .route("/refunds", get(caller_name).layer(layer(&["refunds"])))
+        .route("/both", get(caller_name).layer(layer(&["refunds", "orders"])))
         .route("/any", get(caller_name).layer(OidcAuthLayer::from(verifier.clone())));
     let server = HttpServer::start(app).await;
     let client = http_client();
     let mut requests = Vec::new();
     for (audience, accepted_at) in [
-        (&["orders"][..], &["/orders", "/any"][..]),
-        (&["refunds"], &["/refunds", "/any"]),
-        (&["orders", "refunds"], &["/orders", "/refunds", "/any"]),
-        // the layer asks for it, the verifier does not know it
+        (&["orders"][..], &["/orders", "/both", "/any"][..]),
+        (&["refunds"], &["/refunds", "/both", "/any"]),
+        (&["orders", "refunds"], &["/orders", "/refunds", "/both", "/any"]),
         (&["other"], &[]),
-        (&["other", "orders"], &["/orders", "/other", "/any"]),
+        (&["other", "orders"], &["/orders", "/both", "/any"]),
     ] {
         let token = audience.iter().fold(issuer.token(), |t, audience| t.audience(audience)).mint();
-        for path in ["/orders", "/refunds", "/other", "/any"] {
+        for path in ["/orders", "/refunds", "/both", "/any"] {
             requests.push((path, token.clone(), accepted_at.contains(&path)));
         }
     }
@@ -220,6 +228,17 @@ async fn a_layer_narrows_its_verifier_and_never_loosens_it() {
         assert_eq!(response.status().is_success(), *accepted, "{path}");
     }
     assert_eq!(issuer.key_fetches(), 1, "the layers share one cache");
+
+    // no layer accepts an audience that its verifier does not
+    for audiences in [&["other"][..], &["orders", "other"]] {
+        let error = narrowed(audiences).unwrap_err();
+        assert!(
+            matches!(&error, OidcAuthLayerError::UnknownAudience(name) if name == "other"),
+            "{error:?}"
+        );
+    }
+    let error = narrowed(&[]).unwrap_err();
+    assert!(matches!(error, OidcAuthLayerError::Verifier(BuildError::NoAudience)), "{error:?}");
 }
 
 #[tokio::test]
@@ -240,16 +259,21 @@ async fn the_routes_of_an_app_share_one_cache() {
 }
 
 // rule: audience-required
-#[tokio::test]
-async fn a_wrong_setting_closes_the_door() {
-    let log = Log::catch();
-    let issuer = TestIssuer::start();
-    let server = serve(OidcAuthLayer::new(url(&issuer)).audience(" ")).await;
-    let token = issuer.token().mint();
-    let answered = ask(&server, &[&format!("Bearer {token}")]).await;
-    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(ask(&server, &[]).await.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(!log.lines_with(&["ERROR", "set up wrong", "an audience is empty"]).is_empty());
+#[test]
+fn missing_or_blank_audience_is_a_build_error() {
+    let builder = || OidcAuthLayer::builder("https://issuer.example".parse::<IssuerUrl>().unwrap());
+    let error = builder().build().unwrap_err();
+    assert!(matches!(error, OidcAuthLayerError::Verifier(BuildError::NoAudience)), "{error:?}");
+    for builder in [
+        builder().audience(""),
+        builder().audience(" "),
+        builder().audiences(["orders", " "]),
+        builder().audience("orders").add_audience(""),
+    ] {
+        let error = builder.build().unwrap_err();
+        let is_empty = matches!(error, OidcAuthLayerError::Verifier(BuildError::EmptyAudience));
+        assert!(is_empty, "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -15,19 +15,21 @@ use http::{
 };
 use http_body_util::BodyExt as _;
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::{HttpServer, Log, TestResponse, fast_issuer, layer_for, token_for};
+use kube_oidc_tests::{HttpServer, TestResponse, fast_issuer, layer_builder_for, token_for};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
-    AuthorizeLayer, Caller, LayerError, OidcAuthLayer, Passed, Policy, RequestHead, Verified,
-    in_namespace,
+    AuthorizeLayer, BuildError, Caller, IssuerUrl, OidcAuthLayer, OidcAuthLayerBuilder,
+    OidcAuthLayerError, Passed, Policy, RequestHead, Verified, Verifier, in_namespace,
 };
 
-fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
-    layer_for(issuer).realm("shop")
+type Builder = OidcAuthLayerBuilder<Verifier>;
+
+fn builder(issuer: &TestIssuer) -> Builder {
+    layer_builder_for(issuer).realm("shop")
 }
 
 /// Says which handler runs, and for whom.
@@ -37,12 +39,12 @@ fn say(at: &'static str, caller: Option<Caller>) -> Ready<String> {
 }
 
 /// An app with a probe beside what is worth something, and a layer around all of it.
-fn app(layer: OidcAuthLayer) -> Router {
+fn app(builder: Builder) -> Router {
     Router::new()
         .route("/healthz", any(|caller| say("healthz", caller)))
         .route("/admin", any(|caller| say("admin", caller)))
         .fallback(|caller| say("fallback", caller))
-        .layer(layer)
+        .layer(builder.build().unwrap())
 }
 
 /// Sends what is written, and nothing else.
@@ -135,7 +137,7 @@ const CLOSED: [&str; 45] = [
 #[tokio::test]
 async fn only_the_very_path_is_open() {
     let issuer = fast_issuer();
-    let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
+    let server = HttpServer::start(app(builder(&issuer).add_open_path("/healthz"))).await;
     for target in OPEN {
         let answered = get_as_written(&server, target).await;
         assert_eq!((answered.status, answered.body.as_str()), (200, "healthz for nobody"));
@@ -164,7 +166,7 @@ async fn only_the_very_path_is_open() {
 #[tokio::test]
 async fn no_byte_can_be_added_to_the_path_or_changed_in_it() {
     let issuer = fast_issuer();
-    let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
+    let server = HttpServer::start(app(builder(&issuer).add_open_path("/healthz"))).await;
     let path = b"/healthz";
     let mut opened = Vec::new();
     for at in 0..=path.len() {
@@ -259,7 +261,7 @@ fn status_of(block: &[u8]) -> u16 {
 #[tokio::test]
 async fn http_2_opens_no_other_path() {
     let issuer = fast_issuer();
-    let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
+    let server = HttpServer::start(app(builder(&issuer).add_open_path("/healthz"))).await;
     for target in OPEN.iter().filter(|target| target.starts_with('/')) {
         let answered = ask_h2(&server, "GET", target).await.unwrap();
         assert_eq!((answered.status, answered.body.as_str()), (200, "healthz for nobody"));
@@ -284,7 +286,7 @@ async fn http_2_opens_no_other_path() {
 #[tokio::test]
 async fn open_is_for_get_and_head_unless_methods_are_named() {
     let issuer = fast_issuer();
-    let server = HttpServer::start(app(layer(&issuer).open_path("/healthz"))).await;
+    let server = HttpServer::start(app(builder(&issuer).add_open_path("/healthz"))).await;
     // methods are as case-sensitive as paths
     for method in
         ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PURGE", "get", "Get", "GETT"]
@@ -301,8 +303,9 @@ async fn open_is_for_get_and_head_unless_methods_are_named() {
         assert_eq!(send(&server, "POST", b"/healthz", header).await.status, 401, "{header}");
     }
 
-    let named =
-        layer(&issuer).open_path_for([Method::POST, Method::OPTIONS], "/healthz").open_path("/x");
+    let named = builder(&issuer)
+        .add_open_path_for([Method::POST, Method::OPTIONS], "/healthz")
+        .add_open_path("/x");
     let server = HttpServer::start(app(named)).await;
     for (method, status) in [
         ("POST", 200),
@@ -319,7 +322,7 @@ async fn open_is_for_get_and_head_unless_methods_are_named() {
     assert_eq!(send(&server, "POST", b"/x", "").await.status, 401, "each path has its own");
     assert_eq!(send(&server, "GET", b"/x", "").await.body, "fallback for nobody");
 
-    let grpc = layer(&issuer).open_grpc_method("/grpc.health.v1.Health/Check");
+    let grpc = builder(&issuer).add_open_grpc_method("/grpc.health.v1.Health/Check");
     let server = HttpServer::start(app(grpc)).await;
     for (method, target, status) in [
         ("POST", "/grpc.health.v1.Health/Check", 200),
@@ -359,13 +362,15 @@ async fn no_token_is_looked_at_on_an_open_path() {
     let issuer = fast_issuer();
     // if somebody asked for keys, the answer would be 503
     issuer.respond_with(Endpoint::Jwks, MockResponse::new(500, ""));
-    let open = || layer(&issuer).open_path("/healthz").open_path("/caller").open_path("/maybe");
-    let app = |layer| {
+    let open = || {
+        builder(&issuer).add_open_path("/healthz").add_open_path("/caller").add_open_path("/maybe")
+    };
+    let app = |builder: Builder| {
         Router::new()
             .route("/healthz", get(look))
             .route("/caller", get(subject))
             .route("/maybe", get(|caller| say("maybe", caller)))
-            .layer(layer)
+            .layer(builder.build().unwrap())
     };
     let server = HttpServer::start(app(open())).await;
     let removing = HttpServer::start(app(open().remove_token_header())).await;
@@ -404,37 +409,72 @@ async fn no_token_is_looked_at_on_an_open_path() {
 #[tokio::test]
 async fn in_a_nested_router_the_whole_path_counts() {
     let issuer = fast_issuer();
-    let inner = |layer: OidcAuthLayer| {
+    let inner = |builder: Builder| {
         Router::new()
             .route("/healthz", any(|caller| say("api healthz", caller)))
             .route("/admin", any(|caller| say("api admin", caller)))
             .fallback(|caller| say("api fallback", caller))
-            .layer(layer)
+            .layer(builder.build().unwrap())
     };
     // nest() strips what it matched, so that the inner router sees /healthz
-    let nested = |layer| Router::new().nest("/api", inner(layer));
-    let as_service = |layer| Router::new().nest_service("/api", inner(layer));
-    let around = |layer| {
+    let nested = |builder| Router::new().nest("/api", inner(builder));
+    let as_service = |builder| Router::new().nest_service("/api", inner(builder));
+    let around = |builder: Builder| {
         let inner = Router::new().route("/healthz", get(|caller| say("api healthz", caller)));
         let probe = get(|caller| say("healthz", caller));
-        Router::new().nest("/api", inner).route("/healthz", probe).layer(layer)
+        Router::new().nest("/api", inner).route("/healthz", probe).layer(builder.build().unwrap())
     };
-    let twice = |layer| Router::new().nest("/v1", nested(layer));
+    let twice = |builder| Router::new().nest("/v1", nested(builder));
     for (app, opened, target, status) in [
-        (nested(layer(&issuer).open_path("/healthz")), "/healthz", "/api/healthz", 401),
-        (nested(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api/healthz", 200),
-        (nested(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api/admin", 401),
-        (nested(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api//healthz", 401),
-        (nested(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api/api/healthz", 401),
-        (nested(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api/%68ealthz", 401),
-        (as_service(layer(&issuer).open_path("/healthz")), "/healthz", "/api/healthz", 401),
-        (as_service(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api/healthz", 200),
-        (twice(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/v1/api/healthz", 401),
-        (twice(layer(&issuer).open_path("/v1/api/healthz")), "whole", "/v1/api/healthz", 200),
-        (around(layer(&issuer).open_path("/healthz")), "/healthz", "/api/healthz", 401),
-        (around(layer(&issuer).open_path("/healthz")), "/healthz", "/healthz", 200),
-        (around(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/api/healthz", 200),
-        (around(layer(&issuer).open_path("/api/healthz")), "/api/healthz", "/healthz", 401),
+        (nested(builder(&issuer).add_open_path("/healthz")), "/healthz", "/api/healthz", 401),
+        (
+            nested(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/api/healthz",
+            200,
+        ),
+        (nested(builder(&issuer).add_open_path("/api/healthz")), "/api/healthz", "/api/admin", 401),
+        (
+            nested(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/api//healthz",
+            401,
+        ),
+        (
+            nested(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/api/api/healthz",
+            401,
+        ),
+        (
+            nested(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/api/%68ealthz",
+            401,
+        ),
+        (as_service(builder(&issuer).add_open_path("/healthz")), "/healthz", "/api/healthz", 401),
+        (
+            as_service(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/api/healthz",
+            200,
+        ),
+        (
+            twice(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/v1/api/healthz",
+            401,
+        ),
+        (twice(builder(&issuer).add_open_path("/v1/api/healthz")), "whole", "/v1/api/healthz", 200),
+        (around(builder(&issuer).add_open_path("/healthz")), "/healthz", "/api/healthz", 401),
+        (around(builder(&issuer).add_open_path("/healthz")), "/healthz", "/healthz", 200),
+        (
+            around(builder(&issuer).add_open_path("/api/healthz")),
+            "/api/healthz",
+            "/api/healthz",
+            200,
+        ),
+        (around(builder(&issuer).add_open_path("/api/healthz")), "/api/healthz", "/healthz", 401),
     ] {
         let server = HttpServer::start(app).await;
         let answered = get_as_written(&server, target).await;
@@ -452,7 +492,7 @@ async fn nested_open_path_that_was_rewritten_is_closed() {
         Router::new()
             .route("/", get(|caller| say("root", caller)))
             .route("/{*path}", get(|caller| say("another", caller)))
-            .layer(layer(&issuer).open_path(open))
+            .layer(builder(&issuer).add_open_path(open).build().unwrap())
     };
     for (pattern, open) in [
         ("/app", "/app/admin/healthz"),
@@ -488,7 +528,7 @@ async fn outside_of_every_router_the_path_is_whole_too() {
     let issuer = fast_issuer();
     let api = Router::new().route("/healthz", get(|caller| say("api healthz", caller)));
     let app = Router::new().nest("/api", api);
-    let open = layer(&issuer).open_path("/api/healthz");
+    let open = builder(&issuer).add_open_path("/api/healthz").build().unwrap();
     for (target, status) in
         [("/api/healthz", StatusCode::OK), ("/healthz", StatusCode::UNAUTHORIZED)]
     {
@@ -501,16 +541,18 @@ async fn outside_of_every_router_the_path_is_whole_too() {
 #[tokio::test]
 async fn a_predicate_opens_what_it_says_and_no_more() {
     let issuer = fast_issuer();
-    let opens = layer(&issuer).open_when(|request: RequestHead<'_>| {
-        *request.method == Method::GET
-            && request.uri.path().starts_with("/public/")
-            && !request.headers.contains_key("x-private")
-    });
+    let opens = || {
+        builder(&issuer).add_open_when(|request: RequestHead<'_>| {
+            *request.method == Method::GET
+                && request.uri.path().starts_with("/public/")
+                && !request.headers.contains_key("x-private")
+        })
+    };
     let inner = Router::new()
         .route("/file", any(|caller| say("file", caller)))
         .fallback(|caller| say("public fallback", caller))
-        .layer(opens.clone());
-    let app = app(opens).nest("/public", inner);
+        .layer(opens().build().unwrap());
+    let app = app(opens()).nest("/public", inner);
     let server = HttpServer::start(app).await;
     for (method, target, header, expected) in [
         ("GET", "/public/file", "", (200, "file for nobody")),
@@ -540,14 +582,14 @@ async fn a_predicate_that_prints_the_request_does_not_print_the_token() {
     let issuer = fast_issuer();
     let (name, token) =
         (http::HeaderName::from_static("x-workload-token"), token_for(&issuer).mint());
-    for (header, layer) in [
-        (AUTHORIZATION, layer(&issuer)),
-        (name.clone(), layer(&issuer).token_header(name.clone())),
-        (AUTHORIZATION, layer(&issuer).token_header(name)),
+    for (header, builder) in [
+        (AUTHORIZATION, builder(&issuer)),
+        (name.clone(), builder(&issuer).token_header(name.clone())),
+        (AUTHORIZATION, builder(&issuer).token_header(name)),
     ] {
         let printed = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
         let print = std::sync::Arc::clone(&printed);
-        let printing = layer.open_when(move |request| {
+        let printing = builder.add_open_when(move |request| {
             *print.lock().unwrap() = format!("{request:?}");
             false
         });
@@ -561,89 +603,113 @@ async fn a_predicate_that_prints_the_request_does_not_print_the_token() {
 
 #[tokio::test]
 async fn a_setting_that_opens_nothing_is_an_error() {
-    let log = Log::catch();
     let issuer = fast_issuer();
     let none: [Method; 0] = [];
-    let wrong = [
-        layer(&issuer).open_path("healthz"),
-        layer(&issuer).open_path(""),
-        layer(&issuer).open_path(" "),
-        layer(&issuer).open_path("*"),
-        layer(&issuer).open_path("/a?b"),
-        layer(&issuer).open_path("/a#b"),
-        layer(&issuer).open_path("/a b"),
-        layer(&issuer).open_path("/a\t"),
-        layer(&issuer).open_path("/a\n"),
-        layer(&issuer).open_path("/ä"),
-        layer(&issuer).open_path("http://orders.example/a"),
-        layer(&issuer).open_path_for(none, "/a"),
-        layer(&issuer).open_path_for([Method::POST], "a"),
-        layer(&issuer).open_grpc_method("grpc.health.v1.Health/Check"),
-        layer(&issuer).open_grpc_method(""),
-        // a good one beside it does not help, nor does one that was checked before
-        layer(&issuer).open_path("/healthz").open_path("healthz"),
-        layer(&issuer).open_path("/healthz").build().unwrap().open_path("/healthz?"),
-    ];
-    let good = format!("authorization: Bearer {}\r\n", token_for(&issuer).mint());
-    for wrong in wrong {
-        let shown = format!("{wrong:?}");
-        assert!(matches!(wrong.clone().build(), Err(LayerError::InvalidOpenPath(_))), "{shown}");
-        // without build() the door is closed to everybody
-        let server = HttpServer::start(app(wrong.open_path("/healthz"))).await;
-        for (method, target, header) in [
-            ("GET", "/healthz", ""),
-            ("GET", "/healthz", good.as_str()),
-            ("GET", "/admin", good.as_str()),
-            ("GET", "/a", ""),
-            ("POST", "/a", ""),
-        ] {
-            let answered = send(&server, method, target.as_bytes(), header).await;
-            assert_eq!(answered.status, 500, "{shown}: {method} {target}");
-        }
+    let begin = || builder(&issuer);
+    let grpc = "grpc.health.v1.Health/Check";
+    for (wrong, path) in [
+        (begin().add_open_path("healthz"), "healthz"),
+        (begin().add_open_path(""), ""),
+        (begin().add_open_path(" "), " "),
+        (begin().add_open_path("*"), "*"),
+        (begin().add_open_path("/a?b"), "/a?b"),
+        (begin().add_open_path("/a#b"), "/a#b"),
+        (begin().add_open_path("/a b"), "/a b"),
+        (begin().add_open_path("/a\t"), "/a\t"),
+        (begin().add_open_path("/a\n"), "/a\n"),
+        (begin().add_open_path("/ä"), "/ä"),
+        (begin().add_open_path("http://orders.example/a"), "http://orders.example/a"),
+        (begin().add_open_path_for(none, "/a"), "/a"),
+        (begin().add_open_path_for([Method::POST], "a"), "a"),
+        (begin().add_open_grpc_method(grpc), grpc),
+        (begin().add_open_grpc_method(""), ""),
+        // a good one beside it does not help
+        (begin().add_open_path("/healthz").add_open_path("healthz"), "healthz"),
+        (begin().add_open_path("/healthz?").add_open_path("/healthz"), "/healthz?"),
+    ] {
+        let error = wrong.build().unwrap_err();
+        assert!(
+            matches!(&error, OidcAuthLayerError::InvalidOpenPath(named) if named == path),
+            "{path:?}: {error:?}"
+        );
+        assert!(error.to_string().contains(&format!("{path:?}")), "{error}");
     }
-    assert_eq!(issuer.received_requests().len(), 0);
-    let told = log.lines_with(&["ERROR", "set up wrong", "the open path \"/a?b\" must begin"]);
-    assert_eq!(told.len(), 1, "{told:?}");
 
     for path in ["/", "//", "/healthz", "/a;b=c", "/%68ealthz", "/a:b", "/a=b&c"] {
-        let open = layer(&issuer).open_path(path).build().unwrap();
-        let server = HttpServer::start(app(open)).await;
+        let server = HttpServer::start(app(begin().add_open_path(path))).await;
         assert_eq!(get_as_written(&server, path).await.status, 200, "{path}");
         assert_eq!(get_as_written(&server, &format!("{path}x")).await.status, 401, "{path}");
     }
 }
 
-#[tokio::test]
-async fn a_setting_that_is_wrong_elsewhere_closes_the_open_path_too() {
-    let issuer = fast_issuer();
-    let server = HttpServer::start(app(layer(&issuer)
+#[test]
+fn every_invalid_setting_beside_an_open_path_is_named() {
+    let url = || "https://issuer.example".parse::<IssuerUrl>().unwrap();
+    let error = OidcAuthLayer::builder(url())
         .audience(" ")
-        .open_path("/healthz")
-        .open_when(|_| true)
-        .optional()))
-    .await;
-    assert_eq!(get_as_written(&server, "/healthz").await.status, 500);
-    assert_eq!(get_as_written(&server, "/admin").await.status, 500);
-    let reporting = layer(&issuer).realm("\"").open_path("/healthz").dangerous_report_only();
-    let server = HttpServer::start(app(reporting)).await;
-    assert_eq!(get_as_written(&server, "/healthz").await.status, 500);
-    assert_eq!(get_as_written(&server, "/admin").await.status, 500);
+        .add_open_path("/healthz")
+        .add_open_path("healthz")
+        .add_open_grpc_method("Check")
+        .add_open_when(|_| true)
+        .realm("\"")
+        .optional()
+        .build()
+        .unwrap_err();
+    let text = error.to_string();
+    let OidcAuthLayerError::Multiple(faults) = error else { panic!("{text}") };
+    assert!(
+        matches!(
+            &faults[..],
+            [
+                OidcAuthLayerError::InvalidOpenPath(path),
+                OidcAuthLayerError::InvalidOpenPath(method),
+                OidcAuthLayerError::InvalidRealm,
+                OidcAuthLayerError::Verifier(BuildError::EmptyAudience),
+            ] if path == "healthz" && method == "Check"
+        ),
+        "{faults:?}"
+    );
+    for fault in faults {
+        assert!(text.contains(&fault.to_string()), "{text}");
+    }
+
+    let verifier = Verifier::builder(url()).audience("orders").build().unwrap();
+    let error = OidcAuthLayer::builder_for(verifier)
+        .narrow_audiences(["refunds", "orders", "vault"])
+        .realm("\"")
+        .add_open_path("healthz")
+        .dangerous_report_only()
+        .build()
+        .unwrap_err();
+    let OidcAuthLayerError::Multiple(faults) = &error else { panic!("{error}") };
+    assert!(
+        matches!(
+            &faults[..],
+            [
+                OidcAuthLayerError::InvalidOpenPath(path),
+                OidcAuthLayerError::UnknownAudience(refunds),
+                OidcAuthLayerError::UnknownAudience(vault),
+                OidcAuthLayerError::InvalidRealm,
+            ] if path == "healthz" && refunds == "refunds" && vault == "vault"
+        ),
+        "{faults:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     let issuer = fast_issuer();
-    let builder = || {
+    let policy = || {
         let policy = Policy::new(in_namespace("payments")).unwrap();
         AuthorizeLayer::builder(policy).realm("a policy")
     };
-    let only_payments = || builder().build().unwrap();
-    let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
+    let only_payments = || policy().build().unwrap();
+    let app = |allow: AuthorizeLayer, builder: Builder| {
         Router::new()
             .route("/healthz", get(|caller| say("healthz", caller)))
             .route("/admin", get(|caller| say("admin", caller)))
             .layer(allow)
-            .layer(layer)
+            .layer(builder.build().unwrap())
     };
     let ask = async |app: Router, target: &str, token: Option<&str>| {
         let mut request = Request::get(target);
@@ -658,7 +724,7 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     };
     let good = token_for(&issuer).mint();
     let other = issuer.token().audience("orders").service_account("batch", "nightly").mint();
-    let open = || layer(&issuer).open_path("/healthz");
+    let open = || builder(&issuer).add_open_path("/healthz");
 
     let (status, challenge, _) = ask(app(only_payments(), open()), "/healthz", None).await;
     assert_eq!(status, 401);
@@ -667,7 +733,7 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     assert_eq!(ask(app(only_payments(), open()), "/healthz", Some(&good)).await.0, 401);
     assert_eq!(ask(app(only_payments(), open()), "/admin", Some(&good)).await.0, 200);
 
-    let and_open = || builder().and_open_paths().build().unwrap();
+    let and_open = || policy().and_open_paths().build().unwrap();
     let (status, _, body) = ask(app(and_open(), open()), "/healthz", None).await;
     assert_eq!((status, body.as_str()), (200, "healthz for nobody"));
     let (status, _, body) = ask(app(and_open(), open()), "/healthz", Some(&other)).await;
@@ -676,7 +742,7 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
     assert_eq!(ask(app(and_open(), open()), "/admin", None).await.0, 401);
     assert_eq!(ask(app(and_open(), open()), "/admin", Some(&other)).await.0, 403);
     assert_eq!(ask(app(and_open(), open().optional()), "/admin", None).await.0, 401);
-    assert_eq!(ask(app(and_open(), layer(&issuer).optional()), "/healthz", None).await.0, 401);
+    assert_eq!(ask(app(and_open(), builder(&issuer).optional()), "/healthz", None).await.0, 401);
     // without a layer nobody said that it is open
     let alone = Router::new().route("/healthz", get(|| async {})).layer(and_open());
     assert_eq!(ask(alone, "/healthz", None).await.0, 500);
@@ -685,13 +751,15 @@ async fn a_policy_below_refuses_an_open_path_unless_it_says_otherwise() {
 #[tokio::test]
 async fn what_one_layer_opens_the_next_one_closes() {
     let issuer = fast_issuer();
-    let (open, closed) = (layer(&issuer).open_path("/healthz"), layer(&issuer).realm("inner"));
-    let nested = app(closed.clone()).layer(open.clone());
+    let open = || builder(&issuer).add_open_path("/healthz");
+    let closed = || builder(&issuer).realm("inner");
+    let nested = app(closed()).layer(open().build().unwrap());
     let request = || Request::get("/healthz").body(Body::empty()).unwrap();
     let response = nested.oneshot(request()).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer realm=\"inner\"");
     // nor does the inner one's open path matter to the outer one
-    let response = app(open).layer(closed).oneshot(request()).await.unwrap();
+    let nested = app(open()).layer(closed().build().unwrap());
+    let response = nested.oneshot(request()).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }

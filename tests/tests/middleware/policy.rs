@@ -7,8 +7,8 @@ use axum::{
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{
-    HttpServer, Judge as _, Log, TestResponse, builder_for, http_client, issuer_for, layer_for,
-    token_for,
+    HttpServer, Judge as _, Log, TestResponse, builder_for, http_client, issuer_for,
+    layer_builder_for, layer_for, token_for,
 };
 use tower_kube_oidc::{
     AuthorizeLayer, Caller, Callers, OidcAuthLayer, Policy, ResponseFormat, Rule, Verified,
@@ -139,7 +139,7 @@ async fn a_name_belongs_to_a_cluster() {
     let log = Log::catch();
     let (blue, green) = (TestIssuer::start(), TestIssuer::start());
     let of = |issuer: &TestIssuer, name: &'static str| issuer_for(issuer).with_cluster(name);
-    let verifier = builder_for(of(&blue, "blue")).issuer(of(&green, "green")).build().unwrap();
+    let verifier = builder_for(of(&blue, "blue")).add_issuer(of(&green, "green")).build().unwrap();
     let mint = |issuer: &TestIssuer| token(issuer, "payments", "twin-of-two");
     let (from_blue, from_green) = (mint(&blue), mint(&green));
     let blue_claims = verifier.judge(&from_blue).await.unwrap();
@@ -203,7 +203,7 @@ async fn nobody_is_not_somebody() {
         let policy = Policy::new(Rule::when("anyone", |_| true)).unwrap();
         AuthorizeLayer::builder(policy).realm("inner").build().unwrap()
     };
-    let anonymous = layer_for(&issuer).optional().realm("outer");
+    let anonymous = layer_builder_for(&issuer).optional().realm("outer").build().unwrap();
     let app = Router::new().route("/", get(ok)).layer(anyone()).layer(anonymous);
     let server = HttpServer::start(app).await;
     let answered = send(http_client().get(server.url()), None).await;
@@ -266,7 +266,9 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     let app = |allow: AuthorizeLayer, layer: OidcAuthLayer| {
         Router::new().route("/", post(ok)).layer(allow).layer(layer)
     };
-    let http = || layer_for(&issuer).response_format(ResponseFormat::Http);
+    let builder = || layer_builder_for(&issuer).response_format(ResponseFormat::Http);
+    let http = || builder().build().unwrap();
+    let open = || builder().add_open_path_for([http::Method::POST], "/").build().unwrap();
     let bare = Router::new().route("/", post(ok)).layer(denying());
     // a layer further in, whose refusal counts as much
     let inner = |outer: OidcAuthLayer| {
@@ -276,21 +278,23 @@ async fn a_policy_answers_in_the_form_that_the_layer_was_told() {
     // and an extractor below one that lets pass who has no token of its own issuer
     let extracting = |inner: OidcAuthLayer| {
         let handler = post(|_: Caller| async { "ok" });
-        let open = http().open_path_for([http::Method::POST], "/");
-        Router::new().route("/", handler).layer(inner).layer(open)
+        Router::new().route("/", handler).layer(inner).layer(open())
     };
     let stranger = TestIssuer::start();
     for (app, expected) in [
-        (extracting(layer_for(&stranger).dangerous_report_only()), StatusCode::UNAUTHORIZED),
+        (
+            extracting(layer_builder_for(&stranger).dangerous_report_only().build().unwrap()),
+            StatusCode::UNAUTHORIZED,
+        ),
         (app(denying(), http()), StatusCode::FORBIDDEN),
-        (app(denying(), http().dangerous_report_only()), StatusCode::OK),
+        (app(denying(), builder().dangerous_report_only().build().unwrap()), StatusCode::OK),
         // gRPC has its own status
         (app(denying(), layer_for(&issuer)), StatusCode::OK),
         (app(denying_in(ResponseFormat::Http), layer_for(&issuer)), StatusCode::FORBIDDEN),
         (app(denying_in(ResponseFormat::Auto), http()), StatusCode::OK),
         (bare, StatusCode::INTERNAL_SERVER_ERROR),
         (inner(http()), StatusCode::UNAUTHORIZED),
-        (inner(http().open_path_for([http::Method::POST], "/")), StatusCode::UNAUTHORIZED),
+        (inner(open()), StatusCode::UNAUTHORIZED),
         (inner(layer_for(&issuer)), StatusCode::OK),
     ] {
         let server = HttpServer::start(app).await;

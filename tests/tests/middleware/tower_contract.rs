@@ -1,7 +1,10 @@
 //! The layer as a tower service: readiness, waiting, and the permits of an inner limit.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
+    pin::Pin,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,9 +16,14 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use kube_oidc::source::{FetchError, FetchResponse};
+use kube_oidc::{
+    KeySource,
+    source::{FetchError, FetchResponse},
+};
 use kube_oidc_testing::{SigningKey, TestIssuer};
-use kube_oidc_tests::{ReadyOnce, ScriptedFetcher, builder_for, issuer_for, token_for};
+use kube_oidc_tests::{
+    ReadyOnce, ScriptedFetcher, builder_for, issuer_with, layer_builder_for, layer_for, token_for,
+};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_kube_oidc::{OidcAuthLayer, ServiceAccountClaims, Verified};
@@ -34,7 +42,7 @@ fn gated(permits: usize) -> (TestIssuer, OidcAuthLayer, Arc<Semaphore>) {
             Ok(FetchResponse::new(200, keys))
         }
     });
-    let trusted = issuer_for(&issuer).with_jwks_uri(issuer.jwks_uri()).with_fetcher(fetcher);
+    let trusted = issuer_with(&issuer, KeySource::jwks(issuer.jwks_uri()).via(fetcher));
     let verifier = builder_for(trusted).fetch_timeout(Duration::from_secs(60)).build().unwrap();
     (issuer, OidcAuthLayer::from(verifier), permits)
 }
@@ -90,7 +98,7 @@ async fn requests_that_wait_for_keys_hold_no_permit_of_an_inner_limit() {
 }
 
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    std::pin::Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
+    Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
 
 #[tokio::test]
@@ -230,6 +238,57 @@ async fn a_body_knows_its_length_and_its_end() {
         assert!(body.is_end_stream());
         assert_eq!(body.size_hint().exact(), Some(0));
         assert!(body.frame().await.is_none());
+    }
+}
+
+/// A body that is not `Send`.
+type LocalBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Infallible>>>;
+
+/// A body that counts its frames.
+fn local_body(text: &'static str, frames: &Rc<Cell<usize>>) -> LocalBody {
+    let frames = Rc::clone(frames);
+    Box::pin(Full::from(text).map_frame(move |frame| {
+        frames.set(frames.get() + 1);
+        frame
+    }))
+}
+
+#[tokio::test]
+async fn nothing_around_the_layer_has_to_be_send() {
+    let issuer = TestIssuer::start();
+    let ending = layer_builder_for(&issuer).end_streams_at_expiry().build().unwrap();
+    for layer in [layer_for(&issuer), ending] {
+        let frames = Rc::new(Cell::new(0));
+        let counting = Rc::clone(&frames);
+        let service =
+            ServiceBuilder::new().layer(layer).service_fn(move |request: Request<LocalBody>| {
+                let frames = Rc::clone(&counting);
+                async move {
+                    let asked = request.into_body().collect().await.unwrap().to_bytes();
+                    if asked == "fail" {
+                        return Err(Rc::<str>::from("failed"));
+                    }
+                    Ok(Response::new(local_body("hello", &frames)))
+                }
+            });
+        let send = |text, token: &str| {
+            let request = request(token).map(|_| local_body(text, &frames));
+            Box::pin(service.clone().oneshot(request))
+        };
+        let good = token_for(&issuer).mint();
+        // the first request waits for keys
+        for waits in [true, false] {
+            let mut future = send("greet", &good);
+            if waits {
+                assert!(poll_once(&mut future).is_pending());
+            }
+            let body = future.await.unwrap().into_body();
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+        }
+        assert!(matches!(send("fail", &good).await, Err(error) if &*error == "failed"));
+        assert_eq!(frames.get(), 5, "three requests and two responses");
+        let rejected = send("greet", "garbage").await.unwrap();
+        assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
     }
 }
 

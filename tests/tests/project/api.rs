@@ -8,9 +8,10 @@ use kube_oidc::{
     UserInfo, Verified, Verifier, VerifierBuilder, VerifyError, explanation::Explanation,
 };
 use tower_kube_oidc::{
-    AuthorizeLayer, AuthorizeLayerError, CallError, Caller, CallerRejection, LayerError, OidcAuth,
-    OidcAuthLayer, Origin, OriginError, Passed, ReadinessProbe, Rejection, ResponseBody,
-    ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenExpired, TokenFileError,
+    AuthorizeLayer, AuthorizeLayerError, CallError, Caller, CallerRejection, OidcAuth,
+    OidcAuthLayer, OidcAuthLayerError, Origin, OriginError, Passed, ReadinessProbe, Rejection,
+    ResponseBody, ServiceAccountToken, ServiceAccountTokenLayer, TokenError, TokenExpired,
+    TokenFileError,
 };
 
 fn value<T: Clone + Debug + Send + Sync + Unpin + 'static>() {}
@@ -53,7 +54,7 @@ fn errors_can_be_boxed() {
     error::<Denied>();
     error::<PolicyError>();
     error::<ReadinessError>();
-    error::<LayerError>();
+    error::<OidcAuthLayerError>();
     error::<AuthorizeLayerError>();
     error::<CallerRejection>();
     error::<Rejection>();

@@ -1,11 +1,15 @@
 //! What cannot be built, and says so before the first request.
 
+use kube_oidc_tests::issuer_with;
 use std::time::Duration;
 
-use kube_oidc::{Algorithm, BuildError, Issuer, IssuerUrl, Reason, Verifier, VerifierBuilder};
+use kube_oidc::{
+    Algorithm, BuildError, Issuer, IssuerUrl, KeySource, Reason, Verifier, VerifierBuilder,
+    source::HttpFetcher,
+};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::Judge as _;
-use tower_kube_oidc::{LayerError, OidcAuthLayer};
+use tower_kube_oidc::{OidcAuthLayer, OidcAuthLayerError};
 
 fn url() -> IssuerUrl {
     "https://issuer.example".parse().unwrap()
@@ -86,24 +90,79 @@ fn an_algorithm_is_demanded() {
 #[test]
 fn urls_for_keys_are_as_safe_as_the_issuer() {
     for bad in ["", "keys", "http://127.0.0.1/keys", "http://issuer.example/k", "ftp://k.example"] {
-        let error = with(Issuer::new(url()).with_jwks_uri(bad)).unwrap_err();
+        let error = with(Issuer::with_key_source(url(), KeySource::jwks(bad))).unwrap_err();
         assert!(matches!(error, BuildError::InvalidUrl { .. }), "{bad}: {error}");
     }
-    assert!(with(Issuer::new(url()).with_jwks_uri("https://10.0.0.1:6443/openid/v1/jwks")).is_ok());
+    assert!(
+        with(Issuer::with_key_source(
+            url(),
+            KeySource::jwks("https://10.0.0.1:6443/openid/v1/jwks")
+        ))
+        .is_ok()
+    );
     let loopback: IssuerUrl = "http://127.0.0.1:1".parse().unwrap();
-    assert!(with(Issuer::new(loopback.clone()).with_jwks_uri("http://[::1]:2/k")).is_ok());
-    assert!(with(Issuer::new(loopback).with_jwks_uri("http://10.0.0.1/k")).is_err());
-    assert!(with(Issuer::opaque("rke", "http://127.0.0.1/k")).is_err());
-    let origin = Issuer::new(url()).with_fetch_bearer_token("t").with_credential_origin("http://a");
-    assert!(matches!(with(origin), Err(BuildError::InvalidUrl { .. })));
+    assert!(
+        with(Issuer::with_key_source(loopback.clone(), KeySource::jwks("http://[::1]:2/k")))
+            .is_ok()
+    );
+    assert!(with(Issuer::with_key_source(loopback, KeySource::jwks("http://10.0.0.1/k"))).is_err());
+    assert!(with(Issuer::opaque("rke", KeySource::jwks("http://127.0.0.1/k"))).is_err());
+    let origin = HttpFetcher::new().add_credential_origin("http://a");
+    assert!(matches!(origin, Err(BuildError::InvalidUrl { .. })));
+    // credentials are never sent over plain http, whatever the issuer is
+    let plain = IssuerUrl::dangerous_allow_http("http://issuer.example").unwrap();
+    let keys = KeySource::discovery().via(HttpFetcher::new().with_bearer_token("t").unwrap());
+    let plain = with(Issuer::with_key_source(plain, keys));
+    assert!(matches!(plain, Err(BuildError::InvalidUrl { .. })));
+}
+
+#[test]
+fn opaque_issuer_cannot_be_discovered_by_its_name() {
+    let error = with(Issuer::opaque("rke", KeySource::discovery())).unwrap_err();
+    assert!(matches!(&error, BuildError::OpaqueDiscovery(name) if name == "rke"), "{error}");
+    let document = KeySource::discovery_at("https://issuer.example/discovery");
+    assert!(with(Issuer::opaque("rke", document)).is_ok());
+}
+
+#[test]
+fn every_invalid_setting_is_named() {
+    let keys = KeySource::jwks("keys");
+    let builder = Verifier::builder(Issuer::with_key_source(url(), keys)).algorithms([]);
+    let builder = builder.fetch_timeout(Duration::ZERO).token_cache_bytes(1);
+    let error = builder.add_issuer(Issuer::new(url()).with_cluster(" ")).build().unwrap_err();
+    let BuildError::Multiple(faults) = &error else { panic!("{error}") };
+    let is_named = |fault: &dyn Fn(&BuildError) -> bool| faults.iter().any(fault);
+    assert!(is_named(&|fault| matches!(fault, BuildError::NoAudience)));
+    assert!(is_named(&|fault| matches!(fault, BuildError::NoAlgorithm)));
+    assert!(is_named(&|fault| matches!(fault, BuildError::DurationOutOfRange { .. })));
+    assert!(is_named(&|fault| matches!(fault, BuildError::TokenCacheTooSmall)));
+    assert!(is_named(&|fault| matches!(fault, BuildError::InvalidUrl { .. })));
+    assert!(is_named(&|fault| matches!(fault, BuildError::MissingClusterName(_))));
+    assert_eq!(faults.len(), 6, "{error}");
+    assert!(faults.iter().all(|fault| error.to_string().contains(&fault.to_string())), "{error}");
+
+    let layer = OidcAuthLayer::builder(url()).realm("\"").add_open_path("healthz");
+    let error = layer.add_open_path("/ok").build().unwrap_err();
+    let OidcAuthLayerError::Multiple(faults) = &error else { panic!("{error}") };
+    assert!(
+        matches!(
+            faults.as_slice(),
+            [
+                OidcAuthLayerError::InvalidOpenPath(_),
+                OidcAuthLayerError::InvalidRealm,
+                OidcAuthLayerError::Verifier(BuildError::NoAudience),
+            ]
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn an_issuer_has_a_name_of_its_own() {
-    let nameless = with(Issuer::opaque(" ", "https://k.example"));
+    let nameless = with(Issuer::opaque(" ", KeySource::jwks("https://k.example")));
     assert!(matches!(nameless, Err(BuildError::EmptyIssuer)));
     let named = || Issuer::new(url()).with_cluster("blue");
-    let twice = Verifier::builder(named()).issuer(named()).audience("orders").build();
+    let twice = Verifier::builder(named()).add_issuer(named()).audience("orders").build();
     assert!(
         matches!(twice, Err(BuildError::DuplicateIssuer(name)) if name == "https://issuer.example")
     );
@@ -114,7 +173,7 @@ fn an_issuer_has_a_name_of_its_own() {
 fn several_issuers_have_the_names_of_their_clusters() {
     let other: IssuerUrl = "https://other.example".parse().unwrap();
     let both = |one: Issuer, other: Issuer| {
-        Verifier::builder(one).issuer(other).audience("orders").build()
+        Verifier::builder(one).add_issuer(other).audience("orders").build()
     };
     let (one, other) = (|| Issuer::new(url()), || Issuer::new(other.clone()));
     assert!(both(one().with_cluster("blue"), other().with_cluster("blue")).is_ok());
@@ -134,25 +193,27 @@ fn several_issuers_have_the_names_of_their_clusters() {
 fn certificates_and_tokens_for_fetching_must_be_usable() {
     let certificate = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
     for pem in ["", "no certificate", certificate] {
-        let error = with(Issuer::new(url()).with_root_certificates_pem(pem)).unwrap_err();
+        let error = HttpFetcher::new().with_root_certificates_pem(pem).unwrap_err();
         assert!(matches!(error, BuildError::InvalidRootCertificates(_)), "{pem:?}: {error}");
     }
-    let error = with(Issuer::new(url()).with_fetch_bearer_token("a\nb")).unwrap_err();
-    assert!(matches!(error, BuildError::InvalidFetchHeader { .. }), "{error}");
-    let error = with(Issuer::new(url()).with_fetch_header("x-key", "a\nb")).unwrap_err();
-    assert!(matches!(error, BuildError::InvalidFetchHeader { .. }), "{error}");
+    for error in [
+        HttpFetcher::new().with_bearer_token("a\nb").unwrap_err(),
+        HttpFetcher::new().with_header("x-key", "a\nb").unwrap_err(),
+    ] {
+        assert!(matches!(error, BuildError::InvalidFetchHeader { .. }), "{error}");
+    }
     for name in ["", "a b", "x-key: value"] {
-        let error = with(Issuer::new(url()).with_fetch_header(name, "v")).unwrap_err();
+        let error = HttpFetcher::new().with_header(name, "v").unwrap_err();
         assert!(matches!(error, BuildError::FetchHeaderName), "{error}");
     }
-    let error = with(Issuer::new(url()).with_fetch_proxy("not a proxy")).unwrap_err();
+    let error = HttpFetcher::new().with_proxy("not a proxy").unwrap_err();
     assert!(matches!(error, BuildError::InvalidProxy(_)), "{error}");
 }
 
 #[test]
 fn a_key_set_that_is_given_must_be_usable() {
     for set in ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
-        let error = with(Issuer::new(url()).with_key_set(set)).unwrap_err();
+        let error = with(Issuer::with_key_source(url(), KeySource::fixed(set))).unwrap_err();
         assert!(matches!(error, BuildError::KeySet(_)), "{set}: {error}");
     }
 }
@@ -161,8 +222,8 @@ fn a_key_set_that_is_given_must_be_usable() {
 fn a_key_set_of_jsonwebtoken_works() {
     let issuer = TestIssuer::start();
     let set = serde_json::from_value(issuer.key_set()).unwrap();
-    let trusted = Issuer::new(issuer.url().parse().unwrap());
-    let verifier = with(trusted.with_jsonwebtoken_key_set(&set).unwrap()).unwrap();
+    let keys = KeySource::from_jwk_set(&set).unwrap();
+    let verifier = with(issuer_with(&issuer, keys)).unwrap();
     let token = issuer.token().audience("orders").mint();
     assert!(matches!(verifier.judge_now(&token), Some(Ok(_))));
     assert_eq!(issuer.received_requests().len(), 0);
@@ -185,30 +246,34 @@ async fn token_data_of_jsonwebtoken_comes_out() {
 }
 
 #[test]
-fn a_layer_can_be_checked_before_the_first_request() {
-    assert!(OidcAuthLayer::new(url()).audience("orders").realm("shop").build().is_ok());
+fn layer_with_an_invalid_setting_is_not_built() {
+    assert!(OidcAuthLayer::builder(url()).audience("orders").realm("shop").build().is_ok());
     let none: [&str; 0] = [];
-    let empty = OidcAuthLayer::new(url()).audiences(none).build();
-    assert!(matches!(empty, Err(LayerError::Verifier(BuildError::NoAudience))));
-    let shared = || OidcAuthLayer::from(builder().audience("orders").build().unwrap());
-    let empty = shared().audiences(none).build();
-    assert!(matches!(empty, Err(LayerError::Verifier(BuildError::NoAudience))));
-    let preset = shared().dangerous_api_server_audiences().build();
-    assert!(matches!(preset, Err(LayerError::VerifierIsFixed)));
-    let blank = OidcAuthLayer::new(url()).audience("").build();
-    assert!(matches!(blank, Err(LayerError::Verifier(BuildError::EmptyAudience))));
-    let narrower = shared().audience(" ").build();
-    assert!(matches!(narrower, Err(LayerError::Verifier(BuildError::EmptyAudience))));
+    let empty = OidcAuthLayer::builder(url()).audiences(none).build();
+    assert!(matches!(empty, Err(OidcAuthLayerError::Verifier(BuildError::NoAudience))));
+    let shared = || OidcAuthLayer::builder_for(builder().audience("orders").build().unwrap());
+    let empty = shared().narrow_audiences(none).build();
+    assert!(matches!(empty, Err(OidcAuthLayerError::Verifier(BuildError::NoAudience))));
+    let blank = OidcAuthLayer::builder(url()).audience("").build();
+    assert!(matches!(blank, Err(OidcAuthLayerError::Verifier(BuildError::EmptyAudience))));
+    let unknown = shared().narrow_audiences(["orders", " "]).build();
+    assert!(
+        matches!(unknown, Err(OidcAuthLayerError::UnknownAudience(audience)) if audience == " ")
+    );
+    assert!(shared().narrow_audiences(["orders"]).build().is_ok());
     for realm in ["a\"b", "a\\b", "a\nb", "ä"] {
-        let layer = OidcAuthLayer::new(url()).audience("orders").realm(realm).build();
-        assert!(matches!(layer, Err(LayerError::InvalidRealm)), "{realm:?}");
+        let layer = OidcAuthLayer::builder(url()).audience("orders").realm(realm).build();
+        assert!(matches!(layer, Err(OidcAuthLayerError::InvalidRealm)), "{realm:?}");
     }
 }
 
 #[test]
 fn debug_shows_no_secret() {
     let secret = "5ecre7";
-    let issuer = Issuer::new(url()).with_fetch_bearer_token(secret);
+    let issuer = Issuer::with_key_source(
+        url(),
+        KeySource::discovery().via(HttpFetcher::new().with_bearer_token(secret).unwrap()),
+    );
     let builder = Verifier::builder(issuer.clone()).audience("orders");
     let verifier = builder.clone().build().unwrap();
     let layer = OidcAuthLayer::from(verifier.clone());

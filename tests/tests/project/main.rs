@@ -4,6 +4,7 @@
 
 mod api;
 mod build;
+mod configuration_errors;
 mod guide;
 mod messages;
 mod secrets;

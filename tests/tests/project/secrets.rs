@@ -6,8 +6,9 @@ mod urls;
 
 use axum::{Router, routing::get};
 use http::header::AUTHORIZATION;
+use kube_oidc::source::HttpFetcher;
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Hidden, HttpServer, Log, http_client, issuer_for};
+use kube_oidc_tests::{Hidden, HttpServer, Log, http_client, issuer_via};
 use tower_kube_oidc::{Caller, Issuer, OidcAuthLayer};
 
 // rule: logs-without-tokens
@@ -17,7 +18,7 @@ async fn nothing_of_a_token_is_shown() {
     let issuer = TestIssuer::start();
     let secret = "token-for-fetching-keys-5ecre7";
     issuer.require_bearer_token(secret);
-    let trusted = issuer_for(&issuer).with_fetch_bearer_token(secret);
+    let trusted = issuer_via(&issuer, HttpFetcher::new().with_bearer_token(secret).unwrap());
     let verifier = kube_oidc_tests::verifier_for(trusted);
     let handler = |Caller(who): Caller| async move { format!("{who:?}") };
     let app = Router::new().route("/", get(handler)).layer(OidcAuthLayer::from(verifier));

@@ -2,11 +2,11 @@
 //! client.
 
 use super::*;
-use kube_oidc::Reason;
+use kube_oidc::{KeySource, Reason};
 use kube_oidc_testing::{Endpoint, MockResponse};
 use kube_oidc_tests::{
     CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, builder_for, decoded, fast_issuer,
-    fixture, issuer_at, pinned_time,
+    fixture, issuer_at_with, pinned_time,
 };
 use serde_json::json;
 
@@ -24,8 +24,7 @@ fn capture(name: &str) -> (TestIssuer, String) {
 
 /// A verifier that knows the keys of a captured token, and asks this API server about every token.
 fn verifier_of(case: &CapturedToken, api_server: &TestIssuer, audience: &str) -> Verifier {
-    let issuer = issuer_at(case.issuer())
-        .with_key_set(case.key_set())
+    let issuer = issuer_at_with(case.issuer(), KeySource::fixed(case.key_set()))
         .with_token_review(review(reviewer_as(api_server, "token-of-the-service")));
     Verifier::builder(issuer)
         .audience(audience)
@@ -143,7 +142,7 @@ async fn it_is_sent_a_token_review_with_our_audiences_and_our_own_token() {
 async fn all_of_our_audiences_are_sent() {
     let (cluster, clock) = (fast_issuer(), clock());
     let verifier = builder(&cluster, review(reviewer(&cluster)), &clock)
-        .audience("refunds")
+        .add_audience("refunds")
         .require_token_review()
         .build()
         .unwrap();
@@ -159,8 +158,7 @@ async fn an_api_server_of_another_authority_is_sent_nothing() {
     let mut config = Config::new(api_server.base_url().parse().unwrap());
     let pem = other.ca_pem().lines().filter(|line| !line.starts_with('-')).collect::<String>();
     config.root_cert = Some(vec![BASE64_STANDARD.decode(pem).unwrap()]);
-    let issuer = issuer_at(SERVER)
-        .with_key_set(Capture::read("jwks.http").body)
+    let issuer = issuer_at_with(SERVER, KeySource::fixed(Capture::read("jwks.http").body))
         .with_token_review(review(KubeReviewer::from_config(config).unwrap()));
     let verifier = builder_for(issuer)
         .clock(ManualClock::at(pinned_time()))

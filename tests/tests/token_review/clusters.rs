@@ -1,9 +1,9 @@
 //! Several clusters in one verifier: each API server sees the tokens of its own cluster.
 
 use super::*;
-use kube_oidc::{BuildError, Reason};
+use kube_oidc::{BuildError, KeySource, Reason, source::HttpFetcher};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningKey};
-use kube_oidc_tests::{Judge as _, builder_for, fast_issuer, issuer_at, issuer_for};
+use kube_oidc_tests::{Judge as _, builder_for, fast_issuer, issuer_at_with, issuer_for};
 
 /// The name that clusters share which were set up with the API server's own.
 const SHARED: &str = "https://kubernetes.default.svc.cluster.local";
@@ -22,11 +22,14 @@ fn reviewed(cluster: &TestIssuer, name: &'static str) -> Issuer {
 
 /// One that has its name in common with others, and keys of its own.
 fn reviewed_sharing(cluster: &TestIssuer, name: &'static str) -> Issuer {
-    issuer_at(SHARED)
-        .with_jwks_uri(cluster.jwks_uri().replace(SHARED, cluster.base_url()))
-        .with_root_certificates_pem(cluster.ca_pem())
-        .with_cluster(name)
-        .with_token_review(review(reviewer_as(cluster, name)))
+    issuer_at_with(
+        SHARED,
+        KeySource::jwks(cluster.jwks_uri().replace(SHARED, cluster.base_url())).via(
+            HttpFetcher::new().with_root_certificates_pem(cluster.ca_pem().as_bytes()).unwrap(),
+        ),
+    )
+    .with_cluster(name)
+    .with_token_review(review(reviewer_as(cluster, name)))
 }
 
 async fn verdict(verifier: &Verifier, token: &str) -> Result<String, Reason> {
@@ -48,7 +51,7 @@ fn assert_asked(cluster: &TestIssuer, tokens: &[&String]) {
 async fn no_token_reaches_the_api_server_of_another_cluster() {
     let (blue, green) = (fast_issuer(), fast_issuer());
     let verifier = builder_for(reviewed(&blue, "blue"))
-        .issuer(reviewed(&green, "green"))
+        .add_issuer(reviewed(&green, "green"))
         .require_token_review()
         .build()
         .unwrap();
@@ -85,7 +88,7 @@ async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
     let (of_blue, of_green) = (minted(&blue).mint(), minted(&green).mint());
     for (first, second) in [(&of_blue, &of_green), (&of_green, &of_blue)] {
         let verifier = builder_for(reviewed_sharing(&blue, "blue"))
-            .issuer(reviewed_sharing(&green, "green"))
+            .add_issuer(reviewed_sharing(&green, "green"))
             .require_token_review()
             .build()
             .unwrap();
@@ -108,7 +111,7 @@ async fn clusters_of_one_issuer_string_are_told_apart_by_their_keys() {
 async fn one_whose_api_server_is_away_does_not_touch_the_other() {
     let (blue, green) = (fast_issuer(), fast_issuer());
     let verifier = builder_for(reviewed(&blue, "blue"))
-        .issuer(reviewed(&green, "green"))
+        .add_issuer(reviewed(&green, "green"))
         .fetch_timeout(Duration::from_secs(60))
         .require_token_review()
         .build()
@@ -131,7 +134,7 @@ fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
         Err(BuildError::NoReviewer(issuer)) => assert_eq!(issuer, of.url()),
         other => panic!("{other:?}"),
     };
-    let builder = |first, second| builder_for(first).issuer(second).require_token_review();
+    let builder = |first, second| builder_for(first).add_issuer(second).require_token_review();
     missing(builder(named(&blue, "blue"), reviewed(&green, "green")).build().map(|_| ()), &blue);
     missing(builder(reviewed(&blue, "blue"), named(&green, "green")).build().map(|_| ()), &green);
     let alone = builder_for(&blue).require_token_review();
@@ -148,7 +151,7 @@ fn with_a_review_of_every_token_each_issuer_needs_a_reviewer() {
 async fn a_route_that_demands_a_review_refuses_whom_nobody_can_review() {
     let (blue, green, late) = (fast_issuer(), fast_issuer(), fast_issuer());
     let verifier =
-        builder_for(reviewed(&blue, "blue")).issuer(named(&green, "green")).build().unwrap();
+        builder_for(reviewed(&blue, "blue")).add_issuer(named(&green, "green")).build().unwrap();
     let error = RequireTokenReviewLayer::new(&verifier).unwrap_err().to_string();
     assert!(error.contains(green.url()) && !error.contains(blue.url()), "{error}");
 

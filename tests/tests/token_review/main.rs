@@ -37,7 +37,9 @@ use kube_oidc_tests::{
 use kube_oidc_token_review::KubeReviewer;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
-use tower_kube_oidc::{OidcAuthLayer, Rejection, RequestHead, RequireTokenReviewLayer};
+use tower_kube_oidc::{
+    OidcAuthLayer, OidcAuthLayerBuilder, Rejection, RequestHead, RequireTokenReviewLayer,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -101,8 +103,12 @@ fn with_reason(
     answer
 }
 
+fn layer_builder(verifier: Verifier) -> OidcAuthLayerBuilder<Verifier> {
+    OidcAuthLayer::builder_for(verifier).map_rejection(with_reason)
+}
+
 fn layer(verifier: Verifier) -> OidcAuthLayer {
-    OidcAuthLayer::from(verifier).map_rejection(with_reason)
+    layer_builder(verifier).build().unwrap()
 }
 
 fn required(verifier: &Verifier) -> RequireTokenReviewLayer {
@@ -118,11 +124,11 @@ fn routes(verifier: &Verifier) -> Router {
 }
 
 async fn serve(verifier: &Verifier) -> HttpServer {
-    serve_behind(layer(verifier.clone()), verifier).await
+    serve_behind(layer_builder(verifier.clone()), verifier).await
 }
 
-async fn serve_behind(layer: OidcAuthLayer, verifier: &Verifier) -> HttpServer {
-    HttpServer::start(routes(verifier).layer(layer)).await
+async fn serve_behind(builder: OidcAuthLayerBuilder<Verifier>, verifier: &Verifier) -> HttpServer {
+    HttpServer::start(routes(verifier).layer(builder.build().unwrap())).await
 }
 
 async fn ask(server: &HttpServer, path: &str, token: &str) -> TestResponse {

@@ -40,7 +40,7 @@ async fn only_the_route_that_demands_it_asks() {
 async fn refusals_are_those_of_the_layer() {
     let cluster = fast_issuer();
     let verifier = asking(&cluster);
-    let server = serve_behind(layer(verifier.clone()).realm("shop"), &verifier).await;
+    let server = serve_behind(layer_builder(verifier.clone()).realm("shop"), &verifier).await;
     cluster.respond_with(Endpoint::TokenReview, MockResponse::new(500, ""));
     let answered = ask(&server, "/reviewed", &minted(&cluster).mint()).await;
     assert_eq!(answered.outcome(), UNAVAILABLE);
@@ -97,9 +97,9 @@ async fn a_layer_for_other_claims_is_none() {
 async fn who_brings_no_token_does_not_pass() {
     let cluster = fast_issuer();
     let verifier = asking(&cluster);
-    let layer = || layer(verifier.clone()).realm("shop");
-    let optional = serve_behind(layer().optional(), &verifier).await;
-    let open = layer().open_path("/reviewed-anybody").open_path("/anybody");
+    let builder = || layer_builder(verifier.clone()).realm("shop");
+    let optional = serve_behind(builder().optional(), &verifier).await;
+    let open = builder().add_open_path("/reviewed-anybody").add_open_path("/anybody");
     let open = serve_behind(open, &verifier).await;
     let token = minted(&cluster).mint();
     for (server, label) in [(&optional, "optional"), (&open, "open")] {
@@ -125,7 +125,8 @@ async fn below_a_layer_that_only_reports_it_reports() {
     let (blue, green) = (fast_issuer(), fast_issuer());
     let verifier =
         verifier_for(issuer_for(&blue).with_cluster("b").with_token_review(reviewer(&blue)));
-    let server = serve_behind(layer(verifier.clone()).dangerous_report_only(), &verifier).await;
+    let reporting = layer_builder(verifier.clone()).dangerous_report_only();
+    let server = serve_behind(reporting, &verifier).await;
     verifier.add_issuer(issuer_for(&green).with_cluster("g")).unwrap();
     let of = |cluster: &TestIssuer| minted(cluster).service_account("reported", "x");
     let log_size = || {
@@ -177,8 +178,8 @@ async fn token_of_an_outer_layer_is_not_reviewed() {
     let (without, asking) = (verifier_for(&inner), asking(&outer));
     let [outside, inside] = ["x-outer", "x-inner"].map(HeaderName::from_static);
     let app = routes(&asking)
-        .layer(layer(without).token_header(inside))
-        .layer(layer(asking).token_header(outside));
+        .layer(layer_builder(without).token_header(inside).build().unwrap())
+        .layer(layer_builder(asking).token_header(outside).build().unwrap());
     let server = HttpServer::start(app).await;
     let send = |path: &str| {
         let request = http_client().get(format!("{}{path}", server.url()));
@@ -196,17 +197,21 @@ async fn it_finds_the_token_wherever_the_layer_does() {
     let cluster = fast_issuer();
     let named = HeaderName::from_static("x-workload-token");
     let verifier = asking(&cluster);
-    let layer = || layer(verifier.clone());
-    let layers: [(OidcAuthLayer, &str, &str); 5] = [
-        (layer(), "authorization", "Bearer "),
-        (layer().remove_token_header(), "authorization", "bearer   "),
-        (layer().token_header(named.clone()), "x-workload-token", ""),
-        (layer().token_header(named.clone()).remove_token_header(), "x-workload-token", "Bearer "),
-        (layer().end_streams_at_expiry(), "authorization", "Bearer "),
+    let builder = || layer_builder(verifier.clone());
+    let builders: [(OidcAuthLayerBuilder<Verifier>, &str, &str); 5] = [
+        (builder(), "authorization", "Bearer "),
+        (builder().remove_token_header(), "authorization", "bearer   "),
+        (builder().token_header(named.clone()), "x-workload-token", ""),
+        (
+            builder().token_header(named.clone()).remove_token_header(),
+            "x-workload-token",
+            "Bearer ",
+        ),
+        (builder().end_streams_at_expiry(), "authorization", "Bearer "),
     ];
-    for (layer, header, scheme) in layers {
+    for (builder, header, scheme) in builders {
         let before = cluster.token_reviews();
-        let server = serve_behind(layer, &verifier).await;
+        let server = serve_behind(builder, &verifier).await;
         let token = minted(&cluster).mint();
         let request = http_client().get(format!("{}/reviewed", server.url()));
         let request = request.header(header, format!("{scheme}{token}"));

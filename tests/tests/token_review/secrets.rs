@@ -1,9 +1,10 @@
 //! No token, and no part of one, is shown by what asks about it, nor the service's own.
 
 use super::*;
+use kube_oidc::source::HttpFetcher;
 
 use kube_oidc_testing::{Endpoint, MockResponse};
-use kube_oidc_tests::{Hidden, Judge as _, Log, builder_for, issuer_for};
+use kube_oidc_tests::{Hidden, Judge as _, Log, builder_for, issuer_via};
 use serde_json::json;
 
 /// What an API server says that repeats what it was asked, in every place where it can.
@@ -46,7 +47,8 @@ async fn nothing_of_a_token_is_shown() {
     let cluster = TestIssuer::builder().tls().algorithm(SigningAlgorithm::Es256).start();
     let clock = clock();
     let trusted = |review: TokenReviewConfig| {
-        issuer_for(&cluster).with_root_certificates_pem(cluster.ca_pem()).with_token_review(review)
+        let fetcher = HttpFetcher::new().with_root_certificates_pem(cluster.ca_pem().as_bytes());
+        issuer_via(&cluster, fetcher.unwrap()).with_token_review(review)
     };
     let with_cluster =
         |timeout: Duration| TokenReviewConfig::new(reviewer_as(&cluster, own)).timeout(timeout);
@@ -62,13 +64,15 @@ async fn nothing_of_a_token_is_shown() {
         format!("{:?}", trusted(with_cluster(SECOND))),
         format!("{:?}", required(&verifier(SECOND, false))),
     ];
-    let chatty = |layer: OidcAuthLayer| {
-        layer
+    let chatty = |verifier: Verifier| {
+        OidcAuthLayer::builder_for(verifier)
             .on_outcome(|outcome, request| tracing::info!(?outcome, ?request, "chatty outcome"))
             .map_rejection(|rejection, request, answer| {
                 tracing::info!(?rejection, %rejection, ?request, ?answer, "chatty rejection");
                 answer
             })
+            .build()
+            .unwrap()
     };
     let show = async |request: axum::extract::Request| {
         format!("{:?} {:?}", request.headers(), request.extensions())
@@ -81,7 +85,7 @@ async fn nothing_of_a_token_is_shown() {
                 .route("/", get(show))
                 .route("/reviewed", get(show).layer(required(&verifier)))
                 .route("/removed", get(show).layer(required(&verifier)))
-                .layer(chatty(OidcAuthLayer::from(verifier.clone())));
+                .layer(chatty(verifier.clone()));
             let server = HttpServer::start(app).await;
             let count = if hangs { 1 } else { echoes(&"x".repeat(100)).len() + 2 };
             for index in 0..count {

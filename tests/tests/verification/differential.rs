@@ -3,12 +3,13 @@
 //! shows is an error too, so that the list stays true. Where it is asked for, other implementations
 //! judge the same tokens: see `oracles/README.md`.
 
+use kube_oidc::KeySource;
 use std::{collections::BTreeMap, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TokenBuilder};
-use kube_oidc_tests::{Judge as _, OracleCase, issuer_at, verifier_for};
+use kube_oidc_tests::{Judge as _, OracleCase, issuer_at_with, verifier_for};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example/id/7";
@@ -167,7 +168,7 @@ fn we_agree_with_jsonwebtoken_but_for_a_list_of_reasons() {
     let keys: Vec<SigningKey> =
         SigningAlgorithm::ALL.into_iter().map(SigningKey::generate).collect();
     let set = json!({ "keys": keys.iter().map(SigningKey::jwk).collect::<Vec<_>>() });
-    let issuer = issuer_at(ISSUER).with_key_set(set.to_string());
+    let issuer = issuer_at_with(ISSUER, KeySource::fixed(set.to_string()));
     let verifier = verifier_for(issuer);
     // it knows no ES512, and reads the key as an unknown one
     let theirs: JwkSet = serde_json::from_value(set.clone()).unwrap();

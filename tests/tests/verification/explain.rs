@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use http::header::AUTHORIZATION;
 use kube_oidc::{
-    Reason,
+    KeySource, Reason,
     explanation::{Check, CheckStatus, Explanation},
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
 use kube_oidc_tests::{
-    HttpServer, Judge as _, Log, PinnedVerifier, builder_for, http_client, issuer_for, layer_for,
-    pinned_time, verifier_for,
+    HttpServer, Judge as _, Log, PinnedVerifier, builder_for, http_client, issuer_for, issuer_with,
+    layer_for, pinned_time, verifier_for,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -149,7 +149,8 @@ struct WorkerClaims {
 #[tokio::test]
 async fn advice_about_custom_claims_is_not_about_service_accounts() {
     let pinned = PinnedVerifier::new(|builder| builder);
-    let trusted = issuer_for(&pinned.issuer).with_key_set(pinned.issuer.key_set().to_string());
+    let trusted =
+        issuer_with(&pinned.issuer, KeySource::fixed(pinned.issuer.key_set().to_string()));
     let builder = builder_for(trusted).clock(pinned.clock.clone());
     let verifier = builder.claims::<WorkerClaims>().build().unwrap();
     let minted = || pinned.token(HOUR).bare().claim("client_id", "nightly");

@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kube_oidc::{
-    Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
+    KeySource, Reason, ServiceAccountClaims, Verified, Verifier, VerifyError, clock::ManualClock,
 };
 use kube_oidc_tests::{
     CAPTURED_TOKENS, Capture, CapturedToken, HttpServer, Judge as _, MappedFetcher, decoded,
-    issuer_at,
+    issuer_at_with,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ fn verifier(case: &CapturedToken) -> Verifier {
 
 /// A verifier that knows these keys.
 fn verifier_with_keys(issuer: &str, audience: &str, time: SystemTime, keys: &str) -> Verifier {
-    let issuer = issuer_at(issuer).with_key_set(keys);
+    let issuer = issuer_at_with(issuer, KeySource::fixed(keys));
     Verifier::builder(issuer).audience(audience).clock(ManualClock::at(time)).build().unwrap()
 }
 
@@ -92,7 +92,7 @@ async fn every_good_token_verifies_by_discovery_and_its_claims_are_what_was_issu
         ])
         .await;
         let fetcher = mapped(case, &server.url());
-        let issuer = issuer_at(case.issuer()).with_fetcher(fetcher);
+        let issuer = issuer_at_with(case.issuer(), KeySource::discovery().via(fetcher));
         let verifier = Verifier::builder(issuer)
             .audience(case.audience())
             .clock(ManualClock::at(case.pinned_time()))
@@ -211,8 +211,8 @@ async fn an_unauthorised_key_fetch_is_unavailable_and_never_a_refusal() {
                 ("/openid/v1/jwks", &capture),
             ])
             .await;
-            let issuer = issuer_at(case.issuer());
-            let verifier = Verifier::builder(issuer.with_fetcher(mapped(&case, &server.url())))
+            let keys = KeySource::discovery().via(mapped(&case, &server.url()));
+            let verifier = Verifier::builder(issuer_at_with(case.issuer(), keys))
                 .audience(case.audience())
                 .clock(ManualClock::at(case.pinned_time()))
                 .build()

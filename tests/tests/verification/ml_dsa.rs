@@ -3,10 +3,10 @@
 use axum::{Router, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
-use kube_oidc::{Algorithm, Reason};
+use kube_oidc::{Algorithm, KeySource, Reason};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
 use kube_oidc_tests::{
-    HttpServer, Judge as _, builder_for, issuer_for, layer_for, rejection, token_for, verifier_for,
+    HttpServer, Judge as _, builder_for, issuer_with, layer_for, rejection, token_for, verifier_for,
 };
 use tower_kube_oidc::Caller;
 
@@ -119,7 +119,7 @@ async fn a_key_without_alg_is_no_key() {
     let mut set = issuer.key_set();
     set["keys"][0].as_object_mut().unwrap().remove("alg");
     set["keys"].as_array_mut().unwrap().push(SigningKey::generate(SigningAlgorithm::EdDsa).jwk());
-    let trusted = issuer_for(&issuer).with_key_set(set.to_string());
+    let trusted = issuer_with(&issuer, KeySource::fixed(set.to_string()));
     let verifier = verifier_for(trusted);
     assert_eq!(rejection(&verifier, &token(&issuer).mint()).await, Some(Reason::UnknownKey));
 }

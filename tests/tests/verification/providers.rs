@@ -2,16 +2,22 @@
 
 use std::time::{Duration, SystemTime};
 
-use kube_oidc::{Issuer, Reason, Verifier, VerifyError};
+use kube_oidc::{Issuer, KeySource, Reason, Verifier, VerifyError, source::HttpFetcher};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
 use kube_oidc_tests::{
-    Judge as _, MappedFetcher, builder_for, issuer_for, token_for, verifier_for,
+    Judge as _, MappedFetcher, builder_for, issuer_for, issuer_via, issuer_with, token_for,
+    verifier_for,
 };
 use serde_json::{Value, json};
 
+/// A fetcher that trusts the certificate of this issuer.
+fn fetcher(issuer: &TestIssuer) -> HttpFetcher {
+    HttpFetcher::new().with_root_certificates_pem(issuer.ca_pem().as_bytes()).unwrap()
+}
+
 fn verifier(issuer: &TestIssuer, origin: &str) -> Verifier {
     let fetcher = MappedFetcher::new(origin, issuer.base_url());
-    let trusted = issuer_for(issuer).with_fetcher(fetcher);
+    let trusted = issuer_via(issuer, fetcher);
     verifier_for(trusted)
 }
 
@@ -191,10 +197,11 @@ async fn pingone() {
         .start();
     issuer.require_bearer_token("token-for-the-keys");
     let jwks_uri = format!("{}/11111111-1111-1111-1111-111111111111/as/jwks", issuer.base_url());
-    let trusted = issuer_for(&issuer)
-        .with_jwks_uri(jwks_uri)
-        .with_root_certificates_pem(issuer.ca_pem())
-        .with_fetch_bearer_token("token-for-the-keys");
+    let trusted = issuer_with(
+        &issuer,
+        KeySource::jwks(jwks_uri)
+            .via(fetcher(&issuer).with_bearer_token("token-for-the-keys").unwrap()),
+    );
     let builder = || builder_for(trusted.clone());
     let verifier = builder().claims::<WorkerClaims>().build().unwrap();
 
@@ -239,7 +246,7 @@ async fn a_type_of_token_of_ones_own() {
         .claims::<Value>()
         .audience("orders")
         .token_type("at+jwt")
-        .token_type("JWT")
+        .add_token_type("JWT")
         .build()
         .unwrap();
     let usual = verifier_for(trusted());
@@ -272,8 +279,10 @@ async fn a_type_of_token_of_ones_own() {
 #[tokio::test]
 async fn an_issuer_that_is_no_url() {
     let issuer = TestIssuer::builder().tls().start();
-    let trusted = Issuer::opaque("auth.openshift.io", issuer.jwks_uri())
-        .with_root_certificates_pem(issuer.ca_pem());
+    let trusted = Issuer::opaque(
+        "auth.openshift.io",
+        KeySource::jwks(issuer.jwks_uri()).via(fetcher(&issuer)),
+    );
     let verifier = verifier_for(trusted);
     let token = issuer.token().audience("orders").claim("iss", "auth.openshift.io").mint();
     assert_eq!(verifier.judge(&token).await.unwrap().issuer(), "auth.openshift.io");
@@ -289,7 +298,7 @@ async fn two_issuers_have_one_kid_and_different_keys() {
     }
     let trusted = |issuer: &TestIssuer| issuer_for(issuer);
     let verifier = builder_for(trusted(&blue).with_cluster("blue"))
-        .issuer(trusted(&green).with_cluster("green"))
+        .add_issuer(trusted(&green).with_cluster("green"))
         .build()
         .unwrap();
     for (issuer, cluster) in [(&blue, "blue"), (&green, "green")] {
@@ -354,10 +363,9 @@ async fn tokens_of_old_clusters_have_their_own_reason() {
 async fn bound_tokens_of_an_issuer_named_as_the_legacy_one_are_accepted() {
     const NAME: &str = "kubernetes/serviceaccount";
     let issuer = TestIssuer::builder().tls().start();
-    let opaque =
-        Issuer::opaque(NAME, issuer.jwks_uri()).with_root_certificates_pem(issuer.ca_pem());
-    let also = issuer_for(&issuer).with_root_certificates_pem(issuer.ca_pem()).add_alias(NAME);
-    let other = issuer_for(&issuer).with_root_certificates_pem(issuer.ca_pem());
+    let opaque = Issuer::opaque(NAME, KeySource::jwks(issuer.jwks_uri()).via(fetcher(&issuer)));
+    let also = issuer_via(&issuer, fetcher(&issuer)).add_alias(NAME);
+    let other = issuer_via(&issuer, fetcher(&issuer));
     let build = |issuer: &Issuer| builder_for(issuer.clone());
 
     let minted = || issuer.token().audience("orders").claim("iss", NAME);

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use kube_oidc::{Issuer, ServiceAccountClaims, UserInfo, Verified, Verifier, clock::ManualClock};
+use kube_oidc::{
+    Issuer, KeySource, ServiceAccountClaims, UserInfo, Verified, Verifier, clock::ManualClock,
+};
 use kube_oidc_testing::TestIssuer;
 use kube_oidc_tests::{
-    CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, fixture, issuer_at, issuer_for,
+    CAPTURED_TOKENS, Capture, CapturedToken, Judge as _, fixture, issuer_at_with, issuer_for,
     pinned_time, token_for, verifier_for,
 };
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ async fn verify_at(token: &str, issuer: Issuer, audience: &str, time: SystemTime
 
 fn captured() -> Issuer {
     let keys = Capture::read("jwks.http").body;
-    issuer_at("https://127.0.0.1:26443").with_key_set(keys)
+    issuer_at_with("https://127.0.0.1:26443", KeySource::fixed(keys))
 }
 
 #[tokio::test]
@@ -43,7 +45,7 @@ async fn user_info_of_each_captured_token_equals_the_response_of_its_api_server(
     let mut compared = 0;
     for case in &CAPTURED_TOKENS {
         let Some(status) = authenticated(case) else { continue };
-        let issuer = issuer_at(case.issuer()).with_key_set(case.key_set());
+        let issuer = issuer_at_with(case.issuer(), KeySource::fixed(case.key_set()));
         let caller = verify_at(&case.jwt(), issuer, &case.audience(), case.pinned_time()).await;
         assert_eq!(as_json(&caller.user_info()), status["user"], "{}", case.name());
         assert_eq!(caller.user_info().cluster, None);

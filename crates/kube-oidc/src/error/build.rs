@@ -10,6 +10,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// Several settings are invalid. None of these is `Multiple`.
+    #[error("{}", joined(.0))]
+    Multiple(Vec<Self>),
     /// No audience was given. A verifier without one would take tokens that are for others.
     #[error("no audience is given: name one with audience()")]
     NoAudience,
@@ -32,6 +35,9 @@ pub enum BuildError {
     /// An issuer's name that is no URL is empty.
     #[error("the name of an issuer is empty")]
     EmptyIssuer,
+    /// An issuer's name is no URL, so its discovery document cannot be found.
+    #[error("the issuer {} is no URL: expected another key source than discovery()", Shown(.0))]
+    OpaqueDiscovery(String),
     /// Two issuers of one cluster have one name.
     #[error("the issuer {} is given twice for one cluster", Shown(.0))]
     DuplicateIssuer(String),
@@ -102,13 +108,37 @@ pub enum BuildError {
     /// A fixed key set cannot be used.
     #[error(transparent)]
     KeySet(#[from] KeySetError),
-    /// The issuer's keys have to be fetched, and there is nothing to fetch them with.
-    #[error("no fetcher: switch on the feature `remote`, or give the issuer one of your own")]
+    /// The issuer's keys have to be fetched, and there is no fetcher.
+    #[error("no fetcher: enable the feature `remote`, or set one with RemoteKeySource::via()")]
     NoFetcher,
 }
 
 impl BuildError {
+    /// All of these faults, if there are any.
+    pub(crate) fn all(faults: impl IntoIterator<Item = Self>) -> Result<(), Self> {
+        let mut all = Vec::new();
+        for fault in faults {
+            match fault {
+                Self::Multiple(faults) => all.extend(faults),
+                fault => all.push(fault),
+            }
+        }
+        match all.pop() {
+            None => Ok(()),
+            Some(fault) if all.is_empty() => Err(fault),
+            Some(fault) => {
+                all.push(fault);
+                Err(Self::Multiple(all))
+            }
+        }
+    }
+
     pub(crate) fn url(url: &str, source: IssuerUrlError) -> Self {
         Self::InvalidUrl { url: shown_url(url), source }
     }
+}
+
+fn joined(faults: &[BuildError]) -> String {
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    faults.join("; ")
 }

@@ -1,28 +1,25 @@
 //! [`Issuer`]: an issuer that a verifier trusts, and where its keys come from.
 
-#[cfg(feature = "remote-no-provider")]
-mod fetching;
 mod in_cluster;
-mod key_place;
+mod key_source;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+use std::{fmt, sync::Arc, time::Duration};
+
+pub(crate) use self::key_source::KeyPlace;
+use self::key_source::{Kind, Location};
+pub use self::{
+    in_cluster::InClusterError,
+    key_source::{KeySource, RemoteKeySource},
 };
-
 #[cfg(feature = "remote-no-provider")]
-use self::fetching::HttpSettings;
-pub use self::in_cluster::InClusterError;
-pub(crate) use self::key_place::KeyPlace;
+use crate::keys::source::HttpFetcher;
 use crate::{
     algorithm::Algorithm,
     clock::Clock,
     error::BuildError,
     issuer_name::{
         API_SERVER_KEYS, DEFAULT_FORMER_FOR, DISCOVERY, IssuerUrl, LearnedNames, NameListener,
-        Names, Transport, check_name, in_cluster::FOLDER,
+        Names, Transport, check_name,
     },
     keys::{
         Keys,
@@ -30,21 +27,21 @@ use crate::{
         set::KeySet,
         source::{Fetch, KeySetFile, Remote, Source},
     },
-    observe::{Observed, display::shown_url},
+    observe::Observed,
     token_review::TokenReviewConfig,
 };
 
 /// An issuer that a verifier trusts, and where its keys come from.
 ///
-/// An [`IssuerUrl`] alone is one: its keys are found by discovery. The methods are for issuers
-/// whose keys are elsewhere or guarded. What they are given is checked when the verifier is built.
+/// An [`IssuerUrl`] alone is an issuer whose keys are found by discovery. For keys from elsewhere, or
+/// with settings for fetching them, see [`KeySource`]. The settings are checked when the verifier is
+/// built.
 ///
 /// ```
-/// use kube_oidc::{Issuer, Verifier};
+/// use kube_oidc::{Issuer, KeySource, Verifier};
 ///
-/// let issuer = Issuer::new("https://auth.pingone.eu/11111111/as".parse()?)
-///     .with_jwks_uri("https://auth.pingone.eu/11111111/as/jwks")
-///     .with_fetch_bearer_token("token for the key endpoint");
+/// let keys = KeySource::jwks("https://auth.pingone.eu/11111111/as/jwks");
+/// let issuer = Issuer::with_key_source("https://auth.pingone.eu/11111111/as".parse()?, keys);
 /// let verifier = Verifier::builder(issuer).audience("orders").build()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -55,42 +52,71 @@ pub struct Issuer {
     user_prefix: Option<Arc<str>>,
     /// `None`: the name is no URL.
     url: Option<IssuerUrl>,
-    jwks_uri: Option<String>,
-    key_set: Option<Vec<u8>>,
-    key_set_file: Option<PathBuf>,
-    /// The API server of a pod's own cluster, which reports the name.
-    api_server: Option<IssuerUrl>,
+    keys: KeySource,
     aliases: Vec<Arc<str>>,
     /// How long a former name stays valid.
     former_for: Duration,
-    fetcher: Option<Arc<dyn Fetch>>,
     token_review: Option<TokenReviewConfig>,
-    #[cfg(feature = "remote-no-provider")]
-    http: HttpSettings,
 }
 
 impl Issuer {
     /// An issuer whose keys are found by discovery, at
     /// `<issuer>/.well-known/openid-configuration`.
+    #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn new(url: IssuerUrl) -> Self {
-        Self::named(url.shared_text(), Some(url))
+        Self::with_key_source(url, KeySource::discovery())
     }
 
-    /// An issuer whose name is no URL, such as `auth.openshift.io` or `rke`. Its keys cannot be
-    /// discovered, so the https URL of its key set is demanded.
+    /// An issuer whose keys come from this source.
+    #[must_use]
+    pub fn with_key_source(url: IssuerUrl, keys: impl Into<KeySource>) -> Self {
+        Self::named(url.shared_text(), Some(url), keys.into())
+    }
+
+    /// An issuer whose name is no URL, such as `auth.openshift.io` or `rke`. Its discovery document
+    /// cannot be found by its name, so [`KeySource::discovery`] is a build error.
     ///
     /// With the name `kubernetes/serviceaccount`, here or in [`add_alias`](Self::add_alias), bound tokens
     /// of that issuer are accepted. Tokens from Secrets, which have the same `iss` and no `exp`, are
     /// still rejected as [`Reason::LegacyToken`](crate::Reason::LegacyToken).
     #[must_use]
-    pub fn opaque(name: &str, jwks_uri: impl Into<String>) -> Self {
-        Self::named(name.into(), None).with_jwks_uri(jwks_uri)
+    pub fn opaque(name: impl Into<Arc<str>>, keys: impl Into<KeySource>) -> Self {
+        Self::named(name.into(), None, keys.into())
     }
 
     /// The issuer of the cluster that this process runs in as a pod. No setting is needed: the
     /// address of the API server is in the environment, its certificate authority and a token for
-    /// reading its keys are in files, and the API server reports the name of the issuer.
+    /// reading its keys are in files, and the API server reports the name of the issuer: see
+    /// [`api_server`](Self::api_server).
+    ///
+    /// The API server's certificate must be signed by `ca.crt`: the platform's root certificates are
+    /// not trusted, since the pod's token is sent to the API server. The proxy of the environment is
+    /// not used. For an API server behind another authority or a proxy, see
+    /// [`in_cluster_via`](Self::in_cluster_via).
+    ///
+    /// # Errors
+    ///
+    /// What is missing: see [`InClusterError`].
+    #[cfg(feature = "remote-no-provider")]
+    pub fn in_cluster() -> Result<Self, InClusterError> {
+        let api_server = in_cluster::api_server()?;
+        Ok(Self::api_server(api_server, HttpFetcher::in_cluster()?))
+    }
+
+    /// The issuer of the cluster that this process runs in as a pod, with a fetcher that is
+    /// configured otherwise: [`in_cluster`](Self::in_cluster) uses
+    /// [`HttpFetcher::in_cluster`](crate::source::HttpFetcher::in_cluster).
+    ///
+    /// # Errors
+    ///
+    /// The address of the API server is missing or invalid: see [`InClusterError`].
+    pub fn in_cluster_via(fetcher: impl Fetch) -> Result<Self, InClusterError> {
+        Ok(Self::api_server(in_cluster::api_server()?, fetcher))
+    }
+
+    /// The issuer of the cluster with the API server at this URL. The API server reports the name of
+    /// the issuer.
     ///
     /// The name is learned at the first fetch, and looked for at each later one. A token of another
     /// name that a key of the cluster signed starts a fetch, at most one per cooldown. When the API
@@ -101,59 +127,24 @@ impl Issuer {
     /// are the API server's own, at `/openid/v1/jwks`.
     ///
     /// A name that another cluster of the verifier is configured with outranks the same name that
-    /// is learned here: see [`VerifierBuilder::issuer`](crate::VerifierBuilder::issuer).
-    ///
-    /// The API server's certificate must be signed by `ca.crt`: the platform's root certificates are
-    /// not trusted, since the pod's token is sent to the API server. The proxy of the environment is
-    /// not used. For an API server behind another authority or a proxy, use
-    /// `with_additional_root_certificates_file` and `with_fetch_proxy`.
+    /// is learned here: see [`VerifierBuilder::add_issuer`](crate::VerifierBuilder::add_issuer).
     ///
     /// Where the API server answers 401, as after the key that signed the pod's token was removed, the
-    /// keys are read once without the token. That succeeds if anonymous readers are allowed.
-    ///
-    /// # Errors
-    ///
-    /// What is missing: see [`InClusterError`].
-    pub fn in_cluster() -> Result<Self, InClusterError> {
-        Self::in_cluster_at(&in_cluster::api_server()?, FOLDER)
-    }
-
-    /// The same for an API server that is elsewhere, or files that are mounted elsewhere: a folder
-    /// with `ca.crt` and `token`.
+    /// keys are read once without credentials. That succeeds if anonymous readers are allowed.
     ///
     /// ```
-    /// use kube_oidc::{InClusterError, Issuer};
+    /// use kube_oidc::{Issuer, source::HttpFetcher};
     ///
-    /// let issuer = Issuer::in_cluster_at("https://10.96.0.1:443", "/no/such/folder");
-    /// assert!(matches!(issuer, Err(InClusterError::NoServiceAccount(_))));
+    /// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fetcher = HttpFetcher::in_cluster_at("/mnt/other-cluster")?;
+    /// let issuer = Issuer::api_server("https://10.96.0.1:443".parse()?, fetcher);
+    /// # Ok(())
+    /// # }
     /// ```
-    ///
-    /// # Errors
-    ///
-    /// What is missing: see [`InClusterError`].
-    pub fn in_cluster_at(
-        api_server: &str,
-        folder: impl AsRef<Path>,
-    ) -> Result<Self, InClusterError> {
-        let url: IssuerUrl = api_server.parse().map_err(|source| {
-            InClusterError::InvalidAddress { address: shown_url(api_server), source }
-        })?;
-        let ca_file = in_cluster::file(folder.as_ref(), "ca.crt")?;
-        let token_file = in_cluster::file(folder.as_ref(), "token")?;
-        let mut issuer = Self::named(url.shared_text(), Some(url.clone()));
-        issuer.api_server = Some(url);
-        Ok(issuer.with_pod_files(ca_file, token_file))
-    }
-
-    #[cfg(feature = "remote-no-provider")]
-    fn with_pod_files(self, ca_file: PathBuf, token_file: PathBuf) -> Self {
-        self.with_root_certificates_file(ca_file).with_fetch_bearer_token_file(token_file)
-    }
-
-    /// A fetcher of one's own looks after certificates and tokens.
-    #[cfg(not(feature = "remote-no-provider"))]
-    fn with_pod_files(self, _: PathBuf, _: PathBuf) -> Self {
-        self
+    #[must_use]
+    pub fn api_server(url: IssuerUrl, fetcher: impl Fetch) -> Self {
+        let keys = RemoteKeySource { location: Location::ApiServer, fetcher: None }.via(fetcher);
+        Self::named(url.shared_text(), Some(url), keys.into())
     }
 
     /// Accepts tokens of this issuer name as well, with the same keys: an API server may have
@@ -179,7 +170,7 @@ impl Issuer {
         self
     }
 
-    /// Sets how long the former name of an issuer of [`in_cluster`](Self::in_cluster) stays valid
+    /// Sets how long the former name of an issuer of an [`api_server`](Self::api_server) stays valid
     /// after a discovery document last named it. Defaults to 24 h, as in OpenShift. With zero it
     /// ends when the API server reports another name.
     ///
@@ -190,22 +181,16 @@ impl Issuer {
         self
     }
 
-    fn named(name: Arc<str>, url: Option<IssuerUrl>) -> Self {
+    fn named(name: Arc<str>, url: Option<IssuerUrl>, keys: KeySource) -> Self {
         Self {
             name,
             cluster: None,
             user_prefix: None,
             url,
-            jwks_uri: None,
-            key_set: None,
-            key_set_file: None,
-            api_server: None,
+            keys,
             aliases: Vec::new(),
             former_for: DEFAULT_FORMER_FOR,
-            fetcher: None,
             token_review: None,
-            #[cfg(feature = "remote-no-provider")]
-            http: HttpSettings::default(),
         }
     }
 
@@ -237,42 +222,6 @@ impl Issuer {
         self
     }
 
-    /// Reads the keys from this URL, without discovery. It must be https; plain http is accepted
-    /// on loopback if the issuer itself is plain http on loopback.
-    ///
-    /// A `kubectl proxy` is therefore no place of keys for other issuers: save them with
-    /// `kubectl get --raw /openid/v1/jwks > keys.json`, and use
-    /// [`with_key_set_file`](Self::with_key_set_file).
-    #[must_use]
-    pub fn with_jwks_uri(mut self, jwks_uri: impl Into<String>) -> Self {
-        self.jwks_uri = Some(jwks_uri.into());
-        self
-    }
-
-    /// Reads the keys from a file, such as a mounted `ConfigMap`, which is read again when it
-    /// changes: every 10 seconds, and for a `kid` that is not in it. It does not age; while it
-    /// cannot be read, or its file system hangs, the last set stays in use, and the log warns.
-    #[must_use]
-    pub fn with_key_set_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.key_set_file = Some(path.into());
-        self
-    }
-
-    /// Uses a key set document that is given, and fetches nothing. It does not age: after a
-    /// rotation the verifier has to be built anew.
-    #[must_use]
-    pub fn with_key_set(mut self, jwks: impl Into<Vec<u8>>) -> Self {
-        self.key_set = Some(jwks.into());
-        self
-    }
-
-    /// Fetches with a fetcher of your own. The other settings for fetching are then its business.
-    #[must_use]
-    pub fn with_fetcher(mut self, fetcher: impl Fetch) -> Self {
-        self.fetcher = Some(Arc::new(fetcher));
-        self
-    }
-
     /// The name, as it stands in `iss`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -281,12 +230,16 @@ impl Issuer {
 
     /// The names that its tokens may have in `iss`, for one verifier: clones share no state.
     pub(crate) fn names(&self, listener: Arc<dyn NameListener>) -> Names {
-        if self.api_server.is_some() {
+        if self.is_api_server() {
             let learned = LearnedNames::new(self.former_for, listener);
             Names::learned(&self.name, &self.aliases, learned)
         } else {
             Names::configured(&self.name, &self.aliases)
         }
+    }
+
+    fn is_api_server(&self) -> bool {
+        matches!(&self.keys.0, Kind::Remote(RemoteKeySource { location: Location::ApiServer, .. }))
     }
 
     pub(crate) fn cluster(&self) -> Option<&Arc<str>> {
@@ -301,7 +254,12 @@ impl Issuer {
         self.user_prefix.as_ref()
     }
 
-    /// Makes the place where the keys of this issuer are.
+    /// The place that the keys are read from. `None`: the keys are given.
+    pub(crate) fn key_place(&self) -> Option<KeyPlace> {
+        self.keys.place(|| self.url.as_ref().map(IssuerUrl::discovery_url))
+    }
+
+    /// Prepares the keys of this issuer. Nothing is fetched.
     pub(crate) fn keys(
         &self,
         allowed: &Arc<[Algorithm]>,
@@ -316,55 +274,62 @@ impl Issuer {
         for name in [&self.name].into_iter().chain(&self.aliases) {
             check_name(name).map_err(|source| BuildError::url(name, source))?;
         }
-        if let Some(document) = &self.key_set {
-            let (keys, skipped) = KeySet::parse(document, allowed, None)?;
-            observed.log_skipped(&skipped);
-            return Ok(Keys::Fixed(keys));
-        }
         let mut settings = settings.clone();
-        let source = if let Some(path) = &self.key_set_file {
-            settings.max_stale = Duration::MAX;
-            Source::File(KeySetFile::new(path.clone()))
-        } else {
-            self.remote(names, observed)?.into()
+        let source = match &self.keys.0 {
+            Kind::Fixed(document) => {
+                let (keys, skipped) = KeySet::parse(document, allowed, None)?;
+                observed.log_skipped(&skipped);
+                return Ok(Keys::Fixed(keys));
+            }
+            Kind::File(path) => {
+                settings.max_stale = Duration::MAX;
+                Source::File(KeySetFile::new(path.clone()))
+            }
+            Kind::Remote(remote) => self.remote(remote, names, observed)?.into(),
         };
         let (observed, allowed) = (Arc::clone(observed), Arc::clone(allowed));
         let cache = KeyCache::new(observed, source, allowed, settings, Arc::clone(clock));
         Ok(Keys::Fetched(cache))
     }
 
-    fn remote(&self, names: &Arc<Names>, observed: &Arc<Observed>) -> Result<Remote, BuildError> {
+    fn remote(
+        &self,
+        source: &RemoteKeySource,
+        names: &Arc<Names>,
+        observed: &Arc<Observed>,
+    ) -> Result<Remote, BuildError> {
         let transport = self.url.as_ref().map_or(Transport::Https, IssuerUrl::transport);
-        let jwks_uri = self.jwks_uri.as_deref().map(|url| endpoint(transport, url)).transpose()?;
-        let fetcher = match &self.fetcher {
-            Some(fetcher) => Arc::clone(fetcher),
-            None => self.http_fetcher()?,
+        let endpoint = |text: &str| {
+            let url = transport.parse_endpoint(text);
+            url.map_err(|source| BuildError::url(text, source))
         };
-        if let Some(api_server) = &self.api_server {
-            let at = |path| endpoint(transport, &format!("{api_server}{path}"));
-            let document = at(DISCOVERY)?;
-            let jwks_uri = at(API_SERVER_KEYS)?;
-            let (names, observed) = (Arc::clone(names), Arc::clone(observed));
-            return Ok(Remote::api_server(&document, jwks_uri, names, observed, fetcher));
-        }
-        match (jwks_uri, &self.url) {
-            (Some(jwks_uri), _) => Ok(Remote::known(jwks_uri, fetcher)),
-            (None, Some(url)) => Ok(Remote::discovered(url, Arc::clone(names), fetcher)),
-            (None, None) => Err(BuildError::NoFetcher),
-        }
-    }
-
-    #[cfg(not(feature = "remote-no-provider"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    fn http_fetcher(&self) -> Result<Arc<dyn Fetch>, BuildError> {
-        Err(BuildError::NoFetcher)
+        let fetcher = source.fetcher.clone().ok_or(BuildError::NoFetcher)?;
+        let names = Arc::clone(names);
+        let remote = match (&source.location, &self.url) {
+            (Location::Jwks(url), _) => Remote::known(endpoint(url)?, fetcher),
+            (Location::DiscoveryAt(url), _) => {
+                endpoint(url)?;
+                Remote::discovered(url.clone(), transport, names, fetcher)
+            }
+            (Location::Discovery, Some(issuer)) => {
+                Remote::discovered(issuer.discovery_url(), transport, names, fetcher)
+            }
+            (Location::ApiServer, Some(api_server)) => {
+                let at = |path| endpoint(&format!("{api_server}{path}"));
+                let (document, jwks_uri) = (at(DISCOVERY)?, at(API_SERVER_KEYS)?);
+                Remote::api_server(&document, jwks_uri, names, Arc::clone(observed), fetcher)
+            }
+            (Location::Discovery | Location::ApiServer, None) => {
+                return Err(BuildError::OpaqueDiscovery(self.name.to_string()));
+            }
+        };
+        #[cfg(feature = "remote-no-provider")]
+        remote.check_credentials()?;
+        Ok(remote)
     }
 }
 
-fn endpoint(transport: Transport, text: &str) -> Result<url::Url, BuildError> {
-    transport.parse_endpoint(text).map_err(|source| BuildError::url(text, source))
-}
-
+#[cfg(feature = "remote-no-provider")]
 impl From<IssuerUrl> for Issuer {
     fn from(url: IssuerUrl) -> Self {
         Self::new(url)
@@ -373,11 +338,10 @@ impl From<IssuerUrl> for Issuer {
 
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // the bearer token stays out
         f.debug_struct("Issuer")
             .field("name", &self.name)
             .field("cluster", &self.cluster)
-            .field("jwks_uri", &self.jwks_uri.as_deref().map(shown_url))
+            .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
 }

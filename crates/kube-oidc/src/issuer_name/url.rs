@@ -245,7 +245,7 @@ pub enum IssuerUrlError {
     /// loopback.
     #[error(
         "it is plain http on loopback, which is accepted for an issuer on loopback only; save the \
-         keys (kubectl get --raw /openid/v1/jwks > keys.json) and use with_key_set_file(..)"
+         keys (kubectl get --raw /openid/v1/jwks > keys.json) and use KeySource::file(..)"
     )]
     PlainHttpOnLoopback,
     /// It is a list of issuers.

@@ -17,7 +17,7 @@ mod vectors;
 
 pub(crate) use self::{
     fetcher::{FetchReply, ScriptedFetcher},
-    issuer::{in_cluster_issuer, key_set, observed, public_key},
+    issuer::{key_set, observed, public_key},
     reviewer::{ReviewReply, ScriptedReviewer},
     signer::{Signer, coordinate_length, modulus},
     tasks::{poll_once, runtime, until},

@@ -151,25 +151,17 @@ impl Settings {
     fn check(&self) -> Result<(), BuildError> {
         const SECOND: Duration = Duration::from_secs(1);
         let (interval, day) = (self.cache_ttl, 24 * 3600 * SECOND);
+        let keep = self.keep.unwrap_or(interval);
+        let (minute, hour) = (60 * SECOND, 3600 * SECOND);
         let durations = [
-            ("the interval of token reviews", interval, SECOND..=3600 * SECOND, "1 s to 1 h"),
-            (
-                "the timeout of token reviews",
-                self.timeout,
-                SECOND / 10..=60 * SECOND,
-                "100 ms to 1 min",
-            ),
-            (
-                "stale_if_error",
-                self.keep.unwrap_or(interval),
-                interval..=day,
-                "from the interval to 24 h",
-            ),
+            ("the interval of token reviews", interval, SECOND..=hour, "1 s to 1 h"),
+            ("the timeout of token reviews", self.timeout, SECOND / 10..=minute, "100 ms to 1 min"),
+            ("stale_if_error", keep, interval..=day, "from the interval to 24 h"),
         ];
-        match durations.into_iter().find(|(_, duration, range, _)| !range.contains(duration)) {
-            Some((name, _, _, range)) => Err(BuildError::DurationOutOfRange { name, range }),
-            None => Ok(()),
-        }
+        let faults = durations.into_iter().filter(|(_, value, bounds, _)| !bounds.contains(value));
+        BuildError::all(
+            faults.map(|(name, _, _, range)| BuildError::DurationOutOfRange { name, range }),
+        )
     }
 }
 

@@ -32,17 +32,17 @@ const MAX_LEEWAY: Duration = Duration::from_secs(300);
 /// Makes a [`Verifier`].
 #[must_use]
 pub struct VerifierBuilder<C: Claims = ServiceAccountClaims> {
-    plan: Plan,
+    config: Config,
     claims: PhantomData<fn() -> C>,
 }
 
-/// What was asked for, not checked yet.
+/// The settings of a verifier, which are checked by `build`.
 #[derive(Clone)]
-struct Plan {
+struct Config {
     issuers: Vec<Issuer>,
     audiences: Vec<String>,
     algorithms: Vec<Algorithm>,
-    /// Of which the audiences come last.
+    /// Its audiences are set by `build`.
     validation: Validation,
     leeway_limit: Duration,
     settings: Settings,
@@ -53,51 +53,45 @@ struct Plan {
 
 impl VerifierBuilder {
     pub(super) fn new(issuer: Issuer) -> Self {
-        let plan = Plan {
-            issuers: vec![issuer],
-            audiences: Vec::new(),
-            algorithms: Algorithm::ALL.to_vec(),
-            validation: Validation::default(),
-            leeway_limit: MAX_LEEWAY,
-            settings: Settings::default(),
-            token_cache: TokenCacheSettings::default(),
-            require_token_review: false,
-            clock: Arc::new(SystemClock),
-        };
-        Self { plan, claims: PhantomData }
+        Self { config: Config::new(vec![issuer]), claims: PhantomData }
     }
 }
 
 impl<C: Claims> VerifierBuilder<C> {
-    /// Accepts tokens for this audience, beside others that were given.
+    /// Accepts tokens for this audience only, instead of those set before.
     ///
-    /// Choose a name of the service's own. Whoever receives a token can use it wherever its
-    /// audience is accepted.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.plan.audiences.push(audience.into());
-        self
+    /// Choose a name that belongs to this service. Each receiver of a token can replay the token
+    /// wherever its audience is accepted.
+    pub fn audience(self, audience: impl Into<String>) -> Self {
+        self.audiences([audience])
     }
 
-    /// Accepts tokens for each of these audiences, beside others that were given.
+    /// Accepts tokens for one of these audiences, instead of those set before.
     pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.plan.audiences.extend(audiences.into_iter().map(Into::into));
+        self.config.audiences = audiences.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Accepts tokens that were made for the API server: for their own issuer, which is the
-    /// default audience of a `TokenRequest`, and of [`API_SERVER_AUDIENCES`].
+    /// Accepts tokens for this audience as well.
+    pub fn add_audience(mut self, audience: impl Into<String>) -> Self {
+        self.config.audiences.push(audience.into());
+        self
+    }
+
+    /// Accepts tokens for the API server as well: for their own issuer, which is the default audience
+    /// of a `TokenRequest`, and for [`API_SERVER_AUDIENCES`].
     ///
-    /// Such a token is a pod's key to the API server. Whoever receives it can use it there, and
-    /// at every other service that accepts it.
+    /// Such a token is a pod's credential for the API server. Each receiver can use it there, and at
+    /// every other service that accepts it.
     pub fn dangerous_api_server_audiences(mut self) -> Self {
-        self.plan.validation.issuer_is_audience = true;
-        self.audiences(API_SERVER_AUDIENCES)
+        self.config.validation.issuer_is_audience = true;
+        self
     }
 
     /// Refuses tokens that are for others as well: whoever else receives such a token can replay
     /// it here, and this service can replay it there.
     pub fn require_single_audience(mut self) -> Self {
-        self.plan.validation.require_single_audience = true;
+        self.config.validation.require_single_audience = true;
         self
     }
 
@@ -108,7 +102,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// `warnafter`, which no other token has. Other names of an API server (`--api-audiences`) are
     /// not recognized.
     pub fn reject_api_server_audiences(mut self) -> Self {
-        self.plan.validation.reject_api_server_audiences = true;
+        self.config.validation.reject_api_server_audiences = true;
         self
     }
 
@@ -120,7 +114,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// [`IssuerStatus::past_warn_after`](crate::IssuerStatus::past_warn_after). A caller that
     /// uses one does not read its token file again.
     pub fn reject_past_warn_after(mut self) -> Self {
-        self.plan.validation.reject_past_warn_after = true;
+        self.config.validation.reject_past_warn_after = true;
         self
     }
 
@@ -138,14 +132,14 @@ impl<C: Claims> VerifierBuilder<C> {
     /// [RFC 8705]: https://www.rfc-editor.org/rfc/rfc8705#section-3
     /// [RFC 9449]: https://www.rfc-editor.org/rfc/rfc9449#section-7
     pub fn dangerous_accept_sender_constrained_tokens(mut self) -> Self {
-        self.plan.validation.accept_sender_constrained = true;
+        self.config.validation.accept_sender_constrained = true;
         self
     }
 
     /// Refuses tokens that were issued longer ago than this, by `iat`, however long they are good.
     /// One without `iat` is refused too.
     pub fn max_token_age(mut self, age: Duration) -> Self {
-        self.plan.validation.max_age = Some(age);
+        self.config.validation.max_age = Some(age);
         self
     }
 
@@ -153,7 +147,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// second on. One without `iat` is refused too. A year and some minutes is what an API server
     /// extends lifetimes to.
     pub fn max_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.plan.validation.max_lifetime = Some(lifetime);
+        self.config.validation.max_lifetime = Some(lifetime);
         self
     }
 
@@ -165,7 +159,7 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// let blue = Issuer::new("https://blue.example".parse()?).with_cluster("blue");
     /// let green = Issuer::new("https://green.example".parse()?).with_cluster("green");
-    /// let verifier = Verifier::builder(blue).issuer(green).audience("orders").build()?;
+    /// let verifier = Verifier::builder(blue).add_issuer(green).audience("orders").build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -178,61 +172,65 @@ impl<C: Claims> VerifierBuilder<C> {
     /// the name.
     ///
     /// ```
-    /// use kube_oidc::{Issuer, IssuerUrl, Verifier};
+    /// use kube_oidc::{Issuer, IssuerUrl, KeySource, Verifier};
     ///
     /// let shared: IssuerUrl = "https://kubernetes.default.svc.cluster.local".parse()?;
     /// let cluster = |name: &'static str| {
-    ///     Issuer::new(shared.clone())
-    ///         .with_jwks_uri(format!("https://{name}.example:6443/openid/v1/jwks"))
-    ///         .with_cluster(name)
+    ///     let keys = KeySource::jwks(format!("https://{name}.example:6443/openid/v1/jwks"));
+    ///     Issuer::with_key_source(shared.clone(), keys).with_cluster(name)
     /// };
     /// let verifier = Verifier::builder(cluster("blue"))
-    ///     .issuer(cluster("green"))
+    ///     .add_issuer(cluster("green"))
     ///     .audience("orders")
     ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn issuer(mut self, issuer: impl Into<Issuer>) -> Self {
-        self.plan.issuers.push(issuer.into());
+    pub fn add_issuer(mut self, issuer: impl Into<Issuer>) -> Self {
+        self.config.issuers.push(issuer.into());
         self
     }
 
     /// Reads claims of another type: see [`Verifier`], and [`Claims`] for the requirements on
     /// registered claims.
     pub fn claims<D: Claims>(self) -> VerifierBuilder<D> {
-        VerifierBuilder { plan: self.plan, claims: PhantomData }
+        VerifierBuilder { config: self.config, claims: PhantomData }
     }
 
     /// Allows these signature algorithms only. By default all of [`Algorithm`] are, each where
     /// the key permits it.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.plan.algorithms = algorithms.into_iter().collect();
+        self.config.algorithms = algorithms.into_iter().collect();
         self
     }
 
     /// How far the clocks of issuer and verifier may differ: 60 s unless set, as the API server
     /// has it from go-jose; at most 5 min.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.plan.validation.leeway = leeway;
-        self.plan.leeway_limit = MAX_LEEWAY;
+        self.config.validation.leeway = leeway;
+        self.config.leeway_limit = MAX_LEEWAY;
         self
     }
 
     /// A leeway without a limit: an expired token is accepted for as long.
     pub fn dangerous_leeway(mut self, leeway: Duration) -> Self {
-        self.plan.validation.leeway = leeway;
-        self.plan.leeway_limit = Duration::MAX;
+        self.config.validation.leeway = leeway;
+        self.config.leeway_limit = Duration::MAX;
         self
     }
 
-    /// Demands this `typ`, such as `at+jwt` ([RFC 9068]), or another that was given here. Without it
-    /// `typ` may be absent or `JWT`, as Kubernetes has it, and every other type is refused.
-    ///
-    /// Where an issuer goes over to another type, give both; `JWT` stands for an absent one too.
+    /// Requires this `typ`, such as `at+jwt` ([RFC 9068]). By default, `typ` may be absent or `JWT`, as
+    /// in Kubernetes, and every other type is rejected.
     ///
     /// [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068#section-2.1
     pub fn token_type(mut self, typ: impl Into<String>) -> Self {
-        self.plan.validation.token_types.push(typ.into());
+        self.config.validation.token_types.clear();
+        self.add_token_type(typ)
+    }
+
+    /// Accepts this `typ` as well, as while an issuer changes its type. `JWT` also stands for an absent
+    /// `typ`.
+    pub fn add_token_type(mut self, typ: impl Into<String>) -> Self {
+        self.config.validation.token_types.push(typ.into());
         self
     }
 
@@ -255,7 +253,7 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// Without usable keys, a longer cooldown than 10 s counts as 10 s.
     pub fn unknown_kid_cooldown(mut self, cooldown: Duration) -> Self {
-        self.plan.settings.unknown_kid_cooldown = Some(cooldown);
+        self.config.settings.unknown_kid_cooldown = Some(cooldown);
         self
     }
 
@@ -263,7 +261,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// key starts a fetch, so a caller that sends junk makes this service load its issuer without a
     /// pause. For tests that rotate keys.
     pub fn dangerous_no_unknown_kid_cooldown(mut self) -> Self {
-        self.plan.settings.unknown_kid_cooldown = None;
+        self.config.settings.unknown_kid_cooldown = None;
         self
     }
 
@@ -277,7 +275,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// key set first. An issuer that needs most of the time for each of the two is therefore ready
     /// after the second fetch. For a slow issuer, set a longer time.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
-        self.plan.settings.fetch_timeout = timeout;
+        self.config.settings.fetch_timeout = timeout;
         self
     }
 
@@ -285,14 +283,14 @@ impl<C: Claims> VerifierBuilder<C> {
     /// least 100 ms. Issuers that forbid caching (`no-store`, `max-age=0`) still throttle: EKS
     /// answers 429 and asks its callers to cache.
     pub fn min_key_set_lifetime(mut self, lifetime: Duration) -> Self {
-        self.plan.settings.freshness.min = lifetime;
+        self.config.settings.freshness.min = lifetime;
         self
     }
 
     /// The lifetime of a key set whose issuer says nothing about it: 10 min unless set, as panva's
     /// `jose` and Envoy have it.
     pub fn default_key_set_lifetime(mut self, lifetime: Duration) -> Self {
-        self.plan.settings.freshness.default = lifetime;
+        self.config.settings.freshness.default = lifetime;
         self
     }
 
@@ -301,7 +299,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// is the jitter, and 0.2 of an hour is room for a dozen retries before the set is stale.
     /// Within 0.1 to 0.95.
     pub fn refresh_at_fraction(mut self, part: RangeInclusive<f64>) -> Self {
-        self.plan.settings.refresh_at_fraction = part;
+        self.config.settings.refresh_at_fraction = part;
         self
     }
 
@@ -314,7 +312,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// up to an hour, and up to a minute without usable keys. Retries also keep the budget of
     /// [`unknown_kid_cooldown`](Self::unknown_kid_cooldown).
     pub fn backoff(mut self, steps: RangeInclusive<Duration>) -> Self {
-        self.plan.settings.backoff = steps;
+        self.config.settings.backoff = steps;
         self
     }
 
@@ -323,14 +321,14 @@ impl<C: Claims> VerifierBuilder<C> {
     /// issuer answers, a key that was removed from the set is rejected after this time at the latest;
     /// while it does not, see [`max_stale`](Self::max_stale).
     pub fn max_key_set_lifetime(mut self, lifetime: Duration) -> Self {
-        self.plan.settings.freshness.max = lifetime;
+        self.config.settings.freshness.max = lifetime;
         self
     }
 
     /// How long past its lifetime a key set is used while its issuer does not answer: 24 h unless
     /// set, as long as AKS keeps an old key; at most 30 days.
     pub fn max_stale(mut self, max_stale: Duration) -> Self {
-        self.plan.settings.max_stale = max_stale;
+        self.config.settings.max_stale = max_stale;
         self
     }
 
@@ -343,7 +341,7 @@ impl<C: Claims> VerifierBuilder<C> {
     /// tokens there, expired ones too. With [`token_cache_digests`](Self::token_cache_digests) it
     /// finds none.
     pub fn token_cache(mut self, tokens: usize) -> Self {
-        self.plan.token_cache.entries = tokens;
+        self.config.token_cache.entries = tokens;
         self
     }
 
@@ -352,14 +350,14 @@ impl<C: Claims> VerifierBuilder<C> {
     /// A token takes about 2 KiB. The memory of custom claims is estimated as that of a
     /// `serde_json::Value`, which needs up to 100 bytes for each byte of a payload.
     pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
-        self.plan.token_cache.bytes = bytes;
+        self.config.token_cache.bytes = bytes;
         self
     }
 
     /// Remembers SHA-256 digests of tokens, and not the tokens. A hit costs somewhat more, the
     /// digest, and less memory.
     pub fn token_cache_digests(mut self) -> Self {
-        self.plan.token_cache.digests = true;
+        self.config.token_cache.digests = true;
         self
     }
 
@@ -370,86 +368,129 @@ impl<C: Claims> VerifierBuilder<C> {
     /// A request whose token was not asked for lately waits for the answer. Where that is too much
     /// for every route, single ones can demand it.
     pub fn require_token_review(mut self) -> Self {
-        self.plan.require_token_review = true;
+        self.config.require_token_review = true;
         self
     }
 
     /// Reads the time from another clock: for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.plan.clock = Arc::new(clock);
+        self.config.clock = Arc::new(clock);
         self
     }
 
-    /// Checks the settings and makes the verifier. Nothing is fetched.
+    /// Checks the settings and builds the verifier. Nothing is fetched.
     ///
     /// # Errors
     ///
-    /// No audience, or a setting that cannot work: see [`BuildError`].
+    /// Every invalid setting: see [`BuildError`].
     pub fn build(self) -> Result<Verifier<C>, BuildError> {
-        Ok(Verifier { state: Arc::new(self.plan.build()?) })
+        let Self { mut config, .. } = self;
+        let mut faults: Vec<BuildError> = config.faults().collect();
+        let issuers = std::mem::take(&mut config.issuers);
+        let state = config.into_state();
+        let mut trusted = Vec::with_capacity(issuers.len());
+        for issuer in &issuers {
+            match state.trust(issuer) {
+                Ok(issuer) => trusted.push(Arc::new(issuer)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        match TrustedIssuers::new(trusted) {
+            Ok(issuers) => state.issuers.store(Arc::new(issuers)),
+            Err(fault) => faults.push(fault),
+        }
+        BuildError::all(faults)?;
+        Ok(Verifier { state: Arc::new(state) })
     }
 }
 
-impl Plan {
-    fn build<C: Claims>(self) -> Result<State<C>, BuildError> {
-        if self.audiences.is_empty() {
-            return Err(BuildError::NoAudience);
+impl Config {
+    fn new(issuers: Vec<Issuer>) -> Self {
+        Self {
+            issuers,
+            audiences: Vec::new(),
+            algorithms: Algorithm::ALL.to_vec(),
+            validation: Validation::default(),
+            leeway_limit: MAX_LEEWAY,
+            settings: Settings::default(),
+            token_cache: TokenCacheSettings::default(),
+            require_token_review: false,
+            clock: Arc::new(SystemClock),
         }
-        if self.audiences.iter().any(|audience| audience.trim().is_empty()) {
-            return Err(BuildError::EmptyAudience);
+    }
+
+    fn faults(&self) -> impl Iterator<Item = BuildError> {
+        let Validation { leeway, max_age, max_lifetime, issuer_is_audience, .. } = self.validation;
+        let is_blank = |audience: &String| audience.trim().is_empty();
+        let is_short = |limit: Option<Duration>| limit.is_some_and(|limit| limit.as_secs() < 1);
+        let out_of_range = |name, range| BuildError::DurationOutOfRange { name, range };
+        let faults = [
+            (self.audiences.is_empty() && !issuer_is_audience).then_some(BuildError::NoAudience),
+            self.audiences.iter().any(is_blank).then_some(BuildError::EmptyAudience),
+            self.algorithms.is_empty().then_some(BuildError::NoAlgorithm),
+            (leeway > self.leeway_limit)
+                .then(|| out_of_range("leeway", "at most 5 min; dangerous_leeway has no limit")),
+            is_short(max_age).then(|| out_of_range("max_token_age", "at least 1 s")),
+            is_short(max_lifetime).then(|| out_of_range("max_token_lifetime", "at least 1 s")),
+            self.token_cache.check().err(),
+        ];
+        faults.into_iter().flatten().chain(self.settings.faults())
+    }
+
+    /// The state of a verifier without issuers.
+    fn into_state<C: Claims>(self) -> State<C> {
+        let mut audiences = self.audiences;
+        if self.validation.issuer_is_audience {
+            audiences.extend(API_SERVER_AUDIENCES.map(str::to_owned));
         }
-        if self.algorithms.is_empty() {
-            return Err(BuildError::NoAlgorithm);
-        }
-        if self.validation.leeway > self.leeway_limit {
-            return Err(BuildError::DurationOutOfRange {
-                name: "leeway",
-                range: "at most 5 min; dangerous_leeway has no limit",
-            });
-        }
-        for (name, limit) in [
-            ("max_token_age", self.validation.max_age),
-            ("max_token_lifetime", self.validation.max_lifetime),
-        ] {
-            if limit.is_some_and(|limit| limit < Duration::from_secs(1)) {
-                return Err(BuildError::DurationOutOfRange { name, range: "at least 1 s" });
-            }
-        }
-        self.settings.check()?;
-        let allowed: Arc<[Algorithm]> = self.algorithms.into();
-        let validation = Validation { audiences: self.audiences.into(), ..self.validation };
-        let state = State {
+        State {
             issuers: ArcSwap::default(),
             changing: Mutex::default(),
             settings: self.settings,
-            allowed,
-            validation,
+            allowed: self.algorithms.into(),
+            validation: Validation { audiences: audiences.into(), ..self.validation },
             denylist: Arc::default(),
-            tokens: TokenCache::new(&self.token_cache)?,
+            tokens: TokenCache::new(&self.token_cache),
             require_token_review: self.require_token_review,
             clock: self.clock,
-        };
-        let mut issuers = Vec::with_capacity(self.issuers.len());
-        for issuer in &self.issuers {
-            issuers.push(Arc::new(state.trust(issuer)?));
         }
-        state.issuers.store(Arc::new(TrustedIssuers::new(issuers)?));
-        Ok(state)
+    }
+}
+
+impl Verifier {
+    /// Creates a verifier for one cluster that accepts the default audience of its tokens: the issuer.
+    ///
+    /// Each receiver of such a token can replay it to the API server, and to every other service that
+    /// accepts the default audience. [`builder`](Self::builder) sets an audience of the service.
+    #[cfg(feature = "remote-no-provider")]
+    #[must_use]
+    pub fn dangerous_default_audience(issuer: &crate::issuer_name::IssuerUrl) -> Self {
+        let mut config = Config::new(Vec::new());
+        config.audiences = vec![issuer.as_str().to_owned()];
+        let state = config.into_state();
+        let trusted = super::trusted::TrustedIssuer::discovered(
+            issuer,
+            &state.allowed,
+            &state.settings,
+            &state.clock,
+        );
+        state.issuers.store(Arc::new(TrustedIssuers::one(trusted)));
+        Self { state: Arc::new(state) }
     }
 }
 
 impl<C: Claims> Clone for VerifierBuilder<C> {
     fn clone(&self) -> Self {
-        Self { plan: self.plan.clone(), claims: PhantomData }
+        Self { config: self.config.clone(), claims: PhantomData }
     }
 }
 
 impl<C: Claims> fmt::Debug for VerifierBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifierBuilder")
-            .field("issuers", &self.plan.issuers)
-            .field("audiences", &self.plan.audiences)
-            .field("algorithms", &self.plan.algorithms)
+            .field("issuers", &self.config.issuers)
+            .field("audiences", &self.config.audiences)
+            .field("algorithms", &self.config.algorithms)
             .finish_non_exhaustive()
     }
 }

@@ -125,8 +125,9 @@ impl<C: Claims> Verifier<C> {
         }
     }
 
-    /// Trusts one more issuer from now on: see [`VerifierBuilder::issuer`]. Its keys are fetched
-    /// when they are needed, and whether they are available does not affect the others. The exception
+    /// Trusts one more issuer from now on: see
+    /// [`VerifierBuilder::add_issuer`](crate::VerifierBuilder::add_issuer). Its keys are fetched when
+    /// they are needed, and whether they are available does not affect the others. The exception
     /// is a cluster whose API server reports the name that this issuer is configured with: its tokens
     /// wait for the first answer of this issuer, be it an error.
     ///

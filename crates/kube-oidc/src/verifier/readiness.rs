@@ -21,7 +21,7 @@ use crate::{
 ///
 /// let blue = Issuer::new("https://blue.example".parse()?).with_cluster("blue");
 /// let green = Issuer::new("https://green.example".parse()?).with_cluster("green");
-/// let verifier = Verifier::builder(blue).issuer(green).audience("orders").build()?;
+/// let verifier = Verifier::builder(blue).add_issuer(green).audience("orders").build()?;
 ///
 /// assert!(!Readiness::any(&verifier).is_ready(), "no key set was fetched yet");
 /// assert!(!Readiness::all(&verifier).is_ready());

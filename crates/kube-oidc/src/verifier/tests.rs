@@ -15,8 +15,9 @@ use super::*;
 use crate::{
     clock::{ManualClock, Moment},
     error::Reason,
+    issuer::KeySource,
     keys::source::FetchResponse,
-    testing::{FetchReply, ScriptedFetcher, Signer, at, clock, in_cluster_issuer, key_set, secs},
+    testing::{FetchReply, ScriptedFetcher, Signer, at, clock, key_set, secs},
 };
 
 const AUDIENCE: &str = "orders";
@@ -297,9 +298,9 @@ impl WarmAndCold {
         }
         let build = |tokens| {
             let builder = Verifier::builder(trusted(0, &issuers.fetcher))
-                .issuer(trusted(1, &issuers.fetcher))
-                .issuer(trusted(2, &issuers.fetcher))
-                .issuer(trusted(POD, &issuers.fetcher))
+                .add_issuer(trusted(1, &issuers.fetcher))
+                .add_issuer(trusted(2, &issuers.fetcher))
+                .add_issuer(trusted(POD, &issuers.fetcher))
                 .audience(AUDIENCE)
                 .max_stale(MAX_STALE)
                 .token_cache(tokens)
@@ -452,11 +453,15 @@ fn paused_runtime() -> Runtime {
 
 fn trusted(issuer: usize, fetcher: &Arc<ScriptedFetcher>) -> Issuer {
     let (name, cluster) = ISSUERS[issuer];
-    let trusted = match issuer {
-        POD => in_cluster_issuer(API_SERVER).accept_former_names_for(FORMER_FOR),
-        _ => Issuer::new(name.parse().unwrap()).with_jwks_uri(jwks_uri(issuer)),
+    let fetcher = Arc::clone(fetcher);
+    let trusted = if issuer == POD {
+        let api_server = Issuer::api_server(API_SERVER.parse().unwrap(), fetcher);
+        api_server.accept_former_names_for(FORMER_FOR)
+    } else {
+        let keys = KeySource::jwks(jwks_uri(issuer)).via(fetcher);
+        Issuer::with_key_source(name.parse().unwrap(), keys)
     };
-    trusted.with_fetcher(Arc::clone(fetcher)).with_cluster(cluster)
+    trusted.with_cluster(cluster)
 }
 
 type Outcome = Option<Result<(Option<String>, ServiceAccountClaims), Reason>>;

@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use quick_cache::{
-    Equivalent, OptionsBuilder, Weighter,
+    Equivalent, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
 
@@ -46,6 +46,15 @@ impl Default for TokenCacheSettings {
     }
 }
 
+impl TokenCacheSettings {
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.entries > 0 && self.bytes < LEAST_BYTES {
+            return Err(BuildError::TokenCacheTooSmall);
+        }
+        Ok(())
+    }
+}
+
 /// Verified tokens. Nothing else ever enters, so junk pushes nothing out.
 pub(crate) struct TokenCache<C: Claims> {
     remembered: Option<Remembered<C>>,
@@ -56,25 +65,19 @@ pub(crate) struct TokenCache<C: Claims> {
 type Remembered<C> = Cache<Name, Verified<C>, ByBytes, RandomState>;
 
 impl<C: Claims> TokenCache<C> {
-    pub(crate) fn new(settings: &TokenCacheSettings) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: &TokenCacheSettings) -> Self {
         let TokenCacheSettings { entries, bytes, digests } = *settings;
         if entries == 0 {
-            return Ok(Self { remembered: None, digests, meter: TokenCacheMeter::default() });
+            return Self { remembered: None, digests, meter: TokenCacheMeter::default() };
         }
-        // the cache is cut into parts, of which each must have room for some tokens
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(entries.min(bytes / ORDINARY_BYTES))
-            .weight_capacity(bytes as u64)
-            .build();
-        let Some(options) = options.ok().filter(|_| bytes >= LEAST_BYTES) else {
-            return Err(BuildError::TokenCacheTooSmall);
-        };
         // so that as many of the least weight fit, and not one more
         let least = bytes.saturating_mul(2) / entries.saturating_mul(2).saturating_add(1);
         let weighter = ByBytes { least: least.max(1) as u64 };
         let (hasher, lifecycle) = (RandomState::new(), DefaultLifecycle::default());
-        let remembered = Cache::with_options(options, weighter, hasher, lifecycle);
-        Ok(Self { remembered: Some(remembered), digests, meter: TokenCacheMeter::default() })
+        // the cache is cut into parts, of which each must have room for some tokens
+        let items = entries.min(bytes / ORDINARY_BYTES);
+        let remembered = Cache::with(items, bytes as u64, weighter, hasher, lifecycle);
+        Self { remembered: Some(remembered), digests, meter: TokenCacheMeter::default() }
     }
 
     /// What came of this very token, if it is remembered. Whether that still holds is another

@@ -30,6 +30,14 @@ use crate::{
     token_review::Answers,
     verified::Basis,
 };
+#[cfg(feature = "remote-no-provider")]
+use crate::{
+    issuer_name::IssuerUrl,
+    keys::{
+        cache::KeyCache,
+        source::{HttpFetcher, Remote},
+    },
+};
 
 /// An issuer, and its keys.
 pub(super) struct TrustedIssuer {
@@ -74,6 +82,11 @@ pub(super) enum Rival<'a> {
 pub(super) struct TrustedIssuers(Vec<Arc<TrustedIssuer>>);
 
 impl TrustedIssuers {
+    #[cfg(feature = "remote-no-provider")]
+    pub(super) fn one(issuer: TrustedIssuer) -> Self {
+        Self(vec![Arc::new(issuer)])
+    }
+
     pub(super) fn new(issuers: Vec<Arc<TrustedIssuer>>) -> Result<Self, BuildError> {
         for (index, issuer) in issuers.iter().enumerate() {
             for other in &issuers[..index] {
@@ -232,18 +245,47 @@ impl TrustedIssuer {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
         let names = Arc::new(issuer.names(denylist.clone()));
-        let cluster = issuer.cluster().cloned();
-        if cluster.as_ref().is_some_and(|cluster| cluster.trim().is_empty()) {
+        let cluster = issuer.cluster();
+        if cluster.is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::MissingClusterName(names.label().to_string()));
         }
-        let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.clone()));
+        let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.cloned()));
         let keys = issuer.keys(allowed, settings, clock, &names, &observed)?;
         let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
-        Ok(Self {
+        Ok(Self::of(issuer, names, observed, keys, answers))
+    }
+
+    /// An issuer whose keys are found by discovery, over HTTP with the default settings.
+    #[cfg(feature = "remote-no-provider")]
+    pub(super) fn discovered(
+        url: &IssuerUrl,
+        allowed: &Arc<[Algorithm]>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let issuer = Issuer::new(url.clone());
+        let names = Arc::new(Names::configured(&url.shared_text(), &[]));
+        let observed = Arc::new(Observed::new(Arc::clone(names.label()), None));
+        let fetcher = Arc::new(HttpFetcher::new());
+        let source =
+            Remote::discovered(url.discovery_url(), url.transport(), Arc::clone(&names), fetcher);
+        let (allowed, clock) = (Arc::clone(allowed), Arc::clone(clock));
+        let cache = KeyCache::new(Arc::clone(&observed), source, allowed, settings.clone(), clock);
+        Self::of(&issuer, names, observed, Keys::Fetched(cache), None)
+    }
+
+    fn of(
+        issuer: &Issuer,
+        names: Arc<Names>,
+        observed: Arc<Observed>,
+        keys: Keys,
+        answers: Option<Arc<Answers>>,
+    ) -> Self {
+        Self {
             id: IssuerId::next(),
             names,
-            cluster,
+            cluster: issuer.cluster().cloned(),
             user_prefix: issuer.user_prefix().cloned(),
             keys,
             key_place: issuer.key_place(),
@@ -252,7 +294,7 @@ impl TrustedIssuer {
             past_warn_after: AtomicU64::new(0),
             for_api_server: AtomicU64::new(0),
             logged_rival: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Whether one of some keys of this issuer is distrusted, by name.

@@ -9,7 +9,7 @@ use kube_oidc::{Claims, Verified, Verifier};
 use super::{
     bearer,
     open_path::Open,
-    options::{Manner, Mode},
+    options::{Mode, RequestOptions},
     outcome::Outcome,
     span,
 };
@@ -20,13 +20,12 @@ use crate::{
     response::{Rejection, RequestHead, cache_headers},
 };
 
-/// The settled settings of a layer, shared by the services that it made.
+/// The settings of a layer, shared by the services that it made.
 pub(crate) struct Settings<C: Claims> {
-    /// `None`: the layer was set up wrong, and lets nobody through.
-    pub(crate) verifier: Option<Verifier<C>>,
-    /// Beside the verifier's own.
-    pub(crate) narrower: Option<Vec<String>>,
-    pub(crate) manner: Manner<C>,
+    pub(crate) verifier: Verifier<C>,
+    /// A token must be for one of these as well.
+    pub(crate) narrowed: Option<Vec<String>>,
+    pub(crate) options: RequestOptions<C>,
     pub(crate) meter: RequestMeter,
 }
 
@@ -41,31 +40,24 @@ pub(crate) enum Admission {
 pub(crate) type Verdict<C> = Result<Verified<C>, Rejection>;
 
 impl<C: Claims> Settings<C> {
-    /// Lets nobody through.
-    pub(crate) fn closed(manner: Manner<C>) -> Self {
-        let manner = Manner { mode: Mode::Required, open: Vec::new(), ..manner };
-        Self { verifier: None, narrower: None, manner, meter: RequestMeter::default() }
-    }
-
     /// Lets a request pass whose path is open.
     pub(crate) fn admit_open<B>(&self, request: &mut Request<B>) -> Option<Admission> {
-        let manner = &self.manner;
-        if manner.open.is_empty() {
+        let options = &self.options;
+        if options.open.is_empty() {
             return None;
         }
         // hidden before a predicate sees it, and where nobody else will look at it
-        let _ = manner.token_header.find(request.headers_mut());
+        let _ = options.token_header.find(request.headers_mut());
         let is_open = |open: &Open| open.includes(RequestHead::of(request));
-        let is_open = manner.open.iter().any(is_open);
+        let is_open = options.open.iter().any(is_open);
         is_open.then(|| self.pass(request, Outcome::OpenPath, Why::OpenPath))
     }
 
     /// Judges a request by what is known now. `Pending`: keys are needed, see
     /// [`judge_waiting`](Self::judge_waiting).
     pub(crate) fn judge(&self, headers: &mut HeaderMap) -> Poll<Verdict<C>> {
-        let place = &self.manner.token_header;
+        let place = &self.options.token_header;
         let header = place.find(headers);
-        let Some(verifier) = &self.verifier else { return Poll::Ready(Err(MISCONFIGURED)) };
         let token = header.and_then(|header| {
             place.token(header).inspect_err(|_| bearer::log_missing_scheme(header))
         });
@@ -73,12 +65,12 @@ impl<C: Claims> Settings<C> {
             Ok(token) => token,
             Err(no_token) => return Poll::Ready(Err(no_token.into())),
         };
-        match verifier.verify_with_cached_keys(token) {
+        match self.verifier.verify_with_cached_keys(token) {
             Some(Ok(caller)) => Poll::Ready(self.narrow(caller)),
             other => match (bearer::check(token), other) {
                 (Err(no_token), _) => Poll::Ready(Err(no_token.into())),
                 (Ok(()), Some(Err(error))) => {
-                    explain(verifier, token);
+                    explain(&self.verifier, token);
                     Poll::Ready(Err(error.into()))
                 }
                 (Ok(()), _) => Poll::Pending,
@@ -88,17 +80,16 @@ impl<C: Claims> Settings<C> {
 
     /// Judges the token of a header that was judged before, and waits for keys.
     pub(crate) async fn judge_waiting(&self, header: HeaderValue) -> Verdict<C> {
-        let verifier = self.verifier.as_ref().ok_or(MISCONFIGURED)?;
-        let token = self.manner.token_header.token(&header)?;
-        let verdict = verifier.verify(token).await;
-        self.narrow(verdict.inspect_err(|_| explain(verifier, token))?)
+        let token = self.options.token_header.token(&header)?;
+        let verdict = self.verifier.verify(token).await;
+        self.narrow(verdict.inspect_err(|_| explain(&self.verifier, token))?)
     }
 
     fn narrow(&self, caller: Verified<C>) -> Verdict<C> {
         let is_for = |ours: &Vec<String>| {
             caller.registered().audiences().any(|found| ours.iter().any(|ours| ours == found))
         };
-        if self.narrower.as_ref().is_none_or(is_for) {
+        if self.narrowed.as_ref().is_none_or(is_for) {
             Ok(caller)
         } else {
             Err(Rejection::LayerAudience)
@@ -107,7 +98,7 @@ impl<C: Claims> Settings<C> {
 
     /// Does with a request what its verdict and the mode say.
     pub(crate) fn admit<B>(&self, request: &mut Request<B>, verdict: Verdict<C>) -> Admission {
-        match (verdict, self.manner.mode) {
+        match (verdict, self.options.mode) {
             (Ok(caller), mode) => self.admit_caller(request, caller, mode),
             (Err(Rejection::NoCredentials), Mode::Optional) => {
                 self.pass(request, Outcome::Anonymous, Why::Anonymous)
@@ -124,9 +115,8 @@ impl<C: Claims> Settings<C> {
     /// Refuses a request that was admitted and whose token is good no more.
     pub(crate) fn readmit<B>(&self, request: &Request<B>) -> Admission {
         let caller = request.extensions().get::<Verified<C>>();
-        let is_over =
-            |caller| self.verifier.as_ref().is_some_and(|v| v.time_left(caller).is_zero());
-        if self.manner.mode != Mode::ReportOnly && caller.is_some_and(is_over) {
+        let is_over = |caller| self.verifier.time_left(caller).is_zero();
+        if self.options.mode != Mode::ReportOnly && caller.is_some_and(is_over) {
             self.refuse(request, Rejection::ExpiredInFlight)
         } else {
             Admission::Pass(None)
@@ -139,13 +129,13 @@ impl<C: Claims> Settings<C> {
         caller: Verified<C>,
         mode: Mode,
     ) -> Admission {
-        let manner = &self.manner;
+        let options = &self.options;
         self.tell(request, Outcome::Verified(&caller));
         let token = self.token_to_review(request, &caller);
         self.prepare(request);
         let report_only = mode == Mode::ReportOnly;
-        let ends = manner.end_streams && !report_only;
-        let expiry = ends.then(|| self.expiry(request, &caller)).flatten();
+        let ends = options.end_streams && !report_only;
+        let expiry = ends.then(|| self.expiry(request, &caller));
         if report_only {
             request.extensions_mut().insert(self.passed(Why::Verified));
         }
@@ -162,8 +152,10 @@ impl<C: Claims> Settings<C> {
         request: &Request<B>,
         caller: &Verified<C>,
     ) -> Option<TokenToReview<C>> {
-        self.verifier.as_ref().filter(|verifier| verifier.can_review(caller))?;
-        let place = &self.manner.token_header;
+        if !self.verifier.can_review(caller) {
+            return None;
+        }
+        let place = &self.options.token_header;
         let token = place.token(request.headers().get(place.name())?).ok()?;
         Some(TokenToReview::new(token))
     }
@@ -178,16 +170,16 @@ impl<C: Claims> Settings<C> {
 
     /// Does to a request that passes what was asked for.
     fn prepare<B>(&self, request: &mut Request<B>) {
-        if self.manner.remove_token_header {
-            request.headers_mut().remove(self.manner.token_header.name());
+        if self.options.remove_token_header {
+            request.headers_mut().remove(self.options.token_header.name());
         }
-        if let Some(format) = self.manner.answering.configured_format() {
+        if let Some(format) = self.options.answering.configured_format() {
             request.extensions_mut().insert(FormatOfLayer(format));
         }
     }
 
     fn passed(&self, why: Why) -> Passed<C> {
-        let Manner { mode, answering, .. } = &self.manner;
+        let RequestOptions { mode, answering, .. } = &self.options;
         let report_only = *mode == Mode::ReportOnly;
         Passed::by(How { why, report_only, answering: answering.clone() })
     }
@@ -195,9 +187,9 @@ impl<C: Claims> Settings<C> {
     pub(crate) fn refuse<B>(&self, request: &Request<B>, rejection: Rejection) -> Admission {
         rejection.log(true);
         self.tell(request, Outcome::Rejected(&rejection));
-        let answering = answering_within(request.extensions(), &self.manner.answering);
+        let answering = answering_within(request.extensions(), &self.options.answering);
         let mut response = answering.answer(rejection, RequestHead::of(request));
-        if let Some(name) = self.manner.token_header.other_name() {
+        if let Some(name) = self.options.token_header.other_name() {
             cache_headers::protect(response.headers_mut(), name);
         }
         Admission::Refuse(response)
@@ -206,16 +198,15 @@ impl<C: Claims> Settings<C> {
     fn tell<B>(&self, request: &Request<B>, outcome: Outcome<'_, C>) {
         self.meter.count(outcome.name(), outcome.reason());
         span::note(outcome);
-        if let Some(on_outcome) = &self.manner.on_outcome {
+        if let Some(on_outcome) = &self.options.on_outcome {
             on_outcome(outcome, RequestHead::of(request));
         }
     }
 
-    fn expiry<B>(&self, request: &Request<B>, caller: &Verified<C>) -> Option<Expiry> {
-        let verifier = self.verifier.as_ref()?;
-        let answering = answering_within(request.extensions(), &self.manner.answering);
+    fn expiry<B>(&self, request: &Request<B>, caller: &Verified<C>) -> Expiry {
+        let answering = answering_within(request.extensions(), &self.options.answering);
         let later = answering.later(RequestHead::of(request));
-        Some(Expiry::of(verifier.clone(), caller.clone(), later))
+        Expiry::of(self.verifier.clone(), caller.clone(), later)
     }
 }
 
@@ -225,6 +216,3 @@ fn explain<C: Claims>(verifier: &Verifier<C>, token: &[u8]) {
         tracing::debug!(explanation = %verifier.explain(token).one_line(), "explained");
     }
 }
-
-const MISCONFIGURED: Rejection =
-    Rejection::Misconfigured("the OIDC layer is set up wrong: the log said how");

@@ -25,7 +25,7 @@ pin_project! {
     /// The future of [`OidcAuth`](crate::OidcAuth).
     ///
     /// With known keys it holds no more than the inner service's future.
-    pub struct ResponseFuture<S, C, ReqBody>
+    pub struct OidcAuthFuture<S, C, ReqBody>
     where
         S: Service<Request<ReqBody>>,
         C: Claims,
@@ -54,7 +54,7 @@ pin_project! {
 
 impl<S, C: Claims, ReqBody, F> State<S, C, ReqBody, F> {
     fn calling(future: F, expiry: Option<Expiry>, settings: &Settings<C>) -> Self {
-        match (expiry, settings.manner.token_header.other_name().cloned()) {
+        match (expiry, settings.options.token_header.other_name().cloned()) {
             (None, None) => Self::Calling { future },
             (expiry, token_header) => {
                 Self::Guarded { guarded: Box::pin(Guarded { future, expiry, token_header }) }
@@ -91,7 +91,7 @@ struct Waiting<S, C: Claims, ReqBody> {
     settings: Arc<Settings<C>>,
 }
 
-impl<S, C, ReqBody> ResponseFuture<S, C, ReqBody>
+impl<S, C, ReqBody> OidcAuthFuture<S, C, ReqBody>
 where
     S: Service<Request<ReqBody>>,
     C: Claims,
@@ -114,7 +114,7 @@ where
         settings: &Arc<Settings<C>>,
         span: Span,
     ) -> Self {
-        let header = request.headers().get(settings.manner.token_header.name()).cloned();
+        let header = request.headers().get(settings.options.token_header.name()).cloned();
         let (judge, settings) = (Arc::clone(settings), Arc::clone(settings));
         let verdict =
             async move { judge.judge_waiting(header.ok_or(Rejection::NoCredentials)?).await };
@@ -125,7 +125,7 @@ where
     }
 }
 
-impl<S, C, ReqBody, ResBody> Future for ResponseFuture<S, C, ReqBody>
+impl<S, C, ReqBody, ResBody> Future for OidcAuthFuture<S, C, ReqBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     C: Claims,
@@ -246,7 +246,7 @@ where
     }
 }
 
-impl<S, C, ReqBody> fmt::Debug for ResponseFuture<S, C, ReqBody>
+impl<S, C, ReqBody> fmt::Debug for OidcAuthFuture<S, C, ReqBody>
 where
     S: Service<Request<ReqBody>>,
     C: Claims,
@@ -257,6 +257,6 @@ where
             State::Waiting { .. } => "Waiting",
             State::Answered { .. } => "Answered",
         };
-        f.debug_tuple("ResponseFuture").field(&state).finish()
+        f.debug_tuple("OidcAuthFuture").field(&state).finish()
     }
 }

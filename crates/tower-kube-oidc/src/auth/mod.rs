@@ -1,7 +1,7 @@
 //! [`OidcAuthLayer`]: reads the token of each request, verifies it, and decides.
 
 mod bearer;
-mod config;
+mod builder;
 mod decide;
 mod future;
 mod layer;
@@ -12,6 +12,9 @@ mod service;
 mod span;
 
 pub use self::{
-    config::LayerError, future::ResponseFuture, layer::OidcAuthLayer, outcome::Outcome,
+    builder::{OidcAuthLayerBuilder, OidcAuthLayerError},
+    future::OidcAuthFuture,
+    layer::OidcAuthLayer,
+    outcome::Outcome,
     service::OidcAuth,
 };

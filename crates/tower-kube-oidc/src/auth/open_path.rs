@@ -18,6 +18,15 @@ pub(crate) enum Open {
 }
 
 impl Open {
+    /// A path of visible ASCII, without a query, and without what would be a pattern elsewhere. An
+    /// error shows the setting.
+    pub(crate) fn path(path: String, methods: Option<Vec<Method>>) -> Result<Self, String> {
+        let is_valid = path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#*{}".contains(&byte))
+            && methods.as_ref().is_none_or(|methods| !methods.is_empty());
+        if is_valid { Ok(Self::Path { path, methods }) } else { Err(path) }
+    }
+
     /// Whether a request is one. Paths are compared byte for byte: nothing is decoded, and no
     /// slash, case or parameter is made up for.
     pub(crate) fn includes(&self, request: RequestHead<'_>) -> bool {
@@ -30,19 +39,6 @@ impl Open {
                 method && request.uri.path() == path && request.is_routed_by(path)
             }
             Self::When(is_open) => is_open(request),
-        }
-    }
-
-    /// Whether it can be what somebody meant: a path of visible ASCII, without a query, and
-    /// without what would be a pattern elsewhere.
-    pub(crate) fn is_sound(&self) -> bool {
-        match self {
-            Self::Path { path, methods } => {
-                path.starts_with('/')
-                    && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#*{}".contains(&byte))
-                    && methods.as_ref().is_none_or(|methods| !methods.is_empty())
-            }
-            Self::When(_) => true,
         }
     }
 }

@@ -1,12 +1,12 @@
-//! How a layer treats requests, whatever it expects of their tokens.
+//! How a layer treats requests, whatever it accepts.
 
 use kube_oidc::Claims;
 
 use super::{bearer::TokenHeader, open_path::Open, outcome::OnOutcome};
 use crate::response::Answering;
 
-/// How a layer deals with requests, whatever it expects of tokens.
-pub(crate) struct Manner<C: Claims> {
+/// How a layer treats requests, whatever it accepts.
+pub(crate) struct RequestOptions<C: Claims> {
     pub(crate) mode: Mode,
     pub(crate) token_header: TokenHeader,
     pub(crate) remove_token_header: bool,
@@ -27,7 +27,7 @@ pub(crate) enum Mode {
     ReportOnly,
 }
 
-impl<C: Claims> Clone for Manner<C> {
+impl<C: Claims> Clone for RequestOptions<C> {
     fn clone(&self) -> Self {
         Self {
             mode: self.mode,
@@ -41,7 +41,7 @@ impl<C: Claims> Clone for Manner<C> {
     }
 }
 
-impl<C: Claims> Default for Manner<C> {
+impl<C: Claims> Default for RequestOptions<C> {
     fn default() -> Self {
         Self {
             mode: Mode::default(),

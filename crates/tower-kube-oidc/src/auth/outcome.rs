@@ -7,19 +7,19 @@ use kube_oidc::{Claims, ServiceAccountClaims, Verified};
 use crate::response::{Rejection, RequestHead};
 
 /// What an [`OidcAuthLayer`](crate::OidcAuthLayer) made of a request: see
-/// [`on_outcome`](crate::OidcAuthLayer::on_outcome).
+/// [`on_outcome`](crate::OidcAuthLayerBuilder::on_outcome).
 #[non_exhaustive]
 pub enum Outcome<'a, C: Claims = ServiceAccountClaims> {
     /// Its token is good.
     Verified(&'a Verified<C>),
-    /// It has no credentials, and they are [optional](crate::OidcAuthLayer::optional).
+    /// It has no credentials, and they are [optional](crate::OidcAuthLayerBuilder::optional).
     Anonymous,
     /// Its path is open, so nobody looked at a token.
     OpenPath,
     /// It is refused.
     Rejected(&'a Rejection),
     /// It would be refused, but the layer
-    /// [only reports](crate::OidcAuthLayer::dangerous_report_only).
+    /// [only reports](crate::OidcAuthLayerBuilder::dangerous_report_only).
     WouldBeRejected(&'a Rejection),
 }
 

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::{
     decide::{Admission, Settings},
-    future::ResponseFuture,
+    future::OidcAuthFuture,
     span,
 };
 use crate::{
@@ -40,7 +40,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, C, ReqBody>;
+    type Future = OidcAuthFuture<S, C, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -57,16 +57,16 @@ where
                 Poll::Pending => {
                     drop(decision);
                     let inner = swap_unready_clone(&mut self.inner);
-                    return ResponseFuture::waiting(request, inner, &self.settings, span);
+                    return OidcAuthFuture::waiting(request, inner, &self.settings, span);
                 }
             },
         };
         drop(decision);
         match admission {
             Admission::Pass(expiry) => {
-                ResponseFuture::calling(self.inner.call(request), expiry, &self.settings)
+                OidcAuthFuture::calling(self.inner.call(request), expiry, &self.settings)
             }
-            Admission::Refuse(response) => ResponseFuture::answered(response),
+            Admission::Refuse(response) => OidcAuthFuture::answered(response),
         }
     }
 }

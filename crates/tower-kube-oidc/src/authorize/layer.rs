@@ -24,7 +24,7 @@ use super::{builder::AuthorizeLayerBuilder, decide::AuthorizeSettings, service::
 ///     .route("/orders", get(list))
 ///     .route("/refunds", post(refund).layer(refunds))
 ///     .layer(AuthorizeLayer::only(payments.or(in_namespace("batch")))?)
-///     .layer(OidcAuthLayer::new(issuer).audience("orders").build()?);
+///     .layer(OidcAuthLayer::builder(issuer).audience("orders").build()?);
 /// # Ok(()) }
 /// ```
 ///
@@ -39,11 +39,11 @@ use super::{builder::AuthorizeLayerBuilder, decide::AuthorizeSettings, service::
 /// | request | response |
 /// | --- | --- |
 /// | the policy does not allow its caller | 403 `insufficient_scope`, `PERMISSION_DENIED` |
-/// | anonymous, because credentials are [optional](crate::OidcAuthLayer::optional) | 401, `UNAUTHENTICATED` |
-/// | for an [open path](crate::OidcAuthLayer::open_path), without [`and_open_paths`](AuthorizeLayerBuilder::and_open_paths) | 401, `UNAUTHENTICATED` |
+/// | anonymous, because credentials are [optional](crate::OidcAuthLayerBuilder::optional) | 401, `UNAUTHENTICATED` |
+/// | for an [open path](crate::OidcAuthLayerBuilder::add_open_path), without [`and_open_paths`](AuthorizeLayerBuilder::and_open_paths) | 401, `UNAUTHENTICATED` |
 /// | no `OidcAuthLayer` for this type of claims wraps the layer, or it is an inner layer | 500, `INTERNAL`, and an error in the log |
 ///
-/// If the outer layer [only reports](crate::OidcAuthLayer::dangerous_report_only), this layer only
+/// If the outer layer [only reports](crate::OidcAuthLayerBuilder::dangerous_report_only), this layer only
 /// reports too, except for the last row.
 #[must_use]
 pub struct AuthorizeLayer<C: Claims = ServiceAccountClaims>(Arc<AuthorizeSettings<C>>);

@@ -47,13 +47,13 @@ impl<C: Claims> Passed<C> {
     }
 
     /// Whether it brought no credentials, where they are
-    /// [`optional`](crate::OidcAuthLayer::optional).
+    /// [`optional`](crate::OidcAuthLayerBuilder::optional).
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         matches!(self.how.why, Why::Anonymous)
     }
 
-    /// Whether the layer [only reports](crate::OidcAuthLayer::dangerous_report_only).
+    /// Whether the layer [only reports](crate::OidcAuthLayerBuilder::dangerous_report_only).
     #[must_use]
     pub fn is_report_only(&self) -> bool {
         self.how.report_only

@@ -94,7 +94,7 @@ impl fmt::Debug for Expiry {
 }
 
 /// A body was broken off, because the caller's token expired: see
-/// [`OidcAuthLayer::end_streams_at_expiry`](crate::OidcAuthLayer::end_streams_at_expiry).
+/// [`OidcAuthLayerBuilder::end_streams_at_expiry`](crate::OidcAuthLayerBuilder::end_streams_at_expiry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the caller's token has expired")]
 pub struct TokenExpired(());

@@ -27,9 +27,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// tokio::spawn(report_health(Readiness::any(&verifier), reporter, [""]).await);
 /// Server::builder()
 ///     .layer(
-///         OidcAuthLayer::from(verifier)
-///             .open_grpc_method("/grpc.health.v1.Health/Check")
-///             .open_grpc_method("/grpc.health.v1.Health/Watch")
+///         OidcAuthLayer::builder_for(verifier)
+///             .add_open_grpc_method("/grpc.health.v1.Health/Check")
+///             .add_open_grpc_method("/grpc.health.v1.Health/Watch")
 ///             .build()?,
 ///     )
 ///     .add_service(health)

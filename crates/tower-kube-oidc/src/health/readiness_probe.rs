@@ -27,7 +27,7 @@ use tower_service::Service;
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
 ///     .route_service("/readyz", ReadinessProbe::new(Readiness::any(&verifier)))
-///     .layer(OidcAuthLayer::from(verifier).open_path("/readyz").build()?);
+///     .layer(OidcAuthLayer::builder_for(verifier).add_open_path("/readyz").build()?);
 /// # Ok(()) }
 /// ```
 ///

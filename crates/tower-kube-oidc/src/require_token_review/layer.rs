@@ -31,7 +31,7 @@ use super::{
 /// let app: Router = Router::new()
 ///     .route("/orders", get(list))
 ///     .route("/refunds", post(refund).layer(RequireTokenReviewLayer::new(&verifier)?))
-///     .layer(OidcAuthLayer::from(verifier).build()?);
+///     .layer(OidcAuthLayer::from(verifier));
 /// # Ok(()) }
 /// ```
 ///
@@ -49,10 +49,10 @@ use super::{
 /// | the API server rejects its token | 401 `invalid_token`, `UNAUTHENTICATED` |
 /// | the issuer of its token has no reviewer: it was added to the verifier later, or the outer layer has another verifier | 401 `invalid_token`, `UNAUTHENTICATED` |
 /// | the API server does not respond | 503, `UNAVAILABLE` |
-/// | anonymous, because credentials are [optional](crate::OidcAuthLayer::optional), or for an [open path](crate::OidcAuthLayer::open_path) | 401, `UNAUTHENTICATED` |
+/// | anonymous, because credentials are [optional](crate::OidcAuthLayerBuilder::optional), or for an [open path](crate::OidcAuthLayerBuilder::add_open_path) | 401, `UNAUTHENTICATED` |
 /// | no `OidcAuthLayer` for `ServiceAccountClaims` wraps the layer, or it is an inner layer | 500, `INTERNAL`, and an error in the log |
 ///
-/// If the outer layer [only reports](crate::OidcAuthLayer::dangerous_report_only), this layer only
+/// If the outer layer [only reports](crate::OidcAuthLayerBuilder::dangerous_report_only), this layer only
 /// reports too, except for the last row.
 #[must_use]
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use axum::{body::Body as AxumBody, routing::Route};
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use kube_oidc::{
-    Issuer, Verified, Verifier,
+    Issuer, KeySource, Verified, Verifier,
     token_review::{ReviewFuture, ReviewRequest, ReviewStatus, Reviewer},
 };
 use kube_oidc_testing::TestIssuer;
@@ -52,7 +52,10 @@ impl Reviewer for Review {
 }
 
 fn trusted(issuer: &TestIssuer) -> Issuer {
-    Issuer::new(issuer.url().parse().unwrap()).with_key_set(issuer.key_set().to_string())
+    Issuer::with_key_source(
+        issuer.url().parse().unwrap(),
+        KeySource::fixed(issuer.key_set().to_string()),
+    )
 }
 
 fn verifier(issuer: &TestIssuer, reviewer: Option<Review>) -> Verifier {
@@ -146,7 +149,11 @@ async fn the_token_is_gone_where_a_review_is_only_reported() {
     let (issuer, inner) = (TestIssuer::start(), KeepExtensions::default());
     let verifier = verifier(&issuer, Some(Review::Rejects));
     let reviewed = required(&verifier).layer(inner.clone());
-    let reviewed = OidcAuthLayer::from(verifier).dangerous_report_only().layer(reviewed);
+    let reviewed = OidcAuthLayer::builder_for(verifier)
+        .dangerous_report_only()
+        .build()
+        .unwrap()
+        .layer(reviewed);
     let request = request(&issuer);
     for _ in 0..2 {
         assert_eq!(reviewed.clone().oneshot(request.clone()).await.unwrap().status(), 200);
@@ -175,9 +182,10 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
         request.extensions_mut().insert(Reviewed);
         request
     };
-    let open = || OidcAuthLayer::from(verifier(&issuer, None)).open_path("/open");
-    let reporting = OidcAuthLayer::from(verifier(&issuer, None)).dangerous_report_only();
+    let open = || OidcAuthLayer::builder_for(verifier(&issuer, None)).add_open_path("/open");
+    let reporting = OidcAuthLayer::builder_for(verifier(&issuer, None)).dangerous_report_only();
     for layer in [open(), open().optional(), reporting] {
+        let layer = layer.build().unwrap();
         for (path, with_token) in [("/open", false), ("/", true), ("/", false)] {
             let mut request = request(with_token);
             *request.uri_mut() = path.parse().unwrap();
@@ -193,7 +201,7 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     for with_token in [true, false] {
         let reviewed = required(&verifier(&other, Some(Review::Authenticates)));
         let reviewed = reviewed.layer(inner.clone());
-        let service = open().optional().layer(reviewed);
+        let service = open().optional().build().unwrap().layer(reviewed);
         assert_eq!(service.oneshot(request(with_token)).await.unwrap().status(), 401);
     }
     assert_eq!(inner.count(), 0);
@@ -233,7 +241,7 @@ async fn issuer_without_a_reviewer_is_an_error_of_the_layer() {
     let (blue, green, late) = (TestIssuer::start(), TestIssuer::start(), TestIssuer::start());
     let reviewed = trusted(&blue).with_cluster("blue").with_token_review(Review::Authenticates);
     let verifier = Verifier::builder(reviewed)
-        .issuer(trusted(&green).with_cluster("green"))
+        .add_issuer(trusted(&green).with_cluster("green"))
         .audience("orders");
     let verifier = verifier.build().unwrap();
     let error = RequireTokenReviewLayer::new(&verifier).unwrap_err();

@@ -26,7 +26,7 @@ pub enum Rejection {
     /// The token is good for the verifier, and not for the audiences that the layer narrows it to.
     #[error("the token is for the verifier, and not for this layer's audiences")]
     LayerAudience,
-    /// The token expired during the call, where that [ends it](crate::OidcAuthLayer::end_streams_at_expiry).
+    /// The token expired during the call, where that [ends it](crate::OidcAuthLayerBuilder::end_streams_at_expiry).
     #[error("the token expired during the call")]
     ExpiredInFlight,
     /// The token is good, and a policy does not allow its workload to call.

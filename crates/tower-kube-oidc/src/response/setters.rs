@@ -21,7 +21,7 @@ macro_rules! define_response_setters {
         }
 
         /// Sets a function that can change each response to a rejected request: see
-        /// [`map_rejection`](crate::OidcAuthLayer::map_rejection) of the outer layer.
+        /// [`map_rejection`](crate::OidcAuthLayerBuilder::map_rejection) of the outer layer.
         pub fn map_rejection(
             mut self,
             map: impl Fn(

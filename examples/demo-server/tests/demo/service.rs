@@ -315,6 +315,10 @@ fn what_cannot_work_is_one_line_and_status_2() {
         ),
         (vec!["--issuer", issuer, "--issuer", issuer, "--audience", "a"], "twice"),
         (vec!["--issuer", "=https://b.example", "--audience", "a"], "cluster"),
+        (
+            vec!["--issuer", "=https://b.example", "--audience", ""],
+            "audience is empty (an environment variable that is set to nothing?); each --issuer",
+        ),
         (vec!["--in-cluster", "--audience", "a"], "KUBERNETES_SERVICE_HOST is not set"),
         (vec!["--in-cluster", "--issuer", issuer], "leave --issuer out"),
         (vec!["--in-cluster", "--jwks-file", "/k"], "--jwks-file needs one --issuer"),
@@ -346,6 +350,12 @@ fn what_cannot_work_is_one_line_and_status_2() {
     let mut unset = command(&["--issuer", issuer]);
     let output = unset.env("OIDC_AUDIENCE", "").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    // and what the command line parser itself does not know
+    // errors of the command line parser
     assert_eq!(command(&["--no-such-flag"]).output().unwrap().status.code(), Some(2));
+    for flag in ["--jwks-uri", "--ca-file", "--jwks-bearer-token-file"] {
+        let output = command(&["--jwks-file", "/k.json", flag, "x"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("cannot be used with"), "{stderr}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Issuers that send without end, from threads of their own: a verifier in a runtime of one thread
 //! reads a bounded number of bytes, and its other tasks run meanwhile.
 
+use kube_oidc::KeySource;
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_oidc_tests::{builder_for, issuer_at};
+use kube_oidc_tests::{builder_for, issuer_at_with};
 
 use super::{BOUND, assert_said};
 
@@ -59,7 +60,7 @@ async fn endless_response_is_cut_off_and_leaves_other_tasks_running() {
         ("header", b"HTTP/1.1 200 OK\r\nx: ".to_vec(), b"a".to_vec(), "head is too large"),
     ] {
         let (url, sent) = flood(first, again.repeat(65_536 / again.len()));
-        let issuer = issuer_at(&url).with_jwks_uri(format!("{url}/jwks"));
+        let issuer = issuer_at_with(&url, KeySource::jwks(format!("{url}/jwks")));
         let verifier = builder_for(issuer).fetch_timeout(TIMEOUT);
         let verifier = verifier.build().unwrap();
         let fetch = tokio::spawn({

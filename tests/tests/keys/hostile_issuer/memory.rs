@@ -1,11 +1,12 @@
 //! How much memory an answer costs whoever asks for it.
 
+use kube_oidc::KeySource;
 use std::time::Duration;
 
 use allocation_counter::measure;
 use kube_oidc::source::FetchRequest;
-use kube_oidc_tests::builder_for;
 use kube_oidc_tests::tls::{LOOPBACK, acceptor, authority, certificate};
+use kube_oidc_tests::{builder_for, issuer_at_with};
 use tokio::runtime::{Builder, Runtime};
 use tracing::subscriber::NoSubscriber;
 
@@ -32,7 +33,9 @@ impl Threads {
     /// The peak of what one fetch allocates, in bytes. What the first one leaves behind for all that
     /// come after it is not in it.
     fn peak(&self, hostile: &Hostile, patience: Duration, is_good: bool) -> u64 {
-        let issuer = hostile.issuer().with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
+        let keys = KeySource::jwks(format!("{}{KEYS}", hostile.server.url()));
+        let keys = keys.via(std::sync::Arc::clone(&hostile.fetcher));
+        let issuer = issuer_at_with(hostile.server.url(), keys);
         let verifier = builder_for(issuer).fetch_timeout(patience).build().unwrap();
         let refresh = || self.asks.block_on(verifier.refresh_keys());
         let is_ok = refresh().is_ok();

@@ -19,11 +19,11 @@ use std::{
 };
 
 use kube_oidc::{
-    Issuer, IssuerStatus, KeyState, KeysUnavailableCause, Verifier, VerifyError,
+    Issuer, IssuerStatus, KeySource, KeyState, KeysUnavailableCause, Verifier, VerifyError,
     source::HttpFetcher,
 };
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{Judge as _, builder_for, issuer_at};
+use kube_oidc_tests::{Judge as _, builder_for, issuer_at_with};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -64,7 +64,7 @@ impl Hostile {
         let (acceptor, ca_pem) = tls.unzip();
         let mint = TestIssuer::builder().algorithm(SigningAlgorithm::EdDsa).start();
         let fetcher = match ca_pem {
-            Some(pem) => HttpFetcher::new().with_root_certificates_pem(pem.as_bytes()).unwrap(),
+            Some(pem) => HttpFetcher::new().with_root_certificates_pem(pem).unwrap(),
             None => HttpFetcher::new(),
         };
         let (server, fetcher) = (Server::start(acceptor).await, Arc::new(fetcher));
@@ -93,7 +93,7 @@ impl Hostile {
     }
 
     fn issuer(&self) -> Issuer {
-        issuer_at(self.server.url()).with_fetcher(Arc::clone(&self.fetcher))
+        issuer_at_with(self.server.url(), KeySource::discovery().via(Arc::clone(&self.fetcher)))
     }
 
     fn verifier(&self, patience: Duration) -> Verifier {

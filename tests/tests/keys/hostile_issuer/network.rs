@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube_oidc::{KeysUnavailableCause, Verifier, VerifyError, source::FetchError};
-use kube_oidc_tests::{DeadPort, Judge as _, ScriptedFetcher, builder_for, issuer_at};
+use kube_oidc::{KeySource, KeysUnavailableCause, Verifier, VerifyError, source::FetchError};
+use kube_oidc_tests::{
+    DeadPort, Judge as _, ScriptedFetcher, builder_for, issuer_at, issuer_at_with,
+};
 
 use super::{
     DISCOVERY, Hostile, IMPATIENT, KEYS, PATIENT, Say, assert_said, assert_still_good, status,
@@ -104,9 +106,9 @@ async fn fetchers_that_misbehave() {
     let fails = ScriptedFetcher::new(|_| ready(Err(FetchError::new("a reason of its own"))));
     let panics = ScriptedFetcher::new(|_| -> Ready<_> { panic!("a custom fetcher") });
     for (issuer, words) in [
-        (issuer_at(url).with_fetcher(hangs), "no answer within"),
-        (issuer_at(url).with_fetcher(fails), "a reason of its own"),
-        (issuer_at(url).with_fetcher(panics), "panicked"),
+        (issuer_at_with(url, KeySource::discovery().via(hangs)), "no answer within"),
+        (issuer_at_with(url, KeySource::discovery().via(fails)), "a reason of its own"),
+        (issuer_at_with(url, KeySource::discovery().via(panics)), "panicked"),
     ] {
         let verifier = builder_for(issuer).fetch_timeout(IMPATIENT).build().unwrap();
         assert_no_keys(&verifier, url, IMPATIENT, words).await;

@@ -1,7 +1,8 @@
 //! Certificates that prove nothing, and servers that speak no TLS, or too old a one.
 
+use kube_oidc::{KeySource, source::HttpFetcher};
 use kube_oidc_tests::{
-    Judge as _, builder_for, issuer_at,
+    Judge as _, builder_for, issuer_at, issuer_at_with,
     tls::{Authority, LOOPBACK, acceptor, authority, certificate},
     verifier_for,
 };
@@ -172,7 +173,9 @@ async fn assert_rejected(
     words: &str,
 ) {
     let hostile = Hostile::serving(Some((acceptor(chain, &[]), trusted.pem()))).await;
-    let issuer = hostile.issuer().with_fetch_bearer_token("5ecre7");
+    let fetcher = HttpFetcher::new().with_root_certificates_pem(trusted.pem());
+    let fetcher = fetcher.and_then(|fetcher| fetcher.with_bearer_token("5ecre7")).unwrap();
+    let issuer = issuer_at_with(hostile.server.url(), KeySource::discovery().via(fetcher));
     let verifier = builder_for(issuer).fetch_timeout(PATIENT).build().unwrap();
     verifier.judge(hostile.token()).await.unwrap_err();
     assert_said(&verifier, what, "invalid peer certificate: ");
@@ -211,9 +214,16 @@ async fn servers_that_speak_no_tls() {
         let hostile = Hostile::start().await;
         hostile.server.always_says(Some(Say::Bytes(bytes)));
         let url = hostile.server.url().replace("http:", "https:");
-        let issuer = issuer_at(&url)
-            .with_root_certificates_pem(trusted.pem())
-            .with_fetch_bearer_token("5ecre7");
+        let issuer = issuer_at_with(
+            &url,
+            KeySource::discovery().via(
+                HttpFetcher::new()
+                    .with_root_certificates_pem(trusted.pem())
+                    .unwrap()
+                    .with_bearer_token("5ecre7")
+                    .unwrap(),
+            ),
+        );
         let verifier = builder_for(issuer).fetch_timeout(PATIENT).build().unwrap();
         let token = hostile.mint.token().claim("iss", url).audience("orders").mint();
         verifier.judge(token).await.unwrap_err();
@@ -342,8 +352,10 @@ async fn a_connection_ends_soon_after_its_fetch() {
     let whole = [length.as_bytes(), set.as_bytes()].concat();
     for (index, (first, is_good)) in [(endless, false), (whole, true)].into_iter().enumerate() {
         hostile.server.always_says(Some(Say::Drip(first, b"y".to_vec())));
-        let issuer = issuer_at(hostile.server.url())
-            .with_jwks_uri(format!("{}{KEYS}", hostile.server.url()));
+        let issuer = issuer_at_with(
+            hostile.server.url(),
+            KeySource::jwks(format!("{}{KEYS}", hostile.server.url())),
+        );
         let patience = if is_good { PATIENT } else { IMPATIENT };
         let verifier = builder_for(issuer).fetch_timeout(patience).build().unwrap();
         assert_eq!(verifier.judge(hostile.token()).await.is_ok(), is_good);

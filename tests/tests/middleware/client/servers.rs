@@ -106,7 +106,7 @@ impl Drop for Stranger {
 }
 
 pub(super) async fn grpc_callee(issuer: &TestIssuer) -> GrpcServer {
-    let layer = layer_for(issuer).build().unwrap();
+    let layer = layer_for(issuer);
     GrpcServer::start(|incoming| {
         Server::builder().layer(layer).add_service(WhoAmI::server()).serve_with_incoming(incoming)
     })

@@ -22,7 +22,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::WatchStream};
 use tonic_health::pb::HealthCheckResponse;
 use tower::{ServiceBuilder, ServiceExt as _};
-use tower_kube_oidc::{Rejection, ResponseFormat};
+use tower_kube_oidc::{OidcAuthLayerBuilder, Rejection, ResponseFormat, Verifier};
 
 /// Far more than anything here takes, and less than the layer would take to look at a clock that
 /// it is not to wait for.
@@ -45,9 +45,9 @@ impl<'a> Countdown<'a> {
         Self { issuer, clock: ManualClock::at(expiry), expiry }
     }
 
-    fn layer(&self) -> OidcAuthLayer {
+    fn verifier(&self) -> Verifier {
         let builder = builder_for(self.issuer).leeway(Duration::ZERO).clock(self.clock.clone());
-        OidcAuthLayer::from(builder.build().unwrap())
+        builder.build().unwrap()
     }
 
     /// A token that expires in a moment; those before it have expired.
@@ -71,6 +71,11 @@ impl<'a> Countdown<'a> {
     }
 }
 
+/// Begins a layer that ends calls.
+fn ending(verifier: &Verifier) -> OidcAuthLayerBuilder<Verifier> {
+    OidcAuthLayer::builder_for(verifier.clone()).end_streams_at_expiry()
+}
+
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(LONG, future).await.expect("in time")
 }
@@ -85,9 +90,9 @@ async fn a_grpc_call_ends_when_its_token_expires_if_that_was_asked_for() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
     let ticks = watch::Sender::new(0);
-    let layer = countdown.layer();
-    let ending = serve_ticks(layer.clone().end_streams_at_expiry(), &ticks).await;
-    let lasting = serve_ticks(layer, &ticks).await;
+    let verifier = countdown.verifier();
+    let ending = serve_ticks(ending(&verifier).build().unwrap(), &ticks).await;
+    let lasting = serve_ticks(OidcAuthLayer::from(verifier), &ticks).await;
     let (mut ending, mut lasting) = (client(ending.url()), client(lasting.url()));
     let token = countdown.token();
     // the first call waits for keys, the others find them here
@@ -119,7 +124,7 @@ async fn a_grpc_call_that_is_not_answered_ends_when_its_token_expires() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
     let ticks = watch::Sender::new(0);
-    let server = serve_ticks(countdown.layer().end_streams_at_expiry(), &ticks).await;
+    let server = serve_ticks(ending(&countdown.verifier()).build().unwrap(), &ticks).await;
     let mut arrived = ticks.subscribe();
     // the first call waits for keys, the second finds them here
     for _ in 0..2 {
@@ -141,7 +146,7 @@ async fn a_grpc_call_that_is_not_answered_ends_when_its_token_expires() {
 async fn a_grpc_web_stream_ends_when_its_token_expires() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
-    let layer = countdown.layer().end_streams_at_expiry();
+    let layer = ending(&countdown.verifier()).build().unwrap();
     let [inside, outside] = web_servers(&layer, &watch::Sender::new(7)).await;
     let token = countdown.token();
     let open = async |server| {
@@ -177,9 +182,9 @@ async fn an_http_answer_breaks_off_when_its_token_expires() {
         let app = Router::new().route("/stream", get(stream)).route("/never", get(never));
         HttpServer::start(app.layer(layer)).await
     };
-    let layer = countdown.layer();
-    let ending = serve(layer.clone().end_streams_at_expiry()).await;
-    let lasting = serve(layer).await;
+    let verifier = countdown.verifier();
+    let ending = serve(ending(&verifier).build().unwrap()).await;
+    let lasting = serve(OidcAuthLayer::from(verifier)).await;
     let [client, _] = versions();
     let ask = async |server: &HttpServer, path: &str, token: &str| {
         let request = client.get(format!("{}{path}", server.url()));
@@ -215,7 +220,8 @@ async fn an_http_answer_breaks_off_when_its_token_expires() {
 async fn a_body_that_is_no_grpc_breaks_off_whatever_the_form_of_answers() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
-    let layer = countdown.layer().end_streams_at_expiry().response_format(ResponseFormat::Grpc);
+    let layer =
+        ending(&countdown.verifier()).response_format(ResponseFormat::Grpc).build().unwrap();
     let stream = async || {
         let begun = tokio_stream::once(Ok::<_, Infallible>("begun"));
         axum::body::Body::from_stream(begun.chain(tokio_stream::pending()))
@@ -236,9 +242,10 @@ async fn a_layer_that_only_reports_ends_nothing() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
     let ticks = watch::Sender::new(0);
-    let layer = countdown.layer().end_streams_at_expiry();
-    let reporting = serve_ticks(layer.clone().dangerous_report_only(), &ticks).await;
-    let ending = serve_ticks(layer, &ticks).await;
+    let verifier = countdown.verifier();
+    let reporting = ending(&verifier).dangerous_report_only().build().unwrap();
+    let reporting = serve_ticks(reporting, &ticks).await;
+    let ending = serve_ticks(ending(&verifier).build().unwrap(), &ticks).await;
     let request = call(&[&countdown.token()]);
     let mut open = soon(client(reporting.url()).watch(request)).await.unwrap().into_inner();
     assert_eq!(number(soon(open.message()).await), 0);
@@ -254,7 +261,7 @@ async fn a_call_ends_when_its_token_expires_even_if_the_service_is_busy() {
     let issuer = TestIssuer::start();
     let mut countdown = Countdown::of(&issuer);
     let told = Arc::new(Notify::new());
-    let layer = countdown.layer().end_streams_at_expiry();
+    let layer = ending(&countdown.verifier()).build().unwrap();
     // the first waits for keys, then for a clone to be ready; the second for an answer
     for _ in 0..2 {
         let busy = Busy::telling(&told);

@@ -7,7 +7,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey};
-use kube_oidc_tests::{bearer, layer_for};
+use kube_oidc_tests::{bearer, layer_builder_for, layer_for};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -85,17 +85,6 @@ async fn calls_that_need_keys_which_are_not_here_are_unavailable() {
 }
 
 #[tokio::test]
-async fn a_layer_that_is_set_up_wrong_is_an_internal_error() {
-    let issuer = TestIssuer::start();
-    let layer = OidcAuthLayer::new(issuer.url().parse().unwrap()).audience("");
-    let server = serve(layer).await;
-    let client = client(server.url());
-    for sent in [&[][..], &["Bearer"], &["Bearer garbage"], &[&good(&issuer)]] {
-        assert_refused(&client, sent, Code::Internal, MISCONFIGURED).await;
-    }
-}
-
-#[tokio::test]
 async fn a_handler_without_the_layer_has_no_caller() {
     let issuer = TestIssuer::start();
     let server = GrpcServer::start(|incoming| {
@@ -103,14 +92,15 @@ async fn a_handler_without_the_layer_has_no_caller() {
     })
     .await;
     let client = client(server.url());
-    assert_refused(&client, &[], Code::Internal, MISCONFIGURED).await;
-    assert_refused(&client, &[&good(&issuer)], Code::Internal, MISCONFIGURED).await;
+    for sent in [&[][..], &["Bearer"], &["Bearer garbage"], &[&good(&issuer)]] {
+        assert_refused(&client, sent, Code::Internal, MISCONFIGURED).await;
+    }
 }
 
 #[tokio::test]
 async fn a_handler_behind_optional_credentials_may_have_no_caller() {
     let issuer = TestIssuer::start();
-    let server = serve(layer_for(&issuer).optional()).await;
+    let server = serve(layer_builder_for(&issuer).optional().build().unwrap()).await;
     let client = client(server.url());
     // it is the handler that refuses, and it says the same as the layer would
     assert_refused(&client, &[], Code::Unauthenticated, NO_CREDENTIALS).await;
@@ -185,7 +175,7 @@ async fn a_refusal_is_one_block_of_headers() {
 async fn a_handler_says_when_to_come_back_as_the_layer_would() {
     let issuer = TestIssuer::start();
     issuer.stop();
-    let server = serve(layer_for(&issuer).dangerous_report_only()).await;
+    let server = serve(layer_builder_for(&issuer).dangerous_report_only().build().unwrap()).await;
     let status = refusal(&client(server.url()), &[&good(&issuer)]).await;
     assert_eq!((status.code(), status.message()), (Code::Unavailable, NO_KEYS));
     assert!(status.metadata().get("grpc-retry-pushback-ms").is_some(), "{status:?}");

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use http::{StatusCode, Uri};
-use kube_oidc_tests::{HttpServer, bearer, caller_name, layer_for};
+use kube_oidc_tests::{HttpServer, bearer, caller_name, layer_builder_for, layer_for};
 use tonic::{
     server::NamedService,
     service::{LayerExt as _, Routes},
@@ -135,7 +135,8 @@ async fn a_policy_without_a_caller_lets_nobody_pass() {
     let answered = call.header("authorization", good(&issuer)).send().await.unwrap();
     assert_eq!(answered.status(), 500, "in no form that a caller could choose");
     // nobody makes it
-    let server = HttpServer::start(app.layer(layer_for(&issuer).optional())).await;
+    let server =
+        HttpServer::start(app.layer(layer_builder_for(&issuer).optional().build().unwrap())).await;
     let optional = client(server.url());
     assert_refused(&optional, &[], Code::Unauthenticated, NO_CREDENTIALS).await;
     assert_eq!(caller(&optional, &[&good(&issuer)]).await, "payments/checkout");

@@ -1,7 +1,7 @@
 //! Layers around each other, and what one leaves for the next.
 
 use super::*;
-use kube_oidc_tests::{bearer, builder_for, fast_issuer};
+use kube_oidc_tests::fast_issuer;
 
 /// The marks that layers leave on requests, one of each kind.
 async fn marks(issuer: &TestIssuer) -> Vec<Passed> {
@@ -12,14 +12,15 @@ async fn marks(issuer: &TestIssuer) -> Vec<Passed> {
         Ok::<_, std::convert::Infallible>(response)
     });
     let mut marks = Vec::new();
-    for (layer, sent) in [
-        (layer(issuer).open_path("/"), vec![]),
-        (layer(issuer).optional(), vec![]),
-        (layer(issuer).dangerous_report_only(), vec![]),
-        (layer(issuer).dangerous_report_only(), vec![good(issuer)]),
+    for (builder, sent) in [
+        (builder(issuer).add_open_path("/"), vec![]),
+        (builder(issuer).optional(), vec![]),
+        (builder(issuer).dangerous_report_only(), vec![]),
+        (builder(issuer).dangerous_report_only(), vec![good(issuer)]),
     ] {
         let headers: Vec<_> = sent.iter().map(|value| ("authorization", value.as_str())).collect();
-        let response = layer.layer(hand_out).oneshot(request("/", &headers)).await.unwrap();
+        let response =
+            builder.build().unwrap().layer(hand_out).oneshot(request("/", &headers)).await.unwrap();
         marks.push(response.extensions().get::<Passed>().unwrap().clone());
     }
     marks
@@ -45,38 +46,40 @@ async fn what_was_there_before_is_gone_before_any_decision() {
         let is = |caller: Option<&str>, passed: Option<&str>, would_be: Option<&str>| {
             Some(json!([caller, passed, would_be]))
         };
-        let open = || layer(&issuer).open_path("/look").open_path("/caller");
+        let open = || builder(&issuer).add_open_path("/look").add_open_path("/caller");
         // what the handler finds, if it is called; and what a policy for the forged caller says
-        for (layer, sent, found, allowed) in [
-            (layer(&issuer), vec![], None, 401),
-            (layer(&issuer), vec![garbage.clone()], None, 401),
-            (layer(&issuer), good(), is(Some(CHECKOUT), None, None), 403),
-            (layer(&issuer).optional(), vec![], is(None, Some("anonymous"), None), 401),
-            (layer(&issuer).optional(), vec![garbage.clone()], None, 401),
-            (layer(&issuer).optional(), good(), is(Some(CHECKOUT), None, None), 403),
+        for (builder, sent, found, allowed) in [
+            (builder(&issuer), vec![], None, 401),
+            (builder(&issuer), vec![garbage.clone()], None, 401),
+            (builder(&issuer), good(), is(Some(CHECKOUT), None, None), 403),
+            (builder(&issuer).optional(), vec![], is(None, Some("anonymous"), None), 401),
+            (builder(&issuer).optional(), vec![garbage.clone()], None, 401),
+            (builder(&issuer).optional(), good(), is(Some(CHECKOUT), None, None), 403),
             (open(), vec![], is(None, Some("open path"), None), 401),
             (open(), good(), is(None, Some("open path"), None), 401),
             (
-                layer(&issuer).dangerous_report_only(),
+                builder(&issuer).dangerous_report_only(),
                 vec![],
                 is(None, Some("report only"), Some("no_credentials")),
                 200,
             ),
             (
-                layer(&issuer).dangerous_report_only(),
+                builder(&issuer).dangerous_report_only(),
                 vec![garbage.clone()],
                 is(None, Some("report only"), Some("malformed")),
                 200,
             ),
             (
-                layer(&issuer).dangerous_report_only(),
+                builder(&issuer).dangerous_report_only(),
                 good(),
                 is(Some(CHECKOUT), Some("report only"), None),
                 200,
             ),
         ] {
+            let layer = builder.build().unwrap();
             let shown = format!("{layer:?} {mark:?}");
-            let (bare, held) = (app(layer.clone()), routes().layer(admins_only()).layer(layer));
+            let bare = routes().layer(layer.clone());
+            let held = routes().layer(admins_only()).layer(layer);
             // waits for keys the first time, where a token is looked at
             for _ in 0..2 {
                 let answered = send(&bare, forged("/look", &sent)).await;
@@ -95,9 +98,11 @@ async fn what_was_there_before_is_gone_before_any_decision() {
 #[tokio::test]
 async fn the_innermost_of_two_layers_decides_who_calls() {
     let (a, b) = (fast_issuer(), fast_issuer());
-    let nested = |outer: OidcAuthLayer, inner: OidcAuthLayer| routes().layer(inner).layer(outer);
-    let inner = |issuer: &TestIssuer| layer(issuer).realm("inner");
-    let outer = |issuer: &TestIssuer| layer(issuer).realm("outer");
+    let nested = |outer: Builder, inner: Builder| {
+        routes().layer(inner.build().unwrap()).layer(outer.build().unwrap())
+    };
+    let inner = |issuer: &TestIssuer| builder(issuer).realm("inner");
+    let outer = |issuer: &TestIssuer| builder(issuer).realm("outer");
     let realm = |answered: &TestResponse| {
         let challenge = answered.header(WWW_AUTHENTICATE).unwrap_or_default();
         if challenge.contains("realm=\"inner\"") { "inner" } else { "outer" }
@@ -117,8 +122,8 @@ async fn the_innermost_of_two_layers_decides_who_calls() {
         (nested(outer(&a).dangerous_report_only(), inner(&b)), &of_a, Some("inner")),
         (nested(outer(&a).dangerous_report_only(), inner(&a)), &of_a, None),
         (nested(outer(&a), inner(&a).dangerous_report_only()), &none, Some("outer")),
-        (nested(outer(&a).open_path("/look"), inner(&a)), &none, Some("inner")),
-        (nested(outer(&a).open_path("/look"), inner(&a)), &of_a, None),
+        (nested(outer(&a).add_open_path("/look"), inner(&a)), &none, Some("inner")),
+        (nested(outer(&a).add_open_path("/look"), inner(&a)), &of_a, None),
         // what the outer one took away, the inner one does not find
         (nested(outer(&a).remove_token_header(), inner(&a)), &of_a, Some("inner")),
     ] {
@@ -140,18 +145,18 @@ async fn a_policy_goes_by_the_innermost_layer() {
     let (a, b) = (fast_issuer(), fast_issuer());
     let admins = || routes().layer(AuthorizeLayer::only(in_namespace("kube-system")).unwrap());
     // the inner one enforces, and so does the policy, whatever the outer one did
-    let app = admins().layer(layer(&a)).layer(layer(&a).dangerous_report_only());
+    let app = admins().layer(layer(&a)).layer(builder(&a).dangerous_report_only().build().unwrap());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
     assert_eq!(with(&app, "/look", &[&good(&a)]).await.status, 403);
     // between the two the policy only reports, and the inner layer still refuses
     let app = routes()
         .layer(layer(&a))
         .layer(AuthorizeLayer::only(in_namespace("kube-system")).unwrap())
-        .layer(layer(&a).dangerous_report_only());
+        .layer(builder(&a).dangerous_report_only().build().unwrap());
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
     assert_eq!(with(&app, "/look", &[&good(&a)]).await.ok_json()["caller"], CHECKOUT);
     // an inner one that only reports forgets whom the outer one let in, and its policy reports
-    let app = admins().layer(layer(&b).dangerous_report_only()).layer(layer(&a));
+    let app = admins().layer(builder(&b).dangerous_report_only().build().unwrap()).layer(layer(&a));
     assert_eq!(with(&app, "/look", &[]).await.status, 401);
     let found = with(&app, "/look", &[&good(&a)]).await.ok_json();
     assert_eq!((&found["caller"], &found["would be"]), (&Value::Null, &json!("unknown_issuer")));
@@ -169,7 +174,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     let issuer = fast_issuer();
     let workers = || {
         let verifier = builder_for(&issuer).claims::<Worker>().build().unwrap();
-        OidcAuthLayer::from(verifier).realm("workers")
+        OidcAuthLayer::builder_for(verifier).realm("workers")
     };
     let payments = || AuthorizeLayer::only(in_namespace("payments")).unwrap();
     let admins = || AuthorizeLayer::only(in_namespace("kube-system")).unwrap();
@@ -183,7 +188,7 @@ async fn layers_for_other_claims_say_nothing_about_these() {
         bearer(token.service_account("payments", "checkout").mint())
     };
     // outside only reports for its claims, inside enforces for a service account's
-    let outer = || workers().dangerous_report_only();
+    let outer = || workers().dangerous_report_only().build().unwrap();
     let app = |allow: AuthorizeLayer| routes().layer(allow).layer(layer(&issuer)).layer(outer());
     for sent in [vec![], vec!["Bearer garbage".to_owned()], vec!["Bearer".to_owned()]] {
         let answered = with(&app(payments()), "/look", &borrowed(&sent)).await;
@@ -204,8 +209,11 @@ async fn layers_for_other_claims_say_nothing_about_these() {
     );
     assert_eq!(with(&app(payments()), "/look", &[&both("8")]).await.ok_json()["caller"], CHECKOUT);
     // both enforce
-    let app =
-        routes().layer(worker_7("7")).layer(payments()).layer(workers()).layer(layer(&issuer));
+    let app = routes()
+        .layer(worker_7("7"))
+        .layer(payments())
+        .layer(workers().build().unwrap())
+        .layer(layer(&issuer));
     assert_eq!(with(&app, "/look", &[&both("7")]).await.ok_json()["caller"], CHECKOUT);
     assert_eq!(with(&app, "/look", &[&both("8")]).await.status, 403);
     assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 401, "no worker");
@@ -222,13 +230,13 @@ async fn claims_that_no_layer_gives_are_nobodys() {
     let id = |Caller(who): Caller<Worker>| async move { who.client_id.clone() };
     let perhaps = |who: Option<Caller<Worker>>| async move { format!("{}", who.is_some()) };
     let own = Router::new().route("/own", get(id)).route("/perhaps", get(perhaps));
-    for layer in [
-        layer(&issuer),
-        layer(&issuer).optional(),
-        layer(&issuer).dangerous_report_only(),
-        layer(&issuer).open_path("/look").open_path("/own").open_path("/perhaps"),
+    for builder in [
+        builder(&issuer),
+        builder(&issuer).optional(),
+        builder(&issuer).dangerous_report_only(),
+        builder(&issuer).add_open_path("/look").add_open_path("/own").add_open_path("/perhaps"),
     ] {
-        let app = routes().layer(worker()).merge(own.clone()).layer(layer);
+        let app = routes().layer(worker()).merge(own.clone()).layer(builder.build().unwrap());
         for path in ["/look", "/own", "/perhaps"] {
             let (answered, lines) = logged(&log, &app, path, &[&good(&issuer)]).await;
             assert_eq!(
@@ -243,7 +251,7 @@ async fn claims_that_no_layer_gives_are_nobodys() {
         }
     }
     // a policy outside of the layer has nobody to look at either
-    let app = app(layer(&issuer)).layer(AuthorizeLayer::only(in_namespace("payments")).unwrap());
+    let app = app(builder(&issuer)).layer(AuthorizeLayer::only(in_namespace("payments")).unwrap());
     assert_eq!(with(&app, "/look", &[&good(&issuer)]).await.status, 500);
 }
 
@@ -260,18 +268,19 @@ async fn two_layers_of_one_verifier_refuse_each_others_tokens() {
     for reversed in [false, true] {
         for mode in ["required", "optional", "report only"] {
             // cold at first
-            let verifier = builder_for(&issuer).audience("refunds").build().unwrap();
+            let verifier = builder_for(&issuer).add_audience("refunds").build().unwrap();
             let narrowed = |audience: &str| {
-                let layer = OidcAuthLayer::from(verifier.clone()).audience(audience);
+                let builder =
+                    OidcAuthLayer::builder_for(verifier.clone()).narrow_audiences([audience]);
                 match mode {
-                    "required" => layer,
-                    "optional" => layer.optional(),
-                    _ => layer.dangerous_report_only(),
+                    "required" => builder,
+                    "optional" => builder.optional(),
+                    _ => builder.dangerous_report_only(),
                 }
             };
             let of_orders = app(narrowed("orders"));
             let of_refunds = app(narrowed("refunds"));
-            let nested = app(narrowed("orders")).layer(narrowed("refunds"));
+            let nested = app(narrowed("orders")).layer(narrowed("refunds").build().unwrap());
             let mut asked = vec![
                 (&of_orders, &refunds, false),
                 (&of_refunds, &orders, false),

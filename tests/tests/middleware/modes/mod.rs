@@ -32,18 +32,40 @@ use http::{
 use http_body_util::BodyExt as _;
 use kube_oidc::clock::ManualClock;
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{HttpServer, Log, TestResponse, bearer, layer_for, token_for};
+use kube_oidc_tests::{
+    HttpServer, Log, TestResponse, bearer, builder_for, layer_builder_for, token_for,
+};
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_kube_oidc::{
-    AuthorizeLayer, Caller, OidcAuthLayer, Outcome, Passed, Policy, Rejection, Rule,
-    ServiceAccountClaims, Verified, VerifyError, in_namespace,
+    AuthorizeLayer, Caller, OidcAuthLayer, OidcAuthLayerBuilder, Outcome, Passed, Policy,
+    Rejection, Rule, ServiceAccountClaims, Verified, Verifier, VerifyError, in_namespace,
 };
 use tracing::Instrument as _;
 
-/// A layer with keys of its own, which are still to be fetched.
+type Builder = OidcAuthLayerBuilder<Verifier>;
+
+/// Sets a mode.
+type Mode = fn(Builder) -> Builder;
+
+const REQUIRED: Mode = |builder| builder;
+const OPTIONAL: Mode = Builder::optional;
+const REPORT_ONLY: Mode = Builder::dangerous_report_only;
+const OPEN: Mode = |builder| builder.add_open_path("/look");
+
+/// Begins a layer with keys of its own, which are still to be fetched.
+fn builder(issuer: &TestIssuer) -> Builder {
+    layer_builder_for(issuer).realm("shop")
+}
+
+/// Begins a layer that is narrowed to another audience of its verifier.
+fn narrowed(issuer: &TestIssuer) -> Builder {
+    let verifier = builder_for(issuer).add_audience("refunds").build().unwrap();
+    OidcAuthLayer::builder_for(verifier).realm("shop").narrow_audiences(["refunds"])
+}
+
 fn layer(issuer: &TestIssuer) -> OidcAuthLayer {
-    layer_for(issuer).realm("shop")
+    builder(issuer).build().unwrap()
 }
 
 fn good(issuer: &TestIssuer) -> String {
@@ -96,8 +118,8 @@ fn routes() -> Router {
         .route("/maybe", get(perhaps))
 }
 
-fn app(layer: OidcAuthLayer) -> Router {
-    routes().layer(layer)
+fn app(builder: Builder) -> Router {
+    routes().layer(builder.build().unwrap())
 }
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
@@ -166,8 +188,8 @@ fn go_silent(issuer: &TestIssuer) {
 
 const NAMED: &str = "x-workload-token";
 
-fn named(issuer: &TestIssuer) -> OidcAuthLayer {
-    layer(issuer).token_header(HeaderName::from_static(NAMED))
+fn named(issuer: &TestIssuer) -> Builder {
+    builder(issuer).token_header(HeaderName::from_static(NAMED))
 }
 
 /// Asks, and finds the lines that were logged for it, by a span of its own.

@@ -6,7 +6,7 @@ use kube_oidc_tests::fast_issuer;
 #[tokio::test]
 async fn optional_lets_those_pass_who_bring_no_token() {
     let issuer = fast_issuer();
-    let app = app(layer(&issuer).optional());
+    let app = app(builder(&issuer).optional());
     let nothing: [&[&str]; 6] =
         [&[], &[BASIC], &["Negotiate YII="], &["Bearerx a"], &["Bear"], &[""]];
     for sent in nothing {
@@ -41,8 +41,8 @@ async fn optional_lets_those_pass_who_bring_no_token() {
 async fn optional_refuses_every_token_that_is_not_good() {
     let issuer = fast_issuer();
     for (sent, status, reason) in broken(&issuer) {
-        let required = app(layer(&issuer));
-        let optional = app(layer(&issuer).optional());
+        let required = app(builder(&issuer));
+        let optional = app(builder(&issuer).optional());
         // without keys at first, then with them
         for _ in 0..2 {
             let expected = with(&required, "/look", &borrowed(&sent)).await;
@@ -61,7 +61,7 @@ async fn optional_refuses_every_token_that_is_not_good() {
 async fn optional_without_keys_serves_those_who_need_none() {
     let issuer = fast_issuer();
     go_silent(&issuer);
-    let app = app(layer(&issuer).optional());
+    let app = app(builder(&issuer).optional());
     for _ in 0..2 {
         let answered = with(&app, "/look", &[&good(&issuer)]).await;
         assert_eq!((answered.status, answered.reason()), (503, Some("keys_unavailable")));

@@ -1,7 +1,7 @@
 //! A layer that only reports, and one that ends calls.
 
 use super::*;
-use kube_oidc_tests::{bearer, builder_for, fast_issuer};
+use kube_oidc_tests::fast_issuer;
 
 fn reported<'a>(lines: &'a [String], reason: &str) -> Vec<&'a String> {
     let reason = format!("reason=\"{reason}\"");
@@ -17,8 +17,8 @@ async fn report_only_refuses_nobody_and_says_what_would_have_been() {
     sent.push((vec![], 401, "no_credentials"));
     sent.push((vec![BASIC.to_owned()], 401, "no_credentials"));
     for (sent, status, reason) in sent {
-        let required = app(layer(&issuer));
-        let reporting = app(layer(&issuer).dangerous_report_only());
+        let required = app(builder(&issuer));
+        let reporting = app(builder(&issuer).dangerous_report_only());
         for _ in 0..2 {
             let (answered, lines) = logged(&log, &reporting, "/look", &borrowed(&sent)).await;
             let found = answered.ok_json();
@@ -54,7 +54,7 @@ async fn report_only_without_keys_refuses_nobody() {
     let log = Log::catch();
     let issuer = fast_issuer();
     go_silent(&issuer);
-    let app = app(layer(&issuer).dangerous_report_only());
+    let app = app(builder(&issuer).dangerous_report_only());
     for _ in 0..2 {
         let (answered, lines) = logged(&log, &app, "/look", &[&good(&issuer)]).await;
         let found = answered.ok_json();
@@ -76,7 +76,7 @@ async fn report_only_takes_the_policies_below_along() {
     let log = Log::catch();
     let issuer = fast_issuer();
     let admins = AuthorizeLayer::only(in_namespace("kube-system")).unwrap();
-    let reporting = layer(&issuer).dangerous_report_only();
+    let reporting = builder(&issuer).dangerous_report_only().build().unwrap();
     let app = routes().layer(admins.clone()).layer(admins).layer(reporting.clone());
     for _ in 0..2 {
         for (sent, reason, lines_told) in [
@@ -105,8 +105,8 @@ async fn report_only_takes_the_policies_below_along() {
 async fn report_only_refuses_nobody_on_an_open_path_either() {
     let issuer = fast_issuer();
     let payments = AuthorizeLayer::only(in_namespace("payments")).unwrap();
-    let reporting = layer(&issuer).dangerous_report_only().open_path("/look");
-    let app = routes().layer(payments).layer(reporting);
+    let reporting = builder(&issuer).dangerous_report_only().add_open_path("/look");
+    let app = routes().layer(payments).layer(reporting.build().unwrap());
     for sent in [vec![], vec![good(&issuer)]] {
         // another path passes the policy, since it is only reported
         assert_eq!(with(&app, "/maybe", &borrowed(&sent)).await.status, 200);
@@ -116,7 +116,7 @@ async fn report_only_refuses_nobody_on_an_open_path_either() {
 }
 
 /// A layer of which a good token is over by the time that the service has been called.
-async fn ending(issuer: &TestIssuer) -> (OidcAuthLayer, String, ManualClock) {
+async fn ending(issuer: &TestIssuer) -> (Builder, String, ManualClock) {
     let end = SystemTime::now() + Duration::from_secs(3600);
     let end = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let end = UNIX_EPOCH + Duration::from_secs(end);
@@ -125,7 +125,11 @@ async fn ending(issuer: &TestIssuer) -> (OidcAuthLayer, String, ManualClock) {
     // the clock is turned by hand, and a request that waits for keys has a timer already
     verifier.ready().await;
     let token = issuer.token().audience("orders").expires_at(end).mint();
-    (OidcAuthLayer::from(verifier).realm("shop").end_streams_at_expiry(), bearer(&token), clock)
+    (
+        OidcAuthLayer::builder_for(verifier).realm("shop").end_streams_at_expiry(),
+        bearer(&token),
+        clock,
+    )
 }
 
 /// Reads a whole answer, or not all of it.
@@ -138,37 +142,37 @@ async fn read(app: Router, authorization: &str) -> Result<String, axum::Error> {
 #[tokio::test]
 async fn report_only_ends_no_call_when_its_token_expires() {
     let issuer = fast_issuer();
-    let serve = |layer: OidcAuthLayer, clock: ManualClock| {
+    let serve = |builder: Builder, clock: ManualClock| {
         let late = move || async move {
             clock.advance(Duration::from_secs(2));
             "whole"
         };
-        Router::new().route("/", get(late)).layer(layer)
+        Router::new().route("/", get(late)).layer(builder.build().unwrap())
     };
-    let (layer, token, clock) = ending(&issuer).await;
-    read(serve(layer, clock), &token).await.unwrap_err();
-    let (layer, token, clock) = ending(&issuer).await;
-    let body = read(serve(layer.dangerous_report_only(), clock), &token).await;
+    let (builder, token, clock) = ending(&issuer).await;
+    read(serve(builder, clock), &token).await.unwrap_err();
+    let (builder, token, clock) = ending(&issuer).await;
+    let body = read(serve(builder.dangerous_report_only(), clock), &token).await;
     assert_eq!(body.unwrap(), "whole", "who brings no token is not cut off either");
 }
 
 #[tokio::test]
 async fn a_call_that_ends_with_its_token_is_answered_like_every_refusal() {
     let issuer = fast_issuer();
-    let (layer, token, clock) = ending(&issuer).await;
-    let app = |layer: OidcAuthLayer, clock: ManualClock| {
+    let (builder, token, clock) = ending(&issuer).await;
+    let app = |builder: Builder, clock: ManualClock| {
         let never = move || async move {
             clock.advance(Duration::from_secs(2));
             std::future::pending::<&str>().await
         };
-        Router::new().route("/", get(never)).layer(layer)
+        Router::new().route("/", get(never)).layer(builder.build().unwrap())
     };
-    let answered = with(&app(layer, clock), "/", &[&token]).await;
+    let answered = with(&app(builder, clock), "/", &[&token]).await;
     assert_eq!(answered.status, 401);
     assert_eq!(answered.reason(), Some("expired"), "answers carry their rejection");
 
-    let (layer, token, clock) = ending(&issuer).await;
-    let mapped = layer.map_rejection(|_, _, mut answer| {
+    let (builder, token, clock) = ending(&issuer).await;
+    let mapped = builder.map_rejection(|_, _, mut answer| {
         answer.headers_mut().insert("x-mapped", HeaderValue::from_static("yes"));
         answer
     });

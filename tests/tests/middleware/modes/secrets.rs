@@ -5,8 +5,8 @@ use super::*;
 use kube_oidc_tests::{Hidden, fast_issuer, http_client};
 
 /// The layer with hooks that log all they are shown.
-fn chatty(layer: OidcAuthLayer) -> OidcAuthLayer {
-    layer
+fn chatty(builder: Builder) -> Builder {
+    builder
         .on_outcome(|outcome, request| tracing::info!(?outcome, ?request, "chatty outcome"))
         .map_rejection(|rejection, request, answer| {
             tracing::info!(?rejection, %rejection, ?request, ?answer, "chatty rejection");
@@ -38,30 +38,30 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
     ];
     let layers = || {
         [
-            layer(&issuer),
-            layer(&issuer).optional(),
-            layer(&issuer).dangerous_report_only(),
-            layer(&issuer).open_path("/"),
-            layer(&issuer).remove_token_header(),
-            layer(&issuer).audience("refunds"),
-            layer(&issuer).audience(" "),
-            layer(&issuer).end_streams_at_expiry(),
+            builder(&issuer),
+            builder(&issuer).optional(),
+            builder(&issuer).dangerous_report_only(),
+            builder(&issuer).add_open_path("/"),
+            builder(&issuer).remove_token_header(),
+            narrowed(&issuer),
+            builder(&issuer).end_streams_at_expiry(),
             named(&issuer),
             named(&issuer).optional(),
             named(&issuer).dangerous_report_only().remove_token_header(),
-            named(&issuer).open_path("/"),
+            named(&issuer).add_open_path("/"),
         ]
     };
     let client = http_client();
     let mut answers = Vec::new();
-    for (index, layer) in layers().into_iter().enumerate() {
+    for (index, builder) in layers().into_iter().enumerate() {
+        let layer = chatty(builder).build().unwrap();
         let shown = format!("{layer:?}");
         let policy = Policy::new(in_namespace("payments")).unwrap();
         let allow = AuthorizeLayer::builder(policy).and_open_paths().build().unwrap();
         let app = Router::new()
             .route("/", any(show).layer(allow))
             .route("/caller", any(subject))
-            .layer(chatty(layer));
+            .layer(layer);
         let server = HttpServer::start(app).await;
         for token in &tokens {
             for (path, scheme) in [("", "Bearer "), ("/caller", "Bearer x "), ("", "Basic ")] {
@@ -73,7 +73,7 @@ async fn nothing_of_a_token_is_shown_in_any_mode() {
                 }
                 // beside each other too, and twice
                 request = match index {
-                    0..8 => request.header(AUTHORIZATION, &value),
+                    0..7 => request.header(AUTHORIZATION, &value),
                     _ => request.header(NAMED, &value).header(AUTHORIZATION, &value),
                 };
                 let response = request.send().await.unwrap();
@@ -101,7 +101,7 @@ async fn jwt_without_bearer_leaves_one_info_line() {
     let good = good(&issuer);
     let jwt = good.strip_prefix("Bearer ").unwrap();
     let hidden = Hidden::of(&[jwt.to_owned()]);
-    let (required, optional) = (app(layer(&issuer)), app(layer(&issuer).optional()));
+    let (required, optional) = (app(builder(&issuer)), app(builder(&issuer).optional()));
     for (value, scheme) in
         [(jwt.to_owned(), "none"), (format!("Token {jwt}"), "Token"), (format!("jwt {jwt}"), "JWT")]
     {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use http::{Request, Response};
-use kube_oidc::{Issuer, Policy, ServiceAccountClaims, Verified, Verifier, in_namespace};
+use kube_oidc::{
+    Issuer, KeySource, Policy, ServiceAccountClaims, Verified, Verifier, in_namespace,
+};
 use kube_oidc_testing::{TestIssuer, TokenBuilder};
 use kube_oidc_tests::{builder_for, verifier_for};
 use serde_json::{Value, json};
@@ -54,7 +56,7 @@ async fn case<C: kube_oidc::Claims>(
 
 async fn legacy_names(issuer: &TestIssuer) -> Vec<Case> {
     const NAME: &str = "kubernetes/serviceaccount";
-    let named = Issuer::opaque(NAME, "").with_key_set(issuer.key_set().to_string());
+    let named = Issuer::opaque(NAME, KeySource::fixed(issuer.key_set().to_string()));
     let configured = verifier_for(named);
     vec![
         case(

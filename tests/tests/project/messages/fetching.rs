@@ -2,11 +2,11 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use kube_oidc::{Issuer, IssuerUrl};
+use kube_oidc::{Issuer, IssuerUrl, KeySource, source::HttpFetcher};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
 use kube_oidc_tests::{
-    DeadPort, Log, Proxy, TempFolder, builder_for, is_child, issuer_at, issuer_for,
-    output_of_child,
+    DeadPort, Log, Proxy, TempFolder, api_server_issuer, builder_for, is_child, issuer_at,
+    issuer_at_with, issuer_for, issuer_via, output_of_child,
     tls::{Authority, LOOPBACK, acceptor, authority, certificate},
     verifier_for,
 };
@@ -51,13 +51,13 @@ fn parsed() -> Vec<Case> {
     const ISSUER: &str = "https://issuer.example";
     let issuer = |url: &str| message(url.parse::<IssuerUrl>());
     let built = |issuer: Issuer| message(builder_for(issuer).build());
-    let named = |name: &str| built(Issuer::opaque(name, "https://keys.example"));
+    let named = |name: &str| built(Issuer::opaque(name, KeySource::jwks("https://keys.example")));
     let document = "https://issuer.example/.well-known/openid-configuration";
     let list = "https://a.example,https://b.example";
     let is_document = ["discovery document", "/.well-known/", "give the issuer"];
     let is_list = ["comma", "list", "one issuer"];
     let loopback = "http://127.0.0.1:8001/openid/v1/jwks";
-    let is_loopback = ["plain http on loopback", "kubectl get --raw", "with_key_set_file(..)"];
+    let is_loopback = ["plain http on loopback", "kubectl get --raw", "KeySource::file(..)"];
     [
         ("discovery URL as issuer", issuer(document), is_document),
         ("discovery URL with a slash", issuer(&format!("{document}/")), is_document),
@@ -72,8 +72,12 @@ fn parsed() -> Vec<Case> {
         ("list with a space", issuer("https://a.example, https://b.example"), is_list),
         ("list of hosts", issuer("https://a.example,b.example"), is_list),
         ("list as opaque name", named("rke,https://b.example"), is_list),
-        ("kubectl proxy", built(issuer_at(ISSUER).with_jwks_uri(loopback)), is_loopback),
-        ("kubectl proxy with an opaque name", built(Issuer::opaque("rke", loopback)), is_loopback),
+        ("kubectl proxy", built(issuer_at_with(ISSUER, KeySource::jwks(loopback))), is_loopback),
+        (
+            "kubectl proxy with an opaque name",
+            built(Issuer::opaque("rke", KeySource::jwks(loopback))),
+            is_loopback,
+        ),
     ]
     .map(|(input, message, words)| Case { input, message, words, secrets: vec![] })
     .into()
@@ -153,7 +157,7 @@ async fn configured_proxies() -> Vec<Case> {
             "configured proxy with 403",
             forbidding.address(),
             PATIENT,
-            ["through the proxy http://127.0.0.1:", "tunnel error", "with_fetch_proxy(..)"],
+            ["through the proxy http://127.0.0.1:", "tunnel error", "with_proxy(..)"],
         ),
         (
             "silent proxy",
@@ -162,9 +166,9 @@ async fn configured_proxies() -> Vec<Case> {
             ["through the proxy http://127.0.0.1:", "no answer within", "fetch_timeout(..)"],
         ),
     ] {
-        let issuer = issuer_at("https://issuer.invalid");
         let proxy = format!("http://me:{PASSWORD}@{address}");
-        let message = error_of(issuer.with_fetch_proxy(proxy), fetch_timeout).await;
+        let keys = KeySource::discovery().via(HttpFetcher::new().with_proxy(&proxy).unwrap());
+        let message = error_of(issuer_at_with("https://issuer.invalid", keys), fetch_timeout).await;
         let secrets = vec![PASSWORD.to_owned(), BODY.to_owned()];
         cases.push(Case { input, message, words, secrets });
     }
@@ -227,12 +231,12 @@ async fn certificates() -> Vec<Case> {
                 let _ = acceptor.accept(stream).await;
             }
         });
-        let issuer = || issuer_at(&url);
-        for issuer in [
-            issuer().with_root_certificates_pem(roots.clone()),
-            issuer().with_additional_root_certificates_pem(roots.clone()),
+        for fetcher in [
+            HttpFetcher::new().with_root_certificates_pem(&roots),
+            HttpFetcher::new().with_additional_root_certificates_pem(&roots),
         ] {
-            let message = error_of(issuer, PATIENT).await;
+            let keys = KeySource::discovery().via(fetcher.unwrap());
+            let message = error_of(issuer_at_with(&url, keys), PATIENT).await;
             cases.push(Case { input, message, words, secrets: vec![] });
         }
         server.abort();
@@ -250,15 +254,15 @@ async fn statuses() -> Vec<Case> {
     let mut cases = Vec::new();
     let issuer = TestIssuer::start();
     let below = TestIssuer::builder().path("/clusters/blue").start();
-    let with_token = || issuer_for(&issuer).with_fetch_bearer_token(TOKEN);
-    let path = issuer_for(&below).with_fetch_bearer_token(TOKEN);
+    let with_token = || issuer_via(&issuer, HttpFetcher::new().with_bearer_token(TOKEN).unwrap());
+    let path = issuer_via(&below, HttpFetcher::new().with_bearer_token(TOKEN).unwrap());
     for (input, issuer, server, status, words) in [
         (
             "401 without a token",
             issuer_for(&issuer),
             &issuer,
             401,
-            ["status 401", "no credentials were sent", "with_fetch_bearer_token_file(..)"],
+            ["status 401", "no credentials were sent", "with_bearer_token_file(..)"],
         ),
         (
             "403 without a token",
@@ -286,7 +290,7 @@ async fn statuses() -> Vec<Case> {
             path,
             &below,
             403,
-            ["/clusters/blue/.well-known/", "lack permission for this path", "with_jwks_uri(..)"],
+            ["/clusters/blue/.well-known/", "lack permission for this path", "KeySource::jwks(..)"],
         ),
     ] {
         server.respond_with(Endpoint::Discovery, MockResponse::new(status, BODY));
@@ -299,7 +303,7 @@ async fn statuses() -> Vec<Case> {
     cases.push(Case {
         input: "redirect",
         message: error_of(issuer_for(&issuer), PATIENT).await,
-        words: ["status 301", "a redirect to https://moved.example:8443;", "with_jwks_uri(..)"],
+        words: ["status 301", "a redirect to https://moved.example:8443;", "KeySource::jwks(..)"],
         secrets: secrets(),
     });
     cases.push(Case {
@@ -319,8 +323,7 @@ async fn in_cluster_without_discovery() -> String {
     let server = TestIssuer::builder().tls().start();
     let folder = TempFolder::with_service_account(server.ca_pem(), TOKEN);
     server.respond_with(Endpoint::Discovery, MockResponse::new(404, BODY));
-    let issuer = Issuer::in_cluster_at(server.base_url(), folder.path()).unwrap();
-    error_of(issuer, PATIENT).await
+    error_of(api_server_issuer(server.base_url(), &folder), PATIENT).await
 }
 
 async fn slow_and_unreachable() -> Vec<Case> {
@@ -343,7 +346,7 @@ async fn slow_and_unreachable() -> Vec<Case> {
         Case {
             input: "unreachable jwks_uri",
             message: error_of(issuer_for(&elsewhere), PATIENT).await,
-            words: ["the jwks_uri of the discovery document", "refused", "with_jwks_uri(..)"],
+            words: ["the jwks_uri of the discovery document", "refused", "KeySource::jwks(..)"],
             secrets: secrets(),
         },
     ]

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use kube_oidc::Issuer;
+use kube_oidc::{Issuer, KeySource};
 use kube_oidc_testing::{Endpoint, MockResponse, SigningAlgorithm, SigningKey, TestIssuer};
-use kube_oidc_tests::{builder_for, issuer_at, issuer_for, verifier_for};
+use kube_oidc_tests::{builder_for, issuer_at_with, issuer_for, issuer_with, verifier_for};
 use serde_json::{Value, json};
 
 use super::{Case, chain};
@@ -106,7 +106,7 @@ async fn responses() -> Vec<Case> {
     }
     let issuer = TestIssuer::start();
     let document = issuer.url().to_owned() + "/.well-known/openid-configuration";
-    let misplaced = issuer_for(&issuer).with_jwks_uri(document);
+    let misplaced = issuer_with(&issuer, KeySource::jwks(document));
     cases.push(Case {
         input: "the URL of the discovery document as that of the keys",
         message: error_of(misplaced).await,
@@ -164,8 +164,8 @@ async fn files() -> Vec<Case> {
     ] {
         let path = folder.join(name);
         fs::write(&path, content).unwrap();
-        let issuer = issuer_at("https://issuer.example");
-        let message = error_of(issuer.with_key_set_file(path)).await;
+        let issuer = issuer_at_with("https://issuer.example", KeySource::file(path));
+        let message = error_of(issuer).await;
         cases.push(Case { input, message, words, secrets: vec![SECRET.to_owned()] });
     }
     fs::remove_dir_all(folder).unwrap();
@@ -225,8 +225,8 @@ fn numbers() -> Vec<Case> {
         ),
     ]
     .map(|(input, key_set, words)| {
-        let issuer = issuer_at("https://issuer.example");
-        let built = builder_for(issuer.with_key_set(key_set)).build();
+        let issuer = issuer_at_with("https://issuer.example", KeySource::fixed(key_set));
+        let built = builder_for(issuer).build();
         let message = chain(&built.unwrap_err());
         Case { input, message, words, secrets: vec![x.to_owned()] }
     })

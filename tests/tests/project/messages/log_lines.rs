@@ -3,9 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use kube_client::Config;
-use kube_oidc::{Issuer, Verifier, clock::ManualClock, token_review::TokenReviewConfig};
+use kube_oidc::{
+    Issuer, Verifier, clock::ManualClock, source::HttpFetcher, token_review::TokenReviewConfig,
+};
 use kube_oidc_testing::{Endpoint, MockResponse, TestIssuer};
-use kube_oidc_tests::{Log, builder_for, issuer_for, verifier_for};
+use kube_oidc_tests::{Log, builder_for, issuer_for, issuer_via, verifier_for};
 use kube_oidc_token_review::KubeReviewer;
 
 use super::Case;
@@ -32,7 +34,8 @@ async fn bad_root_certificate() -> Case {
     let issuer = TestIssuer::builder().tls().start();
     let file = std::env::temp_dir().join(format!("kube-oidc-roots-{}.pem", fastrand::u64(..)));
     std::fs::write(&file, [BAD_BLOCK, issuer.ca_pem()].concat()).unwrap();
-    let verifier = build(issuer_for(&issuer).with_root_certificates_file(&file));
+    let verifier =
+        build(issuer_via(&issuer, HttpFetcher::new().with_root_certificates_file(&file)));
     verifier.refresh_keys().await.unwrap();
     std::fs::remove_file(&file).unwrap();
     Case {

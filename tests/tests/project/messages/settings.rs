@@ -1,7 +1,7 @@
 //! Settings of verifiers. Those of the demo server are among its own tests.
 
-use kube_oidc::{BuildError, Issuer};
-use kube_oidc_tests::{builder_for, issuer_at};
+use kube_oidc::{BuildError, Issuer, KeySource};
+use kube_oidc_tests::{builder_for, issuer_at, issuer_at_with};
 
 use super::{Case, chain};
 
@@ -11,6 +11,9 @@ const KEYS: &str = "https://api.example:6443/openid/v1/jwks";
 pub(super) fn cases() -> Vec<Case> {
     let issuer = || issuer_at(SHARED);
     let named = |name: &'static str| issuer().with_cluster(name);
+    let both = |keys: KeySource| {
+        ["blue", "green"].map(|name| issuer_at_with(SHARED, keys.clone()).with_cluster(name))
+    };
     let case = |input, words, issuers: [Issuer; 2]| {
         let message = chain(&build(issuers));
         Case { input, message, words, secrets: vec!["5ecre7".to_owned()] }
@@ -24,17 +27,17 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "two clusters, one key set URL",
             ["\"blue\" and \"green\"", KEYS, "own key set URL or file"],
-            [named("blue").with_jwks_uri(KEYS), named("green").with_jwks_uri(KEYS)],
+            both(KeySource::jwks(KEYS).into()),
         ),
         case(
             "two clusters, one key set URL with a query",
             ["\"blue\" and \"green\"", KEYS, "own key set URL or file"],
-            ["blue", "green"].map(|name| named(name).with_jwks_uri(format!("{KEYS}?sig=5ecre7"))),
+            both(KeySource::jwks(format!("{KEYS}?sig=5ecre7")).into()),
         ),
         case(
             "two clusters, one file",
             ["\"blue\" and \"green\"", "/etc/keys.json", "own key set URL or file"],
-            ["blue", "green"].map(|name| named(name).with_key_set_file("/etc/keys.json")),
+            both(KeySource::file("/etc/keys.json")),
         ),
         case("one issuer twice", [SHARED, "twice", "cluster"], [issuer(), issuer()]),
         case(
@@ -46,5 +49,5 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn build([one, other]: [Issuer; 2]) -> BuildError {
-    builder_for(one).issuer(other).build().unwrap_err()
+    builder_for(one).add_issuer(other).build().unwrap_err()
 }

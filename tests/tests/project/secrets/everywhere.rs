@@ -1,5 +1,6 @@
 //! Everything at once, at the finest level of the log, and nothing of a token to be seen.
 
+use kube_oidc::{KeySource, source::HttpFetcher};
 use std::{
     fmt::Debug,
     panic,
@@ -14,15 +15,17 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use kube_oidc_testing::{Endpoint, MockResponse, TokenBuilder};
 use kube_oidc_tests::{
-    GrpcServer, WhoAmI, builder_for, fast_issuer, issuer_for, token_for, verifier_for,
+    GrpcServer, WhoAmI, builder_for, fast_issuer, issuer_for, issuer_via, issuer_with, token_for,
+    verifier_for,
 };
 use kube_oidc_token_review::KubeReviewer;
 use tonic::transport::{Endpoint as Channel, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{Layer as _, ServiceExt as _};
 use tower_kube_oidc::{
-    AuthorizeLayer, Passed, Policy, Readiness, ReadinessProbe, RequireTokenReviewLayer,
-    ServiceAccountTokenLayer, Verified, in_namespace, token_review::TokenReviewConfig,
+    AuthorizeLayer, OidcAuthLayerBuilder, Passed, Policy, Readiness, ReadinessProbe,
+    RequireTokenReviewLayer, ServiceAccountTokenLayer, Verified, in_namespace,
+    token_review::TokenReviewConfig,
 };
 
 use super::*;
@@ -154,7 +157,7 @@ async fn explanations_errors_and_claims_show_nothing_of_a_token() {
         builder_for(trusted(&issuer)).token_cache_digests(),
         builder_for(trusted(&issuer)).require_single_audience().reject_past_warn_after(),
         builder_for(trusted(&issuer).with_token_review(reviewed)).require_token_review(),
-        builder_for(trusted(&issuer).with_key_set(issuer.key_set().to_string())),
+        builder_for(issuer_with(&issuer, KeySource::fixed(issuer.key_set().to_string()))),
     ];
     for kind in kinds {
         let verifier = kind.clone().build().unwrap();
@@ -219,21 +222,22 @@ async fn fail(request: Request) {
 }
 
 /// Routes below every layer that looks at callers.
-fn routes(layer: OidcAuthLayer, review: RequireTokenReviewLayer) -> Router {
-    let chatty = |layer: OidcAuthLayer| {
-        layer
-            .on_outcome(|outcome, request| tracing::trace!(?outcome, ?request, "chatty"))
-            .map_rejection(|rejection, request, answer| {
-                tracing::trace!(?rejection, %rejection, ?request, ?answer, "chatty");
-                answer
-            })
-    };
+fn routes(
+    layer: OidcAuthLayerBuilder<kube_oidc::Verifier>,
+    review: RequireTokenReviewLayer,
+) -> Router {
+    let chatty = layer
+        .on_outcome(|outcome, request| tracing::trace!(?outcome, ?request, "chatty"))
+        .map_rejection(|rejection, request, answer| {
+            tracing::trace!(?rejection, %rejection, ?request, ?answer, "chatty");
+            answer
+        });
     Router::new()
         .route("/", any(show))
         .route("/allowed", any(show).layer(AuthorizeLayer::only(in_namespace("payments")).unwrap()))
         .route("/reviewed", any(show).layer(review))
         .route("/panics", any(fail))
-        .layer(chatty(layer))
+        .layer(chatty.build().unwrap())
 }
 
 // rule: logs-without-tokens
@@ -248,16 +252,18 @@ async fn requests_of_every_kind_and_panics_show_nothing_of_a_token() {
     let reviewed = || trusted(&issuer).with_token_review(TokenReviewConfig::new(reviewer(&issuer)));
     let named = HeaderName::from_static("x-workload-token");
     let plain = [
-        OidcAuthLayer::from(verifier(reviewed())),
-        OidcAuthLayer::from(verifier(reviewed())).optional(),
-        OidcAuthLayer::from(verifier(reviewed())).dangerous_report_only(),
-        OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header(),
-        OidcAuthLayer::from(verifier(reviewed())).end_streams_at_expiry().open_path("/panics"),
-        OidcAuthLayer::from(verifier(trusted(&issuer))).remove_token_header().optional(),
-        OidcAuthLayer::from(builder_for(reviewed()).require_token_review().build().unwrap()),
+        OidcAuthLayer::builder_for(verifier(reviewed())),
+        OidcAuthLayer::builder_for(verifier(reviewed())).optional(),
+        OidcAuthLayer::builder_for(verifier(reviewed())).dangerous_report_only(),
+        OidcAuthLayer::builder_for(verifier(trusted(&issuer))).remove_token_header(),
+        OidcAuthLayer::builder_for(verifier(reviewed()))
+            .end_streams_at_expiry()
+            .add_open_path("/panics"),
+        OidcAuthLayer::builder_for(verifier(trusted(&issuer))).remove_token_header().optional(),
+        OidcAuthLayer::builder_for(builder_for(reviewed()).require_token_review().build().unwrap()),
     ];
-    let elsewhere = OidcAuthLayer::from(verifier(reviewed())).token_header(named.clone());
-    let elsewhere = [elsewhere.clone(), elsewhere.dangerous_report_only()];
+    let elsewhere = || OidcAuthLayer::builder_for(verifier(reviewed())).token_header(named.clone());
+    let elsewhere = [elsewhere(), elsewhere().dangerous_report_only()];
     let layers = plain.map(|layer| (layer, AUTHORIZATION)).into_iter();
     let layers = layers.chain(elsewhere.map(|layer| (layer, named.clone())));
     let review = RequireTokenReviewLayer::new(&verifier(reviewed())).unwrap();
@@ -350,11 +356,14 @@ async fn fetching_keys_and_asking_an_api_server_show_nothing_of_their_tokens() {
                 let reviewer = KubeReviewer::from_config(authenticated.clone()).unwrap();
                 seen.show(&reviewer);
                 let review = TokenReviewConfig::new(reviewer).fail_closed();
-                let issuer_of = trusted(&issuer)
+                let fetcher = HttpFetcher::new()
                     .with_root_certificates_pem(issuer.ca_pem())
-                    .with_fetch_bearer_token_file(&file)
-                    .with_fetch_header("x-also", &credential)
-                    .with_token_review(review);
+                    .unwrap()
+                    .with_bearer_token_file(&file)
+                    .with_header("x-also", &credential)
+                    .unwrap();
+                seen.show(&fetcher);
+                let issuer_of = issuer_via(&issuer, fetcher).with_token_review(review);
                 let builder = builder_for(issuer_of.clone()).require_token_review();
                 let verifier = builder.clone().build().unwrap();
                 seen.show(&(issuer_of, builder));
@@ -398,8 +407,9 @@ async fn from_caller_to_callee_nothing_of_a_token_is_shown() {
     let hidden = Hidden::of(&tokens);
     let verifier = verifier_for(trusted(&issuer).with_token_review(reviewer(&issuer)));
     let review = RequireTokenReviewLayer::new(&verifier).unwrap();
-    let callee = HttpServer::start(routes(OidcAuthLayer::from(verifier.clone()), review)).await;
-    let protection = OidcAuthLayer::from(verifier).end_streams_at_expiry().build().unwrap();
+    let layer = OidcAuthLayer::builder_for(verifier.clone());
+    let callee = HttpServer::start(routes(layer, review)).await;
+    let protection = OidcAuthLayer::builder_for(verifier).end_streams_at_expiry().build().unwrap();
     let grpc = GrpcServer::start(|incoming| {
         let mut server = Server::builder().layer(protection);
         server.add_service(WhoAmI::server()).serve_with_incoming(incoming)

@@ -1,8 +1,8 @@
 //! Audiences and issuers that are nearly the right ones, signed by the issuer's own key.
 
-use kube_oidc::{Reason, VerifierBuilder};
+use kube_oidc::{KeySource, Reason, VerifierBuilder};
 use kube_oidc_testing::SigningAlgorithm;
-use kube_oidc_tests::{issuer_at, verifier_for};
+use kube_oidc_tests::{issuer_at_with, verifier_for};
 use serde_json::{Value, json};
 
 use super::{ISSUER, Lock, key, token_by, verdict};
@@ -230,7 +230,7 @@ fn addresses_that_are_nearly_the_issuers() {
             ],
         ),
     ] {
-        let issuer = issuer_at(ours).with_key_set(set.clone());
+        let issuer = issuer_at_with(ours, KeySource::fixed(set.clone()));
         let verifier = verifier_for(issuer);
         let of = |iss: &str| {
             let token = token_by(es256).claim("iss", iss).mint();

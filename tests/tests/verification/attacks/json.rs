@@ -3,8 +3,8 @@
 //! RFC 7515, 4 and 5.2; RFC 7519, 4 and 7.2; RFC 8725, 2.6 and 3.7; RFC 8259. Every forged token is
 //! signed by the issuer's own key.
 
-use kube_oidc::{BuildError, KeySetError, Reason};
-use kube_oidc_tests::{builder_for, issuer_at};
+use kube_oidc::{BuildError, KeySetError, KeySource, Reason};
+use kube_oidc_tests::{builder_for, issuer_at_with};
 use serde_json::json;
 
 use super::{ISSUER, Lock};
@@ -122,7 +122,7 @@ fn members_twice_in_a_key_set() {
     let token = lock.forge().mint();
     let jwk = lock.key.jwk().to_string();
     let set = |text: String| {
-        let issuer = issuer_at(ISSUER).with_key_set(text);
+        let issuer = issuer_at_with(ISSUER, KeySource::fixed(text));
         builder_for(issuer).build()
     };
     let good = set(format!(r#"{{"keys":[{jwk}]}}"#)).unwrap();

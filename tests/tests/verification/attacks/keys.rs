@@ -1,8 +1,8 @@
 //! Keys that prove nothing, whoever published them, and keys of somebody else.
 
-use kube_oidc::Reason;
+use kube_oidc::{KeySource, Reason};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
-use kube_oidc_tests::{Forge, Judge as _, builder_for, issuer_at};
+use kube_oidc_tests::{Forge, Judge as _, builder_for, issuer_at_with};
 use serde_json::{Value, json};
 
 use super::{ISSUER, Lock, key, signatures::padded_digest, stranger, token_by, verdict};
@@ -308,10 +308,10 @@ async fn keys_of_another_issuer() {
     ] {
         let issuer = |name: &str, key: &SigningKey| {
             let set = json!({ "keys": [key.jwk()] }).to_string();
-            issuer_at(name).with_key_set(set)
+            issuer_at_with(name, KeySource::fixed(set))
         };
         let verifier = builder_for(issuer(ISSUER, &ours).with_cluster("blue"))
-            .issuer(issuer(EVIL, &theirs).with_cluster("green"))
+            .add_issuer(issuer(EVIL, &theirs).with_cluster("green"))
             .build()
             .unwrap();
         let own = token_by(&theirs).claim("iss", EVIL).mint();

@@ -26,9 +26,9 @@ use std::{
     time::SystemTime,
 };
 
-use kube_oidc::{Claims, Reason, Verifier, VerifierBuilder};
+use kube_oidc::{Claims, KeySource, Reason, Verifier, VerifierBuilder};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey, TestIssuer, TokenBuilder};
-use kube_oidc_tests::{Forge, Judge as _, OracleCase, builder_for, fast_issuer, issuer_at};
+use kube_oidc_tests::{Forge, Judge as _, OracleCase, builder_for, fast_issuer, issuer_at_with};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://issuer.example/id/7";
@@ -108,7 +108,7 @@ impl Lock {
         keys: &[Value],
         set: impl FnOnce(VerifierBuilder) -> VerifierBuilder,
     ) -> Self {
-        let issuer = issuer_at(ISSUER).with_key_set(json!({ "keys": keys }).to_string());
+        let issuer = issuer_at_with(ISSUER, KeySource::fixed(json!({ "keys": keys }).to_string()));
         let verifier = set(builder_for(issuer)).build().unwrap();
         Self { verifier, key: key.clone(), key_set: None }
     }

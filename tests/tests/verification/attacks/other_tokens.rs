@@ -1,9 +1,9 @@
 //! What is signed by the same keys, or looks like a token, and is another thing.
 
-use kube_oidc::{Reason, Verifier};
+use kube_oidc::{KeySource, Reason, Verifier};
 use kube_oidc_testing::{SigningAlgorithm, TokenBuilder};
 use kube_oidc_tests::forge::{encode, signed};
-use kube_oidc_tests::issuer_at;
+use kube_oidc_tests::issuer_at_with;
 use serde_json::{Value, json};
 
 use super::{ISSUER, Lock, key, token_by, verdict};
@@ -83,7 +83,7 @@ fn tokens_of_another_type() {
 fn tokens_of_another_type_where_one_is_demanded() {
     let es256 = key(SigningAlgorithm::Es256);
     let set = json!({ "keys": [es256.jwk()] }).to_string();
-    let issuer = issuer_at(ISSUER).with_key_set(set);
+    let issuer = issuer_at_with(ISSUER, KeySource::fixed(set));
     let verifier = Verifier::builder(issuer)
         .claims::<Value>()
         .audience("orders")

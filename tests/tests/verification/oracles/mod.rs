@@ -7,9 +7,9 @@ mod draft;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kube_oidc::{Reason, Verifier, clock::ManualClock};
+use kube_oidc::{KeySource, Reason, Verifier, clock::ManualClock};
 use kube_oidc_testing::{SigningAlgorithm, SigningKey};
-use kube_oidc_tests::{CAPTURED_TOKENS, Judge as _, OracleCase, issuer_at};
+use kube_oidc_tests::{CAPTURED_TOKENS, Judge as _, OracleCase, issuer_at_with};
 use serde_json::{Value, json};
 
 use self::{changes::Change, draft::Draft};
@@ -31,7 +31,7 @@ async fn judge(
     (issuer, audience): (&str, &str),
     now: SystemTime,
 ) -> Result<(), Reason> {
-    let trusted = issuer_at(issuer).with_key_set(key_set.to_string());
+    let trusted = issuer_at_with(issuer, KeySource::fixed(key_set.to_string()));
     let verifier = Verifier::builder(trusted).audience(audience).clock(ManualClock::at(now));
     let verdict = verifier.build().unwrap().judge(token).await;
     let ours = verdict.map(|_| ()).map_err(|error| error.reason());

@@ -57,36 +57,23 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub(crate) fn check(&self) -> Result<(), BuildError> {
+    /// The settings that are out of their ranges.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = BuildError> {
         let Freshness { min, max, .. } = self.freshness;
-        let bounds = [
-            ("fetch_timeout", self.fetch_timeout, MIN..=HOUR, "100 ms to 1 h"),
-            ("min_key_set_lifetime", min, MIN..=max, "100 ms to max_key_set_lifetime"),
-            ("max_key_set_lifetime", max, MIN..=DAY, "100 ms to 24 h"),
-            ("backoff", *self.backoff.start(), MIN..=*self.backoff.end(), "100 ms or more"),
-            ("backoff", *self.backoff.end(), MIN..=HOUR, "at most 1 h"),
-            ("max_stale", self.max_stale, Duration::ZERO..=30 * DAY, "at most 30 days"),
-        ];
-        for (name, value, bounds, range) in bounds {
-            if !bounds.contains(&value) {
-                return Err(BuildError::DurationOutOfRange { name, range });
-            }
-        }
         let (from, to) = (*self.refresh_at_fraction.start(), *self.refresh_at_fraction.end());
-        if !(0.1 <= from && from <= to && to <= 0.95) {
-            return Err(BuildError::DurationOutOfRange {
-                name: "refresh_at_fraction",
-                range: "within 0.1 to 0.95",
-            });
-        }
-        match self.unknown_kid_cooldown {
-            Some(cooldown) if !(MIN..=HOUR).contains(&cooldown) => {
-                Err(BuildError::DurationOutOfRange {
-                    name: "unknown_kid_cooldown",
-                    range: "100 ms to 1 h",
-                })
-            }
-            _ => Ok(()),
-        }
+        let cooldown = self.unknown_kid_cooldown.unwrap_or(MIN);
+        let within = |bounds: RangeInclusive<Duration>, value| bounds.contains(&value);
+        let settings = [
+            (within(MIN..=HOUR, self.fetch_timeout), "fetch_timeout", "100 ms to 1 h"),
+            (within(MIN..=max, min), "min_key_set_lifetime", "100 ms to max_key_set_lifetime"),
+            (within(MIN..=DAY, max), "max_key_set_lifetime", "100 ms to 24 h"),
+            (within(MIN..=*self.backoff.end(), *self.backoff.start()), "backoff", "100 ms or more"),
+            (within(MIN..=HOUR, *self.backoff.end()), "backoff", "at most 1 h"),
+            (self.max_stale <= 30 * DAY, "max_stale", "at most 30 days"),
+            (within(MIN..=HOUR, cooldown), "unknown_kid_cooldown", "100 ms to 1 h"),
+            (0.1 <= from && from <= to && to <= 0.95, "refresh_at_fraction", "within 0.1 to 0.95"),
+        ];
+        let faults = settings.into_iter().filter(|(is_valid, ..)| !is_valid);
+        faults.map(|(_, name, range)| BuildError::DurationOutOfRange { name, range })
     }
 }

@@ -9,8 +9,7 @@ use tokio::task;
 
 use super::*;
 use crate::{
-    issuer::Issuer,
-    issuer_name::IssuerUrl,
+    issuer_name::{IssuerUrl, Names},
     keys::source::{FetchResponse, Remote},
     testing::{FetchReply, ScriptedFetcher, at, key_set, observed, public_key, secs, until},
 };
@@ -85,8 +84,9 @@ async fn paused_with_key() -> (Arc<ScriptedFetcher>, KeyCache) {
 /// A cache under paused time that reads a discovery document when it is due.
 fn discovered(fetcher: &Arc<ScriptedFetcher>) -> KeyCache {
     let url: IssuerUrl = "https://issuer.test".parse().unwrap();
-    let names = Arc::new(Issuer::new(url.clone()).names(Arc::new(())));
-    let remote = Remote::discovered(&url, names, Arc::<ScriptedFetcher>::clone(fetcher));
+    let names = Arc::new(Names::configured(&url.shared_text(), &[]));
+    let fetcher = Arc::<ScriptedFetcher>::clone(fetcher);
+    let remote = Remote::discovered(url.discovery_url(), url.transport(), names, fetcher);
     cache_of(remote, TokioClock::start(), Settings::default())
 }
 

@@ -28,19 +28,19 @@ pub(super) fn advice(
             let location = location.map(|to| format!(" to {to}")).unwrap_or_default();
             return format!(
                 ", a redirect{location}; redirects are not followed: configure the new issuer, or \
-                 the new URL of its keys with with_jwks_uri(..)"
+                 the new URL of its keys with KeySource::jwks(..)"
             )
             .into();
         }
         (404, _) if place == Place::ApiServer => {
             ": the API server has no discovery, since its --service-account-issuer is no https URL \
-             or it is older than Kubernetes 1.20; use opaque(..) and with_key_set_file(..)"
+             or it is older than Kubernetes 1.20; use Issuer::opaque(..) and KeySource::file(..)"
         }
         (401 | 403, Some(false)) => {
             ": no credentials were sent. A kube-apiserver demands a token \
-             (with_fetch_bearer_token_file(..)) unless anonymous readers are bound to the ClusterRole \
-             system:service-account-issuer-discovery. A token is sent to the issuer's own origin, and \
-             to others by with_credential_origin(..)"
+             (HttpFetcher::with_bearer_token_file(..)) unless anonymous readers are bound to the ClusterRole \
+             system:service-account-issuer-discovery. A token is sent to the origin of the key source, \
+             and to others by add_credential_origin(..)"
         }
         (401, Some(true)) => {
             ": the credentials were sent and not accepted. The token may have expired, be signed by \
@@ -48,7 +48,7 @@ pub(super) fn advice(
         }
         (403, Some(true)) if place == Place::BelowRoot => {
             ": the credentials were accepted and lack permission for this path. A kube-apiserver \
-             serves its keys at /openid/v1/jwks, whatever the path of its issuer: with_jwks_uri(..)"
+             serves its keys at /openid/v1/jwks, whatever the path of its issuer: KeySource::jwks(..)"
         }
         (403, Some(true)) => {
             ": the credentials were accepted and lack permission. A kube-apiserver demands the \

@@ -108,10 +108,8 @@ fn invalid(url: &str, response: &FetchResponse, source: MetadataError) -> LoadEr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::{clock::SystemClock, issuer::Issuer};
+    use crate::clock::SystemClock;
 
     const URL: &str = "https://issuer.example/a/.well-known/openid-configuration";
 
@@ -120,7 +118,7 @@ mod tests {
     }
 
     fn read_bytes(document: &[u8]) -> Result<Url, LoadError> {
-        let names = Issuer::new("https://issuer.example/a/".parse().unwrap()).names(Arc::new(()));
+        let names = Names::configured(&"https://issuer.example/a/".into(), &[]);
         let response = FetchResponse::new(200, document);
         jwks_uri(URL, &response, Transport::Https, &names, Moment::now(&SystemClock))
     }

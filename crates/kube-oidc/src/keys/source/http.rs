@@ -8,10 +8,7 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 use hyper::{
     Uri,
@@ -44,6 +41,12 @@ const OVERHEAD_BYTES: usize = 1024 * 1024;
 ///
 /// Files are read at each fetch, so that rotated files are picked up. If a certificate bundle cannot
 /// be read again, the last usable one stays in use. If a token file cannot be read, the fetch fails.
+///
+/// Credentials are sent to the origin (scheme, host, and port) of the key source: of the discovery
+/// document, or of the key set where its URL is configured. A `jwks_uri` in the discovery document on
+/// another origin gets them only by [`add_credential_origin`](Self::add_credential_origin). Over plain
+/// http, credentials are sent to loopback only.
+///
 /// The rustls crypto provider is the one that the application installed, and else aws-lc-rs, which
 /// needs the feature `remote`.
 #[derive(Default)]
@@ -51,18 +54,14 @@ pub struct HttpFetcher {
     roots: Roots,
     proxy: Proxy,
     credentials: Vec<Credential>,
+    /// Credentials are sent to these as well.
+    credential_origins: Vec<Origin>,
     dialer: Dialer,
     /// Follows the error of a failed connection.
     hint: Option<&'static str>,
 }
 
-/// What is sent to one origin, and to no other.
-struct Credential {
-    origin: Origin,
-    kind: CredentialKind,
-}
-
-enum CredentialKind {
+enum Credential {
     Header(HeaderName, HeaderValue),
     /// A bearer token, read at each fetch.
     TokenFile(FileReader),
@@ -82,7 +81,7 @@ impl HttpFetcher {
     /// # Errors
     ///
     /// [`BuildError::InvalidRootCertificates`]: the bundle has no usable certificate.
-    pub fn with_root_certificates_pem(self, pem: &[u8]) -> Result<Self, BuildError> {
+    pub fn with_root_certificates_pem(self, pem: impl AsRef<[u8]>) -> Result<Self, BuildError> {
         Ok(self.with_additional_root_certificates_pem(pem)?.without_platform_roots())
     }
 
@@ -105,8 +104,11 @@ impl HttpFetcher {
     /// # Errors
     ///
     /// [`BuildError::InvalidRootCertificates`]: the bundle has no usable certificate.
-    pub fn with_additional_root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, BuildError> {
-        self.roots.add_pem(pem).map_err(BuildError::InvalidRootCertificates)?;
+    pub fn with_additional_root_certificates_pem(
+        mut self,
+        pem: impl AsRef<[u8]>,
+    ) -> Result<Self, BuildError> {
+        self.roots.add_pem(pem.as_ref()).map_err(BuildError::InvalidRootCertificates)?;
         Ok(self)
     }
 
@@ -140,7 +142,7 @@ impl HttpFetcher {
         self
     }
 
-    pub(crate) fn without_platform_roots(mut self) -> Self {
+    fn without_platform_roots(mut self) -> Self {
         self.roots.exclude_platform();
         self
     }
@@ -151,69 +153,92 @@ impl HttpFetcher {
         self
     }
 
-    /// Sends a bearer token to the origin (scheme, host and port) of a URL, and nowhere else. The
-    /// URL must be https, or plain http on loopback.
+    /// Sends a bearer token ([RFC 6750, section 2.1]): a kube-apiserver may answer 403 to anonymous
+    /// readers of its key set.
     ///
     /// # Errors
     ///
-    /// [`BuildError::InvalidUrl`], or [`BuildError::InvalidFetchHeader`]: no header can carry the token.
-    pub fn with_bearer_token(self, url: &str, token: &str) -> Result<Self, BuildError> {
-        self.with_header(url, AUTHORIZATION.as_str(), &format!("Bearer {token}"))
+    /// [`BuildError::InvalidFetchHeader`]: no header can carry the token.
+    ///
+    /// [RFC 6750, section 2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+    pub fn with_bearer_token(self, token: &str) -> Result<Self, BuildError> {
+        self.with_header(AUTHORIZATION.as_str(), &format!("Bearer {token}"))
     }
 
-    /// Sends the bearer token of a file to the origin of a URL, and nowhere else. The file is
-    /// read at each fetch, as the kubelet rotates it; white space around the token is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::InvalidUrl`]: it is neither https nor plain http on loopback.
-    pub fn with_bearer_token_file(
-        self,
-        url: &str,
-        path: impl AsRef<Path>,
-    ) -> Result<Self, BuildError> {
-        let path = path.as_ref();
-        let known = self.credentials.iter().find_map(|credential| match &credential.kind {
-            CredentialKind::TokenFile(file) if file.path() == path => Some(file.clone()),
-            _ => None,
-        });
-        let file = known.unwrap_or_else(|| FileReader::new(path));
-        self.with_credential(url, CredentialKind::TokenFile(file))
+    /// Sends the bearer token in this file. The file is read at each fetch, since the kubelet rotates
+    /// it. Whitespace around the token is ignored.
+    #[must_use]
+    pub fn with_bearer_token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.credentials.push(Credential::TokenFile(FileReader::new(path.into())));
+        self
     }
 
-    /// Sends a header to the origin of a URL, and nowhere else: it may be a secret.
+    /// Sends a header, which may be a secret, by the rules for credentials.
     ///
     /// # Errors
     ///
-    /// [`BuildError::InvalidUrl`], or [`BuildError::InvalidFetchHeader`]: it is no header.
-    pub fn with_header(self, url: &str, name: &str, value: &str) -> Result<Self, BuildError> {
+    /// [`BuildError::FetchHeaderName`] or [`BuildError::InvalidFetchHeader`]: the name or the value is
+    /// invalid.
+    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, BuildError> {
         let header = HeaderName::try_from(name).map_err(|_| BuildError::FetchHeaderName)?;
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| BuildError::InvalidFetchHeader { name: header.to_string() })?;
         value.set_sensitive(true);
-        self.with_credential(url, CredentialKind::Header(header, value))
-    }
-
-    fn with_credential(mut self, url: &str, kind: CredentialKind) -> Result<Self, BuildError> {
-        // never over plain http, but for loopback
-        let origin = Transport::HttpOnLoopback
-            .parse_endpoint(url)
-            .map_err(|source| BuildError::url(url, source))?
-            .origin();
-        self.credentials.push(Credential { origin, kind });
+        self.credentials.push(Credential::Header(header, value));
         Ok(self)
     }
 
-    /// The headers that go to this origin beside the request's own.
-    async fn credentials(&self, origin: &Origin) -> Result<HeaderMap, FetchError> {
+    /// Sends the credentials to the origin of this URL as well.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidUrl`]: the URL is neither https nor plain http on loopback.
+    pub fn add_credential_origin(mut self, url: &str) -> Result<Self, BuildError> {
+        let url = Transport::HttpOnLoopback
+            .parse_endpoint(url)
+            .map_err(|source| BuildError::url(url, source))?;
+        self.credential_origins.push(url.origin());
+        Ok(self)
+    }
+
+    /// Checks that credentials can be sent to a key source.
+    pub(crate) fn check_source(&self, url: &str) -> Result<(), BuildError> {
+        if self.credentials.is_empty() {
+            return Ok(());
+        }
+        let endpoint = Transport::HttpOnLoopback.parse_endpoint(url);
+        endpoint.map(drop).map_err(|source| BuildError::url(url, source))
+    }
+
+    /// Whether no proxy is configured.
+    pub(crate) fn is_direct(&self) -> bool {
+        !matches!(self.proxy, Proxy::Given(_))
+    }
+
+    /// The headers that go to this URL in addition to those of the request.
+    async fn credentials(
+        &self,
+        request: &FetchRequest,
+        url: &Url,
+    ) -> Result<HeaderMap, FetchError> {
         let mut headers = HeaderMap::new();
-        for credential in self.credentials.iter().filter(|credential| credential.origin == *origin)
+        let origin = url.origin();
+        let is_of_source = || Url::parse(request.source()).is_ok_and(|url| url.origin() == origin);
+        if !request.allows_credentials()
+            || self.credentials.is_empty()
+            || !(self.credential_origins.contains(&origin) || is_of_source())
         {
-            match &credential.kind {
-                CredentialKind::Header(name, value) => {
+            return Ok(headers);
+        }
+        if Transport::HttpOnLoopback.parse_endpoint(url.as_str()).is_err() {
+            return Err(FetchError::new("credentials are not sent over plain http"));
+        }
+        for credential in &self.credentials {
+            match credential {
+                Credential::Header(name, value) => {
                     headers.insert(name, value.clone());
                 }
-                CredentialKind::TokenFile(file) => {
+                Credential::TokenFile(file) => {
                     headers.insert(AUTHORIZATION, bearer_of_file(file).await?);
                 }
             }
@@ -229,12 +254,9 @@ impl HttpFetcher {
                 .map_err(|error| FetchError::new(format!("invalid {name}")).with_source(error))?;
             headers.insert(HeaderName::from_static(name), value);
         }
-        let mut has_credentials = false;
-        if request.allows_credentials() {
-            let credentials = self.credentials(&url.origin()).await?;
-            has_credentials = !credentials.is_empty();
-            headers.extend(credentials);
-        }
+        let credentials = self.credentials(request, &url).await?;
+        let has_credentials = !credentials.is_empty();
+        headers.extend(credentials);
         let route = Route {
             dialer: &self.dialer,
             proxy: self.proxy.choose(&uri)?,
@@ -304,15 +326,10 @@ impl Fetch for HttpFetcher {
 
 impl fmt::Debug for HttpFetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origins: Vec<String> = self
-            .credentials
-            .iter()
-            .map(|credential| credential.origin.ascii_serialization())
-            .collect();
         f.debug_struct("HttpFetcher")
             .field("root_certificates", &self.roots.given())
             .field("root_files", &self.roots.files())
-            .field("credentials_for", &origins)
+            .field("credentials", &self.credentials.len())
             .finish_non_exhaustive()
     }
 }

@@ -15,6 +15,7 @@ mod origin;
 mod remote;
 
 use std::{
+    any::Any,
     fmt,
     future::Future,
     pin::Pin,
@@ -74,7 +75,8 @@ impl From<Remote> for Source {
 /// Reads one URL. [`HttpFetcher`] is the one that is used unless you bring your own.
 ///
 /// An implementation sends the request's [`headers`](FetchRequest::headers) along, adds its own
-/// credentials only if the request [allows them](FetchRequest::allows_credentials), follows no
+/// credentials only if the request [allows them](FetchRequest::allows_credentials) and its URL has the
+/// origin of the key [source](FetchRequest::source), follows no
 /// redirect, does not decode or store answers, stops at [`max_bytes`](FetchRequest::max_bytes),
 /// and gives whatever status came back: judging it is not its business. It needs no timeout: the
 /// future is dropped when time is up.
@@ -99,7 +101,7 @@ impl From<Remote> for Source {
 ///     }
 /// }
 /// ```
-pub trait Fetch: fmt::Debug + Send + Sync + 'static {
+pub trait Fetch: Any + fmt::Debug + Send + Sync {
     /// Reads the URL of the request.
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_>;
 }
@@ -118,6 +120,7 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
 #[derive(Clone)]
 pub struct FetchRequest {
     url: String,
+    source: String,
     headers: Vec<(&'static str, String)>,
     max_bytes: usize,
     allows_credentials: bool,
@@ -144,8 +147,10 @@ impl FetchRequest {
             // so that no proxy on the way hands out last week's set
             ("cache-control", "no-cache".to_owned()),
         ];
+        let url = url.into();
         Self {
-            url: url.into(),
+            source: url.clone(),
+            url,
             headers,
             max_bytes: MAX_BYTES,
             allows_credentials: true,
@@ -153,10 +158,18 @@ impl FetchRequest {
         }
     }
 
-    /// The same request, for another URL: for a fetcher that maps URLs and hands on to another.
+    /// The same request, for another URL: for a fetcher that maps URLs and hands on to another. The
+    /// [`source`](Self::source) stays.
     #[must_use]
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
         self.url = url.into();
+        self
+    }
+
+    /// The same request, for a key source with another URL.
+    #[must_use]
+    pub fn with_source(mut self, url: impl Into<String>) -> Self {
+        self.source = url.into();
         self
     }
 
@@ -173,6 +186,13 @@ impl FetchRequest {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of the key source: of the discovery document, or of the key set where its URL is
+    /// configured. Credentials are for the origin of this URL. Defaults to [`url`](Self::url).
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The headers to send. There is never a condition (`If-None-Match`, `If-Modified-Since`)

@@ -22,7 +22,7 @@ use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
     error::SkippedKey,
-    issuer_name::{IssuerUrl, Names},
+    issuer_name::{Names, Transport},
     keys::set::KeySet,
     observe::{
         Observed,
@@ -90,12 +90,12 @@ pub(crate) struct FetchedSet {
 
 impl Remote {
     pub(crate) fn discovered(
-        issuer: &IssuerUrl,
+        document: String,
+        transport: Transport,
         names: Arc<Names>,
         fetcher: Arc<dyn Fetch>,
     ) -> Self {
-        let trust = Trust::Issuer { transport: issuer.transport(), names };
-        Self::by_document(issuer.discovery_url(), trust, fetcher)
+        Self::by_document(document, Trust::Issuer { transport, names }, fetcher)
     }
 
     /// The keys of an API server, which reports the names of its issuer.
@@ -126,6 +126,24 @@ impl Remote {
             is_anonymous: AtomicBool::new(false),
             logged_cache: AtomicBool::new(false),
             logged_outage: AtomicBool::new(false),
+        }
+    }
+
+    /// The URL that this source is configured with.
+    fn url(&self) -> &str {
+        match &self.location {
+            Location::Known(url) => url.as_str(),
+            Location::Discovered(document) => &document.url,
+        }
+    }
+
+    /// Credentials are never sent over plain http, except on loopback.
+    #[cfg(feature = "remote-no-provider")]
+    pub(crate) fn check_credentials(&self) -> Result<(), crate::error::BuildError> {
+        let fetcher: &dyn std::any::Any = &*self.fetcher;
+        match fetcher.downcast_ref::<super::HttpFetcher>() {
+            Some(http) => http.check_source(self.url()),
+            None => Ok(()),
         }
     }
 
@@ -316,7 +334,7 @@ impl Remote {
         is_anonymous: bool,
         context: FetchContext<'_>,
     ) -> Result<FetchResponse, LoadError> {
-        let request = FetchRequest::new(url);
+        let request = FetchRequest::new(url).with_source(self.url());
         let request = if is_anonymous { request.without_credentials() } else { request };
         let sent = Arc::clone(&request.sent);
         let shown = || self.shown(url);
@@ -352,7 +370,7 @@ impl Remote {
             Location::Discovered(document) if !document.is_api_servers() && document.url != url => {
                 let origin = shown_origin(url, None);
                 format!(
-                    "{origin} (the jwks_uri of the discovery document; with_jwks_uri(..) overrides \
+                    "{origin} (the jwks_uri of the discovery document; KeySource::jwks(..) overrides \
                      the URL)"
                 )
             }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     algorithm::Algorithm,
-    issuer::Issuer,
     testing::{at, secs},
 };
 
@@ -48,7 +47,7 @@ fn for_audiences(audiences: &[&str]) -> Value {
 
 /// The issuer has another name, and is an API server by it too.
 fn names() -> Names {
-    Issuer::new(ISSUER.parse().unwrap()).add_alias(OTHER_NAME).names(Arc::new(()))
+    Names::configured(&ISSUER.into(), &[OTHER_NAME.into()])
 }
 
 fn with_payload<T>(claims: &Value, check: impl FnOnce(&Payload<'_>) -> T) -> T {

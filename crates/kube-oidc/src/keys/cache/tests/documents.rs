@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::{
+    issuer::Issuer,
     keys::source::{Discovery, FetchContext},
-    testing::in_cluster_issuer,
 };
 
 /// As `Issuer::in_cluster` has it: the document is read at each fetch.
 fn api_server(fetcher: &Arc<ScriptedFetcher>) -> KeyCache {
-    let names = Arc::new(in_cluster_issuer("https://issuer.test").names(Arc::new(())));
+    let api_server = "https://issuer.test".parse().unwrap();
+    let names = Arc::new(Issuer::api_server(api_server, Arc::clone(fetcher)).names(Arc::new(())));
     let (document, jwks_uri) = (DOCUMENT.parse().unwrap(), KEYS.parse().unwrap());
     let fetcher = Arc::<ScriptedFetcher>::clone(fetcher);
     let remote = Remote::api_server(&document, jwks_uri, names, observed(), fetcher);

@@ -33,7 +33,7 @@ impl Chosen {
                  NO_PROXY exempts hosts"
             }
             None => {
-                "the proxy of with_fetch_proxy(..) must allow CONNECT to this host, with the \
+                "the proxy of with_proxy(..) must allow CONNECT to this host, with the \
                  credentials of its URL"
             }
         }

@@ -49,7 +49,7 @@ mod names {
 
     use super::*;
     use crate::{
-        Issuer, KeysUnavailableCause, Verifier, VerifyError,
+        Issuer, KeySource, KeysUnavailableCause, Verifier, VerifyError,
         testing::{Signer, key_set, secs},
     };
 
@@ -120,9 +120,8 @@ mod names {
 
         fn verifier(&self, fetch_timeout: Duration) -> Verifier<serde_json::Value> {
             let url = self.url();
-            let issuer = Issuer::new(url.parse().unwrap())
-                .with_jwks_uri(format!("{url}/jwks"))
-                .with_fetcher(Arc::clone(&self.fetcher));
+            let keys = KeySource::jwks(format!("{url}/jwks")).via(Arc::clone(&self.fetcher));
+            let issuer = Issuer::with_key_source(url.parse().unwrap(), keys);
             let builder = Verifier::builder(issuer).claims().audience("orders");
             builder.fetch_timeout(fetch_timeout).build().unwrap()
         }
