@@ -122,22 +122,18 @@ pub use self::caller::{Caller, CallerRejection};
 #[cfg(feature = "tonic-health")]
 pub use self::health::report_health;
 pub use self::{
-    auth::{
-        OidcAuth, OidcAuthFuture, OidcAuthLayer, OidcAuthLayerBuilder, OidcAuthLayerError, Outcome,
-    },
-    authorize::{
-        Authorize, AuthorizeFuture, AuthorizeLayer, AuthorizeLayerBuilder, AuthorizeLayerError,
-    },
+    auth::{OidcAuth, OidcAuthLayer, OidcAuthLayerBuilder, OidcAuthLayerError, Outcome},
+    authorize::{Authorize, AuthorizeLayer, AuthorizeLayerBuilder, AuthorizeLayerError},
     client::{
         CallError, CallFuture, Origin, OriginError, ServiceAccountToken, ServiceAccountTokenLayer,
         TokenError, TokenFileError, TokenForOrigin,
     },
     context::Passed,
-    gate::{ResponseBody, TokenExpired},
+    gate::{ResponseBody, ResponseFuture, TokenExpired},
     health::ReadinessProbe,
     require_token_review::{
-        RequireTokenReview, RequireTokenReviewFuture, RequireTokenReviewLayer,
-        RequireTokenReviewLayerBuilder, RequireTokenReviewLayerError,
+        RequireTokenReview, RequireTokenReviewLayer, RequireTokenReviewLayerBuilder,
+        RequireTokenReviewLayerError,
     },
     response::{Rejection, RequestHead, ResponseFormat},
 };

@@ -8,8 +8,8 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 use tonic::{body::Body as TonicBody, service::Routes};
 use tower::{Layer, Service};
 use tower_kube_oidc::{
-    IssuerUrl, OidcAuth, OidcAuthFuture, OidcAuthLayer, OidcAuthLayerBuilder, OidcAuthLayerError,
-    ServiceAccountClaims, Verifier,
+    IssuerUrl, OidcAuth, OidcAuthLayer, OidcAuthLayerBuilder, OidcAuthLayerError, ResponseFuture,
+    Verifier,
 };
 
 // the same type with and without `build()`, so that the first two hold for no other reason
@@ -40,6 +40,5 @@ assert_impl_all!(OidcAuth<Route, Value>: Clone, Send, Sync, Service<Request<Axum
 // neither body is `Sync`
 assert_not_impl_any!(AxumBody: Sync);
 assert_not_impl_any!(TonicBody: Sync);
-assert_impl_all!(OidcAuthFuture<Route, ServiceAccountClaims, AxumBody>: Send);
-assert_impl_all!(OidcAuthFuture<Routes, ServiceAccountClaims, TonicBody>: Send);
-assert_impl_all!(OidcAuthFuture<Route, Value, AxumBody>: Send);
+assert_impl_all!(ResponseFuture<Route, AxumBody>: Send);
+assert_impl_all!(ResponseFuture<Routes, TonicBody>: Send);

@@ -1,10 +1,15 @@
 //! The decision about a request: what its token is worth, and whether the request passes.
 
-use std::task::Poll;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use kube_oidc::{Claims, Verified, Verifier};
+use tracing::{Instrument as _, Span};
 
 use super::{
     bearer,
@@ -15,7 +20,7 @@ use super::{
 };
 use crate::{
     context::{FormatOfLayer, How, Passed, TokenToReview, Why, answering_within},
-    gate::Expiry,
+    gate::{Admission, Decide, Expiry, Guard},
     metrics::RequestMeter,
     response::{Rejection, RequestHead, cache_headers},
 };
@@ -27,14 +32,6 @@ pub(crate) struct Settings<C: Claims> {
     pub(crate) narrowed: Option<Vec<String>>,
     pub(crate) options: RequestOptions<C>,
     pub(crate) meter: RequestMeter,
-}
-
-/// What is done with a request.
-pub(crate) enum Admission {
-    /// The service is called. The call ends when the token expires, if that was asked for.
-    Pass(Option<Expiry>),
-    /// It is answered.
-    Refuse(Response<Bytes>),
 }
 
 pub(crate) type Verdict<C> = Result<Verified<C>, Rejection>;
@@ -108,18 +105,20 @@ impl<C: Claims> Settings<C> {
                 let why = Why::WouldBeRejected(rejection.clone());
                 self.pass(request, Outcome::WouldBeRejected(&rejection), why)
             }
-            (Err(rejection), Mode::Required | Mode::Optional) => self.refuse(request, rejection),
+            (Err(rejection), Mode::Required | Mode::Optional) => {
+                Admission::Reject(self.refuse(request, rejection))
+            }
         }
     }
 
-    /// Refuses a request that was admitted and whose token is good no more.
-    pub(crate) fn readmit<B>(&self, request: &Request<B>) -> Admission {
+    /// Rejects a request that was admitted, if its token is no longer valid.
+    fn readmit<B>(&self, request: &Request<B>) -> Result<(), Box<Response<Bytes>>> {
         let caller = request.extensions().get::<Verified<C>>();
         let is_over = |caller| self.verifier.time_left(caller).is_zero();
         if self.options.mode != Mode::ReportOnly && caller.is_some_and(is_over) {
-            self.refuse(request, Rejection::ExpiredInFlight)
+            Err(self.refuse(request, Rejection::ExpiredInFlight))
         } else {
-            Admission::Pass(None)
+            Ok(())
         }
     }
 
@@ -143,7 +142,7 @@ impl<C: Claims> Settings<C> {
             request.extensions_mut().insert(token);
         }
         request.extensions_mut().insert(caller);
-        Admission::Pass(expiry)
+        Admission::Pass(Guard { expiry, token_header: self.token_header() })
     }
 
     /// The token, where a layer further in may have it reviewed.
@@ -165,7 +164,7 @@ impl<C: Claims> Settings<C> {
         self.tell(request, outcome);
         self.prepare(request);
         request.extensions_mut().insert(self.passed(why));
-        Admission::Pass(None)
+        Admission::Pass(Guard { expiry: None, token_header: self.token_header() })
     }
 
     /// Does to a request that passes what was asked for.
@@ -184,7 +183,7 @@ impl<C: Claims> Settings<C> {
         Passed::by(How { why, report_only, answering: answering.clone() })
     }
 
-    pub(crate) fn refuse<B>(&self, request: &Request<B>, rejection: Rejection) -> Admission {
+    fn refuse<B>(&self, request: &Request<B>, rejection: Rejection) -> Box<Response<Bytes>> {
         rejection.log(true);
         self.tell(request, Outcome::Rejected(&rejection));
         let answering = answering_within(request.extensions(), &self.options.answering);
@@ -192,7 +191,12 @@ impl<C: Claims> Settings<C> {
         if let Some(name) = self.options.token_header.other_name() {
             cache_headers::protect(response.headers_mut(), name);
         }
-        Admission::Refuse(response)
+        Box::new(response)
+    }
+
+    /// The header that the response depends on, if it is not `Authorization`.
+    fn token_header(&self) -> Option<HeaderName> {
+        self.options.token_header.other_name().cloned()
     }
 
     fn tell<B>(&self, request: &Request<B>, outcome: Outcome<'_, C>) {
@@ -207,6 +211,43 @@ impl<C: Claims> Settings<C> {
         let answering = answering_within(request.extensions(), &self.options.answering);
         let later = answering.later(RequestHead::of(request));
         Expiry::of(self.verifier.clone(), caller.clone(), later)
+    }
+}
+
+/// The decision about a request whose token needs keys that are not here.
+pub(crate) struct PendingDecision<C: Claims> {
+    verdict: Pin<Box<dyn Future<Output = Verdict<C>> + Send>>,
+    span: Span,
+    settings: Arc<Settings<C>>,
+}
+
+impl<C: Claims> PendingDecision<C> {
+    pub(crate) fn new(settings: &Arc<Settings<C>>, headers: &HeaderMap, span: Span) -> Self {
+        let header = headers.get(settings.options.token_header.name()).cloned();
+        let (judge, settings) = (Arc::clone(settings), Arc::clone(settings));
+        let verdict =
+            async move { judge.judge_waiting(header.ok_or(Rejection::NoCredentials)?).await };
+        Self { verdict: Box::pin(verdict.instrument(span.clone())), span, settings }
+    }
+}
+
+impl<C: Claims, B> Decide<B> for PendingDecision<C> {
+    fn poll_decision(&mut self, cx: &mut Context<'_>, request: &mut Request<B>) -> Poll<Admission> {
+        let verdict = ready!(self.verdict.as_mut().poll(cx));
+        let _decision = self.span.enter();
+        Poll::Ready(self.settings.admit(request, verdict))
+    }
+
+    fn recheck(
+        &mut self,
+        request: &mut Request<B>,
+        has_expired: bool,
+    ) -> Result<(), Box<Response<Bytes>>> {
+        let _decision = self.span.enter();
+        if has_expired {
+            return Err(self.settings.refuse(request, Rejection::ExpiredInFlight));
+        }
+        self.settings.readmit(request)
     }
 }
 

@@ -3,7 +3,6 @@
 mod bearer;
 mod builder;
 mod decide;
-mod future;
 mod layer;
 mod open_path;
 mod options;
@@ -13,7 +12,6 @@ mod span;
 
 pub use self::{
     builder::{OidcAuthLayerBuilder, OidcAuthLayerError},
-    future::OidcAuthFuture,
     layer::OidcAuthLayer,
     outcome::Outcome,
     service::OidcAuth,

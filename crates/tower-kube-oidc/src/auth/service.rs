@@ -11,13 +11,12 @@ use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
 use super::{
-    decide::{Admission, Settings},
-    future::OidcAuthFuture,
+    decide::{PendingDecision, Settings},
     span,
 };
 use crate::{
     context,
-    gate::{ResponseBody, swap_unready_clone},
+    gate::{ResponseBody, ResponseFuture, define_inner_service_accessors},
 };
 
 /// Calls the inner service for requests with a good token: see
@@ -31,6 +30,8 @@ impl<S, C: Claims> OidcAuth<S, C> {
     pub(crate) fn new(inner: S, settings: Arc<Settings<C>>) -> Self {
         Self { inner, settings }
     }
+
+    define_inner_service_accessors!();
 }
 
 impl<S, C, ReqBody, ResBody> Service<Request<ReqBody>> for OidcAuth<S, C>
@@ -40,7 +41,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = OidcAuthFuture<S, C, ReqBody>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -56,18 +57,13 @@ where
                 Poll::Ready(verdict) => self.settings.admit(&mut request, verdict),
                 Poll::Pending => {
                     drop(decision);
-                    let inner = swap_unready_clone(&mut self.inner);
-                    return OidcAuthFuture::waiting(request, inner, &self.settings, span);
+                    let pending = PendingDecision::new(&self.settings, request.headers(), span);
+                    return ResponseFuture::waiting(&mut self.inner, request, pending);
                 }
             },
         };
         drop(decision);
-        match admission {
-            Admission::Pass(expiry) => {
-                OidcAuthFuture::calling(self.inner.call(request), expiry, &self.settings)
-            }
-            Admission::Refuse(response) => OidcAuthFuture::answered(response),
-        }
+        ResponseFuture::decided(&mut self.inner, request, admission)
     }
 }
 

@@ -10,10 +10,10 @@ use http::{Request, Response};
 use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
-use super::{decide::AuthorizeSettings, future::AuthorizeFuture};
+use super::decide::AuthorizeSettings;
 use crate::{
     context,
-    gate::{CallOrRespond, ResponseBody, define_inner_service_accessors},
+    gate::{Admission, Guard, ResponseBody, ResponseFuture, define_inner_service_accessors},
 };
 
 /// The service of an [`AuthorizeLayer`](crate::AuthorizeLayer). It calls the inner service for
@@ -38,22 +38,22 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = AuthorizeFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let state = match self.settings.check(&request) {
-            Ok(()) => CallOrRespond::calling(self.inner.call(request)),
-            Err(rejection) => CallOrRespond::answered(context::answer_within::<C, _>(
+        let admission = match self.settings.check(&request) {
+            Ok(()) => Admission::Pass(Guard::default()),
+            Err(rejection) => Admission::Reject(Box::new(context::answer_within::<C, _>(
                 &request,
                 &self.settings.answering,
                 rejection,
-            )),
+            ))),
         };
-        AuthorizeFuture::new(state)
+        ResponseFuture::decided(&mut self.inner, request, admission)
     }
 }
 

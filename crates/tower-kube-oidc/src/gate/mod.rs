@@ -2,12 +2,14 @@
 
 mod accessors;
 mod body;
-mod call_or_respond;
 mod expiry;
+mod future;
 mod unready_clone;
 
 pub(crate) use self::{
-    accessors::define_inner_service_accessors, call_or_respond::CallOrRespond, expiry::Expiry,
+    accessors::define_inner_service_accessors,
+    expiry::Expiry,
+    future::{Admission, Decide, Guard},
     unready_clone::swap_unready_clone,
 };
-pub use self::{body::ResponseBody, expiry::TokenExpired};
+pub use self::{body::ResponseBody, expiry::TokenExpired, future::ResponseFuture};

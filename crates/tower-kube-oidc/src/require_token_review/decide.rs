@@ -1,11 +1,18 @@
 //! The decision about a request: whether the API server still accepts its token.
 
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use kube_oidc::{InvalidToken, ServiceAccountClaims, Verified, Verifier, VerifyError};
 
 use crate::{
     context::{self, Found, Reviewed, TokenToReview},
+    gate::{Admission, Decide, Guard},
     response::{Answering, Rejection},
 };
 
@@ -46,10 +53,7 @@ impl ReviewSettings {
         })
     }
 
-    pub(super) async fn review(
-        &self,
-        token: TokenToReview<ReviewClaims>,
-    ) -> Result<Verified, Rejection> {
+    async fn review(&self, token: TokenToReview<ReviewClaims>) -> Result<Verified, Rejection> {
         Ok(self.verifier.verify_with_review(token.as_bytes()).await?)
     }
 
@@ -76,3 +80,38 @@ impl ReviewSettings {
 const NO_AUTH_LAYER: Rejection = Rejection::Misconfigured(
     "a route demands a token review, but no OidcAuthLayer for its type of claims is around it",
 );
+
+/// The decision about a request whose review is not cached.
+pub(super) struct PendingReview {
+    review: Pin<Box<dyn Future<Output = Result<Verified, Rejection>> + Send>>,
+    /// The caller, once its token was reviewed.
+    caller: Option<Verified>,
+    settings: Arc<ReviewSettings>,
+}
+
+impl PendingReview {
+    pub(super) fn new(settings: &Arc<ReviewSettings>, token: TokenToReview<ReviewClaims>) -> Self {
+        let (reviewer, settings) = (Arc::clone(settings), Arc::clone(settings));
+        let review = Box::pin(async move { reviewer.review(token).await });
+        Self { review, caller: None, settings }
+    }
+}
+
+impl<B> Decide<B> for PendingReview {
+    fn poll_decision(&mut self, cx: &mut Context<'_>, request: &mut Request<B>) -> Poll<Admission> {
+        let verdict = ready!(self.review.as_mut().poll(cx));
+        let verdict = verdict.map(|caller| self.caller = Some(caller));
+        Poll::Ready(match self.settings.enforce(request, verdict) {
+            Ok(()) => Admission::Pass(Guard::default()),
+            Err(response) => Admission::Reject(response),
+        })
+    }
+
+    fn recheck(&mut self, request: &mut Request<B>, _: bool) -> Result<(), Box<Response<Bytes>>> {
+        let caller = self.caller.as_ref();
+        let has_expired =
+            caller.is_some_and(|caller| self.settings.verifier.time_left(caller).is_zero());
+        let verdict = if has_expired { Err(Rejection::ExpiredInFlight) } else { Ok(()) };
+        self.settings.enforce(request, verdict)
+    }
+}

@@ -2,7 +2,6 @@
 
 mod builder;
 mod decide;
-mod future;
 mod layer;
 mod service;
 #[cfg(test)]
@@ -10,7 +9,6 @@ mod tests;
 
 pub use self::{
     builder::{RequireTokenReviewLayerBuilder, RequireTokenReviewLayerError},
-    future::RequireTokenReviewFuture,
     layer::RequireTokenReviewLayer,
     service::RequireTokenReview,
 };

@@ -9,11 +9,8 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{
-    decide::{CachedReview, ReviewSettings},
-    future::RequireTokenReviewFuture,
-};
-use crate::gate::{ResponseBody, define_inner_service_accessors, swap_unready_clone};
+use super::decide::{CachedReview, PendingReview, ReviewSettings};
+use crate::gate::{Admission, Guard, ResponseBody, ResponseFuture, define_inner_service_accessors};
 
 /// The service of a [`RequireTokenReviewLayer`](crate::RequireTokenReviewLayer). It calls the inner
 /// service for callers whose token the API server still accepts.
@@ -37,7 +34,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = RequireTokenReviewFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -45,14 +42,16 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.settings.look_up(&mut request) {
-            CachedReview::Decided(verdict) => match self.settings.enforce(&mut request, verdict) {
-                Ok(()) => RequireTokenReviewFuture::calling(self.inner.call(request)),
-                Err(response) => RequireTokenReviewFuture::answered(*response),
-            },
+            CachedReview::Decided(verdict) => {
+                let admission = match self.settings.enforce(&mut request, verdict) {
+                    Ok(()) => Admission::Pass(Guard::default()),
+                    Err(response) => Admission::Reject(response),
+                };
+                ResponseFuture::decided(&mut self.inner, request, admission)
+            }
             CachedReview::Missing(token) => {
-                let service = swap_unready_clone(&mut self.inner);
-                let settings = Arc::clone(&self.settings);
-                RequireTokenReviewFuture::waiting(token, service, request, settings)
+                let pending = PendingReview::new(&self.settings, token);
+                ResponseFuture::waiting(&mut self.inner, request, pending)
             }
         }
     }
