@@ -23,7 +23,7 @@ use crate::{
     },
     keys::{
         Keys,
-        cache::{KeyCache, Settings},
+        cache::{KeyCache, KeyCacheSettings},
         set::KeySet,
         source::{Fetch, KeySetFile, Remote, Source},
     },
@@ -263,7 +263,7 @@ impl Issuer {
     pub(crate) fn keys(
         &self,
         allowed: &Arc<[Algorithm]>,
-        settings: &Settings,
+        settings: &KeyCacheSettings,
         clock: &Arc<dyn Clock>,
         names: &Arc<Names>,
         observed: &Arc<Observed>,

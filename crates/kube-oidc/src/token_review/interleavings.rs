@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 
 use super::{
-    answers::Answers,
+    cache::ReviewCache,
     tests::{Reviews, ask, good},
 };
 use crate::{
@@ -14,13 +14,13 @@ use crate::{
     testing::{ReviewReply, SECOND},
 };
 
-fn spawn_ask(answers: &Arc<Answers>) -> JoinHandle<Result<(), Reason>> {
+fn spawn_ask(answers: &Arc<ReviewCache>) -> JoinHandle<Result<(), Reason>> {
     let answers = Arc::clone(answers);
     spawn(async move { ask(&answers).await })
 }
 
 /// Four requests come at once, and one of them goes away.
-async fn several_ask(answers: &Arc<Answers>, expected: Result<(), Reason>) {
+async fn several_ask(answers: &Arc<ReviewCache>, expected: Result<(), Reason>) {
     let (gone, askers) = (spawn_ask(answers), [(); 3].map(|()| spawn_ask(answers)));
     gone.abort();
     for asker in askers {

@@ -5,8 +5,8 @@ use std::{sync::PoisonError, time::Duration};
 use tokio::sync::Notify;
 
 use super::{
-    Settings,
-    answer::{Answer, Verdict, unavailable},
+    ReviewSettings,
+    outcome::{ReviewOutcome, Verdict, unavailable},
 };
 use crate::{
     clock::Moment,
@@ -97,7 +97,7 @@ impl Known {
     }
 
     /// Returns `true` if the last good answer counts while there is none.
-    pub(super) fn is_kept(&self, now: Moment, settings: &Settings) -> bool {
+    pub(super) fn is_kept(&self, now: Moment, settings: &ReviewSettings) -> bool {
         let is_kept =
             |known: Confirmed| settings.keep.is_some_and(|keep| now.since(known.asked_at) < keep);
         self.confirmed.is_some_and(is_kept)
@@ -108,14 +108,14 @@ impl Known {
         &self,
         cause: ReviewUnavailableCause,
         now: Moment,
-        settings: &Settings,
+        settings: &ReviewSettings,
     ) -> Verdict {
         if self.is_kept(now, settings) { Ok(()) } else { unavailable(cause) }
     }
 
     /// Returns `true` if the token's call is still to come, where overdue tokens are reviewed over
     /// one interval after a recovery. The jitter of its last answer spreads them.
-    pub(super) fn is_spared(&self, since_recovery: Duration, settings: &Settings) -> bool {
+    pub(super) fn is_spared(&self, since_recovery: Duration, settings: &ReviewSettings) -> bool {
         let parts = 1.0 / (1.0 - LEAST_PART);
         let least = settings.cache_ttl.mul_f64(LEAST_PART);
         let turn = |known: Confirmed| known.counts_for.saturating_sub(least).mul_f64(parts);
@@ -132,7 +132,7 @@ impl Known {
     }
 
     /// Returns `true` if there is a call that may still end.
-    pub(super) fn is_in_flight(&self, now: Moment, settings: &Settings) -> bool {
+    pub(super) fn is_in_flight(&self, now: Moment, settings: &ReviewSettings) -> bool {
         let may_end = |call: Call| now.since(call.began) < settings.timeout + RETRY_AFTER;
         self.call.is_some_and(may_end)
     }
@@ -148,29 +148,29 @@ impl Known {
     pub(super) fn take(
         &mut self,
         number: u64,
-        answer: Answer,
+        answer: ReviewOutcome,
         asked_at: Moment,
         now: Moment,
-        settings: &Settings,
+        settings: &ReviewSettings,
     ) -> Verdict {
         if self.call.is_none_or(|call| call.number != number) {
             return answer.verdict();
         }
         self.rounds += 1;
         match &answer {
-            Answer::Confirmed => {
+            ReviewOutcome::Confirmed => {
                 let part = 1.0 - fastrand::f64() * (1.0 - LEAST_PART);
                 let counts_for = settings.cache_ttl.mul_f64(part);
                 self.confirmed = Some(Confirmed { asked_at, answered_at: now, counts_for });
                 self.refused = None;
                 self.failed = None;
             }
-            Answer::Refused(refusal) => {
+            ReviewOutcome::Refused(refusal) => {
                 self.confirmed = None;
                 self.refused = Some((now, refusal.clone()));
                 self.failed = None;
             }
-            Answer::None(cause) => {
+            ReviewOutcome::None(cause) => {
                 self.failed = Some((now, *cause));
                 return self.kept_or(*cause, now, settings);
             }

@@ -46,20 +46,20 @@
 //!
 //! [`ReviewUnavailable`]: crate::ReviewUnavailable
 
-mod answer;
-mod answers;
+mod cache;
 mod health;
 #[cfg(test)]
 #[cfg(kube_oidc_shuttle)]
 mod interleavings;
 mod known;
+mod outcome;
 mod permits;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-pub(crate) use self::{answer::Expected, answers::Answers};
+pub(crate) use self::{cache::ReviewCache, outcome::Expected};
 use crate::error::{BuildError, foreign_error};
 
 /// Asks the API server of one cluster.
@@ -136,18 +136,18 @@ foreign_error! {
 #[must_use]
 pub struct TokenReviewConfig {
     reviewer: Arc<dyn Reviewer>,
-    settings: Settings,
+    settings: ReviewSettings,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Settings {
+struct ReviewSettings {
     cache_ttl: Duration,
     timeout: Duration,
     /// `None`: nobody passes without an answer.
     keep: Option<Duration>,
 }
 
-impl Settings {
+impl ReviewSettings {
     fn check(&self) -> Result<(), BuildError> {
         const SECOND: Duration = Duration::from_secs(1);
         let (interval, day) = (self.cache_ttl, 24 * 3600 * SECOND);
@@ -168,7 +168,7 @@ impl Settings {
 impl TokenReviewConfig {
     /// Reviews by this reviewer, with the defaults.
     pub fn new(reviewer: impl Reviewer) -> Self {
-        let settings = Settings {
+        let settings = ReviewSettings {
             cache_ttl: Duration::from_secs(60),
             timeout: Duration::from_secs(5),
             keep: None,

@@ -5,7 +5,7 @@ use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::task::JoinHandle;
 
-use super::{answer::without_token, *};
+use super::{outcome::without_token, *};
 use crate::{
     clock::{Clock as _, ManualClock},
     error::{Reason, ReviewUnavailableCause, VerifyError},
@@ -45,7 +45,7 @@ fn expected() -> Expected {
 pub(super) struct Reviews {
     pub(super) reviewer: Arc<ScriptedReviewer>,
     pub(super) clock: ManualClock,
-    pub(super) answers: Arc<Answers>,
+    pub(super) answers: Arc<ReviewCache>,
 }
 
 impl Reviews {
@@ -56,7 +56,7 @@ impl Reviews {
     fn with(configure: impl FnOnce(TokenReviewConfig) -> TokenReviewConfig) -> Self {
         let (reviewer, clock) = (ScriptedReviewer::new(good()), clock());
         let config = configure(TokenReviewConfig::new(Arc::clone(&reviewer)));
-        let answers = Answers::new(&config, observed(), Arc::new(clock.clone())).unwrap();
+        let answers = ReviewCache::new(&config, observed(), Arc::new(clock.clone())).unwrap();
         Self { reviewer, clock, answers: Arc::new(answers) }
     }
 
@@ -67,11 +67,11 @@ impl Reviews {
 }
 
 /// The verdict about [`TOKEN`].
-pub(super) async fn ask(answers: &Arc<Answers>) -> Result<(), Reason> {
+pub(super) async fn ask(answers: &Arc<ReviewCache>) -> Result<(), Reason> {
     ask_about(answers, TOKEN).await
 }
 
-async fn ask_about(answers: &Arc<Answers>, token: &str) -> Result<(), Reason> {
+async fn ask_about(answers: &Arc<ReviewCache>, token: &str) -> Result<(), Reason> {
     match answers.recall(token.as_bytes()) {
         Some(verdict) => verdict,
         None => answers.ask(token.as_bytes(), expected()).await,
@@ -79,7 +79,7 @@ async fn ask_about(answers: &Arc<Answers>, token: &str) -> Result<(), Reason> {
     .map_err(|error| error.reason())
 }
 
-fn spawn_ask(answers: &Arc<Answers>) -> JoinHandle<Result<(), Reason>> {
+fn spawn_ask(answers: &Arc<ReviewCache>) -> JoinHandle<Result<(), Reason>> {
     let answers = Arc::clone(answers);
     tokio::spawn(async move { ask(&answers).await })
 }
@@ -417,7 +417,7 @@ async fn errors_of_a_review_show_no_part_of_the_response_or_the_token() {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let build = |review: TokenReviewConfig| {
-        Answers::new(&review, observed(), Arc::new(clock())).map(|_| ())
+        ReviewCache::new(&review, observed(), Arc::new(clock())).map(|_| ())
     };
     let review = || TokenReviewConfig::new(ScriptedReviewer::new(good()));
     build(review()).unwrap();

@@ -23,7 +23,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::BuildError,
     issuer::Issuer,
-    keys::cache::Settings,
+    keys::cache::KeyCacheSettings,
 };
 
 /// A longer leeway needs a method that says `dangerous`.
@@ -45,7 +45,7 @@ struct Config {
     /// Its audiences are set by `build`.
     validation: Validation,
     leeway_limit: Duration,
-    settings: Settings,
+    settings: KeyCacheSettings,
     token_cache: TokenCacheSettings,
     require_token_review: bool,
     clock: Arc<dyn Clock>,
@@ -412,7 +412,7 @@ impl Config {
             algorithms: Algorithm::ALL.to_vec(),
             validation: Validation::default(),
             leeway_limit: MAX_LEEWAY,
-            settings: Settings::default(),
+            settings: KeyCacheSettings::default(),
             token_cache: TokenCacheSettings::default(),
             require_token_review: false,
             clock: Arc::new(SystemClock),

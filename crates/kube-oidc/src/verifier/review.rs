@@ -6,7 +6,7 @@ use super::state::State;
 use crate::{
     claims::Claims,
     error::{InvalidToken, VerifyError},
-    token_review::{Answers, Expected},
+    token_review::{Expected, ReviewCache},
     verified::Verified,
 };
 
@@ -38,7 +38,7 @@ impl<C: Claims> State<C> {
     }
 
     /// Those of the issuer whose key signed the token, and of no other.
-    fn answers_for(&self, verified: &Verified<C>) -> Result<Arc<Answers>, InvalidToken> {
+    fn answers_for(&self, verified: &Verified<C>) -> Result<Arc<ReviewCache>, InvalidToken> {
         let id = verified.basis().ok_or(InvalidToken::UnknownIssuer)?.issuer;
         let issuers = self.issuers.load();
         let issuer = issuers.by_id(id).ok_or(InvalidToken::UnknownIssuer)?;

@@ -16,14 +16,14 @@ use crate::{
     clock::{Clock, Moment},
     error::BuildError,
     issuer::Issuer,
-    keys::cache::Settings,
+    keys::cache::KeyCacheSettings,
 };
 
 pub(super) struct State<C: Claims> {
     pub(super) issuers: ArcSwap<TrustedIssuers>,
     /// Held while the list of issuers is changed.
     pub(super) changing: Mutex<()>,
-    pub(super) settings: Settings,
+    pub(super) settings: KeyCacheSettings,
     pub(super) allowed: Arc<[Algorithm]>,
     pub(super) validation: Validation,
     pub(super) denylist: Arc<Denylist>,

@@ -18,7 +18,7 @@ use crate::{
     issuer_name::{Claim, Held, IssuerId, Names},
     keys::{
         Keys,
-        cache::Settings,
+        cache::KeyCacheSettings,
         set::{Key, KeySet},
     },
     observe::{
@@ -27,7 +27,7 @@ use crate::{
         meter::IssuerEvent,
         status::{IssuerStatus, KeyState},
     },
-    token_review::Answers,
+    token_review::ReviewCache,
     verified::Basis,
 };
 #[cfg(feature = "remote-no-provider")]
@@ -50,7 +50,7 @@ pub(super) struct TrustedIssuer {
     pub(super) keys: Keys,
     key_place: Option<KeyPlace>,
     /// What its API server says of its tokens, where there is somebody to ask it.
-    pub(super) answers: Option<Arc<Answers>>,
+    pub(super) answers: Option<Arc<ReviewCache>>,
     pub(super) observed: Arc<Observed>,
     /// How many tokens were accepted that should have been replaced.
     past_warn_after: AtomicU64,
@@ -241,7 +241,7 @@ impl TrustedIssuer {
         issuer: &Issuer,
         denylist: &Arc<Denylist>,
         allowed: &Arc<[Algorithm]>,
-        settings: &Settings,
+        settings: &KeyCacheSettings,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, BuildError> {
         let names = Arc::new(issuer.names(denylist.clone()));
@@ -251,7 +251,7 @@ impl TrustedIssuer {
         }
         let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.cloned()));
         let keys = issuer.keys(allowed, settings, clock, &names, &observed)?;
-        let review = |review| Answers::new(review, Arc::clone(&observed), Arc::clone(clock));
+        let review = |review| ReviewCache::new(review, Arc::clone(&observed), Arc::clone(clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
         Ok(Self::of(issuer, names, observed, keys, answers))
     }
@@ -261,7 +261,7 @@ impl TrustedIssuer {
     pub(super) fn discovered(
         url: &IssuerUrl,
         allowed: &Arc<[Algorithm]>,
-        settings: &Settings,
+        settings: &KeyCacheSettings,
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let issuer = Issuer::new(url.clone());
@@ -280,7 +280,7 @@ impl TrustedIssuer {
         names: Arc<Names>,
         observed: Arc<Observed>,
         keys: Keys,
-        answers: Option<Arc<Answers>>,
+        answers: Option<Arc<ReviewCache>>,
     ) -> Self {
         Self {
             id: IssuerId::next(),

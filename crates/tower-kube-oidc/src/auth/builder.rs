@@ -10,7 +10,7 @@ use kube_oidc::{
 
 use super::{
     bearer::TokenHeader,
-    decide::Settings,
+    decide::AuthSettings,
     layer::OidcAuthLayer,
     open_path::Open,
     options::{Mode, RequestOptions},
@@ -167,7 +167,7 @@ fn finish<C: Claims>(
     match (verifier, faults.len()) {
         (Some(verifier), 0) => {
             let meter = RequestMeter::default();
-            Ok(OidcAuthLayer::of(Settings { verifier, narrowed, options, meter }))
+            Ok(OidcAuthLayer::of(AuthSettings { verifier, narrowed, options, meter }))
         }
         (_, 1) => Err(faults.remove(0)),
         _ => Err(OidcAuthLayerError::Multiple(faults)),

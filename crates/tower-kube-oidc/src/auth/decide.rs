@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The settings of a layer, shared by the services that it made.
-pub(crate) struct Settings<C: Claims> {
+pub(crate) struct AuthSettings<C: Claims> {
     pub(crate) verifier: Verifier<C>,
     /// A token must be for one of these as well.
     pub(crate) narrowed: Option<Vec<String>>,
@@ -36,7 +36,7 @@ pub(crate) struct Settings<C: Claims> {
 
 pub(crate) type Verdict<C> = Result<Verified<C>, Rejection>;
 
-impl<C: Claims> Settings<C> {
+impl<C: Claims> AuthSettings<C> {
     /// Lets a request pass whose path is open.
     pub(crate) fn admit_open<B>(&self, request: &mut Request<B>) -> Option<Admission> {
         let options = &self.options;
@@ -218,11 +218,11 @@ impl<C: Claims> Settings<C> {
 pub(crate) struct PendingDecision<C: Claims> {
     verdict: Pin<Box<dyn Future<Output = Verdict<C>> + Send>>,
     span: Span,
-    settings: Arc<Settings<C>>,
+    settings: Arc<AuthSettings<C>>,
 }
 
 impl<C: Claims> PendingDecision<C> {
-    pub(crate) fn new(settings: &Arc<Settings<C>>, headers: &HeaderMap, span: Span) -> Self {
+    pub(crate) fn new(settings: &Arc<AuthSettings<C>>, headers: &HeaderMap, span: Span) -> Self {
         let header = headers.get(settings.options.token_header.name()).cloned();
         let (judge, settings) = (Arc::clone(settings), Arc::clone(settings));
         let verdict =

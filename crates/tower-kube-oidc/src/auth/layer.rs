@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use super::{
     builder::{OidcAuthLayerBuilder, OidcAuthLayerError},
-    decide::Settings,
+    decide::AuthSettings,
     options::RequestOptions,
     service::OidcAuth,
 };
@@ -45,7 +45,7 @@ use crate::metrics::RequestMeter;
 /// A layer that was built has no invalid setting. What still fails at run time is answered with
 /// 401, 400, or 503: see the [table](crate#what-callers-see).
 #[must_use]
-pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims>(Arc<Settings<C>>);
+pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims>(Arc<AuthSettings<C>>);
 
 impl OidcAuthLayer {
     /// Accepts the tokens of one cluster, by its issuer, for the default audience: the issuer. Nothing
@@ -91,7 +91,7 @@ impl<C: Claims> OidcAuthLayer<C> {
         OidcAuthLayerBuilder::new(verifier)
     }
 
-    pub(super) fn of(settings: Settings<C>) -> Self {
+    pub(super) fn of(settings: AuthSettings<C>) -> Self {
         Self(Arc::new(settings))
     }
 }
@@ -99,7 +99,7 @@ impl<C: Claims> OidcAuthLayer<C> {
 impl<C: Claims> From<Verifier<C>> for OidcAuthLayer<C> {
     fn from(verifier: Verifier<C>) -> Self {
         let (options, meter) = (RequestOptions::default(), RequestMeter::default());
-        Self::of(Settings { verifier, narrowed: None, options, meter })
+        Self::of(AuthSettings { verifier, narrowed: None, options, meter })
     }
 }
 

@@ -11,7 +11,7 @@ use kube_oidc::{Claims, ServiceAccountClaims};
 use tower_service::Service;
 
 use super::{
-    decide::{PendingDecision, Settings},
+    decide::{AuthSettings, PendingDecision},
     span,
 };
 use crate::{
@@ -23,11 +23,11 @@ use crate::{
 /// [`OidcAuthLayer`](crate::OidcAuthLayer).
 pub struct OidcAuth<S, C: Claims = ServiceAccountClaims> {
     inner: S,
-    settings: Arc<Settings<C>>,
+    settings: Arc<AuthSettings<C>>,
 }
 
 impl<S, C: Claims> OidcAuth<S, C> {
-    pub(crate) fn new(inner: S, settings: Arc<Settings<C>>) -> Self {
+    pub(crate) fn new(inner: S, settings: Arc<AuthSettings<C>>) -> Self {
         Self { inner, settings }
     }
 

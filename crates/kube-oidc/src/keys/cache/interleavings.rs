@@ -53,7 +53,7 @@ fn start() -> (Arc<RotatingIssuer>, KeyCache, ManualClock) {
     let (issuer, clock) = (Arc::new(RotatingIssuer::default()), clock());
     let url = "https://issuer.test/keys".parse().unwrap();
     let remote = Remote::known(url, Arc::<RotatingIssuer>::clone(&issuer));
-    let cache = cache_of(remote, clock.clone(), Settings::default());
+    let cache = cache_of(remote, clock.clone(), KeyCacheSettings::default());
     (issuer, cache, clock)
 }
 
@@ -161,7 +161,7 @@ fn a_timer_and_the_requests_that_look_after_it_start_one_flight() {
             assert_eq!(get(&cache, "a").await, Ok(()));
             issuer.rotate();
             // stale, and still good
-            clock.advance(Settings::default().freshness.default + secs(60));
+            clock.advance(KeyCacheSettings::default().freshness.default + secs(60));
             let looks = [(); 3].map(|()| {
                 let (cache, clock) = (cache.clone(), clock.clone());
                 spawn(async move { cache.current(Moment::now(&clock)).is_some() })

@@ -8,8 +8,8 @@ use super::{
     budget::Budget,
     missed::{KeyIdHash, MissedKeys},
     settings::{
-        MAX_BACK_OFF_FOR_CALLERS, MAX_RETRY_AFTER, MAX_RETRY_AFTER_WITHOUT_KEYS, MIN_RETRY,
-        Settings,
+        KeyCacheSettings, MAX_BACK_OFF_FOR_CALLERS, MAX_RETRY_AFTER, MAX_RETRY_AFTER_WITHOUT_KEYS,
+        MIN_RETRY,
     },
 };
 use crate::clock::Moment;
@@ -82,7 +82,7 @@ pub(crate) enum Landing {
 
 #[derive(Debug)]
 pub(crate) struct Machine {
-    settings: Settings,
+    settings: KeyCacheSettings,
     /// The last flight that began.
     last: Flight,
     in_the_air: Option<InTheAir>,
@@ -137,7 +137,7 @@ struct Failure {
 }
 
 impl Machine {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: KeyCacheSettings) -> Self {
         Self {
             budget: Budget::new(settings.unknown_kid_cooldown),
             settings,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     machine::{Answer, Arrival, Due, Flight, Landing, Machine, Refresh, Suspicion},
     missed::KeyIdHash,
-    settings::Settings,
+    settings::KeyCacheSettings,
 };
 use crate::{
     clock::{Clock, ManualClock, Moment},
@@ -28,10 +28,10 @@ struct ClockedMachine {
 
 impl ClockedMachine {
     fn new() -> Self {
-        Self::with(Settings::default())
+        Self::with(KeyCacheSettings::default())
     }
 
-    fn with(settings: Settings) -> Self {
+    fn with(settings: KeyCacheSettings) -> Self {
         Self { machine: Machine::new(settings), clock: clock(), next: 0 }
     }
 
@@ -587,7 +587,7 @@ fn callers_who_wait_shorten_the_backoff_to_ten_seconds() {
 #[test]
 fn budget_rejects_nobody_once_the_set_is_dropped_or_a_fetch_failed() {
     // a set that ages faster than the budget is refilled
-    let settings = Settings { max_stale: secs(10), ..Settings::default() };
+    let settings = KeyCacheSettings { max_stale: secs(10), ..KeyCacheSettings::default() };
     for dropped in [false, true] {
         let mut cache = ClockedMachine::with(settings.clone());
         let arrival = cache.machine.arrive();

@@ -38,7 +38,7 @@ use self::changes::KeyChanges;
 use self::fetch::{Airborne, fly};
 use self::machine::{Answer, Arrival, Due, Flight, Machine, Refresh, Suspicion};
 use self::missed::KeyIdHash;
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::KeyCacheSettings;
 use crate::{
     algorithm::Algorithm,
     clock::{Clock, Moment},
@@ -70,7 +70,7 @@ struct Shared {
     observed: Arc<Observed>,
     source: Source,
     allowed: Arc<[Algorithm]>,
-    settings: Settings,
+    settings: KeyCacheSettings,
     clock: Arc<dyn Clock>,
     machine: Mutex<Machine>,
     snapshot: ArcSwapOption<Snapshot>,
@@ -113,7 +113,7 @@ impl KeyCache {
         observed: Arc<Observed>,
         source: impl Into<Source>,
         allowed: Arc<[Algorithm]>,
-        settings: Settings,
+        settings: KeyCacheSettings,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let machine = Mutex::new(Machine::new(settings.clone()));

@@ -6,7 +6,7 @@ use crate::{error::BuildError, keys::source::Freshness};
 
 /// How the keys of an issuer are kept.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct KeyCacheSettings {
     pub(crate) freshness: Freshness,
     /// How long one fetch takes to come back into the budget. `None`: there is no budget.
     pub(crate) unknown_kid_cooldown: Option<Duration>,
@@ -38,7 +38,7 @@ const MIN: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-impl Default for Settings {
+impl Default for KeyCacheSettings {
     fn default() -> Self {
         Self {
             freshness: Freshness {
@@ -56,7 +56,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl KeyCacheSettings {
     /// The settings that are out of their ranges.
     pub(crate) fn faults(&self) -> impl Iterator<Item = BuildError> {
         let Freshness { min, max, .. } = self.freshness;

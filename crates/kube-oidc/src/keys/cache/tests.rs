@@ -56,7 +56,7 @@ fn plain_document(jwks_uri: &str) -> FetchResponse {
     FetchResponse::new(200, document.to_string())
 }
 
-pub(super) fn cache_of(remote: Remote, clock: impl Clock, settings: Settings) -> KeyCache {
+pub(super) fn cache_of(remote: Remote, clock: impl Clock, settings: KeyCacheSettings) -> KeyCache {
     KeyCache::new(observed(), remote, Algorithm::ALL.into(), settings, Arc::new(clock))
 }
 
@@ -66,10 +66,10 @@ fn remote(fetcher: &Arc<ScriptedFetcher>) -> Remote {
 
 /// A cache under paused time.
 fn paused(fetcher: &Arc<ScriptedFetcher>) -> KeyCache {
-    paused_with(fetcher, Settings::default())
+    paused_with(fetcher, KeyCacheSettings::default())
 }
 
-fn paused_with(fetcher: &Arc<ScriptedFetcher>, settings: Settings) -> KeyCache {
+fn paused_with(fetcher: &Arc<ScriptedFetcher>, settings: KeyCacheSettings) -> KeyCache {
     cache_of(remote(fetcher), TokioClock::start(), settings)
 }
 
@@ -87,7 +87,7 @@ fn discovered(fetcher: &Arc<ScriptedFetcher>) -> KeyCache {
     let names = Arc::new(Names::configured(&url.shared_text(), &[]));
     let fetcher = Arc::<ScriptedFetcher>::clone(fetcher);
     let remote = Remote::discovered(url.discovery_url(), url.transport(), names, fetcher);
-    cache_of(remote, TokioClock::start(), Settings::default())
+    cache_of(remote, TokioClock::start(), KeyCacheSettings::default())
 }
 
 /// The same, with the key `a`.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Reviews that confirm tokens like `subject/1`, and whose replies are held back.
-fn held_reviews() -> (Arc<ScriptedReviewer>, Arc<Answers>) {
+fn held_reviews() -> (Arc<ScriptedReviewer>, Arc<ReviewCache>) {
     let Reviews { reviewer, answers, .. } = Reviews::new();
     reviewer.set(ReviewReply::StatusOf(|token| {
         let (subject, _) = token.split_once('/').unwrap();
@@ -15,7 +15,7 @@ fn held_reviews() -> (Arc<ScriptedReviewer>, Arc<Answers>) {
 
 /// Asks about a token of a subject.
 fn spawn(
-    answers: &Arc<Answers>,
+    answers: &Arc<ReviewCache>,
     subject: &str,
     number: usize,
 ) -> JoinHandle<Result<(), VerifyError>> {

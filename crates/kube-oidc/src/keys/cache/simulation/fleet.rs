@@ -10,7 +10,7 @@ use super::{
     super::{
         machine::{Answer, Arrival, Due, Flight, Landing, Machine},
         missed::KeyIdHash,
-        settings::Settings,
+        settings::KeyCacheSettings,
     },
     plan::Plan,
     report::{Refused, Report},
@@ -71,7 +71,7 @@ enum Fetched {
 impl Instance {
     fn new(life: u32) -> Self {
         Self {
-            machine: Machine::new(Settings::default()),
+            machine: Machine::new(KeyCacheSettings::default()),
             newest: 0,
             waiting: Vec::new(),
             timer_at: None,

@@ -13,7 +13,7 @@ fn api_server(fetcher: &Arc<ScriptedFetcher>) -> KeyCache {
     let (document, jwks_uri) = (DOCUMENT.parse().unwrap(), KEYS.parse().unwrap());
     let fetcher = Arc::<ScriptedFetcher>::clone(fetcher);
     let remote = Remote::api_server(&document, jwks_uri, names, observed(), fetcher);
-    cache_of(remote, TokioClock::start(), Settings::default())
+    cache_of(remote, TokioClock::start(), KeyCacheSettings::default())
 }
 
 #[tokio::test(start_paused = true)]

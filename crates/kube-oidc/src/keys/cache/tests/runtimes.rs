@@ -10,7 +10,8 @@ use crate::{
 
 /// A cache in real time, with a clock that is turned by hand.
 fn by_hand(fetcher: &Arc<ScriptedFetcher>, fetch_timeout: Duration) -> (KeyCache, ManualClock) {
-    let (clock, settings) = (clock(), Settings { fetch_timeout, ..Settings::default() });
+    let (clock, settings) =
+        (clock(), KeyCacheSettings { fetch_timeout, ..KeyCacheSettings::default() });
     (cache_of(remote(fetcher), clock.clone(), settings), clock)
 }
 

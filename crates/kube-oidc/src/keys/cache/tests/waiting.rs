@@ -20,7 +20,7 @@ async fn a_thousand_requests_share_one_fetch() {
 #[tokio::test(start_paused = true)]
 async fn suspicious_tokens_take_half_of_the_permits_for_waiters() {
     let fetcher = ScriptedFetcher::new(KEYS, keys(&["a"]));
-    let settings = Settings { max_waiting: 4, ..Settings::default() };
+    let settings = KeyCacheSettings { max_waiting: 4, ..KeyCacheSettings::default() };
     let cache = paused_with(&fetcher, settings);
     get(&cache, "a").await.unwrap();
     let last = cache.wait_for(Some("a"), |_| true).await.unwrap();
@@ -46,7 +46,7 @@ async fn suspicious_tokens_take_half_of_the_permits_for_waiters() {
 #[tokio::test(start_paused = true)]
 async fn who_finds_no_place_to_wait_is_sent_away_at_once() {
     let fetcher = ScriptedFetcher::new(KEYS, FetchReply::Hang);
-    let settings = Settings { max_waiting: 3, ..Settings::default() };
+    let settings = KeyCacheSettings { max_waiting: 3, ..KeyCacheSettings::default() };
     let cache = paused_with(&fetcher, settings);
     let start = time::Instant::now();
     let mut waiters: Vec<_> = (0..3).map(|_| spawn_get(&cache, "a")).collect();

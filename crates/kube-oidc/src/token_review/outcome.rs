@@ -17,13 +17,13 @@ pub(crate) struct Expected {
 }
 
 /// The result of one call.
-pub(super) enum Answer {
+pub(super) enum ReviewOutcome {
     Confirmed,
     Refused(InvalidToken),
     None(ReviewUnavailableCause),
 }
 
-impl Answer {
+impl ReviewOutcome {
     /// Reads a response, which confirms a token only if it is about this token.
     pub(super) fn of(status: &ReviewStatus, expected: &Expected) -> Self {
         let is_ours = |audience: &String| expected.audiences.contains(audience);

@@ -16,10 +16,10 @@ use tracing::{Instrument as _, field};
 use zeroize::Zeroizing;
 
 use super::{
-    ReviewError, ReviewRequest, ReviewStatus, Reviewer, Settings, TokenReviewConfig,
-    answer::{Answer, Expected, Verdict, unavailable, without_token},
+    ReviewError, ReviewRequest, ReviewSettings, ReviewStatus, Reviewer, TokenReviewConfig,
     health::{Health, State},
     known::{Known, Slot},
+    outcome::{Expected, ReviewOutcome, Verdict, unavailable, without_token},
     permits::{Permit, Permits},
 };
 use crate::{
@@ -39,9 +39,9 @@ type Digest = [u8; 32];
 
 /// The answers about the tokens of one issuer. All are for the audiences of one verifier, so a
 /// token stands for its audiences too.
-pub(crate) struct Answers {
+pub(crate) struct ReviewCache {
     reviewer: Arc<dyn Reviewer>,
-    settings: Settings,
+    settings: ReviewSettings,
     observed: Arc<Observed>,
     clock: Arc<dyn Clock>,
     /// By the token's SHA-256.
@@ -62,7 +62,7 @@ enum Step {
 
 /// Held by a call. No request holds it, since a request may be one that is not polled any more.
 struct Turn {
-    answers: Arc<Answers>,
+    answers: Arc<ReviewCache>,
     slot: Arc<Slot>,
     number: u64,
     timeout: Duration,
@@ -74,7 +74,7 @@ enum Kind {
     Probe { began: Moment },
 }
 
-impl Answers {
+impl ReviewCache {
     pub(crate) fn new(
         review: &TokenReviewConfig,
         observed: Arc<Observed>,
@@ -201,7 +201,7 @@ impl Answers {
     }
 
     /// Notes a failed call, of which the log has one line, however many fail.
-    fn failed(&self, error: Option<&ReviewError>, token: &[u8]) -> Answer {
+    fn failed(&self, error: Option<&ReviewError>, token: &[u8]) -> ReviewOutcome {
         let cause = match error {
             Some(_) => ReviewUnavailableCause::RequestFailed,
             None => ReviewUnavailableCause::TimedOut,
@@ -216,7 +216,7 @@ impl Answers {
                 "failed to review tokens"
             );
         }
-        Answer::None(cause)
+        ReviewOutcome::None(cause)
     }
 
     fn answered(&self) {
@@ -269,9 +269,9 @@ impl Turn {
         let started = Instant::now();
         let answer = async {
             match time::timeout(self.timeout, answers.call(token, expected)).await {
-                Ok(Ok(status)) => match Answer::of(&status, expected) {
+                Ok(Ok(status)) => match ReviewOutcome::of(&status, expected) {
                     // in a suspend the timer stood still
-                    Answer::Confirmed if settings.is_late(asked_at, answers.now()) => {
+                    ReviewOutcome::Confirmed if settings.is_late(asked_at, answers.now()) => {
                         answers.failed(None, token)
                     }
                     answer => {
@@ -300,7 +300,7 @@ impl Drop for Turn {
     }
 }
 
-impl Settings {
+impl ReviewSettings {
     /// Returns `true` if the answer of a call that began then is too old to count.
     fn is_late(&self, asked_at: Moment, now: Moment) -> bool {
         now.since(asked_at) >= self.cache_ttl.max(self.timeout)
@@ -313,9 +313,9 @@ fn digest_of(token: &[u8]) -> Digest {
     bytes
 }
 
-impl fmt::Debug for Answers {
+impl fmt::Debug for ReviewCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers")
+        f.debug_struct("ReviewCache")
             .field("reviewer", &self.reviewer)
             .field("tokens", &self.known.len())
             .finish_non_exhaustive()
