@@ -110,8 +110,6 @@ mod health;
 mod metrics;
 mod require_token_review;
 mod response;
-#[cfg(test)]
-mod testing;
 
 pub use kube_oidc::{self, *};
 

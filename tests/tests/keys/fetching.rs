@@ -103,6 +103,30 @@ async fn credentials_go_to_their_origin_only() {
     assert_eq!(authorizations(&elsewhere), [None, sent.clone(), sent]);
 }
 
+/// As with `discoveryURL` of a Kubernetes `AuthenticationConfiguration`.
+// rule: fetch-credentials
+#[tokio::test]
+async fn discovery_document_at_another_url_must_name_the_issuer() {
+    let (issuer, other) = (TestIssuer::start(), TestIssuer::start());
+    let document =
+        |name: &str| format!(r#"{{"issuer":"{name}","jwks_uri":"{}"}}"#, issuer.jwks_uri());
+    let server = TestIssuer::start();
+    let url = format!("{}/.well-known/openid-configuration", server.url());
+    let verifier = || {
+        let fetcher = HttpFetcher::new().with_bearer_token("for-the-document").unwrap();
+        verifier_for(issuer_with(&issuer, KeySource::discovery_at(&url).via(fetcher)))
+    };
+    server.respond_with(Endpoint::Discovery, MockResponse::new(200, document(issuer.url())));
+    assert!(!is_unavailable(&verifier(), &issuer).await);
+    assert_eq!(issuer.discovery_fetches(), 0);
+    assert_eq!(authorizations(&server), [Some("Bearer for-the-document".to_owned())]);
+    assert_eq!(authorizations(&issuer), [None], "the origin of the keys is another");
+
+    server.respond_with(Endpoint::Discovery, MockResponse::new(200, document(other.url())));
+    assert!(is_unavailable(&verifier(), &issuer).await);
+    assert_eq!(issuer.key_fetches(), 1, "the keys of a document for another issuer are not read");
+}
+
 // rule: anonymous-read, fetch-credentials
 #[tokio::test]
 async fn request_without_credentials_carries_none() {

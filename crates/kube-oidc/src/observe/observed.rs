@@ -11,13 +11,15 @@ const MAX_SKIPPED: usize = 4;
 pub(crate) struct Observed {
     pub(crate) issuer: Arc<str>,
     pub(crate) cluster: Option<Arc<str>>,
+    /// Whether this process is a pod, and the issuer has the name of the pod's own API server.
+    pub(crate) is_own_api_server: bool,
     pub(crate) meter: IssuerMeter,
 }
 
 impl Observed {
     pub(crate) fn new(issuer: Arc<str>, cluster: Option<Arc<str>>) -> Self {
         let meter = IssuerMeter::new(Arc::clone(&issuer), cluster.clone());
-        Self { issuer, cluster, meter }
+        Self { issuer, cluster, is_own_api_server: false, meter }
     }
 
     /// Issuer and cluster, for an event.

@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, Moment},
     error::BuildError,
     issuer::{Issuer, KeyPlace},
-    issuer_name::{Claim, Held, IssuerId, Names},
+    issuer_name::{Claim, Held, IssuerId, Names, in_cluster::is_own_api_server},
     keys::{
         Keys,
         cache::KeyCacheSettings,
@@ -249,7 +249,7 @@ impl TrustedIssuer {
         if cluster.is_some_and(|cluster| cluster.trim().is_empty()) {
             return Err(BuildError::MissingClusterName(names.label().to_string()));
         }
-        let observed = Arc::new(Observed::new(Arc::clone(names.label()), cluster.cloned()));
+        let observed = observed(&names, cluster.cloned());
         let keys = issuer.keys(allowed, settings, clock, &names, &observed)?;
         let review = |review| ReviewCache::new(review, Arc::clone(&observed), Arc::clone(clock));
         let answers = issuer.token_review().map(review).transpose()?.map(Arc::new);
@@ -266,7 +266,7 @@ impl TrustedIssuer {
     ) -> Self {
         let issuer = Issuer::new(url.clone());
         let names = Arc::new(Names::configured(&url.shared_text(), &[]));
-        let observed = Arc::new(Observed::new(Arc::clone(names.label()), None));
+        let observed = observed(&names, None);
         let fetcher = Arc::new(HttpFetcher::new());
         let source =
             Remote::discovered(url.discovery_url(), url.transport(), Arc::clone(&names), fetcher);
@@ -398,4 +398,9 @@ impl TrustedIssuer {
         self.keys.describe(&mut status);
         status
     }
+}
+
+fn observed(names: &Names, cluster: Option<Arc<str>>) -> Arc<Observed> {
+    let observed = Observed::new(Arc::clone(names.label()), cluster);
+    Arc::new(Observed { is_own_api_server: is_own_api_server(names.label()), ..observed })
 }

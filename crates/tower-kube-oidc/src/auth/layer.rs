@@ -42,8 +42,17 @@ use crate::metrics::RequestMeter;
 ///
 /// Clones, and the services that it is put around, share one key cache.
 ///
-/// A layer that was built has no invalid setting. What still fails at run time is answered with
-/// 401, 400, or 503: see the [table](crate#what-callers-see).
+/// # Errors at run time
+///
+/// A layer that was built has no invalid setting. What can still fail:
+///
+/// | cause | effect |
+/// | --- | --- |
+/// | a token is missing, malformed, or rejected | 401 or 400, see [what callers see](crate#what-callers-see) |
+/// | the keys for a token are not available, because a URL or a file cannot be read | 503, and an error in the log |
+/// | an [`AuthorizeLayer`](crate::AuthorizeLayer), a [`RequireTokenReviewLayer`](crate::RequireTokenReviewLayer), or an extractor runs without this layer, or outside of it | 500, and an error in the log |
+/// | a route is added after `Router::layer` | no check: the route is open |
+/// | [`end_streams_at_expiry`](OidcAuthLayerBuilder::end_streams_at_expiry) in a tokio runtime without time | a panic at the call |
 #[must_use]
 pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims>(Arc<AuthSettings<C>>);
 

@@ -1,22 +1,10 @@
-use axum::{body::Body as AxumBody, routing::Route};
-use http::Request;
 use kube_oidc::{Policy, PolicyError, Rule, Verified, in_namespace};
-use tonic::body::Body as TonicBody;
 use tower_layer::Layer as _;
-use tower_service::Service;
 
-use super::{Authorize, AuthorizeLayer, AuthorizeLayerBuilder, AuthorizeLayerError};
-use crate::testing::{assert_not_layer, can_be_sent, can_be_shared, is_layer};
+use super::{AuthorizeLayer, AuthorizeLayerBuilder, AuthorizeLayerError};
 
 fn builder() -> AuthorizeLayerBuilder {
     AuthorizeLayer::builder(Policy::new(in_namespace("payments")).unwrap())
-}
-
-// rule: layer-builders
-#[test]
-fn builder_is_no_layer() {
-    assert_not_layer!(AuthorizeLayerBuilder);
-    is_layer(builder().build().unwrap());
 }
 
 #[test]
@@ -29,27 +17,13 @@ fn invalid_settings_build_no_layer() {
 }
 
 #[test]
-fn layer_and_service_can_be_shared_and_future_sent() {
-    fn of<B: 'static>()
-    where
-        Authorize<Route>: Service<Request<B>, Future: Send + 'static>,
-    {
-        can_be_sent::<<Authorize<Route> as Service<Request<B>>>::Future>();
-    }
-    of::<AxumBody>();
-    of::<TonicBody>();
-    can_be_shared::<AuthorizeLayer>();
-    can_be_shared::<Authorize<Route>>();
-}
-
-#[test]
 fn policy_for_custom_claims_becomes_a_layer() {
     type Claims = std::collections::HashMap<String, serde_json::Value>;
 
     let rule = Rule::when_claims("7", |caller: &Verified<Claims>| caller["client_id"] == "7");
     let policy = Policy::try_from(rule).unwrap();
-    is_layer(AuthorizeLayer::builder(policy.clone()).realm("workers").build().unwrap());
-    is_layer(AuthorizeLayer::from(policy));
+    let _ = AuthorizeLayer::builder(policy.clone()).realm("workers").build().unwrap().layer(());
+    let _ = AuthorizeLayer::from(policy).layer(());
 }
 
 #[test]

@@ -8,8 +8,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::{body::Body as AxumBody, routing::Route};
-
 use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use kube_oidc::{
@@ -17,20 +15,15 @@ use kube_oidc::{
     token_review::{ReviewFuture, ReviewRequest, ReviewStatus, Reviewer},
 };
 use kube_oidc_testing::TestIssuer;
-use tonic::body::Body as TonicBody;
 use tower::ServiceExt as _;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::{
-    RequireTokenReview, RequireTokenReviewLayer, RequireTokenReviewLayerBuilder,
-    RequireTokenReviewLayerError, decide::ReviewClaims,
-};
+use super::{RequireTokenReviewLayer, RequireTokenReviewLayerError, decide::ReviewClaims};
 use crate::{
     AuthorizeLayer, OidcAuthLayer, Passed, Rejection,
     context::{Reviewed, TokenToReview},
     in_namespace,
-    testing::{assert_not_layer, can_be_sent, can_be_shared, is_layer},
 };
 
 /// Authenticates the tokens of [`request`], or rejects them.
@@ -267,28 +260,6 @@ async fn issuer_without_a_reviewer_is_an_error_of_the_layer() {
     for (issuer, expected) in [(&blue, (200, None)), (&late, (401, Some("no_reviewer")))] {
         assert_eq!(result(service.clone().oneshot(request(issuer)).await), expected);
     }
-}
-
-// rule: layer-builders
-#[test]
-fn builder_is_no_layer() {
-    assert_not_layer!(RequireTokenReviewLayerBuilder);
-    let verifier = verifier(&TestIssuer::start(), Some(Review::Authenticates));
-    is_layer(RequireTokenReviewLayer::builder(&verifier).build().unwrap());
-}
-
-#[test]
-fn layer_and_service_can_be_shared_and_future_sent() {
-    fn of<B: Send + 'static>()
-    where
-        RequireTokenReview<Route>: Service<Request<B>, Future: Send + 'static>,
-    {
-        can_be_sent::<<RequireTokenReview<Route> as Service<Request<B>>>::Future>();
-    }
-    of::<AxumBody>();
-    of::<TonicBody>();
-    can_be_shared::<RequireTokenReviewLayer>();
-    can_be_shared::<RequireTokenReview<Route>>();
 }
 
 #[test]

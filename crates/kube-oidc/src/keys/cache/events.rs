@@ -4,7 +4,6 @@ use std::sync::PoisonError;
 
 use super::{Shared, Snapshot, changes::Change};
 use crate::{
-    issuer_name::in_cluster::is_own_api_server,
     keys::source::LoadError,
     observe::{display::chain, status::FetchFailure},
 };
@@ -49,7 +48,7 @@ impl Shared {
             history.failures += 1;
             history.last_error = Some(FetchFailure { at: self.clock.wall(), error: error.clone() });
         }
-        if !was_failing && is_own_api_server(issuer) {
+        if !was_failing && self.observed.is_own_api_server {
             tracing::warn!(
                 issuer,
                 cluster,
