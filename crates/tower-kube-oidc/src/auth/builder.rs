@@ -50,6 +50,9 @@ pub enum OidcAuthLayerError {
     /// This process is not a pod, or the files of its service account are missing.
     #[error(transparent)]
     InCluster(#[from] InClusterError),
+    /// The layer is narrowed to no audience, so no token could be accepted.
+    #[error("no audience is given: name one with narrow_audiences()")]
+    NoAudience,
     /// An audience that the layer is narrowed to is none of the verifier's, so no token could be
     /// accepted for it.
     #[error("the verifier does not accept the audience {0:?}, to which the layer is narrowed")]
@@ -137,7 +140,7 @@ impl<C: Claims> OidcAuthLayerBuilder<Verifier<C>, C> {
             let unknown = audiences.iter().filter(is_unknown).cloned();
             faults.extend(unknown.map(OidcAuthLayerError::UnknownAudience));
             if audiences.is_empty() {
-                faults.push(BuildError::NoAudience.into());
+                faults.push(OidcAuthLayerError::NoAudience);
             }
         }
         finish(Ok(verifier), narrowed, options, faults)

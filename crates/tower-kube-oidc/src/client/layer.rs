@@ -51,7 +51,7 @@ use crate::gate::swap_unready_clone;
 /// # use tower_kube_oidc::{OriginError, ServiceAccountTokenLayer};
 /// let tokens = ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/orders")
 ///     .for_origin("https://orders.shop.svc".parse()?)
-///     .and(
+///     .merge(
 ///         ServiceAccountTokenLayer::from_file("/var/run/secrets/tokens/ledger")
 ///             .for_origin("https://ledger.shop.svc:8443".parse()?),
 ///     );
@@ -95,9 +95,10 @@ impl ServiceAccountTokenLayer {
         TokenForOrigin { file: TokenFile::at(path.into()) }
     }
 
-    /// With the tokens of another layer for its origins. Where both name one, this layer's counts.
+    /// Adds the tokens of another layer for its origins. For an origin of both layers, the token of
+    /// this layer is sent.
     #[expect(clippy::needless_pass_by_value, reason = "layers are put together as they are made")]
-    pub fn and(self, other: Self) -> Self {
+    pub fn merge(self, other: Self) -> Self {
         Self { tokens: self.tokens.iter().chain(other.tokens.iter()).cloned().collect() }
     }
 

@@ -40,7 +40,7 @@ async fn a_call_over_a_channel_says_who_calls() {
     assert_eq!(grpc(client).await.unwrap(), "payments/checkout");
     // beside the tokens for others
     let other = Volume::holding(issuer.token().audience("ledger").mint());
-    let layer = other.layer().for_origin(origin("https://ledger.shop.svc")).and(layer);
+    let layer = other.layer().for_origin(origin("https://ledger.shop.svc")).merge(layer);
     assert_eq!(grpc(HealthClient::new(layer.layer(channel))).await.unwrap(), "payments/checkout");
 }
 
@@ -193,7 +193,7 @@ async fn between_named_hosts_each_is_sent_its_own_token() {
         (minted(&issuer).mint(), minted(&issuer).audience("ledger").mint());
     let (one, two) = (Volume::holding(&for_orders), Volume::holding(&for_ledger));
     let layer = one.layer().for_origin(orders.origin());
-    let layer = layer.and(two.layer().for_origin(ledger.origin()));
+    let layer = layer.merge(two.layer().for_origin(ledger.origin()));
     let client = FollowRedirectLayer::with_policy(Limited::default()).layer(layer.layer(http()));
     assert_eq!(client.oneshot(request(orders.url())).await.unwrap().status(), StatusCode::OK);
     assert_eq!(orders.seen(), [bearer(&for_orders)]);
@@ -201,13 +201,13 @@ async fn between_named_hosts_each_is_sent_its_own_token() {
 
     // where two layers name one origin, the first counts
     let layer =
-        two.layer().for_origin(ledger.origin()).and(one.layer().for_origin(ledger.origin()));
+        two.layer().for_origin(ledger.origin()).merge(one.layer().for_origin(ledger.origin()));
     get_url(&layer, ledger.url()).await.unwrap();
     assert_eq!(ledger.seen(), [bearer(&for_ledger)]);
     // the token of the one is no reason to call the other, if that has none
     fs::remove_file(one.token_file()).unwrap();
     let layer =
-        one.layer().for_origin(orders.origin()).and(two.layer().for_origin(ledger.origin()));
+        one.layer().for_origin(orders.origin()).merge(two.layer().for_origin(ledger.origin()));
     let error = not_sent(get_url(&layer, orders.url()).await);
     assert!(matches!(error, TokenError::File(TokenFileError::Read { .. })), "{error:?}");
     assert_eq!(orders.seen(), [] as [Vec<String>; 0]);
@@ -283,7 +283,7 @@ async fn a_channel_that_hides_where_it_goes_needs_a_layer_of_its_own() {
 
     let for_origin = volume.layer().for_origin(here.clone());
     let two_channels = volume.layer().for_channel(here.clone());
-    let two_channels = two_channels.and(volume.layer().for_channel(there.clone()));
+    let two_channels = two_channels.merge(volume.layer().for_channel(there.clone()));
     for layer in [for_origin, two_channels] {
         let error = not_sent_by_grpc(grpc(HealthClient::new(layer.layer(channel.clone()))).await);
         assert!(matches!(error, TokenError::UnknownDestination), "{error:?}");

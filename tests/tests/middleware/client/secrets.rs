@@ -12,7 +12,7 @@ async fn nothing_of_a_token_is_shown() {
     let layer = volume.layer().for_origin(named.origin());
     let port = DeadPort::new();
     let dead = port.address();
-    let layer = layer.and(volume.layer().for_channel(origin(&format!("http://{dead}"))));
+    let layer = layer.merge(volume.layer().for_channel(origin(&format!("http://{dead}"))));
     get_url(&layer, named.url()).await.unwrap();
     assert_eq!(named.seen().len(), 1);
 
