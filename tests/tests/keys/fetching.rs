@@ -136,14 +136,18 @@ async fn request_without_credentials_carries_none() {
         .with_header("x-api-key", "secret")
         .and_then(|fetcher| fetcher.with_bearer_token("token"))
         .unwrap();
-    let request = FetchRequest::new(issuer.jwks_uri());
+    // a fetcher that hands on a request of its own must not lead credentials elsewhere
+    fetcher.fetch(FetchRequest::new(issuer.jwks_uri())).await.unwrap();
+    let elsewhere = FetchRequest::new(issuer.jwks_uri()).with_source("https://issuer.example");
+    fetcher.fetch(elsewhere).await.unwrap();
+    let request = FetchRequest::new(issuer.jwks_uri()).with_source(issuer.url());
     assert!(request.allows_credentials());
     fetcher.fetch(request.clone()).await.unwrap();
     fetcher.fetch(request.clone().without_credentials()).await.unwrap();
     let sent: Vec<bool> =
         issuer.received_requests().iter().map(|r| r.header("x-api-key").is_some()).collect();
-    assert_eq!(sent, [true, false]);
-    assert_eq!(authorizations(&issuer), [Some("Bearer token".to_owned()), None]);
+    assert_eq!(sent, [false, false, true, false]);
+    assert_eq!(authorizations(&issuer), [None, None, Some("Bearer token".to_owned()), None]);
 
     // a token file that cannot be read does not prevent such a request
     let fetcher = fetcher.with_bearer_token_file(file);

@@ -1,7 +1,7 @@
 //! Clusters whose tokens all have one `iss`, as those that were set up with the API server's own
 //! name: what tells them apart is the key. And one cluster with two names.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use kube_oidc::{
     BuildError, Issuer, KeySource, Reason, Verifier, VerifierBuilder, source::HttpFetcher,
@@ -176,6 +176,12 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
     let with = |keys: KeySource| issuer_at_with(SHARED, keys);
     let jwks = |url: &str| with(KeySource::jwks(url).into());
     let via = |fetcher: HttpFetcher| with(KeySource::discovery().via(fetcher).into());
+    let http = Arc::new(with_token());
+    let shared = || with(KeySource::discovery().via(Arc::clone(&http)).into());
+    let proxied = |port| {
+        let proxy = format!("http://127.0.0.1:{port}");
+        via(HttpFetcher::new().with_proxy(&proxy).unwrap())
+    };
     let custom = issuer_at_with(SHARED, KeySource::discovery().via(fetcher()));
     for (blue, green, place) in [
         (issuer(), issuer(), SHARED),
@@ -191,6 +197,8 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
         (via(HttpFetcher::new()), issuer(), SHARED),
         (via(with_token()), via(with_token()), SHARED),
         (via(with_token()), issuer(), SHARED),
+        (shared(), shared(), SHARED),
+        (proxied(1), proxied(1), SHARED),
         (in_cluster(), in_cluster(), "https://10.96.0.1"),
         (custom.clone(), custom, SHARED),
     ] {
@@ -207,10 +215,6 @@ fn one_place_of_keys_for_two_clusters_is_a_build_error_that_names_both() {
         assert!(matches!(added, Err(BuildError::SharedKeyPlace { .. })), "{added:?}");
     }
     // one URL may mean two servers
-    let proxied = |port| {
-        let proxy = format!("http://127.0.0.1:{port}");
-        via(HttpFetcher::new().with_proxy(&proxy).unwrap())
-    };
     for (blue, green) in [
         (issuer(), jwks(url)),
         (issuer(), issuer_at("https://other.example").add_alias(SHARED)),

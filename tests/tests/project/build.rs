@@ -111,9 +111,14 @@ fn urls_for_keys_are_as_safe_as_the_issuer() {
     assert!(matches!(origin, Err(BuildError::InvalidUrl { .. })));
     // credentials are never sent over plain http, whatever the issuer is
     let plain = IssuerUrl::dangerous_allow_http("http://issuer.example").unwrap();
-    let keys = KeySource::discovery().via(HttpFetcher::new().with_bearer_token("t").unwrap());
-    let plain = with(Issuer::with_key_source(plain, keys));
-    assert!(matches!(plain, Err(BuildError::InvalidUrl { .. })));
+    let fetcher = || HttpFetcher::new().with_bearer_token("t").unwrap();
+    for keys in [
+        KeySource::discovery().via(fetcher()),
+        KeySource::discovery().via(std::sync::Arc::new(fetcher())),
+    ] {
+        let plain = with(Issuer::with_key_source(plain.clone(), keys));
+        assert!(matches!(plain, Err(BuildError::InvalidUrl { .. })));
+    }
 }
 
 #[test]

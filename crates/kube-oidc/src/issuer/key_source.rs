@@ -1,7 +1,5 @@
 //! [`KeySource`]: where the keys of an issuer come from.
 
-#[cfg(feature = "remote-no-provider")]
-use std::any::Any;
 use std::{fmt, path::PathBuf, ptr, sync::Arc};
 
 #[cfg(feature = "remote-no-provider")]
@@ -147,18 +145,12 @@ impl PartialEq for KeyPlace {
     }
 }
 
-/// Whether two fetchers reach the same server by the same URL: a proxy may lead elsewhere, and so may
-/// a fetcher of another type.
+/// Whether two fetchers reach the same server by the same URL: another proxy may lead elsewhere, and so
+/// may a fetcher of another type.
 fn is_same(one: &Arc<dyn Fetch>, other: &Arc<dyn Fetch>) -> bool {
     #[cfg(feature = "remote-no-provider")]
-    {
-        let is_direct = |fetcher: &Arc<dyn Fetch>| {
-            let http = <dyn Any>::downcast_ref::<HttpFetcher>(&**fetcher);
-            http.is_some_and(HttpFetcher::is_direct)
-        };
-        if is_direct(one) && is_direct(other) {
-            return true;
-        }
+    if let (Some(one), Some(other)) = (one.as_http(), other.as_http()) {
+        return one.has_proxy_of(other);
     }
     ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }

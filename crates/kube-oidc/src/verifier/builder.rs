@@ -58,7 +58,8 @@ impl VerifierBuilder {
 }
 
 impl<C: Claims> VerifierBuilder<C> {
-    /// Accepts tokens for this audience only, instead of those set before.
+    /// Accepts tokens for this audience, instead of those set before. What
+    /// [`dangerous_api_server_audiences`](Self::dangerous_api_server_audiences) accepts stays accepted.
     ///
     /// Choose a name that belongs to this service. Each receiver of a token can replay the token
     /// wherever its audience is accepted.
@@ -382,7 +383,7 @@ impl<C: Claims> VerifierBuilder<C> {
     ///
     /// # Errors
     ///
-    /// Every invalid setting: see [`BuildError`].
+    /// Every invalid setting, and of each issuer the first: see [`BuildError`].
     pub fn build(self) -> Result<Verifier<C>, BuildError> {
         let Self { mut config, .. } = self;
         let mut faults: Vec<BuildError> = config.faults().collect();

@@ -207,6 +207,12 @@ impl<C: Claims> Verifier<C> {
         self.state.explain(token.as_ref(), self.state.now())
     }
 
+    /// Returns `true` if both are handles to the same keys and settings, as clones are.
+    #[must_use]
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
     /// The audiences of which a token must have one.
     pub fn audiences(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.state.validation.audiences.iter().map(String::as_str)

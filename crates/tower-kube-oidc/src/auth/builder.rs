@@ -74,7 +74,8 @@ fn joined(faults: &[OidcAuthLayerError]) -> String {
 }
 
 impl OidcAuthLayerBuilder {
-    /// Accepts tokens for this audience only, instead of those set before.
+    /// Accepts tokens for this audience, instead of those set before. What
+    /// [`dangerous_api_server_audiences`](Self::dangerous_api_server_audiences) accepts stays accepted.
     ///
     /// Choose a name that belongs to this service. Each receiver of a token can replay the token
     /// wherever its audience is accepted.
@@ -119,7 +120,8 @@ impl OidcAuthLayerBuilder {
 }
 
 impl<C: Claims> OidcAuthLayerBuilder<Verifier<C>, C> {
-    /// Accepts only tokens for one of these audiences, each of which the verifier accepts.
+    /// Accepts only tokens for one of these audiences, each of which is one of
+    /// [`Verifier::audiences`].
     pub fn narrow_audiences(
         mut self,
         audiences: impl IntoIterator<Item = impl Into<String>>,

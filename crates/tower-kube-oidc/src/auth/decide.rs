@@ -156,7 +156,7 @@ impl<C: Claims> AuthSettings<C> {
         }
         let place = &self.options.token_header;
         let token = place.token(request.headers().get(place.name())?).ok()?;
-        Some(TokenToReview::new(token))
+        Some(TokenToReview::new(&self.verifier, token))
     }
 
     /// Lets a request pass that has no caller.

@@ -6,10 +6,7 @@ use kube_oidc::{Claims, Issuer, ServiceAccountClaims, Verifier, VerifierBuilder}
 use tower_layer::Layer;
 
 use super::{
-    builder::{OidcAuthLayerBuilder, OidcAuthLayerError},
-    decide::AuthSettings,
-    options::RequestOptions,
-    service::OidcAuth,
+    builder::OidcAuthLayerBuilder, decide::AuthSettings, options::RequestOptions, service::OidcAuth,
 };
 use crate::metrics::RequestMeter;
 
@@ -88,7 +85,7 @@ impl OidcAuthLayer {
     ///
     /// What is missing, or an audience that is blank: see [`OidcAuthLayerError`].
     #[cfg(any(feature = "remote", feature = "remote-no-provider"))]
-    pub fn in_cluster(audience: impl Into<String>) -> Result<Self, OidcAuthLayerError> {
+    pub fn in_cluster(audience: impl Into<String>) -> Result<Self, super::OidcAuthLayerError> {
         Self::builder(Issuer::in_cluster()?).audience(audience).build()
     }
 }

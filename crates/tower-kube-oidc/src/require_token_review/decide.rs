@@ -40,6 +40,9 @@ impl ReviewSettings {
         }
         let found = context::found::<ReviewClaims>(request.extensions());
         CachedReview::Decided(match (found, token) {
+            (Found::Caller(_), Some(token)) if !token.verifier().is_clone_of(&self.verifier) => {
+                Err(OTHER_VERIFIER)
+            }
             (Found::Caller(_), Some(token)) => {
                 match self.verifier.verify_with_cached_review(token.as_bytes()) {
                     Some(verdict) => verdict.map(|_| ()).map_err(Rejection::Token),
@@ -77,6 +80,10 @@ impl ReviewSettings {
     }
 }
 
+const OTHER_VERIFIER: Rejection = Rejection::Misconfigured(
+    "a route requires a token review by another verifier than that of the OidcAuthLayer around it",
+);
+
 const NO_AUTH_LAYER: Rejection = Rejection::Misconfigured(
     "a route demands a token review, but no OidcAuthLayer for its type of claims is around it",
 );
@@ -107,10 +114,13 @@ impl<B> Decide<B> for PendingReview {
         })
     }
 
-    fn recheck(&mut self, request: &mut Request<B>, _: bool) -> Result<(), Box<Response<Bytes>>> {
-        let caller = self.caller.as_ref();
-        let has_expired =
-            caller.is_some_and(|caller| self.settings.verifier.time_left(caller).is_zero());
+    fn recheck(
+        &mut self,
+        request: &mut Request<B>,
+        has_expired: bool,
+    ) -> Result<(), Box<Response<Bytes>>> {
+        let is_over = |caller| self.settings.verifier.time_left(caller).is_zero();
+        let has_expired = has_expired || self.caller.as_ref().is_some_and(is_over);
         let verdict = if has_expired { Err(Rejection::ExpiredInFlight) } else { Ok(()) };
         self.settings.enforce(request, verdict)
     }

@@ -47,10 +47,10 @@ use super::{
 /// | request | response |
 /// | --- | --- |
 /// | the API server rejects its token | 401 `invalid_token`, `UNAUTHENTICATED` |
-/// | the issuer of its token has no reviewer: it was added to the verifier later, or the outer layer has another verifier | 401 `invalid_token`, `UNAUTHENTICATED` |
+/// | the issuer of its token has no reviewer: it was added to the verifier later | 401 `invalid_token`, `UNAUTHENTICATED` |
 /// | the API server does not respond | 503, `UNAVAILABLE` |
 /// | anonymous, because credentials are [optional](crate::OidcAuthLayerBuilder::optional), or for an [open path](crate::OidcAuthLayerBuilder::add_open_path) | 401, `UNAUTHENTICATED` |
-/// | no `OidcAuthLayer` for `ServiceAccountClaims` wraps the layer, or it is an inner layer | 500, `INTERNAL`, and an error in the log |
+/// | no `OidcAuthLayer` for `ServiceAccountClaims` wraps the layer, it is an inner layer, or it has another verifier | 500, `INTERNAL`, and an error in the log; if that verifier has no reviewer either, 401 |
 ///
 /// If the outer layer [only reports](crate::OidcAuthLayerBuilder::dangerous_report_only), this layer only
 /// reports too, except for the last row.

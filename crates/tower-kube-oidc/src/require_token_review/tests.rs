@@ -168,7 +168,7 @@ async fn where_nobody_can_review_no_token_is_left() {
 async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
     let (issuer, other) = (TestIssuer::start(), TestIssuer::start());
     let inner = KeepExtensions::default();
-    let token = TokenToReview::<ReviewClaims>::new(b"of.another.request");
+    let token = TokenToReview::<ReviewClaims>::new(&verifier(&issuer, None), b"of.another.request");
     let request = |with_token: bool| {
         let mut request = if with_token { request(&issuer) } else { Request::new(()) };
         request.extensions_mut().insert(token.clone());
@@ -203,19 +203,23 @@ async fn what_an_earlier_layer_left_is_gone_before_a_layer_decides() {
 #[test]
 fn nothing_of_it_is_shown() {
     let mut extensions = Extensions::new();
-    extensions.insert(TokenToReview::<ReviewClaims>::new(b"secret.of.a.test"));
+    extensions.insert(TokenToReview::<ReviewClaims>::new(
+        &verifier(&TestIssuer::start(), None),
+        b"secret.of.a.test",
+    ));
     assert!(!format!("{extensions:?}").contains("secret"));
     assert!(extensions.get::<Passed>().is_none());
 }
 
 #[tokio::test]
-async fn layer_reviews_with_its_own_verifier() {
+async fn layer_with_another_verifier_than_the_outer_layer_rejects_each_request() {
     let issuer = TestIssuer::start();
     let [accepting, rejecting] =
         [Review::Authenticates, Review::Rejects].map(|reviewer| verifier(&issuer, Some(reviewer)));
     for (outer, own, expected) in [
-        (&accepting, &rejecting, (401, Some("review_denied"))),
-        (&rejecting, &accepting, (200, None)),
+        (&accepting, &accepting.clone(), (200, None)),
+        (&accepting, &rejecting, (500, Some("misconfigured"))),
+        (&rejecting, &accepting, (500, Some("misconfigured"))),
         // the outer layer leaves a token only where its verifier could have it reviewed
         (&verifier(&issuer, None), &accepting, (401, Some("no_reviewer"))),
     ] {

@@ -210,9 +210,13 @@ impl HttpFetcher {
         endpoint.map(drop).map_err(|source| BuildError::url(url, source))
     }
 
-    /// Whether no proxy is configured.
-    pub(crate) fn is_direct(&self) -> bool {
-        !matches!(self.proxy, Proxy::Given(_))
+    /// Whether both fetchers have the same configured proxy, or none.
+    pub(crate) fn has_proxy_of(&self, other: &Self) -> bool {
+        let given = |proxy: &Proxy| match proxy {
+            Proxy::Given(server) => Some((server.uri().clone(), server.basic_auth().cloned())),
+            Proxy::OfEnvironment | Proxy::None => None,
+        };
+        given(&self.proxy) == given(&other.proxy)
     }
 
     /// The headers that go to this URL in addition to those of the request.
@@ -223,7 +227,8 @@ impl HttpFetcher {
     ) -> Result<HeaderMap, FetchError> {
         let mut headers = HeaderMap::new();
         let origin = url.origin();
-        let is_of_source = || Url::parse(request.source()).is_ok_and(|url| url.origin() == origin);
+        let source = || request.source().and_then(|url| Url::parse(url).ok());
+        let is_of_source = || source().is_some_and(|url| url.origin() == origin);
         if !request.allows_credentials()
             || self.credentials.is_empty()
             || !(self.credential_origins.contains(&origin) || is_of_source())
@@ -321,6 +326,10 @@ async fn bearer_of_file(file: &FileReader) -> Result<HeaderValue, FetchError> {
 impl Fetch for HttpFetcher {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
         Box::pin(async move { self.get(&request).await })
+    }
+
+    fn as_http(&self) -> Option<&HttpFetcher> {
+        Some(self)
     }
 }
 

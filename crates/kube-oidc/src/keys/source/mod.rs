@@ -15,7 +15,6 @@ mod origin;
 mod remote;
 
 use std::{
-    any::Any,
     fmt,
     future::Future,
     pin::Pin,
@@ -101,9 +100,16 @@ impl From<Remote> for Source {
 ///     }
 /// }
 /// ```
-pub trait Fetch: Any + fmt::Debug + Send + Sync {
+pub trait Fetch: fmt::Debug + Send + Sync + 'static {
     /// Reads the URL of the request.
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_>;
+
+    /// The settings for HTTP that a verifier checks when it is built. Not for implementors.
+    #[cfg(feature = "remote-no-provider")]
+    #[doc(hidden)]
+    fn as_http(&self) -> Option<&HttpFetcher> {
+        None
+    }
 }
 
 /// What [`Fetch::fetch`] gives back.
@@ -114,13 +120,18 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
     fn fetch(&self, request: FetchRequest) -> FetchFuture<'_> {
         (**self).fetch(request)
     }
+
+    #[cfg(feature = "remote-no-provider")]
+    fn as_http(&self) -> Option<&HttpFetcher> {
+        (**self).as_http()
+    }
 }
 
 /// One URL to be read with GET.
 #[derive(Clone)]
 pub struct FetchRequest {
     url: String,
-    source: String,
+    source: Option<String>,
     headers: Vec<(&'static str, String)>,
     max_bytes: usize,
     allows_credentials: bool,
@@ -147,10 +158,9 @@ impl FetchRequest {
             // so that no proxy on the way hands out last week's set
             ("cache-control", "no-cache".to_owned()),
         ];
-        let url = url.into();
         Self {
-            source: url.clone(),
-            url,
+            url: url.into(),
+            source: None,
             headers,
             max_bytes: MAX_BYTES,
             allows_credentials: true,
@@ -166,10 +176,10 @@ impl FetchRequest {
         self
     }
 
-    /// The same request, for a key source with another URL.
+    /// Sets the URL of the key source that the request is for: see [`source`](Self::source).
     #[must_use]
     pub fn with_source(mut self, url: impl Into<String>) -> Self {
-        self.source = url.into();
+        self.source = Some(url.into());
         self
     }
 
@@ -189,10 +199,11 @@ impl FetchRequest {
     }
 
     /// The URL of the key source: of the discovery document, or of the key set where its URL is
-    /// configured. Credentials are for the origin of this URL. Defaults to [`url`](Self::url).
+    /// configured. A verifier sets it in each request. Credentials are for the origin of this URL, so a
+    /// request without a source carries none.
     #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// The headers to send. There is never a condition (`If-None-Match`, `If-Modified-Since`)

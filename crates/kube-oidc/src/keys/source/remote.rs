@@ -140,8 +140,7 @@ impl Remote {
     /// Credentials are never sent over plain http, except on loopback.
     #[cfg(feature = "remote-no-provider")]
     pub(crate) fn check_credentials(&self) -> Result<(), crate::error::BuildError> {
-        let fetcher: &dyn std::any::Any = &*self.fetcher;
-        match fetcher.downcast_ref::<super::HttpFetcher>() {
+        match self.fetcher.as_http() {
             Some(http) => http.check_source(self.url()),
             None => Ok(()),
         }
