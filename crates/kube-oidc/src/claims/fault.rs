@@ -2,6 +2,7 @@
 
 use super::{
     NumericDate, PayloadMembers, PayloadName,
+    invalid_claim::invalid,
     service_account::{KubernetesClaim, KubernetesName, ObjectClaim},
 };
 use crate::{
@@ -11,16 +12,6 @@ use crate::{
 
 const STRING: &str = "a string";
 const OBJECT: &str = "an object";
-
-#[cold]
-pub(super) fn missing(claim: &str) -> InvalidToken {
-    InvalidToken::Claims(format!("missing claim `{claim}`"))
-}
-
-#[cold]
-pub(super) fn invalid(claim: &str, expected: &str) -> InvalidToken {
-    InvalidToken::Claims(format!("invalid claim `{claim}`; expected {expected}"))
-}
 
 /// The refusal of a payload that cannot be read.
 #[cold]

@@ -2,6 +2,7 @@
 
 mod custom;
 mod fault;
+mod invalid_claim;
 mod misfit;
 mod numeric_date;
 mod object_name;
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 
 use serde::de::MapAccess;
 
-use self::{fault::missing, service_account::KubernetesClaim};
+use self::{invalid_claim::missing, service_account::KubernetesClaim};
 pub(crate) use self::{
     numeric_date::NumericDate,
     object_name::{is_dns_label, is_dns_subdomain},

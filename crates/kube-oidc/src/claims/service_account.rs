@@ -8,7 +8,7 @@ use serde::de::MapAccess;
 use super::registered::Audiences;
 use super::{
     NumericDate, Payload, RegisteredClaims,
-    fault::{invalid, missing},
+    invalid_claim::{invalid, missing},
     object_name::{is_dns_label, is_dns_subdomain, is_uid},
     packed::{Packed, Span},
     sealed,

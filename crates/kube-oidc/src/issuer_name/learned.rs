@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::names::LastSeen;
+use super::last_seen::LastSeen;
 use crate::clock::Moment;
 
 /// How long a former name stays valid after a discovery document last named it.

@@ -1,6 +1,7 @@
 //! The `iss` of tokens: URLs of issuers, the names of one issuer, and the names that it learns.
 
 pub(crate) mod in_cluster;
+mod last_seen;
 mod learned;
 mod names;
 mod url;

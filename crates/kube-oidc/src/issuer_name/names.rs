@@ -8,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::learned::{Change, LearnedNames};
+use super::{
+    last_seen::LastSeen,
+    learned::{Change, LearnedNames},
+};
 use crate::{clock::Moment, observe::status::AliasStatus};
 
 /// Distinguishes an issuer from every other that this process ever trusted, also from one of the
@@ -200,28 +203,4 @@ impl Names {
 
 fn configured(name: &Arc<str>) -> ConfiguredName {
     ConfiguredName { name: Arc::clone(name), seen: LastSeen::default() }
-}
-
-/// When a token was accepted for the last time, in seconds since the epoch; 0 for never.
-#[derive(Debug, Default)]
-pub(super) struct LastSeen(AtomicU64);
-
-impl LastSeen {
-    fn note(&self, now: SystemTime) {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        // threads share this line of memory, so it is written once a second only
-        if self.0.load(Ordering::Relaxed) != now {
-            self.0.store(now, Ordering::Relaxed);
-        }
-    }
-
-    fn time(&self) -> Option<SystemTime> {
-        let seconds = self.0.load(Ordering::Relaxed);
-        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-    }
-
-    /// For another name.
-    pub(super) fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
 }

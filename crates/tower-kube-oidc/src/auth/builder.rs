@@ -73,6 +73,33 @@ fn joined(faults: &[OidcAuthLayerError]) -> String {
     faults.join("; ")
 }
 
+impl<C: Claims> OidcAuthLayer<C> {
+    /// Begins a layer that verifies tokens with this verifier, and can only narrow what it accepts.
+    /// `OidcAuthLayer::from(verifier)` is the layer without further settings.
+    pub fn builder_for(verifier: Verifier<C>) -> OidcAuthLayerBuilder<Verifier<C>, C> {
+        OidcAuthLayerBuilder::new(verifier)
+    }
+}
+
+impl OidcAuthLayer {
+    /// Begins a layer that accepts the tokens of this issuer: an [`IssuerUrl`](crate::IssuerUrl) or an
+    /// [`Issuer`]. An audience has to be set.
+    pub fn builder(issuer: impl Into<Issuer>) -> OidcAuthLayerBuilder<VerifierBuilder> {
+        OidcAuthLayerBuilder::new(Verifier::builder(issuer))
+    }
+
+    /// Accepts tokens of the cluster that this process is a pod of, for one audience: see
+    /// [`Issuer::in_cluster`].
+    ///
+    /// # Errors
+    ///
+    /// What is missing, or an audience that is blank: see [`OidcAuthLayerError`].
+    #[cfg(any(feature = "remote", feature = "remote-no-provider"))]
+    pub fn in_cluster(audience: impl Into<String>) -> Result<Self, OidcAuthLayerError> {
+        Self::builder(Issuer::in_cluster()?).audience(audience).build()
+    }
+}
+
 impl OidcAuthLayerBuilder {
     /// Accepts tokens for this audience, instead of those set before. What
     /// [`dangerous_api_server_audiences`](Self::dangerous_api_server_audiences) accepts stays accepted.

@@ -2,12 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use kube_oidc::{Claims, Issuer, ServiceAccountClaims, Verifier, VerifierBuilder};
+use kube_oidc::{Claims, ServiceAccountClaims, Verifier};
 use tower_layer::Layer;
 
-use super::{
-    builder::OidcAuthLayerBuilder, decide::AuthSettings, options::RequestOptions, service::OidcAuth,
-};
+use super::{decide::AuthSettings, options::RequestOptions, service::OidcAuth};
 use crate::metrics::RequestMeter;
 
 /// Lets only requests through that carry a good token of the issuer, and puts
@@ -49,7 +47,7 @@ use crate::metrics::RequestMeter;
 /// | the keys for a token are not available, because a URL or a file cannot be read | 503, and an error in the log |
 /// | an [`AuthorizeLayer`](crate::AuthorizeLayer), a [`RequireTokenReviewLayer`](crate::RequireTokenReviewLayer), or an extractor runs without this layer, or outside of it | 500, and an error in the log |
 /// | a route is added after `Router::layer` | no check: the route is open |
-/// | [`end_streams_at_expiry`](OidcAuthLayerBuilder::end_streams_at_expiry) in a tokio runtime without time | a panic at the call |
+/// | [`end_streams_at_expiry`](crate::OidcAuthLayerBuilder::end_streams_at_expiry) in a tokio runtime without time | a panic at the call |
 #[must_use]
 pub struct OidcAuthLayer<C: Claims = ServiceAccountClaims>(Arc<AuthSettings<C>>);
 
@@ -71,32 +69,9 @@ impl OidcAuthLayer {
         );
         Self::from(Verifier::dangerous_default_audience(&issuer))
     }
-
-    /// Begins a layer that accepts the tokens of this issuer: an [`IssuerUrl`](crate::IssuerUrl) or an
-    /// [`Issuer`]. An audience has to be set.
-    pub fn builder(issuer: impl Into<Issuer>) -> OidcAuthLayerBuilder<VerifierBuilder> {
-        OidcAuthLayerBuilder::new(Verifier::builder(issuer))
-    }
-
-    /// Accepts tokens of the cluster that this process is a pod of, for one audience: see
-    /// [`Issuer::in_cluster`].
-    ///
-    /// # Errors
-    ///
-    /// What is missing, or an audience that is blank: see [`OidcAuthLayerError`].
-    #[cfg(any(feature = "remote", feature = "remote-no-provider"))]
-    pub fn in_cluster(audience: impl Into<String>) -> Result<Self, super::OidcAuthLayerError> {
-        Self::builder(Issuer::in_cluster()?).audience(audience).build()
-    }
 }
 
 impl<C: Claims> OidcAuthLayer<C> {
-    /// Begins a layer that verifies tokens with this verifier, and can only narrow what it accepts.
-    /// `OidcAuthLayer::from(verifier)` is the layer without further settings.
-    pub fn builder_for(verifier: Verifier<C>) -> OidcAuthLayerBuilder<Verifier<C>, C> {
-        OidcAuthLayerBuilder::new(verifier)
-    }
-
     pub(super) fn of(settings: AuthSettings<C>) -> Self {
         Self(Arc::new(settings))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kube_oidc::{Claims, ServiceAccountClaims};
+use kube_oidc::{Claims, Policy, ServiceAccountClaims};
 
 use super::{decide::AuthorizeSettings, layer::AuthorizeLayer};
 use crate::response::define_response_setters;
@@ -28,6 +28,13 @@ pub enum AuthorizeLayerError {
     /// A header cannot carry the realm.
     #[error("invalid realm; expected printable ASCII without quotes and backslashes")]
     InvalidRealm,
+}
+
+impl<C: Claims> AuthorizeLayer<C> {
+    /// Begins a layer with settings of its responses.
+    pub fn builder(policy: Policy<C>) -> AuthorizeLayerBuilder<C> {
+        AuthorizeLayerBuilder::new(AuthorizeSettings::new(policy))
+    }
 }
 
 impl<C: Claims> AuthorizeLayerBuilder<C> {

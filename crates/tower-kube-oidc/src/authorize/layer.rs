@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use kube_oidc::{Claims, Policy, PolicyError, Rule, ServiceAccountClaims};
 use tower_layer::Layer;
 
-use super::{builder::AuthorizeLayerBuilder, decide::AuthorizeSettings, service::Authorize};
+use super::{decide::AuthorizeSettings, service::Authorize};
 
 /// A layer that allows only the callers that a [`Policy`] allows.
 ///
@@ -40,7 +40,7 @@ use super::{builder::AuthorizeLayerBuilder, decide::AuthorizeSettings, service::
 /// | --- | --- |
 /// | the policy does not allow its caller | 403 `insufficient_scope`, `PERMISSION_DENIED` |
 /// | anonymous, because credentials are [optional](crate::OidcAuthLayerBuilder::optional) | 401, `UNAUTHENTICATED` |
-/// | for an [open path](crate::OidcAuthLayerBuilder::add_open_path), without [`and_open_paths`](AuthorizeLayerBuilder::and_open_paths) | 401, `UNAUTHENTICATED` |
+/// | for an [open path](crate::OidcAuthLayerBuilder::add_open_path), without [`and_open_paths`](crate::AuthorizeLayerBuilder::and_open_paths) | 401, `UNAUTHENTICATED` |
 /// | no `OidcAuthLayer` for this type of claims wraps the layer, or it is an inner layer | 500, `INTERNAL`, and an error in the log |
 ///
 /// If the outer layer [only reports](crate::OidcAuthLayerBuilder::dangerous_report_only), this layer only
@@ -60,11 +60,6 @@ impl AuthorizeLayer {
 }
 
 impl<C: Claims> AuthorizeLayer<C> {
-    /// Begins a layer with settings of its responses.
-    pub fn builder(policy: Policy<C>) -> AuthorizeLayerBuilder<C> {
-        AuthorizeLayerBuilder::new(AuthorizeSettings::new(policy))
-    }
-
     pub(super) fn of(settings: AuthorizeSettings<C>) -> Self {
         Self(Arc::new(settings))
     }

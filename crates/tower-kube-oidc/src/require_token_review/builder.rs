@@ -33,6 +33,22 @@ fn joined(errors: &[RequireTokenReviewLayerError]) -> String {
     errors.join("; ")
 }
 
+impl RequireTokenReviewLayer {
+    /// Requires a review of each token, by the reviewers of this verifier.
+    ///
+    /// # Errors
+    ///
+    /// Every issuer of the verifier that has no reviewer.
+    pub fn new(verifier: &Verifier) -> Result<Self, RequireTokenReviewLayerError> {
+        Self::builder(verifier).build()
+    }
+
+    /// Begins a layer with settings of its responses.
+    pub fn builder(verifier: &Verifier) -> RequireTokenReviewLayerBuilder {
+        RequireTokenReviewLayerBuilder::new(verifier)
+    }
+}
+
 impl RequireTokenReviewLayerBuilder {
     pub(super) fn new(verifier: &Verifier) -> Self {
         Self { verifier: verifier.clone(), answering: Answering::default() }

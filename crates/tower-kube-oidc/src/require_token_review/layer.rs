@@ -2,19 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use kube_oidc::Verifier;
 use tower_layer::Layer;
 
-use super::{
-    builder::{RequireTokenReviewLayerBuilder, RequireTokenReviewLayerError},
-    decide::ReviewSettings,
-    service::RequireTokenReview,
-};
+use super::{decide::ReviewSettings, service::RequireTokenReview};
 
 /// A layer that requires a successful token review, for routes that must reject tokens of deleted
 /// pods before they expire.
 ///
-/// The layer is made from a [`Verifier`], each of whose issuers has a reviewer:
+/// The layer is made from a [`Verifier`](crate::Verifier), each of whose issuers has a reviewer:
 /// [`Issuer::with_token_review`](crate::Issuer::with_token_review). An
 /// [`OidcAuthLayer`](crate::OidcAuthLayer) from the same verifier must wrap it.
 ///
@@ -59,20 +54,6 @@ use super::{
 pub struct RequireTokenReviewLayer(Arc<ReviewSettings>);
 
 impl RequireTokenReviewLayer {
-    /// Requires a review of each token, by the reviewers of this verifier.
-    ///
-    /// # Errors
-    ///
-    /// Every issuer of the verifier that has no reviewer.
-    pub fn new(verifier: &Verifier) -> Result<Self, RequireTokenReviewLayerError> {
-        Self::builder(verifier).build()
-    }
-
-    /// Begins a layer with settings of its responses.
-    pub fn builder(verifier: &Verifier) -> RequireTokenReviewLayerBuilder {
-        RequireTokenReviewLayerBuilder::new(verifier)
-    }
-
     pub(super) fn of(settings: ReviewSettings) -> Self {
         Self(Arc::new(settings))
     }
