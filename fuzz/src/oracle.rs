@@ -44,8 +44,10 @@ pub(crate) fn check(token: &[u8], key_set: &Value) -> Result<Good, String> {
     let Some((algorithm, scheme)) = scheme(alg) else {
         return Err(format!("its alg is {}", header["alg"]));
     };
+    // API servers before 1.16 write an empty name
+    let has_no_kid = header["kid"].is_null() || header["kid"] == "";
     let may_sign = |jwk: &&Value| {
-        (header["kid"].is_null() || jwk["kid"] == header["kid"])
+        (has_no_kid || jwk["kid"] == header["kid"])
             && (jwk["use"].is_null() || jwk["use"] == "sig")
             && is_for_verifying(&jwk["key_ops"])
             && jwk["alg"]
