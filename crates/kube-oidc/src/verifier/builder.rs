@@ -462,7 +462,8 @@ impl Verifier {
     /// Creates a verifier for one cluster that accepts the default audience of its tokens: the issuer.
     ///
     /// Each receiver of such a token can replay it to the API server, and to every other service that
-    /// accepts the default audience. [`builder`](Self::builder) sets an audience of the service.
+    /// accepts the default audience. [`builder`](Self::builder) sets an audience of the service. All
+    /// other settings are the defaults of [`VerifierBuilder`]. Nothing is fetched.
     #[cfg(feature = "remote-no-provider")]
     #[must_use]
     pub fn dangerous_default_audience(issuer: &crate::issuer_name::IssuerUrl) -> Self {
